@@ -1,0 +1,136 @@
+//! Who did what (contract §3.8).
+
+use crate::timestamp::Timestamp;
+
+/// What kind of caller acted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActorKind {
+    /// A person or a pipeline with a token of the identity provider, or the local user.
+    User,
+    /// A device.
+    Device,
+    /// Coredock itself.
+    System,
+}
+
+impl ActorKind {
+    /// The text kept in the audit table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Device => "device",
+            Self::System => "system",
+        }
+    }
+}
+
+/// The one who acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The `sub` of the token.
+    pub subject: String,
+    /// A readable name, if one is known.
+    pub name: Option<String>,
+    /// What kind of caller it is.
+    pub kind: ActorKind,
+}
+
+/// Where a change comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who asked for it.
+    pub actor: Actor,
+    /// The id of the request (contract §1.5).
+    pub correlation_id: String,
+    /// The address of the caller, after trusted proxies.
+    pub remote_address: Option<String>,
+}
+
+impl Origin {
+    /// Coredock's own doing, for instance retention.
+    pub fn system(task: &str) -> Self {
+        Self {
+            actor: Actor { subject: "coredock".into(), name: None, kind: ActorKind::System },
+            correlation_id: task.into(),
+            remote_address: None,
+        }
+    }
+}
+
+/// A change about to be committed: when, and on whose behalf. Every repository method that takes
+/// one writes the audit record in the same transaction as the effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The instant of the change.
+    pub at: Timestamp,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// The audited actions; the text is `target.verb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAction {
+    /// A model was created.
+    ModelCreated,
+    /// A model was changed.
+    ModelUpdated,
+    /// A model was deleted.
+    ModelDeleted,
+    /// A device was created.
+    DeviceCreated,
+    /// A device was changed.
+    DeviceUpdated,
+    /// A device was deleted.
+    DeviceDeleted,
+    /// A bundle was published.
+    FirmwareUploaded,
+    /// A held version became current.
+    FirmwareActivated,
+    /// A version was deleted.
+    FirmwareDeleted,
+}
+
+impl AuditAction {
+    /// The text kept in the audit table and the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelCreated => "model.created",
+            Self::ModelUpdated => "model.updated",
+            Self::ModelDeleted => "model.deleted",
+            Self::DeviceCreated => "device.created",
+            Self::DeviceUpdated => "device.updated",
+            Self::DeviceDeleted => "device.deleted",
+            Self::FirmwareUploaded => "firmware.uploaded",
+            Self::FirmwareActivated => "firmware.activated",
+            Self::FirmwareDeleted => "firmware.deleted",
+        }
+    }
+
+    /// The kind of record acted on.
+    pub const fn target_type(self) -> &'static str {
+        match self {
+            Self::ModelCreated | Self::ModelUpdated | Self::ModelDeleted => "DeviceModel",
+            Self::DeviceCreated | Self::DeviceUpdated | Self::DeviceDeleted => "Device",
+            Self::FirmwareUploaded | Self::FirmwareActivated | Self::FirmwareDeleted => {
+                "FirmwareVersion"
+            }
+        }
+    }
+}
+
+impl Change {
+    /// Writes the log line that goes with the audit record, once the change is committed.
+    pub fn log(&self, action: AuditAction, target_id: impl std::fmt::Display) {
+        tracing::info!(
+            target: "audit",
+            action = action.as_str(),
+            target_type = action.target_type(),
+            target_id = %target_id,
+            subject = %self.origin.actor.subject,
+            kind = self.origin.actor.kind.as_str(),
+            remote_address = self.origin.remote_address.as_deref(),
+            outcome = "success",
+            "{}", action.as_str(),
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! What is known of a published version (contract §5.5).
+
+use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
+use crate::digest::Sha256Digest;
+use crate::firmware::VersionText;
+use crate::model::ModelCode;
+use crate::timestamp::Timestamp;
+
+/// Length and digest of one artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactFacts {
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of the whole content.
+    pub sha256: Sha256Digest,
+}
+
+/// The facts stored per version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareFacts {
+    /// `firmware.bin`
+    pub bin: ArtifactFacts,
+    /// `firmware.elf`; its digest is the build id.
+    pub elf: ArtifactFacts,
+    /// `firmware.map`
+    pub map: ArtifactFacts,
+    /// `sdkconfig`
+    pub sdkconfig: ArtifactFacts,
+    /// `version.json`
+    pub version_json: ArtifactFacts,
+    /// Name of the chip, or its id as four hex digits.
+    pub chip: String,
+    /// Project name of the image.
+    pub project_name: String,
+    /// ESP-IDF version of the image.
+    pub idf_version: String,
+    /// Anti-rollback counter of the image.
+    pub secure_version: u32,
+    /// Commit the pipeline built, from `version.json`.
+    pub git_commit: Option<String>,
+}
+
+impl FirmwareFacts {
+    /// The facts of one artifact.
+    pub const fn of(&self, artifact: ArtifactName) -> ArtifactFacts {
+        match artifact {
+            ArtifactName::Bin => self.bin,
+            ArtifactName::Elf => self.elf,
+            ArtifactName::Map => self.map,
+            ArtifactName::Sdkconfig => self.sdkconfig,
+            ArtifactName::VersionJson => self.version_json,
+        }
+    }
+
+    /// The SHA-256 of the ELF, the identity of the build for symbolication.
+    pub const fn build_id(&self) -> Sha256Digest {
+        self.elf.sha256
+    }
+
+    /// Whether both sets are the same in all five hashes.
+    pub fn identical(&self, other: &Self) -> bool {
+        ArtifactName::ALL.into_iter().all(|name| self.of(name).sha256 == other.of(name).sha256)
+    }
+}
+
+/// A version row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareVersion {
+    /// Row id.
+    pub id: i64,
+    /// Row of its model.
+    pub model_id: i64,
+    /// Code of its model.
+    pub model: ModelCode,
+    /// The version text.
+    pub version: VersionText,
+    /// What is known of the set.
+    pub facts: FirmwareFacts,
+    /// When it was last uploaded.
+    pub uploaded_at: Timestamp,
+    /// The mark "read from staging": the upload whose staged objects hold the set.
+    pub staging: Option<UploadId>,
+}
+
+impl FirmwareVersion {
+    /// The object that holds an artifact of the set at this moment.
+    pub fn key(&self, artifact: ArtifactName) -> ArtifactKey {
+        match &self.staging {
+            Some(upload) => ArtifactKey::Staging { upload: upload.clone(), artifact },
+            None => self.settled_key(artifact),
+        }
+    }
+
+    /// The deterministic key of an artifact of the set.
+    pub fn settled_key(&self, artifact: ArtifactName) -> ArtifactKey {
+        ArtifactKey::Firmware { model: self.model.clone(), version: self.version.clone(), artifact }
+    }
+}

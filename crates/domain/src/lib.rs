@@ -1,0 +1,25 @@
+//! The rules of Coredock: types, ports and use cases.
+//!
+//! Nothing here knows SQL, HTTP, S3 or an async runtime. Outsiders stand behind ports
+//! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]); the features ([`DeviceModels`],
+//! [`Devices`], [`Firmware`], [`Upkeep`]) are plain structs over them, built once at start.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod artifact;
+pub mod artifact_store;
+pub mod audit;
+pub mod clock;
+pub mod coredump;
+pub mod device;
+pub mod device_config;
+pub mod digest;
+pub mod fields;
+pub mod firmware;
+pub mod model;
+pub mod repository;
+pub mod spool;
+pub mod timestamp;
+
+pub use artifact_store::ArtifactStore;
+pub use clock::{Clock, Entropy};
