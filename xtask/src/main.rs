@@ -1,1 +1,76 @@
-fn main() {}
+//! Chores of this repository: `cargo xtask --help` lists them.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its user"
+)]
+
+mod bench;
+mod ci;
+mod layers;
+mod licences;
+mod program;
+mod small_fs;
+mod test_run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Chores of the Coredock repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Runs what CI runs: format, lints, documentation, layers, licences, tests
+    Ci,
+    /// Sets up what the tests need, runs all of them and cleans up
+    Test {
+        /// Passed on to `cargo test`
+        #[arg(last = true)]
+        extra: Vec<String>,
+    },
+    /// Fails on a dependency between crates that the architecture does not have
+    Layers,
+    /// Checks licences, sources and banned crates with cargo-deny, which it installs if missing
+    Licences,
+    /// Measures the release binary against its limits
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Serves one constant answer: what the benchmark compares with
+    #[command(hide = true)]
+    BareServer(bench::BareServer),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().chore.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Chore {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Ci => ci::run(),
+            Self::Test { extra } => {
+                println!("\n{}", test_run::run(&extra)?);
+                Ok(())
+            }
+            Self::Layers => layers::check(),
+            Self::Licences => licences::check(),
+            Self::Bench(bench) => bench.run(),
+            Self::BareServer(server) => server.run(),
+        }
+    }
+}

@@ -1,1 +1,18 @@
+//! Coredock, the application: configuration, wiring, the HTTP surface, workers, the command line.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod cli;
+pub mod config;
+pub mod embedded;
+pub mod health;
+pub mod http;
+pub mod lock;
+pub mod logging;
+pub mod metered_store;
+pub mod metrics;
+pub mod server;
+pub mod shutdown;
+pub mod system;
+pub mod wiring;
+pub mod workers;

@@ -39,12 +39,8 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// Validates a text; every fault has the field `config` or `config.…`.
-    pub fn parse(
-        text: &str,
-        schema: Option<&ConfigSchema>,
-        mode: ConfigMode,
-    ) -> Result<Self, Vec<FieldFault>> {
+    /// Reads a text; every fault has the field `config` or `config.…`.
+    pub fn parse(text: &str, mode: ConfigMode) -> Result<Self, Vec<FieldFault>> {
         let value =
             parse_object(text).map_err(|message| vec![FieldFault::new("config", message)])?;
         let mut faults = Vec::new();
@@ -59,19 +55,23 @@ impl DeviceConfig {
             }
         };
         if mode == ConfigMode::Strict {
-            faults.extend(
-                missing_members(&value)
-                    .map(|name| FieldFault::new(format!("config.{name}"), "is required")),
-            );
-        }
-        if let Some(schema) = schema {
-            faults.extend(schema.faults(&value));
+            let required = |name| FieldFault::new(format!("config.{name}"), "is required");
+            faults.extend(missing_members(&value).map(required));
         }
         if faults.is_empty() {
             Ok(Self { text: text.to_owned(), device_name, device_entity_id, enable_ota })
         } else {
             Err(faults)
         }
+    }
+
+    /// Holds the text against the schema of its model.
+    pub fn check(&self, schema: &ConfigSchema) -> Result<(), Vec<FieldFault>> {
+        let faults = match parse_object(&self.text) {
+            Ok(value) => schema.faults(&value),
+            Err(message) => vec![FieldFault::new("config", message)],
+        };
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// What a device cannot do without and this configuration does not have.
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn fields(text: &str, mode: ConfigMode) -> Vec<String> {
-        let faults = DeviceConfig::parse(text, None, mode).err().unwrap_or_default();
+        let faults = DeviceConfig::parse(text, mode).err().unwrap_or_default();
         faults.into_iter().map(|fault| fault.field).collect()
     }
 
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn only_strict_mode_refuses_what_is_missing() {
-        let config = DeviceConfig::parse("{}", None, ConfigMode::Complete).unwrap();
+        let config = DeviceConfig::parse("{}", ConfigMode::Complete).unwrap();
         assert_eq!(config.warnings().len(), 2);
         assert_eq!(
             fields("{}", ConfigMode::Strict),
@@ -299,10 +299,10 @@ mod tests {
     fn a_schema_is_applied_and_must_compile() {
         let schema = r#"{"properties":{"led":{"type":"integer"}},"required":["led"]}"#;
         let schema = ConfigSchema::compile(schema).unwrap();
-        let parse = |text| DeviceConfig::parse(text, Some(&schema), ConfigMode::Complete);
-        assert!(parse(r#"{"led":3}"#).is_ok());
-        assert_eq!(parse(r#"{"led":"x"}"#).unwrap_err()[0].field, "config.led");
-        assert_eq!(parse("{}").unwrap_err()[0].field, "config");
+        let check = |text| DeviceConfig::parse(text, ConfigMode::Complete).unwrap().check(&schema);
+        assert!(check(r#"{"led":3}"#).is_ok());
+        assert_eq!(check(r#"{"led":"x"}"#).unwrap_err()[0].field, "config.led");
+        assert_eq!(check("{}").unwrap_err()[0].field, "config");
         for bad in ["{", "5", r#"{"type":"nonsense"}"#, r#"{"$ref":"http://127.0.0.1:1/x"}"#] {
             assert!(ConfigSchema::compile(bad).is_err(), "{bad}");
         }

@@ -73,6 +73,22 @@ impl JsonFields {
         }
     }
 
+    /// A member that must be there and reports faults of its own.
+    pub fn nested<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&Value) -> Result<T, Vec<FieldFault>>,
+    ) -> Option<T> {
+        match self.members.get(field).map(read) {
+            None => self.fault(field, "is required"),
+            Some(Ok(value)) => Some(value),
+            Some(Err(faults)) => {
+                self.faults.extend(faults);
+                None
+            }
+        }
+    }
+
     /// All faults found, if any.
     pub fn finish(self) -> Result<(), Vec<FieldFault>> {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }

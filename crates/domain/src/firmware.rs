@@ -1,7 +1,17 @@
 //! Firmware: bundles in, images out (contract §5).
 
+pub mod archive;
+pub mod bundle;
 pub mod facts;
+pub mod image;
+pub mod image_cache;
+pub mod publish;
+pub mod read;
 pub mod version;
+pub mod version_json;
+pub mod versions;
 
+pub use bundle::{BundleError, BundleRules, FirmwareBundle, ImageGate};
 pub use facts::{ArtifactFacts, FirmwareFacts, FirmwareVersion};
 pub use version::VersionText;
+pub use versions::{Firmware, FirmwarePorts, FirmwareSettings};

@@ -1,1 +1,32 @@
+//! The repositories of Coredock over diesel: one adapter, [`Database`], implements every port.
+//!
+//! Each query is written once and expanded for every backend. What differs between them (how a
+//! write begins, locks, JSON functions, how times lie in columns) is in one file per backend.
 
+mod audit;
+mod builds;
+mod connection;
+mod database;
+mod deletes;
+mod devices;
+mod failure;
+mod firmware;
+mod leases;
+mod models;
+mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod publication;
+mod references;
+mod retention;
+mod schema;
+mod sqlite;
+mod start;
+mod sweep;
+mod values;
+mod versions;
+
+#[cfg(feature = "postgres")]
+pub use database::PostgresOptions;
+pub use database::{Database, SqliteOptions};
+pub use start::{SchemaStatus, StartError};

@@ -1,0 +1,144 @@
+//! The command line (contract §14.5). Exit 0 done, 1 reported failure, 2 usage or configuration.
+
+mod db_status;
+mod serve;
+mod sweep;
+mod upgrade_db;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Overrides};
+use crate::logging;
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
+
+/// Firmware delivery and crash collection for ESP32 fleets.
+#[derive(Parser)]
+#[command(name = "coredock", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve {
+        /// Address and port to listen on, for instance 127.0.0.1:3101
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<String>,
+        /// Testing mode
+        #[arg(long)]
+        testing: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Apply the database migrations that wait
+    UpgradeDb {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show which database migrations are applied and which wait
+    DbStatus {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove stored objects that nothing refers to
+    Sweep {
+        /// Only report
+        #[arg(long, conflicts_with = "confirm")]
+        dry_run: bool,
+        /// Adopt a store this database did not make, or remove more than is plausible
+        #[arg(long)]
+        confirm: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Args)]
+struct Place {
+    /// Directory of database and artifacts
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn overrides(self) -> Overrides {
+        Overrides { file: self.config, data_dir: self.data, ..Overrides::default() }
+    }
+}
+
+/// Runs the command the process was started with.
+pub fn run() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => ExitCode::from(runtime.block_on(dispatch(command))),
+        Err(error) => ExitCode::from(fail(&error, FAILED)),
+    }
+}
+
+async fn dispatch(command: Command) -> u8 {
+    let (overrides, command) = overrides_of(command);
+    let config = match Config::load(&overrides) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, MISUSED),
+    };
+    match command {
+        Chosen::Serve => serve::run(&config).await,
+        Chosen::UpgradeDb => upgrade_db::run(&config).await,
+        Chosen::DbStatus => db_status::run(&config).await,
+        Chosen::Sweep(mode) => {
+            logging::start(&config.log);
+            sweep::run(&config, mode).await
+        }
+    }
+}
+
+enum Chosen {
+    Serve,
+    UpgradeDb,
+    DbStatus,
+    Sweep(coredock_domain::sweep::SweepMode),
+}
+
+fn overrides_of(command: Command) -> (Overrides, Chosen) {
+    use coredock_domain::sweep::SweepMode;
+    match command {
+        Command::Serve { listen, testing, place } => {
+            (Overrides { listen, testing, ..place.overrides() }, Chosen::Serve)
+        }
+        Command::UpgradeDb { place } => (place.overrides(), Chosen::UpgradeDb),
+        Command::DbStatus { place } => (place.overrides(), Chosen::DbStatus),
+        Command::Sweep { dry_run, confirm, place } => {
+            let mode = match (dry_run, confirm) {
+                (true, _) => SweepMode::DryRun,
+                (false, true) => SweepMode::Confirmed,
+                (false, false) => SweepMode::Run,
+            };
+            (place.overrides(), Chosen::Sweep(mode))
+        }
+    }
+}
+
+/// Says what went wrong on standard error.
+#[expect(clippy::print_stderr, reason = "this is the command line")]
+fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> u8 {
+    eprintln!("coredock: {}", logging::chain(error));
+    status
+}
+
+/// Says something on standard output.
+#[expect(clippy::print_stdout, reason = "this is the command line")]
+fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}

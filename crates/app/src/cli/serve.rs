@@ -1,0 +1,77 @@
+//! `coredock serve`
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{DONE, FAILED, MISUSED, fail};
+use crate::config::Config;
+use crate::embedded::Embedded;
+use crate::logging;
+use crate::server::RunningServer;
+use crate::shutdown::StopSignals;
+
+const INSECURE_REMINDER: Duration = Duration::from_secs(3600);
+
+pub(super) async fn run(config: &Config) -> u8 {
+    logging::start(&config.log);
+    allow_many_files();
+    let mut signals = match StopSignals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error, FAILED),
+    };
+    let embedded = match Embedded::open(config, config.database.auto_migrate).await {
+        Ok(embedded) => embedded,
+        Err(error) => return fail(&error, MISUSED),
+    };
+    let server = match RunningServer::start(config, &embedded.outside) {
+        Ok(server) => server,
+        Err(error) => return fail(&error, MISUSED),
+    };
+    tracing::info!(event = "listening", address = %server.address(), "coredock is listening");
+    embedded.prepare_store(&server.features().upkeep).await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = remind_of_insecurity(config) => {}
+    }
+    let status = stop(config, server, &mut signals).await;
+    embedded.outside.database.close();
+    status
+}
+
+/// Not ready at once, deaf after the drain time, gone when the requests are answered. A second
+/// signal ends at once.
+async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals) -> u8 {
+    tracing::info!("shutting down");
+    server.begin_shutdown();
+    let stopping = async {
+        tokio::time::sleep(config.shutdown.drain).await;
+        server.stop().await;
+    };
+    tokio::select! {
+        () = stopping => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("stopped at once by a second signal"),
+    }
+    DONE
+}
+
+/// Never returns.
+async fn remind_of_insecurity(config: &Config) {
+    while !config.http.listen.ip().is_loopback() {
+        tracing::warn!(
+            address = %config.http.listen,
+            "ALLOW_INSECURE: everybody who reaches this address administers the fleet"
+        );
+        tokio::time::sleep(INSECURE_REMINDER).await;
+    }
+    std::future::pending().await
+}
+
+/// Each device that downloads holds a descriptor; shells often allow only 1024.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "few connections are possible");
+    }
+}

@@ -1,0 +1,87 @@
+//! `coredock sweep`
+
+use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
+
+use super::{DONE, FAILED, MISUSED, fail, say};
+use crate::config::Config;
+use crate::embedded::Embedded;
+use crate::wiring::Features;
+use crate::workers::log_sweep;
+
+pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
+    let embedded = match Embedded::open(config, config.database.auto_migrate).await {
+        Ok(embedded) => embedded,
+        Err(error) => return fail(&error, MISUSED),
+    };
+    let features = match Features::new(config, &embedded.outside) {
+        Ok(features) => features,
+        Err(error) => return fail(&error, FAILED),
+    };
+    let report = match features.upkeep.sweep(mode).await {
+        Ok(report) => report,
+        Err(error) => return fail(&error, FAILED),
+    };
+    log_sweep(&report);
+    show(&report);
+    let status = match delete_now(&features).await {
+        Ok(()) => status_of(&report.verdict),
+        Err(error) => fail(&error, FAILED),
+    };
+    embedded.outside.database.close();
+    status
+}
+
+/// No server is there to do it.
+async fn delete_now(features: &Features) -> Result<(), coredock_domain::upkeep::UpkeepError> {
+    while features.upkeep.delete_queued().await?.deleted > 0 {}
+    Ok(())
+}
+
+fn show(report: &SweepReport) {
+    say(format_args!("{} objects seen, {} garbage", report.seen, report.garbage_objects()));
+    for (prefix, objects) in &report.garbage {
+        let removed = report.removed.get(prefix).copied().unwrap_or(0);
+        say(format_args!("{}/: {objects} garbage, {removed} removed", prefix.as_str()));
+    }
+    if report.unknown > 0 {
+        say(format_args!("{} objects have names Coredock never gives; left alone", report.unknown));
+    }
+    say(explain(&report.verdict));
+}
+
+fn explain(verdict: &SweepVerdict) -> String {
+    match verdict {
+        SweepVerdict::Removed => "done".into(),
+        SweepVerdict::DryRun => "dry run: nothing was changed".into(),
+        SweepVerdict::Foreign { owner: None } => {
+            "the store holds objects but no mark of an owner; if they belong to this database, \
+             adopt it with --confirm"
+                .into()
+        }
+        SweepVerdict::Foreign { owner: Some(owner) } => format!(
+            "the store belongs to installation {owner}; if it should belong to this database, \
+             adopt it with --confirm"
+        ),
+        SweepVerdict::Adopted => "the store was adopted; the next run only reports".into(),
+        SweepVerdict::FirstRun => {
+            "first run after adoption, restore or change of store: nothing was removed; the next \
+             run will"
+                .into()
+        }
+        SweepVerdict::TooMuch => {
+            "that is more than is plausible: nothing was removed; run again with --confirm if it \
+             is right"
+                .into()
+        }
+    }
+}
+
+fn status_of(verdict: &SweepVerdict) -> u8 {
+    match verdict {
+        SweepVerdict::Removed
+        | SweepVerdict::DryRun
+        | SweepVerdict::Adopted
+        | SweepVerdict::FirstRun => DONE,
+        SweepVerdict::Foreign { .. } | SweepVerdict::TooMuch => FAILED,
+    }
+}

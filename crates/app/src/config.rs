@@ -1,0 +1,373 @@
+//! Configuration (contract §13): read once, every fault reported together.
+
+mod database_url;
+mod reader;
+pub mod settings;
+mod sources;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coredock_domain::device_config::ConfigMode;
+use coredock_domain::firmware::{BundleRules, ImageGate};
+
+use reader::Reader;
+use sources::Sources;
+
+/// Shortest acceptable `SECRET_KEY` in production, in characters.
+const SHORTEST_SECRET: usize = 16;
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// What kind of deployment this is (`COREDOCK_ENV`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// A laptop.
+    Development,
+    /// A test bench.
+    Testing,
+    /// Users depend on it.
+    Production,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What kind of deployment this is.
+    pub environment: Environment,
+    /// Where everything embedded lives.
+    pub data_dir: PathBuf,
+    /// The HTTP server.
+    pub http: HttpConfig,
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The local artifact store.
+    pub artifact_dir: PathBuf,
+    /// Firmware.
+    pub firmware: FirmwareConfig,
+    /// Devices.
+    pub devices: DeviceConfigRules,
+    /// The sweep.
+    pub sweep: SweepConfig,
+    /// Shutdown.
+    pub shutdown: ShutdownConfig,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether it may listen on other than loopback without authentication.
+    pub allow_insecure: bool,
+    /// Origins browsers may call from.
+    pub cors_origins: Vec<String>,
+    /// Right-most forwarded entries to trust.
+    pub trusted_proxy_hops: usize,
+    /// Longest transfer without a byte of progress.
+    pub stall: Duration,
+    /// What `/metrics` asks for, if anything.
+    pub metrics_token: Option<Secret>,
+    /// Whether the store decides readiness.
+    pub store_decides_readiness: bool,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// Most connections.
+    pub connections: usize,
+    /// Longest wait for one.
+    pub wait: Duration,
+    /// Whether the server migrates at start.
+    pub auto_migrate: bool,
+}
+
+/// Firmware.
+#[derive(Debug, Clone)]
+pub struct FirmwareConfig {
+    /// Largest upload in bytes.
+    pub upload_bytes: u64,
+    /// Caps and gate of bundles.
+    pub bundle: BundleRules,
+    /// Versions kept of a model.
+    pub kept_versions: u32,
+    /// How long symbols outlive their last version.
+    pub symbols_kept: Duration,
+}
+
+/// Devices.
+#[derive(Debug, Clone)]
+pub struct DeviceConfigRules {
+    /// How strictly configurations are taken and served.
+    pub mode: ConfigMode,
+    /// How often devices should ask for a version.
+    pub poll: Duration,
+}
+
+/// The sweep.
+#[derive(Debug, Clone)]
+pub struct SweepConfig {
+    /// Time between two runs.
+    pub interval: Duration,
+    /// Younger objects are never removed.
+    pub grace: Duration,
+}
+
+/// Shutdown.
+#[derive(Debug, Clone)]
+pub struct ShutdownConfig {
+    /// How long requests in flight may take.
+    pub grace: Duration,
+    /// How long the listener stays open while not ready.
+    pub drain: Duration,
+}
+
+/// Logs.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// `trace` … `error`.
+    pub level: String,
+    /// One JSON object per line, or text for terminals.
+    pub json: bool,
+}
+
+/// What the command line says over file and environment.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--config`
+    pub file: Option<PathBuf>,
+    /// `--listen HOST:PORT`
+    pub listen: Option<String>,
+    /// `--data`
+    pub data_dir: Option<PathBuf>,
+    /// `--testing`
+    pub testing: bool,
+}
+
+/// Everything wrong with the configuration, one line each.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration is not usable:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Reads file, environment and command line.
+    pub fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::read(overrides, environment())
+    }
+
+    /// Reads the file and these variables.
+    pub fn read(
+        overrides: &Overrides,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let variables: Vec<(String, String)> = variables.into_iter().collect();
+        let mut faults = Vec::new();
+        let sources = gather(overrides, &variables, &mut faults);
+        if overrides.testing && sources.get("COREDOCK_ENV") == Some("production") {
+            faults.push("COREDOCK_ENV: --testing cannot be used in production".into());
+        }
+        let sources = with_overrides(sources, overrides, &mut faults);
+        let mut reader = Reader::new(&sources, faults);
+        let config = assemble(&mut reader);
+        let faults = reader.finish();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError(faults)) }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+fn gather(
+    overrides: &Overrides,
+    variables: &[(String, String)],
+    faults: &mut Vec<String>,
+) -> Sources {
+    let variable = |name: &str| {
+        let found = variables.iter().find(|(known, value)| known == name && !value.is_empty());
+        found.map(|(_, value)| value.clone())
+    };
+    let mut sources = Sources::default();
+    let file = overrides.file.clone().or_else(|| variable("COREDOCK_CONFIG").map(PathBuf::from));
+    if let Some(path) = file {
+        sources.read_file(&path, faults);
+    }
+    sources.read_environment(variables.iter().cloned());
+    if sources.get("COREDOCK_ENV").is_none()
+        && let Some(legacy) = sources.get("FLASK_ENV").map(str::to_owned)
+    {
+        sources.set("COREDOCK_ENV", legacy);
+    }
+    sources
+}
+
+fn with_overrides(
+    mut sources: Sources,
+    overrides: &Overrides,
+    faults: &mut Vec<String>,
+) -> Sources {
+    if overrides.testing {
+        sources.set("COREDOCK_ENV", "testing".into());
+    }
+    if let Some(data_dir) = &overrides.data_dir {
+        sources.set("DATA_DIR", data_dir.display().to_string());
+    }
+    if let Some(listen) = &overrides.listen {
+        match listen.rsplit_once(':') {
+            Some((host, port)) => {
+                sources.set("HOST", host.trim_matches(['[', ']']).to_owned());
+                sources.set("PORT", port.to_owned());
+            }
+            None => faults.push(format!("--listen: {listen} is not HOST:PORT")),
+        }
+    }
+    sources
+}
+
+fn assemble(reader: &mut Reader<'_>) -> Config {
+    let environment = match reader.text("COREDOCK_ENV").as_str() {
+        "production" => Environment::Production,
+        "testing" => Environment::Testing,
+        _ => Environment::Development,
+    };
+    if environment == Environment::Production {
+        check_secret(reader);
+    }
+    let data_dir = PathBuf::from(reader.text("DATA_DIR"));
+    let artifact_dir = reader.optional("ARTIFACT_DIR").map(PathBuf::from);
+    Config {
+        environment,
+        http: http(reader),
+        database: database(reader, &data_dir),
+        artifact_dir: artifact_dir.unwrap_or_else(|| data_dir.join("artifacts")),
+        firmware: firmware(reader),
+        devices: DeviceConfigRules {
+            mode: match reader.text("DEVICE_CONFIG_MODE").as_str() {
+                "verbatim" => ConfigMode::Verbatim,
+                "strict" => ConfigMode::Strict,
+                _ => ConfigMode::Complete,
+            },
+            poll: reader.seconds("FIRMWARE_POLL_SECONDS"),
+        },
+        sweep: SweepConfig {
+            interval: reader.seconds("SWEEP_INTERVAL_SECONDS"),
+            grace: reader.seconds("SWEEP_GRACE_SECONDS"),
+        },
+        shutdown: ShutdownConfig {
+            grace: reader.seconds("GRACEFUL_SHUTDOWN_TIMEOUT"),
+            drain: Duration::from_secs(
+                reader
+                    .optional_integer("SHUTDOWN_DRAIN_SECONDS")
+                    .unwrap_or(if environment == Environment::Production { 5 } else { 0 }),
+            ),
+        },
+        log: LogConfig {
+            level: reader.text("LOG_LEVEL"),
+            json: reader.text("LOG_FORMAT") == "json",
+        },
+        data_dir,
+    }
+}
+
+fn check_secret(reader: &mut Reader<'_>) {
+    let secret = reader.text("SECRET_KEY");
+    let default = settings::SETTINGS.iter().find(|setting| setting.name == "SECRET_KEY");
+    if default.is_some_and(|setting| setting.default == secret) {
+        reader.fault("SECRET_KEY: must be set in production");
+    } else if secret.chars().count() < SHORTEST_SECRET {
+        reader.fault(format!("SECRET_KEY: must have at least {SHORTEST_SECRET} characters"));
+    }
+}
+
+fn http(reader: &mut Reader<'_>) -> HttpConfig {
+    let allow_insecure = reader.boolean("ALLOW_INSECURE");
+    let listen = listen_address(reader);
+    if !listen.ip().is_loopback() && !allow_insecure {
+        reader.fault(format!(
+            "HOST: without OIDC Coredock listens on loopback addresses only, not on {}; \
+             set ALLOW_INSECURE=true to let everybody on the network administer it",
+            listen.ip()
+        ));
+    }
+    HttpConfig {
+        listen,
+        allow_insecure,
+        cors_origins: reader.urls("CORS_ORIGINS"),
+        trusted_proxy_hops: usize::try_from(reader.integer("TRUSTED_PROXY_HOPS")).unwrap_or(1),
+        stall: reader.seconds("HTTP_STALL_SECONDS"),
+        metrics_token: reader.optional("METRICS_TOKEN").map(Secret),
+        store_decides_readiness: reader.boolean("READYZ_STORE_REQUIRED"),
+    }
+}
+
+fn listen_address(reader: &mut Reader<'_>) -> SocketAddr {
+    let port = u16::try_from(reader.integer("PORT")).unwrap_or_default();
+    let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let Some(host) = reader.optional("HOST") else { return fallback };
+    let resolved = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut all| all.next());
+    resolved.unwrap_or_else(|| {
+        reader.fault(format!("HOST: {host} is not an address of this machine"));
+        fallback
+    })
+}
+
+fn database(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
+    let path = match reader.optional("DATABASE_URL").map(|url| database_url::sqlite_path(&url)) {
+        None => data_dir.join("coredock.db"),
+        Some(Ok(path)) => path,
+        Some(Err(fault)) => {
+            reader.fault(format!("DATABASE_URL: {fault}"));
+            PathBuf::new()
+        }
+    };
+    let connections = reader.integer("DB_POOL_SIZE") + reader.integer("DB_POOL_MAX_OVERFLOW");
+    DatabaseConfig {
+        path,
+        connections: usize::try_from(connections).unwrap_or(usize::MAX),
+        wait: reader.seconds("DB_POOL_TIMEOUT"),
+        auto_migrate: reader.boolean("AUTO_MIGRATE"),
+    }
+}
+
+fn firmware(reader: &mut Reader<'_>) -> FirmwareConfig {
+    let entry_bytes = reader.integer("MAX_FIRMWARE_ENTRY_BYTES");
+    let total_bytes = reader.integer("MAX_FIRMWARE_TOTAL_BYTES");
+    if total_bytes < entry_bytes {
+        reader.fault("MAX_FIRMWARE_TOTAL_BYTES: must not be below MAX_FIRMWARE_ENTRY_BYTES");
+    }
+    let gate = match reader.text("FIRMWARE_IMAGE_GATE").as_str() {
+        "full" => ImageGate::Full,
+        "appinfo" => ImageGate::AppInfo,
+        _ => ImageGate::Standard,
+    };
+    FirmwareConfig {
+        upload_bytes: reader.integer("MAX_FIRMWARE_UPLOAD_BYTES"),
+        bundle: BundleRules { entry_bytes, total_bytes, gate },
+        kept_versions: u32::try_from(reader.integer("MAX_FIRMWARES")).unwrap_or(u32::MAX),
+        symbols_kept: Duration::from_secs(reader.integer("SYMBOLS_KEEP_DAYS") * 86_400),
+    }
+}

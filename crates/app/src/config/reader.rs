@@ -1,0 +1,168 @@
+//! Checks texts against the table and hands out typed values, collecting every fault.
+
+use std::time::Duration;
+
+use super::settings::{Rule, S3_CHOOSERS, SETTINGS, Setting, Stage};
+use super::sources::Sources;
+
+/// Reads settings one by one. A faulty one is noted and read as its default.
+pub(super) struct Reader<'a> {
+    sources: &'a Sources,
+    faults: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// Checks every row of the table at once.
+    pub(super) fn new(sources: &'a Sources, mut faults: Vec<String>) -> Self {
+        let testing = sources.get("COREDOCK_ENV") == Some("testing");
+        for setting in SETTINGS {
+            let Some(text) = sources.get(setting.name) else { continue };
+            if let Err(fault) = check(setting.rule, text, testing) {
+                faults.push(format!("{}: {fault}", setting.name));
+            } else if let Some(part) = unbuilt_part(setting, text) {
+                faults.push(not_built(setting.name, part));
+            }
+        }
+        if sources.get("ARTIFACT_STORE").unwrap_or("auto") == "auto" {
+            let chooses = |name: &&str| sources.get(name).is_some();
+            faults.extend(
+                S3_CHOOSERS
+                    .into_iter()
+                    .filter(chooses)
+                    .map(|name| not_built(name, "the S3 artifact store")),
+            );
+        }
+        Self { sources, faults }
+    }
+
+    /// Notes a fault found across several settings.
+    pub(super) fn fault(&mut self, fault: impl Into<String>) {
+        self.faults.push(fault.into());
+    }
+
+    /// Everything found wrong.
+    pub(super) fn finish(self) -> Vec<String> {
+        self.faults
+    }
+
+    /// The text, if it is set or has a default.
+    pub(super) fn optional(&self, name: &str) -> Option<String> {
+        let default =
+            || setting(name).map(|setting| setting.default).filter(|text| !text.is_empty());
+        self.sources.get(name).or_else(default).map(str::to_owned)
+    }
+
+    /// The text; empty when it is neither set nor has a default.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.optional(name).unwrap_or_default()
+    }
+
+    /// A whole number.
+    pub(super) fn integer(&self, name: &str) -> u64 {
+        self.parsed(name, parse_integer).unwrap_or_default()
+    }
+
+    /// A whole number, if it is set or has a default.
+    pub(super) fn optional_integer(&self, name: &str) -> Option<u64> {
+        self.parsed(name, parse_integer)
+    }
+
+    /// A number of seconds.
+    pub(super) fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.integer(name))
+    }
+
+    /// A boolean.
+    pub(super) fn boolean(&self, name: &str) -> bool {
+        self.parsed(name, parse_bool).unwrap_or_default()
+    }
+
+    /// URLs without their trailing slashes.
+    pub(super) fn urls(&self, name: &str) -> Vec<String> {
+        split_list(&self.text(name)).map(|url| url.trim_end_matches('/').to_owned()).collect()
+    }
+
+    /// The set value if it can be read, else the default.
+    fn parsed<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
+        let default = || setting(name).and_then(|setting| parse(setting.default));
+        self.sources.get(name).and_then(parse).or_else(default)
+    }
+}
+
+fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+fn not_built(name: &str, part: &str) -> String {
+    format!("{name}: switches on {part}, which this version does not have")
+}
+
+fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
+    match setting.stage {
+        Stage::Built | Stage::BuiltSecret | Stage::Tuning => None,
+        Stage::Switch(part) => Some(part),
+        Stage::SwitchValues(values, part) => {
+            let on = |value: &&str| match setting.rule {
+                Rule::Bool => parse_bool(text) == parse_bool(value),
+                _ => text == *value,
+            };
+            values.iter().any(|value| on(value)).then_some(part)
+        }
+    }
+}
+
+fn check(rule: Rule, text: &str, testing: bool) -> Result<(), String> {
+    match rule {
+        Rule::Text => Ok(()),
+        Rule::Bool => parse_bool(text).map(drop).ok_or_else(|| "must be true or false".into()),
+        Rule::Integer(least, most) => check_integer(text, least, most),
+        Rule::SweepSeconds(least) => {
+            check_integer(text, if testing { 1 } else { least }, 315_360_000)
+        }
+        Rule::Choice(words) if words.contains(&text) => Ok(()),
+        Rule::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
+        Rule::HttpUrl => check_url(text),
+        Rule::HttpUrls => split_list(text).try_for_each(check_url),
+        Rule::Integers => split_list(text).try_for_each(|item| check_integer(item, 0, u64::MAX)),
+    }
+}
+
+fn check_integer(text: &str, least: u64, most: u64) -> Result<(), String> {
+    let range = match most {
+        u64::MAX => format!("at least {least}"),
+        most => format!("from {least} to {most}"),
+    };
+    match parse_integer(text) {
+        Some(number) if (least..=most).contains(&number) => Ok(()),
+        _ => Err(format!("must be a whole number {range}")),
+    }
+}
+
+fn check_url(text: &str) -> Result<(), String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let plausible = |rest: &str| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
+    };
+    if rest.is_some_and(plausible) { Ok(()) } else { Err("must be an http or https URL".into()) }
+}
+
+fn parse_integer(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Items of a JSON array or of a comma-separated list.
+fn split_list(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.trim();
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    inner.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty())
+}

@@ -1,0 +1,81 @@
+//! Where settings come from: file, environment, command line; later wins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use config::{FileFormat, Map, Source, Value, ValueKind};
+
+use super::settings::{SETTINGS, is_legacy};
+
+/// Texts by upper-case name; empty ones are unset.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sources {
+    texts: BTreeMap<String, String>,
+}
+
+impl Sources {
+    /// Reads a TOML file; unknown names are faults.
+    pub(super) fn read_file(&mut self, path: &Path, faults: &mut Vec<String>) {
+        let shown = path.display();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return faults.push(format!("COREDOCK_CONFIG: {shown}: {error}")),
+        };
+        let file = config::File::from_str(&text, FileFormat::Toml);
+        let values: Map<String, Value> = match file.collect() {
+            Ok(values) => values,
+            Err(error) => return faults.push(format!("COREDOCK_CONFIG: {shown}: {error}")),
+        };
+        for (name, value) in values {
+            let known = name.to_ascii_uppercase();
+            if !is_known(&known) {
+                faults.push(format!("{known}: unknown setting in {shown}"));
+            } else if let Some(text) = text_of(&value) {
+                self.set(&known, text);
+            } else {
+                faults.push(format!("{known}: must be a text, number, boolean or list in {shown}"));
+            }
+        }
+    }
+
+    /// Takes the known names out of the environment; others are ignored.
+    pub(super) fn read_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (name, value) in variables {
+            if is_known(&name) && !value.is_empty() {
+                self.set(&name, value);
+            }
+        }
+    }
+
+    /// Sets one name, over everything read before.
+    pub(super) fn set(&mut self, name: &str, text: String) {
+        self.texts.insert(name.to_owned(), text);
+    }
+
+    /// The text of a name, if it is set.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name) || is_legacy(name)
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match &value.kind {
+        ValueKind::String(text) => Some(text.clone()),
+        ValueKind::Boolean(on) => Some(on.to_string()),
+        ValueKind::I64(number) => Some(number.to_string()),
+        ValueKind::U64(number) => Some(number.to_string()),
+        ValueKind::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(text_of).collect();
+            Some(items?.join(","))
+        }
+        ValueKind::Nil
+        | ValueKind::I128(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)
+        | ValueKind::Table(_) => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! Liveness and readiness (contract §14.1).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
+use coredock_domain::{ArtifactStore, Entropy};
+use coredock_repository::Database;
+use tokio::sync::Mutex;
+
+/// A check that takes longer has failed.
+const LONGEST_CHECK: Duration = Duration::from_secs(2);
+const CACHED_FOR: Duration = Duration::from_secs(10);
+const PROBE: &[u8] = b"coredock probe";
+
+/// What the last look at the dependencies found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// The database answers.
+    pub database: bool,
+    /// Migrations that wait; `None` when that could not be found out.
+    pub migrations_pending: Option<usize>,
+    /// The store takes, returns and deletes an object.
+    pub store: bool,
+}
+
+/// Looks at the dependencies, at most every ten seconds.
+pub struct Health {
+    database: Database,
+    store: Arc<dyn ArtifactStore>,
+    probe: ArtifactKey,
+    last: Mutex<Option<(Instant, Readiness)>>,
+}
+
+impl Health {
+    /// Watches this database and this store.
+    pub fn new(database: Database, store: Arc<dyn ArtifactStore>, entropy: &dyn Entropy) -> Self {
+        let probe = ArtifactKey::Health { instance: UploadId::random(entropy) };
+        Self { database, store, probe, last: Mutex::new(None) }
+    }
+
+    /// The state of the dependencies.
+    pub async fn readiness(&self) -> Readiness {
+        let mut last = self.last.lock().await;
+        if let Some((at, readiness)) = *last
+            && at.elapsed() < CACHED_FOR
+        {
+            return readiness;
+        }
+        let readiness = self.look().await;
+        *last = Some((Instant::now(), readiness));
+        readiness
+    }
+
+    async fn look(&self) -> Readiness {
+        let database = tokio::time::timeout(LONGEST_CHECK, self.database.pending_migrations());
+        let store = tokio::time::timeout(LONGEST_CHECK, self.probe_store());
+        let (database, store) = tokio::join!(database, store);
+        let migrations_pending = database.ok().and_then(Result::ok);
+        Readiness {
+            database: migrations_pending.is_some(),
+            migrations_pending,
+            store: matches!(store, Ok(Ok(true))),
+        }
+    }
+
+    async fn probe_store(&self) -> Result<bool, ArtifactStoreError> {
+        let body = ArtifactBody::from(Bytes::from_static(PROBE));
+        self.store.put(&self.probe, &body).await?;
+        let read = read_all(&*self.store, &self.probe, PROBE.len() as u64).await?;
+        self.store.delete(std::slice::from_ref(&self.probe)).await?;
+        Ok(read.as_deref() == Some(PROBE))
+    }
+}

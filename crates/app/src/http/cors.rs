@@ -1,0 +1,36 @@
+//! Which web pages may call (contract §1.8).
+
+use actix_web::HttpResponse;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+/// Origins that may read answers.
+pub struct CorsOrigins(pub Vec<String>);
+
+impl CorsOrigins {
+    /// Tells the browser that the page may read the answer, if it may.
+    pub fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if self.0.iter().any(|known| known.as_bytes() == origin.as_bytes()) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
+}
+
+/// Whether a browser asks what it may send.
+pub fn is_preflight(request: &ServiceRequest) -> bool {
+    request.path().starts_with("/api/")
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What it may send, from the origins that may at all.
+pub fn preflight_response() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, DELETE"))
+        .insert_header((
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, X-Request-ID",
+        ))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
+        .finish()
+}

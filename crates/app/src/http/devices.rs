@@ -1,0 +1,163 @@
+//! Devices (contract §8.3).
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use coredock_domain::Devices;
+use coredock_domain::device::{DeviceFilter, DeviceUpdate, RotationState};
+use coredock_domain::device_config::{ConfigMode, DeviceConfig};
+use coredock_domain::devices::SaveDeviceError;
+use coredock_domain::fields::{FieldFault, JsonFields, boolean, integer, verbatim_text};
+use serde_json::Value;
+
+use super::body::json_fields;
+use super::error::ApiError;
+use super::exchange::Operation;
+use super::identity::{Editor, Viewer};
+use super::models::unknown_model;
+use super::query::Query;
+use super::views::{DeviceListView, DeviceView, ErrorView};
+use crate::metrics::Metrics;
+
+/// The devices, by key.
+#[utoipa::path(get, path = "/api/devices", tag = "devices", operation_id = "list_devices",
+    params(("model_id" = Option<i64>, Query), ("rotation_state" = Option<String>, Query)),
+    responses((status = 200, body = DeviceListView), (status = 400, body = ErrorView),
+        (status = 503, body = ErrorView)))]
+pub async fn list_devices(
+    _: Viewer,
+    request: HttpRequest,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let filter = device_filter(request.query_string())?;
+    let operation = Operation::begin("list_devices", &metrics);
+    let listed = match filter {
+        Some(filter) => devices.list(filter).await.map_err(ApiError::from),
+        None => Ok(Vec::new()),
+    };
+    Ok(HttpResponse::Ok().json(DeviceListView::from(operation.end(listed)?)))
+}
+
+/// Creates a device with a fresh key.
+#[utoipa::path(post, path = "/api/devices", tag = "devices", operation_id = "create_device",
+    request_body(content = serde_json::Value, description = "`device_model_id`, `config` (a JSON text)"),
+    responses((status = 201, body = DeviceView), (status = 400, body = ErrorView),
+        (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
+pub async fn create_device(
+    caller: Editor,
+    request: HttpRequest,
+    mut payload: web::Payload,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let fields = json_fields(&mut payload, &request).await?;
+    let (model_id, config) = new_device(fields, devices.config_mode())?;
+    let operation = Operation::begin("create_device", &metrics);
+    let created = devices.create(model_id, config, caller.origin()).await;
+    let created = operation.end(created.map_err(save_error))?;
+    Ok(HttpResponse::Created().json(DeviceView::from(created)))
+}
+
+/// One device.
+#[utoipa::path(get, path = "/api/devices/{id}", tag = "devices", operation_id = "get_device",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = DeviceView), (status = 404, body = ErrorView),
+        (status = 503, body = ErrorView)))]
+pub async fn get_device(
+    _: Viewer,
+    id: web::Path<i64>,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let operation = Operation::begin("get_device", &metrics);
+    let found = devices.find(*id).await.map_err(ApiError::from);
+    let found = found.and_then(|found| found.ok_or_else(|| unknown_device(*id)));
+    Ok(HttpResponse::Ok().json(DeviceView::from(operation.end(found)?)))
+}
+
+/// Changes configuration and mark of a device.
+#[utoipa::path(put, path = "/api/devices/{id}", tag = "devices", operation_id = "update_device",
+    params(("id" = i64, Path)),
+    request_body(content = serde_json::Value, description = "`config` (a JSON text), `active`"),
+    responses((status = 200, body = DeviceView), (status = 400, body = ErrorView),
+        (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
+pub async fn update_device(
+    caller: Editor,
+    id: web::Path<i64>,
+    request: HttpRequest,
+    mut payload: web::Payload,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let fields = json_fields(&mut payload, &request).await?;
+    let update = device_update(fields, devices.config_mode())?;
+    let operation = Operation::begin("update_device", &metrics);
+    let updated = devices.update(*id, update, caller.origin()).await;
+    let updated = operation.end(updated.map_err(save_error))?;
+    Ok(HttpResponse::Ok().json(DeviceView::from(updated)))
+}
+
+/// Deletes a device and its dumps.
+#[utoipa::path(delete, path = "/api/devices/{id}", tag = "devices",
+    operation_id = "delete_device", params(("id" = i64, Path)),
+    responses((status = 204), (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
+pub async fn delete_device(
+    caller: Editor,
+    id: web::Path<i64>,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let operation = Operation::begin("delete_device", &metrics);
+    let deleted = devices.delete(*id, caller.origin()).await.map_err(ApiError::from);
+    operation.end(deleted.and_then(|deleted| {
+        if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown_device(*id)) }
+    }))
+}
+
+fn unknown_device(id: i64) -> ApiError {
+    ApiError::not_found("Device", id)
+}
+
+fn save_error(error: SaveDeviceError) -> ApiError {
+    match error {
+        SaveDeviceError::UnknownModel(id) => unknown_model(id),
+        SaveDeviceError::UnknownDevice(id) => unknown_device(id),
+        SaveDeviceError::Config(faults) => faults.into(),
+        SaveDeviceError::Repository(error) => error.into(),
+    }
+}
+
+/// `None` when no device can pass: a state that does not exist.
+fn device_filter(query: &str) -> Result<Option<DeviceFilter>, Vec<FieldFault>> {
+    let query = Query::new(query);
+    let one = |fault| vec![fault];
+    let model_id = match query.get("model_id").map_err(one)?.map(|text| text.parse()) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return Err(vec![FieldFault::new("model_id", "must be an integer")]),
+    };
+    let Some(state) = query.get("rotation_state").map_err(one)? else {
+        return Ok(Some(DeviceFilter { model_id, rotation_state: None }));
+    };
+    let known = RotationState::parse(&state);
+    Ok(known.map(|state| DeviceFilter { model_id, rotation_state: Some(state) }))
+}
+
+fn new_device(mut fields: JsonFields, mode: ConfigMode) -> Result<(i64, DeviceConfig), ApiError> {
+    let model_id = fields.required("device_model_id", integer);
+    let config = fields.nested("config", |value| device_config(value, mode));
+    fields.finish()?;
+    model_id.zip(config).ok_or_else(|| ApiError::unexpected("a field is missing without a fault"))
+}
+
+fn device_update(mut fields: JsonFields, mode: ConfigMode) -> Result<DeviceUpdate, ApiError> {
+    let config = fields.nested("config", |value| device_config(value, mode));
+    let active = fields.required("active", boolean);
+    fields.finish()?;
+    let both = config.zip(active).map(|(config, active)| DeviceUpdate { config, active });
+    both.ok_or_else(|| ApiError::unexpected("a field is missing without a fault"))
+}
+
+fn device_config(value: &Value, mode: ConfigMode) -> Result<DeviceConfig, Vec<FieldFault>> {
+    let text = verbatim_text(value).map_err(|message| vec![FieldFault::new("config", message)])?;
+    DeviceConfig::parse(&text, mode)
+}

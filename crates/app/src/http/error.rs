@@ -1,0 +1,301 @@
+//! The one error type of the edge and its envelope (contract §2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::fields::FieldFault;
+use coredock_domain::repository::RepositoryError;
+use serde::Serialize;
+
+use super::exchange::REQUEST_ID;
+
+use crate::logging::chain;
+
+/// Seconds after which an outage is worth another try.
+const RETRY_AFTER: u64 = 5;
+
+/// The codes of contract §2.2 that built routes answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// No valid identity.
+    AuthenticationRequired,
+    /// A valid identity that may not.
+    AuthorizationFailed,
+    /// The record does not exist.
+    RecordNotFound,
+    /// The route does not exist.
+    RouteNotFound,
+    /// The route has other methods.
+    MethodNotAllowed,
+    /// A unique value is taken.
+    RecordExists,
+    /// The resource is in use or pinned.
+    ResourceConflict,
+    /// A condition of the request does not hold.
+    PreconditionFailed,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// The range lies outside.
+    RangeNotSatisfiable,
+    /// The request is wrong.
+    ValidationFailed,
+    /// Database or store are down or too slow.
+    ServiceUnavailable,
+    /// Everything unexpected.
+    ProcessingError,
+}
+
+impl ErrorCode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthenticationRequired => "AUTHENTICATION_REQUIRED",
+            Self::AuthorizationFailed => "AUTHORIZATION_FAILED",
+            Self::RecordNotFound => "RECORD_NOT_FOUND",
+            Self::RouteNotFound => "ROUTE_NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::RecordExists => "RECORD_EXISTS",
+            Self::ResourceConflict => "RESOURCE_CONFLICT",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::RangeNotSatisfiable => "RANGE_NOT_SATISFIABLE",
+            Self::ValidationFailed => "VALIDATION_FAILED",
+            Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Self::ProcessingError => "PROCESSING_ERROR",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::AuthenticationRequired => StatusCode::UNAUTHORIZED,
+            Self::AuthorizationFailed => StatusCode::FORBIDDEN,
+            Self::RecordNotFound | Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RecordExists | Self::ResourceConflict => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::ValidationFailed => StatusCode::BAD_REQUEST,
+            Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProcessingError => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The sentence people see first.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::AuthenticationRequired => "Authentication is required",
+            Self::AuthorizationFailed => "Not allowed",
+            Self::RecordNotFound => "Record not found",
+            Self::RouteNotFound => "Route not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::RecordExists => "Record exists already",
+            Self::ResourceConflict => "Resource is in use",
+            Self::PreconditionFailed => "Precondition failed",
+            Self::PayloadTooLarge => "Payload is too large",
+            Self::RangeNotSatisfiable => "Range is not satisfiable",
+            Self::ValidationFailed => "Request is not valid",
+            Self::ServiceUnavailable => "Service is unavailable",
+            Self::ProcessingError => "Internal server error",
+        }
+    }
+}
+
+/// `details` of the envelope; always a non-empty object, which is what makes every error body
+/// harmless to a device (contract §2.4).
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+enum Details {
+    Message { message: String },
+    Errors { errors: Vec<FieldFault> },
+}
+
+/// An answer with a status from 400 to 599.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    code: ErrorCode,
+    details: Details,
+    header: Option<(header::HeaderName, HeaderValue)>,
+    cause: Option<Arc<str>>,
+    correlation_id: Option<Arc<str>>,
+}
+
+impl ApiError {
+    /// An error with one message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let details = Details::Message { message: message.into() };
+        Self { code, details, header: None, cause: None, correlation_id: None }
+    }
+
+    /// 400 with one message.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::ValidationFailed, message)
+    }
+
+    /// 404: `resource` (its type) `identifier` does not exist.
+    pub fn not_found(resource: &str, identifier: impl fmt::Display) -> Self {
+        let message = format!("{resource} {identifier} does not exist");
+        Self::new(ErrorCode::RecordNotFound, message)
+    }
+
+    /// 404 of an unknown path.
+    pub fn route_not_found() -> Self {
+        Self::new(ErrorCode::RouteNotFound, "there is no such route")
+    }
+
+    /// 401; `message` says what is missing.
+    pub fn unauthenticated(message: &str) -> Self {
+        let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        Self { header: Some(challenge), ..Self::new(ErrorCode::AuthenticationRequired, message) }
+    }
+
+    /// 405 with the methods the route has.
+    pub fn method_not_allowed(allow: &str) -> Self {
+        let message = format!("the route has the methods {allow}");
+        let value = HeaderValue::from_str(allow).ok();
+        Self {
+            header: value.map(|value| (header::ALLOW, value)),
+            ..Self::new(ErrorCode::MethodNotAllowed, message)
+        }
+    }
+
+    /// 413 over a limit in bytes.
+    pub fn too_large(limit: u64) -> Self {
+        Self::new(ErrorCode::PayloadTooLarge, format!("the limit is {limit} bytes"))
+    }
+
+    /// 416 of an object of `size` bytes.
+    pub fn range_not_satisfiable(size: u64) -> Self {
+        let value = HeaderValue::from_str(&format!("bytes */{size}")).ok();
+        let message = format!("the object has {size} bytes");
+        Self {
+            header: value.map(|value| (header::CONTENT_RANGE, value)),
+            ..Self::new(ErrorCode::RangeNotSatisfiable, message)
+        }
+    }
+
+    /// 503; the cause goes to the log only.
+    pub fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
+        Self::outage(chain(cause))
+    }
+
+    /// 503; `cause` goes to the log only.
+    pub fn outage(cause: impl Into<Arc<str>>) -> Self {
+        let message = "a dependency does not answer; try again";
+        Self {
+            header: Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER))),
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::ServiceUnavailable, message)
+        }
+    }
+
+    /// 500; the cause goes to the log only (contract §2.5).
+    pub fn unexpected(cause: impl Into<Arc<str>>) -> Self {
+        let message = "the cause is in the server's log under the correlation id";
+        Self { cause: Some(cause.into()), ..Self::new(ErrorCode::ProcessingError, message) }
+    }
+
+    /// Whether the request is at fault, not the server.
+    pub const fn is_refusal(&self) -> bool {
+        !matches!(self.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
+    }
+
+    /// What only the log may know.
+    pub fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    /// The same error, able to answer without the middleware.
+    pub fn correlated(self, correlation_id: &str) -> Self {
+        Self { correlation_id: Some(correlation_id.into()), ..self }
+    }
+
+    /// The answer with its envelope.
+    pub fn response(&self, correlation_id: &str) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code.status());
+        if let Some((name, value)) = &self.header {
+            response.insert_header((name.clone(), value.clone()));
+        }
+        response.json(Envelope {
+            error: self.code.sentence(),
+            code: self.code.as_str(),
+            details: &self.details,
+            correlation_id,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: &'static str,
+    code: &'static str,
+    details: &'a Details,
+    #[serde(rename = "correlationId")]
+    correlation_id: &'a str,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.code.as_str())
+    }
+}
+
+/// The envelope needs the correlation id, which only the middleware knows: unless it has told it,
+/// it replaces the answer made here.
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        match &self.correlation_id {
+            None => HttpResponse::new(self.code.status()),
+            Some(id) => {
+                let mut response = self.response(id);
+                if let Ok(value) = HeaderValue::from_str(id) {
+                    response.headers_mut().insert(REQUEST_ID, value);
+                }
+                response
+            }
+        }
+    }
+}
+
+impl From<Vec<FieldFault>> for ApiError {
+    fn from(errors: Vec<FieldFault>) -> Self {
+        Self {
+            details: Details::Errors { errors },
+            ..Self::new(ErrorCode::ValidationFailed, String::new())
+        }
+    }
+}
+
+impl From<&RepositoryError> for ApiError {
+    fn from(error: &RepositoryError) -> Self {
+        match error {
+            RepositoryError::Unavailable { .. } => Self::unavailable(error),
+            RepositoryError::Corrupt { .. } | RepositoryError::Conflict => {
+                Self::unexpected(chain(error))
+            }
+        }
+    }
+}
+
+impl From<RepositoryError> for ApiError {
+    fn from(error: RepositoryError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&ArtifactStoreError> for ApiError {
+    fn from(error: &ArtifactStoreError) -> Self {
+        match error {
+            ArtifactStoreError::Unavailable { .. } => Self::unavailable(error),
+            ArtifactStoreError::NotFound { .. } => Self::unexpected(chain(error)),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Who calls (contract §3): one extractor per kind of caller, so that a handler without
+//! authorization cannot be written.
+//!
+//! Without OIDC everybody who reaches the server is the local administrator, and a device says
+//! which one it is (contract §3.6).
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use coredock_domain::audit::{Actor, ActorKind, Origin};
+use coredock_domain::device::DeviceKey;
+
+use super::error::ApiError;
+use super::exchange::CorrelationId;
+use super::query::Query;
+
+/// How many forwarded entries are trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct TrustedProxies(pub usize);
+
+/// May read what admins see.
+pub struct Viewer;
+
+/// May change what admins see.
+pub struct Editor(Origin);
+
+/// May upload firmware.
+pub struct Pipeline(Origin);
+
+/// A device. The row it names has not been looked up yet.
+pub struct DeviceCaller {
+    /// Which device; `None` when what it says can be no key.
+    pub key: Option<DeviceKey>,
+    /// What it said.
+    pub claimed: String,
+}
+
+impl Editor {
+    /// Where a change of this caller comes from.
+    pub fn origin(&self) -> Origin {
+        self.0.clone()
+    }
+}
+
+impl Pipeline {
+    /// Where a change of this caller comes from.
+    pub fn origin(&self) -> Origin {
+        self.0.clone()
+    }
+}
+
+impl DeviceCaller {
+    /// The key, if there can be a device of it.
+    pub fn known_key(&self) -> Result<&DeviceKey, ApiError> {
+        self.key.as_ref().ok_or_else(|| self.unknown())
+    }
+
+    /// 404 of a device that does not exist.
+    pub fn unknown(&self) -> ApiError {
+        ApiError::not_found("Device", &self.claimed)
+    }
+}
+
+fn local_admin(request: &HttpRequest) -> Origin {
+    Origin {
+        actor: Actor {
+            subject: "local-user".into(),
+            name: Some("Local Admin".into()),
+            kind: ActorKind::User,
+        },
+        correlation_id: CorrelationId::of(request),
+        remote_address: remote_address(request),
+    }
+}
+
+/// The address of the caller: the entry the outermost trusted proxy has written, else the peer.
+fn remote_address(request: &HttpRequest) -> Option<String> {
+    let peer = || request.peer_addr().map(|address| address.ip().to_string());
+    let hops = request.app_data::<web::Data<TrustedProxies>>().map_or(0, |trusted| trusted.0);
+    let headers = request.headers().get_all("x-forwarded-for");
+    let entries: Vec<&str> = headers
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    match (hops, entries.len()) {
+        (0, _) | (_, 0) => peer(),
+        (hops, count) => Some(entries[count.saturating_sub(hops)].chars().take(64).collect()),
+    }
+}
+
+impl FromRequest for Viewer {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self))
+    }
+}
+
+impl FromRequest for Editor {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(local_admin(request))))
+    }
+}
+
+impl FromRequest for Pipeline {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(local_admin(request))))
+    }
+}
+
+impl FromRequest for DeviceCaller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(device_of_query(request.query_string()))
+    }
+}
+
+fn device_of_query(query: &str) -> Result<DeviceCaller, ApiError> {
+    let claimed = Query::new(query).get("device_key").map_err(|fault| vec![fault])?;
+    let claimed = claimed.filter(|text| !text.is_empty());
+    let claimed = claimed.ok_or_else(|| ApiError::unauthenticated("device_key is required"))?;
+    Ok(DeviceCaller { key: DeviceKey::parse(&claimed), claimed })
+}

@@ -1,0 +1,150 @@
+//! What devices call (contract §4).
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use coredock_domain::firmware::versions::FirmwareOf;
+use coredock_domain::{Devices, Entropy, Firmware};
+
+use super::artifacts::{Current, Desk};
+use super::error::ApiError;
+use super::exchange::Operation;
+use super::identity::DeviceCaller;
+use super::views::{ErrorView, OfferedVersionView};
+use crate::metrics::Metrics;
+use crate::system::SystemEntropy;
+
+/// Devices are never told to ask more often.
+const SHORTEST_POLL: u64 = 30;
+
+/// How often devices should ask (`FIRMWARE_POLL_SECONDS`).
+#[derive(Debug, Clone, Copy)]
+pub struct PollInterval(pub Duration);
+
+/// The configuration of the device.
+#[utoipa::path(
+    get, path = "/api/iot/config", tag = "device", operation_id = "get_iot_config",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
+    responses(
+        (status = 200, description = "The stored configuration", content_type = "application/json", body = serde_json::Value),
+        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
+        (status = 503, body = ErrorView),
+    )
+)]
+pub async fn get_iot_config(
+    caller: DeviceCaller,
+    devices: web::Data<Devices>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let operation = Operation::begin("iot_get_config", &metrics);
+    operation.end(served_config(&caller, &devices).await)
+}
+
+async fn served_config(caller: &DeviceCaller, devices: &Devices) -> Result<HttpResponse, ApiError> {
+    let config = devices.served_config(caller.known_key()?).await?;
+    let config = config.ok_or_else(|| caller.unknown())?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .body(config))
+}
+
+/// The image of the current version of the device's model.
+#[utoipa::path(
+    get, path = "/api/iot/firmware", tag = "device", operation_id = "get_iot_firmware",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
+    responses(
+        (status = 200, description = "The image", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 304, description = "The caller has it already"),
+        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
+        (status = 412, body = ErrorView), (status = 416, body = ErrorView),
+        (status = 503, body = ErrorView),
+    )
+)]
+pub async fn get_iot_firmware(
+    caller: DeviceCaller,
+    request: HttpRequest,
+    firmware: web::Data<Firmware>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let operation = Operation::begin("iot_get_firmware", &metrics);
+    let outcome = async {
+        let of = FirmwareOf::Device(caller.known_key()?);
+        let current = Current { of, unknown: caller.unknown() };
+        Desk { request: &request, firmware: &firmware, metrics: &metrics }
+            .send_current(current)
+            .await
+    };
+    operation.end(outcome.await)
+}
+
+/// The current version of the device's model.
+#[utoipa::path(
+    get, path = "/api/iot/firmware-version", tag = "device",
+    operation_id = "get_iot_firmware_version",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
+    responses(
+        (status = 200, body = OfferedVersionView), (status = 401, body = ErrorView),
+        (status = 404, body = ErrorView), (status = 503, body = ErrorView),
+    )
+)]
+pub async fn get_iot_firmware_version(
+    caller: DeviceCaller,
+    firmware: web::Data<Firmware>,
+    poll: web::Data<PollInterval>,
+    metrics: web::Data<Metrics>,
+) -> Result<HttpResponse, ApiError> {
+    let operation = Operation::begin("iot_get_firmware_version", &metrics);
+    operation.end(offered_version(&caller, &firmware, poll.0).await)
+}
+
+async fn offered_version(
+    caller: &DeviceCaller,
+    firmware: &Firmware,
+    poll: Duration,
+) -> Result<HttpResponse, ApiError> {
+    let offered = firmware.offered_to(caller.known_key()?).await?;
+    let version = offered.ok_or_else(|| caller.unknown())?.version;
+    let facts = version.as_ref().map(|version| &version.facts);
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(
+        OfferedVersionView {
+            firmware_version: version.as_ref().map(|version| version.version.to_string()),
+            size: facts.map(|facts| facts.bin.size),
+            sha256: facts.map(|facts| facts.bin.sha256.to_string()),
+            elf_sha256: facts.map(|facts| facts.build_id().to_string()),
+            next_poll_s: jittered(poll, &SystemEntropy),
+        },
+    ))
+}
+
+/// `poll` ± 10 %, so that a fleet does not ask in step.
+fn jittered(poll: Duration, entropy: &dyn Entropy) -> u64 {
+    let mut bytes = [0; 2];
+    entropy.fill(&mut bytes);
+    let seconds = poll.as_secs();
+    let spread = seconds / 5;
+    let offset = spread * u64::from(u16::from_le_bytes(bytes)) / u64::from(u16::MAX);
+    (seconds - seconds / 10 + offset).max(SHORTEST_POLL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Constant(u8);
+
+    impl Entropy for Constant {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    #[test]
+    fn polls_spread_by_a_tenth_and_never_fall_below_thirty_seconds() {
+        let poll = |seconds, byte| jittered(Duration::from_secs(seconds), &Constant(byte));
+        assert_eq!((poll(300, 0), poll(300, 255)), (270, 330));
+        assert_eq!((poll(30, 0), poll(30, 255)), (30, 33));
+    }
+}

@@ -1,0 +1,43 @@
+//! The `OpenAPI` document of all built routes.
+
+use utoipa::OpenApi;
+
+use super::{devices, firmware, iot, models, operations};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Coredock", description = "Firmware delivery for ESP32 fleets."),
+    paths(
+        iot::get_iot_config,
+        iot::get_iot_firmware,
+        iot::get_iot_firmware_version,
+        firmware::pipeline_upload_firmware,
+        firmware::pipeline_get_firmware_version,
+        models::list_device_models,
+        models::create_device_model,
+        models::get_device_model,
+        models::update_device_model,
+        models::delete_device_model,
+        firmware::upload_firmware,
+        firmware::download_firmware,
+        firmware::list_firmware_versions,
+        firmware::download_artifact,
+        firmware::activate_firmware,
+        firmware::delete_firmware_version,
+        devices::list_devices,
+        devices::create_device,
+        devices::get_device,
+        devices::update_device,
+        devices::delete_device,
+        operations::get_liveness,
+        operations::get_readiness,
+        operations::get_metrics,
+        operations::get_openapi,
+    )
+)]
+struct Document;
+
+/// The document as JSON text.
+pub fn document() -> Result<String, serde_json::Error> {
+    Document::openapi().to_pretty_json()
+}

@@ -1,0 +1,93 @@
+//! Counts what the artifact store does: a wrapper of the port.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifact_store::{
+    Artifact, ArtifactBody, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::metrics::Metrics;
+
+/// An artifact store with metrics.
+pub struct MeteredStore {
+    inner: Arc<dyn ArtifactStore>,
+    backend: &'static str,
+    metrics: Metrics,
+}
+
+impl MeteredStore {
+    /// Counts the calls of `inner` under the name `backend`.
+    pub fn new(inner: Arc<dyn ArtifactStore>, backend: &'static str, metrics: Metrics) -> Self {
+        Self { inner, backend, metrics }
+    }
+
+    fn note<T>(
+        &self,
+        operation: &str,
+        began: Instant,
+        outcome: Result<T, ArtifactStoreError>,
+    ) -> Result<T, ArtifactStoreError> {
+        let status = if outcome.is_ok() { "success" } else { "error" };
+        let labels = [self.backend, operation, status];
+        self.metrics.storage_operations.with_label_values(&labels).inc();
+        let seconds = began.elapsed().as_secs_f64();
+        let labels = [self.backend, operation];
+        self.metrics.storage_seconds.with_label_values(&labels).observe(seconds);
+        outcome
+    }
+}
+
+#[async_trait]
+impl ArtifactStore for MeteredStore {
+    async fn put(
+        &self,
+        key: &ArtifactKey,
+        body: &ArtifactBody,
+    ) -> Result<StoredArtifact, ArtifactStoreError> {
+        let began = Instant::now();
+        let stored = self.note("put", began, self.inner.put(key, body).await)?;
+        self.metrics.storage_bytes.with_label_values(&[self.backend, "in"]).inc_by(body.length());
+        Ok(stored)
+    }
+
+    async fn open(
+        &self,
+        key: &ArtifactKey,
+        range: ByteRange,
+    ) -> Result<Option<Artifact>, ArtifactStoreError> {
+        let began = Instant::now();
+        let opened = self.note("open", began, self.inner.open(key, range).await)?;
+        let bytes = self.metrics.storage_bytes.with_label_values(&[self.backend, "out"]);
+        Ok(opened.map(|artifact| {
+            let body = artifact.body.inspect(move |piece| {
+                if let Ok(piece) = piece {
+                    bytes.inc_by(piece.len() as u64);
+                }
+            });
+            Artifact { stored: artifact.stored, body: body.boxed() }
+        }))
+    }
+
+    async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError> {
+        let began = Instant::now();
+        self.note("copy", began, self.inner.copy(from, to).await)
+    }
+
+    async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError> {
+        let began = Instant::now();
+        self.note("delete", began, self.inner.delete(keys).await)
+    }
+
+    fn list(
+        &self,
+        prefix: ArtifactPrefix,
+    ) -> BoxStream<'_, Result<ListedObject, ArtifactStoreError>> {
+        self.inner.list(prefix)
+    }
+}

@@ -1,0 +1,318 @@
+//! The only place metrics are declared (contract §14.2).
+//!
+//! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Latencies in seconds from half a millisecond to half a minute.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// Every metric of the process. Clones share their values.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// Operations by name and status.
+    pub operations: IntCounterVec,
+    /// Their durations.
+    pub operation_seconds: HistogramVec,
+    /// Requests by method, route and status.
+    pub http_requests: IntCounterVec,
+    /// Time to the first answer byte.
+    pub http_seconds: HistogramVec,
+    /// Requests being handled, by class of caller.
+    pub http_in_flight: IntGaugeVec,
+    /// Downloads by kind and outcome.
+    pub downloads: IntCounterVec,
+    /// Bytes sent.
+    pub download_bytes: IntCounterVec,
+    /// Downloads under way.
+    pub downloads_active: IntGaugeVec,
+    /// Broken store reads taken up again or given up.
+    pub download_resumes: IntCounterVec,
+    /// Bundles by result.
+    pub firmware_uploads: IntCounterVec,
+    /// Bytes of bundles received.
+    pub firmware_upload_bytes: IntCounter,
+    /// Store calls by operation and status.
+    pub storage_operations: IntCounterVec,
+    /// Their durations.
+    pub storage_seconds: HistogramVec,
+    /// Bytes read and written.
+    pub storage_bytes: IntCounterVec,
+    /// Deletes waiting.
+    pub outbox_pending: IntGauge,
+    /// Age of the oldest.
+    pub outbox_oldest_seconds: IntGauge,
+    /// Objects collected by the sweep.
+    pub sweep_removed: IntCounterVec,
+    /// Invariants found broken.
+    pub invariant_violations: IntCounterVec,
+    /// Records retention removed.
+    pub retention_removed: IntCounterVec,
+    /// Records retention spared.
+    pub retention_protected: IntCounterVec,
+    /// Failed database calls.
+    pub db_errors: IntCounterVec,
+    /// Connections by state.
+    pub db_connections: IntGaugeVec,
+    /// 1 while the process shuts down.
+    pub shutting_down: IntGauge,
+    /// How long the last shutdown waited for requests.
+    pub shutdown_seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// Declares everything; fails only if two metrics share a name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let declare = Declare(&registry);
+        let metrics = Self {
+            operations: declare.counters(
+                "iot_config_operations_total",
+                "Operations by name and status",
+                &["operation", "status"],
+            )?,
+            operation_seconds: declare.histograms(
+                "iot_config_operation_duration_seconds",
+                "Duration of operations",
+                &["operation"],
+            )?,
+            http_requests: declare.counters(
+                "coredock_http_requests_total",
+                "Requests by method, route pattern and status",
+                &["method", "route", "status"],
+            )?,
+            http_seconds: declare.histograms(
+                "coredock_http_request_duration_seconds",
+                "Time to the first byte of the answer",
+                &["method", "route"],
+            )?,
+            http_in_flight: declare.gauges(
+                "coredock_http_requests_in_flight",
+                "Requests being handled",
+                &["class"],
+            )?,
+            downloads: declare.counters(
+                "coredock_downloads_total",
+                "Downloads by kind and outcome",
+                &["kind", "outcome"],
+            )?,
+            download_bytes: declare.counters(
+                "coredock_download_bytes_total",
+                "Bytes of downloads",
+                &["kind"],
+            )?,
+            downloads_active: declare.gauges(
+                "coredock_downloads_active",
+                "Downloads under way",
+                &["kind"],
+            )?,
+            download_resumes: declare.counters(
+                "coredock_download_resumes_total",
+                "Store reads that broke off",
+                &["result"],
+            )?,
+            firmware_uploads: declare.counters(
+                "coredock_firmware_uploads_total",
+                "Firmware bundles by result",
+                &["result"],
+            )?,
+            firmware_upload_bytes: declare
+                .counter("coredock_firmware_upload_bytes_total", "Bytes of bundles received")?,
+            storage_operations: declare.counters(
+                "coredock_storage_operations_total",
+                "Store calls by operation and status",
+                &["backend", "operation", "status"],
+            )?,
+            storage_seconds: declare.histograms(
+                "coredock_storage_operation_duration_seconds",
+                "Duration of store calls",
+                &["backend", "operation"],
+            )?,
+            storage_bytes: declare.counters(
+                "coredock_storage_bytes_total",
+                "Bytes read from and written to the store",
+                &["backend", "direction"],
+            )?,
+            outbox_pending: declare.gauge("coredock_outbox_pending", "Object deletes waiting")?,
+            outbox_oldest_seconds: declare
+                .gauge("coredock_outbox_oldest_seconds", "Age of the oldest waiting delete")?,
+            sweep_removed: declare.counters(
+                "coredock_sweep_removed_total",
+                "Objects collected by the sweep",
+                &["kind"],
+            )?,
+            invariant_violations: declare.counters(
+                "coredock_invariant_violations_total",
+                "Invariants found broken",
+                &["kind"],
+            )?,
+            retention_removed: declare.counters(
+                "coredock_retention_removed_total",
+                "Records removed by retention",
+                &["kind"],
+            )?,
+            retention_protected: declare.counters(
+                "coredock_retention_protected_total",
+                "Records retention would have removed",
+                &["reason"],
+            )?,
+            db_errors: declare.counters(
+                "coredock_db_errors_total",
+                "Failed database calls",
+                &["kind"],
+            )?,
+            db_connections: declare.gauges(
+                "coredock_db_pool_connections",
+                "Database connections by state",
+                &["state"],
+            )?,
+            shutting_down: declare
+                .gauge("application_shutting_down", "1 while the process shuts down")?,
+            shutdown_seconds: declare.histograms(
+                "graceful_shutdown_duration_seconds",
+                "Time spent waiting for requests at shutdown",
+                &[],
+            )?,
+            registry: registry.clone(),
+        };
+        declare.build_info()?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        metrics.show_zeroes();
+        Ok(metrics)
+    }
+
+    /// Prometheus text 0.0.4.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// `OpenMetrics` 1.0: counters are declared without their suffix, and the end is marked.
+    pub fn open_metrics(&self) -> Result<String, prometheus::Error> {
+        let mut text = String::new();
+        for line in self.text()?.lines() {
+            text.push_str(&open_metrics_line(line));
+            text.push('\n');
+        }
+        text.push_str("# EOF\n");
+        Ok(text)
+    }
+
+    /// Counts an operation that began `seconds` ago.
+    pub fn operation(&self, name: &str, succeeded: bool, seconds: f64) {
+        let status = if succeeded { "success" } else { "error" };
+        self.operations.with_label_values(&[name, status]).inc();
+        self.operation_seconds.with_label_values(&[name]).observe(seconds);
+    }
+
+    /// Counts a broken invariant.
+    pub fn violation(&self, kind: &str) {
+        self.invariant_violations.with_label_values(&[kind]).inc();
+    }
+
+    /// Alerts need a series before the first event.
+    fn show_zeroes(&self) {
+        for kind in ["object_missing", "object_differs"] {
+            self.invariant_violations.with_label_values(&[kind]).reset();
+        }
+        for result in ["created", "replaced", "unchanged", "rejected", "error"] {
+            self.firmware_uploads.with_label_values(&[result]).reset();
+        }
+        for result in ["resumed", "failed"] {
+            self.download_resumes.with_label_values(&[result]).reset();
+        }
+    }
+}
+
+fn open_metrics_line(line: &str) -> String {
+    let Some(declaration) = line.strip_prefix("# ") else { return line.to_owned() };
+    let mut words = declaration.splitn(3, ' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some(keyword), Some(name), Some(rest)) => {
+            format!("# {keyword} {} {rest}", name.strip_suffix("_total").unwrap_or(name))
+        }
+        _ => line.to_owned(),
+    }
+}
+
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn build_info(&self) -> Result<(), prometheus::Error> {
+        let labels = ["version", "commit"];
+        let info = self.gauges("coredock_build_info", "1, with the build in labels", &labels)?;
+        let commit = option_env!("COREDOCK_COMMIT").unwrap_or("unknown");
+        info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_metrics_declares_counters_without_suffix_and_ends() {
+        let metrics = Metrics::new().unwrap();
+        metrics.operation("get_device", true, 0.01);
+        let text = metrics.open_metrics().unwrap();
+        assert!(text.contains("# TYPE iot_config_operations counter\n"));
+        assert!(text.contains(
+            "iot_config_operations_total{operation=\"get_device\",status=\"success\"} 1"
+        ));
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,255 @@
+//! The running server: listener, routes, workers, and their end.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use coredock_domain::spool::SpoolDirectory;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::health::Health;
+use crate::http::body::StallLimit;
+use crate::http::cors::CorsOrigins;
+use crate::http::exchange::exchange;
+use crate::http::identity::TrustedProxies;
+use crate::http::iot::PollInterval;
+use crate::http::operations::{MetricsGuard, StoreDecides};
+use crate::http::upload::UploadRules;
+use crate::shutdown::Shutdown;
+use crate::wiring::{Features, Outside};
+use crate::workers::Workers;
+
+/// How long a connection is read on after an answer that came before the end of its body.
+const LINGER: Duration = Duration::from_secs(10);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const BACKLOG: u32 = 1024;
+
+/// A server that answers.
+pub struct RunningServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+    serving: JoinHandle<io::Result<()>>,
+    shutdown: Shutdown,
+    workers: TaskTracker,
+    publications: TaskTracker,
+    stop: CancellationToken,
+    features: Features,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartServerError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The directory for temporary files cannot be made.
+    #[error("cannot create {}: {source}", path.display())]
+    Spool {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Two metrics share a name.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Values every handler may ask for.
+#[derive(Clone)]
+struct Shared {
+    features: Features,
+    health: web::Data<Health>,
+    uploads: web::Data<UploadRules>,
+    shutdown: Shutdown,
+    cors: web::Data<CorsOrigins>,
+    metrics_guard: web::Data<MetricsGuard>,
+    trusted: TrustedProxies,
+    stall: StallLimit,
+    poll: PollInterval,
+    store_decides: StoreDecides,
+}
+
+impl RunningServer {
+    /// Listens and starts the workers.
+    pub fn start(config: &Config, outside: &Outside) -> Result<Self, StartServerError> {
+        let features = Features::new(config, outside)?;
+        let publications = TaskTracker::new();
+        let shutdown = Shutdown::default();
+        let shared = share(config, outside, &features, &publications, &shutdown)?;
+        let (address, listener) = listen(config.http.listen)?;
+        let server = http_server(listener, config, shared)
+            .map_err(|source| StartServerError::Listen { address, source })?;
+        let handle = server.handle();
+        let workers = TaskTracker::new();
+        let stop = CancellationToken::new();
+        Workers {
+            upkeep: features.upkeep.clone(),
+            firmware: features.firmware.clone(),
+            wakeup: features.wakeup.clone(),
+            clock: outside.clock.clone(),
+            metrics: features.metrics.clone(),
+            sweep_interval: config.sweep.interval,
+        }
+        .start(&workers, &stop);
+        #[expect(clippy::disallowed_methods, reason = "awaited by `stop`")]
+        let serving = tokio::spawn(server);
+        Ok(Self { address, handle, serving, shutdown, workers, publications, stop, features })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it works with.
+    pub const fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Turns readiness off; the listener stays open.
+    pub fn begin_shutdown(&self) {
+        self.shutdown.begin();
+        self.features.metrics.shutting_down.set(1);
+    }
+
+    /// Ends at once, without waiting for requests.
+    pub async fn abort(self) {
+        self.handle.stop(false).await;
+    }
+
+    /// Refuses new connections, waits for requests and publications in flight as long as the
+    /// server was told to, and ends the workers.
+    pub async fn stop(self) {
+        let began = Instant::now();
+        self.begin_shutdown();
+        self.handle.stop(true).await;
+        self.publications.close();
+        self.publications.wait().await;
+        self.stop.cancel();
+        self.workers.close();
+        self.workers.wait().await;
+        if let Ok(Err(error)) = self.serving.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "server ended badly");
+        }
+        let waited = began.elapsed().as_secs_f64();
+        self.features.metrics.shutdown_seconds.with_label_values::<&str>(&[]).observe(waited);
+    }
+}
+
+fn share(
+    config: &Config,
+    outside: &Outside,
+    features: &Features,
+    publications: &TaskTracker,
+    shutdown: &Shutdown,
+) -> Result<Shared, StartServerError> {
+    let spool = config.data_dir.join("tmp");
+    std::fs::create_dir_all(&spool)
+        .map_err(|source| StartServerError::Spool { path: spool.clone(), source })?;
+    let health =
+        Health::new(outside.database.clone(), features.store.clone(), outside.entropy.as_ref());
+    Ok(Shared {
+        features: features.clone(),
+        health: web::Data::new(health),
+        uploads: web::Data::new(UploadRules {
+            body_bytes: config.firmware.upload_bytes,
+            bundle: config.firmware.bundle,
+            spool: SpoolDirectory::new(spool),
+            tasks: publications.clone(),
+        }),
+        shutdown: shutdown.clone(),
+        cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
+        metrics_guard: web::Data::new(MetricsGuard(config.http.metrics_token.clone())),
+        trusted: TrustedProxies(config.http.trusted_proxy_hops),
+        stall: StallLimit(config.http.stall),
+        poll: PollInterval(config.devices.poll),
+        store_decides: StoreDecides(config.http.store_decides_readiness),
+    })
+}
+
+fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartServerError> {
+    let failed = |source| StartServerError::Listen { address, source };
+    let listener = bind(address).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((bound, listener))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+fn http_server(
+    listener: TcpListener,
+    config: &Config,
+    shared: Shared,
+) -> io::Result<actix_web::dev::Server> {
+    let stall = config.http.stall;
+    let server = HttpServer::new(move || {
+        let app = App::new();
+        app.app_data(web::Data::new(shared.features.models.clone()))
+            .app_data(web::Data::new(shared.features.devices.clone()))
+            .app_data(web::Data::new(shared.features.firmware.clone()))
+            .app_data(web::Data::new(shared.features.metrics.clone()))
+            .app_data(shared.health.clone())
+            .app_data(shared.uploads.clone())
+            .app_data(shared.cors.clone())
+            .app_data(shared.metrics_guard.clone())
+            .app_data(web::Data::new(shared.shutdown.clone()))
+            .app_data(web::Data::new(shared.trusted))
+            .app_data(web::Data::new(shared.stall))
+            .app_data(web::Data::new(shared.poll))
+            .app_data(web::Data::new(shared.store_decides))
+            .wrap(from_fn(exchange))
+            .configure(crate::http::configure)
+    });
+    let server = server
+        .on_connect(move |connection, _| {
+            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+                limit_stalls(&SockRef::from(stream), stall);
+            }
+        })
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(stall)
+        .client_disconnect_timeout(LINGER)
+        .tcp_nodelay(true)
+        .backlog(BACKLOG)
+        .shutdown_timeout(config.shutdown.grace.as_secs())
+        .disable_signals();
+    Ok(server.listen(listener)?.run())
+}
+
+/// The kernel closes a connection whose peer takes no byte for `stall`, or is gone.
+fn limit_stalls(socket: &SockRef<'_>, stall: Duration) {
+    let keepalive = TcpKeepalive::new().with_time(stall);
+    let limited = socket
+        .set_tcp_user_timeout(Some(stall))
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive));
+    if let Err(error) = limited {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "a stalled connection will not be noticed by the kernel");
+    }
+}
+
+/// Whether `address` answers, for tests that wait for a process.
+pub fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
+}

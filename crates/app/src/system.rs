@@ -1,0 +1,51 @@
+//! The real clock and the real randomness.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coredock_domain::timestamp::Timestamp;
+use coredock_domain::upkeep::Wakeup;
+use coredock_domain::{Clock, Entropy};
+use tokio::sync::Notify;
+
+/// The time of the machine.
+pub struct SystemClock;
+
+#[async_trait]
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now().into()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// Random bytes of the operating system.
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(clippy::expect_used, reason = "without randomness no key may be made")]
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system has randomness");
+    }
+}
+
+/// Wakes the worker that waits on it.
+#[derive(Default)]
+pub struct WorkerWakeup(Notify);
+
+impl WorkerWakeup {
+    /// Returns when somebody called [`Wakeup::wake`], at once if that was before.
+    pub async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl Wakeup for WorkerWakeup {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}

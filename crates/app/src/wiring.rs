@@ -1,0 +1,157 @@
+//! Puts the parts together: configuration, adapters, features.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coredock_artifact_store::ObjectArtifactStore;
+use coredock_domain::devices::DevicePorts;
+use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
+use coredock_domain::repository::{
+    DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository, PublicationRepository,
+    SweepRepository,
+};
+use coredock_domain::sweep::SweepSettings;
+use coredock_domain::upkeep::{UpkeepPorts, Wakeup};
+use coredock_domain::{ArtifactStore, Clock, DeviceModels, Devices, Entropy, Firmware, Upkeep};
+use coredock_repository::Database;
+
+use crate::config::Config;
+use crate::metered_store::MeteredStore;
+use crate::metrics::Metrics;
+use crate::system::{SystemClock, SystemEntropy, WorkerWakeup};
+
+/// Images kept in memory: a fleet seldom rolls out more than a few at once, of 1–2 MB each.
+const IMAGE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Where rows lie, port by port. Tests put wrappers here.
+#[derive(Clone)]
+pub struct Rows {
+    /// Device models.
+    pub models: Arc<dyn ModelRepository>,
+    /// Devices.
+    pub devices: Arc<dyn DeviceRepository>,
+    /// Versions.
+    pub versions: Arc<dyn FirmwareRepository>,
+    /// Commits of publications.
+    pub publications: Arc<dyn PublicationRepository>,
+    /// Queued deletes.
+    pub outbox: Arc<dyn OutboxRepository>,
+    /// What the sweep asks.
+    pub sweep: Arc<dyn SweepRepository>,
+}
+
+impl Rows {
+    /// All of them in one database.
+    pub fn of(database: &Database) -> Self {
+        let rows = Arc::new(database.clone());
+        Self {
+            models: rows.clone(),
+            devices: rows.clone(),
+            versions: rows.clone(),
+            publications: rows.clone(),
+            outbox: rows.clone(),
+            sweep: rows,
+        }
+    }
+}
+
+/// What the outside is made of. Tests put wrappers here.
+#[derive(Clone)]
+pub struct Outside {
+    /// The database itself, for health.
+    pub database: Database,
+    /// Where rows lie.
+    pub rows: Rows,
+    /// Where bytes lie.
+    pub store: Arc<dyn ArtifactStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Outside {
+    /// The real clock and randomness over this database and this store.
+    pub fn new(database: Database, store: ObjectArtifactStore) -> Self {
+        Self {
+            rows: Rows::of(&database),
+            database,
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+}
+
+/// The features of the server.
+#[derive(Clone)]
+pub struct Features {
+    /// Device models.
+    pub models: DeviceModels,
+    /// Devices.
+    pub devices: Devices,
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Deletes and sweeps.
+    pub upkeep: Upkeep,
+    /// Every metric.
+    pub metrics: Metrics,
+    /// Wakes the worker of queued deletes.
+    pub wakeup: Arc<WorkerWakeup>,
+    /// The store with metrics.
+    pub store: Arc<dyn ArtifactStore>,
+}
+
+impl Features {
+    /// Builds every feature over the outside.
+    pub fn new(config: &Config, outside: &Outside) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let wakeup = Arc::new(WorkerWakeup::default());
+        let outbox: Arc<dyn Wakeup> = wakeup.clone();
+        let store = Arc::clone(&outside.store);
+        let store: Arc<dyn ArtifactStore> =
+            Arc::new(MeteredStore::new(store, "local", metrics.clone()));
+        let rows = outside.rows.clone();
+        let (clock, entropy) = (Arc::clone(&outside.clock), Arc::clone(&outside.entropy));
+        let models = DeviceModels::new(rows.models.clone(), clock.clone(), outbox.clone());
+        let ports = DevicePorts {
+            devices: rows.devices,
+            models: rows.models,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            outbox: outbox.clone(),
+        };
+        let devices = Devices::new(ports, config.devices.mode);
+        let ports = FirmwarePorts {
+            versions: rows.versions,
+            publications: rows.publications,
+            store: store.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            outbox: outbox.clone(),
+        };
+        let settings = FirmwareSettings {
+            kept_versions: config.firmware.kept_versions,
+            image_cache_bytes: IMAGE_CACHE_BYTES,
+        };
+        let firmware = Firmware::new(ports, settings);
+        let ports = UpkeepPorts {
+            outbox: rows.outbox,
+            sweep: rows.sweep,
+            store: store.clone(),
+            clock,
+            entropy,
+            wakeup: outbox,
+        };
+        let upkeep = Upkeep::new(ports, sweep_settings(config));
+        Ok(Self { models, devices, firmware, upkeep, metrics, wakeup, store })
+    }
+}
+
+fn sweep_settings(config: &Config) -> SweepSettings {
+    SweepSettings {
+        grace: config.sweep.grace.max(Duration::from_secs(1)),
+        kept_versions: config.firmware.kept_versions,
+        symbols_kept: config.firmware.symbols_kept,
+    }
+}

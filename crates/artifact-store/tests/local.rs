@@ -1,0 +1,166 @@
+//! What only a local directory does.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use coredock_artifact_store::ObjectArtifactStore;
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, ByteRange};
+use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::timestamp::Timestamp;
+use futures::TryStreamExt;
+
+const LATER: i64 = i64::MAX;
+
+fn key(path: &str) -> ArtifactKey {
+    path.parse().unwrap()
+}
+
+fn large() -> ArtifactBody {
+    let mut spool = SpoolDirectory::new(std::env::temp_dir()).create().unwrap();
+    spool.write_all(&vec![7; 3 << 20]).unwrap();
+    spool.finish().into()
+}
+
+fn small() -> ArtifactBody {
+    Bytes::from_static(b"small").into()
+}
+
+/// Every file below `directory`, relative to it.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                found.push(path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn the_directory_is_made_for_its_owner_only() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("data/artifacts");
+    let store = ObjectArtifactStore::local(&directory).unwrap();
+    store.put(&key("coredumps/abcd2345/1.dmp"), &small()).await.unwrap();
+    for path in ["data", "data/artifacts", "data/artifacts/coredumps/abcd2345"] {
+        let mode = fs::metadata(parent.path().join(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{path}");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_the_directory_is_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = ObjectArtifactStore::local(file.path()).err().unwrap();
+    assert!(error.to_string().starts_with("could not open artifact directory /"));
+    assert!(ObjectArtifactStore::local(file.path().join("below")).is_err());
+}
+
+#[tokio::test]
+async fn neither_puts_nor_repeated_copies_leave_other_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let (from, to) = (key("staging/00ff/firmware.bin"), key("firmware/demo/1.0/firmware.bin"));
+    for _ in 0..3 {
+        store.put(&from, &large()).await.unwrap();
+        store.copy(&from, &to).await.unwrap();
+        store.copy(&from, &to).await.unwrap();
+        store.copy(&to, &to).await.unwrap();
+    }
+    assert_eq!(files(directory.path()), [to.to_string(), from.to_string()]);
+}
+
+#[tokio::test]
+async fn a_dropped_put_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let (object, body) = (key("firmware/demo/1.0/firmware.bin"), large());
+    let mut put = store.put(&object, &body);
+    while files(directory.path()).is_empty() {
+        assert!(futures::poll!(&mut put).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(put);
+    while !files(directory.path()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.open(&object, ByteRange::Full).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn leftovers_are_neither_listed_nor_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let object = key("firmware/demo/1.0/firmware.bin");
+    store.put(&object, &small()).await.unwrap();
+    for leftover in ["firmware/demo/1.0/firmware.bin#1", "firmware/demo/1.0/firmware.map#12"] {
+        fs::write(directory.path().join(leftover), b"half").unwrap();
+    }
+    let foreign = ["firmware/demo/1.0/firmware.bin#x", "firmware/demo/1.0/notes#1", "notes#1"];
+    for foreign in foreign {
+        fs::write(directory.path().join(foreign), b"foreign").unwrap();
+    }
+    let listed: Vec<_> = store.list(ArtifactPrefix::Firmware).try_collect().await.unwrap();
+    assert!(listed.iter().all(|listed| listed.path == object.to_string() || listed.size == 7));
+
+    assert_eq!(store.clean_leftovers(Timestamp::from_micros(0)).await.unwrap(), 0);
+    assert_eq!(store.clean_leftovers(Timestamp::from_micros(LATER)).await.unwrap(), 2);
+    let mut expected = foreign.map(str::to_owned).to_vec();
+    expected.push(object.to_string());
+    expected.sort();
+    assert_eq!(files(directory.path()), expected);
+    // A write goes on beside a leftover too.
+    fs::write(directory.path().join("firmware/demo/1.0/firmware.bin#1"), b"half").unwrap();
+    store.put(&object, &large()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_is_an_outage_not_absence() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("artifacts");
+    let store = ObjectArtifactStore::local(&directory).unwrap();
+    let object = key("coredumps/abcd2345/1.dmp");
+    store.put(&object, &small()).await.unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    let outage = |error| matches!(error, ArtifactStoreError::Unavailable { .. });
+    assert!(outage(store.open(&object, ByteRange::Full).await.err().unwrap()));
+    assert!(outage(store.copy(&object, &key("coredumps/abcd2345/2.dmp")).await.unwrap_err()));
+    assert!(outage(store.delete(&[object]).await.unwrap_err()));
+    let listed: Result<Vec<_>, _> = store.list(ArtifactPrefix::Coredumps).try_collect().await;
+    assert!(outage(listed.unwrap_err()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_written_is_an_outage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let object = key("firmware/demo/1.0/firmware.bin");
+    // A file where a directory should be: nothing below it can be reached.
+    fs::write(directory.path().join("firmware"), b"").unwrap();
+    for body in [small(), large()] {
+        let error = store.put(&object, &body).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("artifact store could not put {object}"));
+    }
+    assert!(store.open(&object, ByteRange::Full).await.is_err());
+    assert!(store.delete(std::slice::from_ref(&object)).await.is_err());
+    fs::remove_file(directory.path().join("firmware")).unwrap();
+    // A directory where the object should be: the last step fails.
+    fs::create_dir_all(directory.path().join(object.to_string())).unwrap();
+    for body in [small(), large()] {
+        assert!(store.put(&object, &body).await.is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! The use cases of devices.
+
+use std::sync::Arc;
+
+use crate::audit::{Change, Origin};
+use crate::clock::{Clock, Entropy};
+use crate::device::{Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice};
+use crate::device_config::{ConfigMode, ConfigSchema, DeviceConfig, served_config};
+use crate::fields::FieldFault;
+use crate::repository::{DeviceRepository, ModelRepository, RepositoryError};
+use crate::upkeep::Wakeup;
+
+/// Fresh keys drawn before giving up; one collision in a fleet of a million is a rarity.
+const KEY_DRAWS: u32 = 5;
+
+/// What the use cases of devices work with.
+#[derive(Clone)]
+pub struct DevicePorts {
+    /// Rows of devices.
+    pub devices: Arc<dyn DeviceRepository>,
+    /// Rows of models.
+    pub models: Arc<dyn ModelRepository>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Told when deletes were queued.
+    pub outbox: Arc<dyn Wakeup>,
+}
+
+/// Devices.
+#[derive(Clone)]
+pub struct Devices {
+    ports: DevicePorts,
+    config_mode: ConfigMode,
+}
+
+/// Why a device was not created or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveDeviceError {
+    /// There is no such model.
+    #[error("model {0} does not exist")]
+    UnknownModel(i64),
+    /// There is no such device.
+    #[error("device {0} does not exist")]
+    UnknownDevice(i64),
+    /// The configuration violates the schema of the model.
+    #[error("configuration is not valid")]
+    Config(Vec<FieldFault>),
+    /// The database failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+}
+
+impl Devices {
+    /// Builds the use cases over their ports.
+    pub fn new(ports: DevicePorts, config_mode: ConfigMode) -> Self {
+        Self { ports, config_mode }
+    }
+
+    /// How strictly configurations are taken.
+    pub const fn config_mode(&self) -> ConfigMode {
+        self.config_mode
+    }
+
+    /// The devices that pass the filter, by key.
+    pub async fn list(&self, filter: DeviceFilter) -> Result<Vec<DeviceSummary>, RepositoryError> {
+        self.ports.devices.list(filter).await
+    }
+
+    /// The device of this id.
+    pub async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError> {
+        self.ports.devices.find(id).await
+    }
+
+    /// Adds an active device with a fresh key.
+    pub async fn create(
+        &self,
+        model_id: i64,
+        config: DeviceConfig,
+        origin: Origin,
+    ) -> Result<Device, SaveDeviceError> {
+        self.check_schema(model_id, &config).await?;
+        let change = self.change(origin);
+        let mut draws = 1;
+        loop {
+            let key = DeviceKey::random(&*self.ports.entropy);
+            let device = NewDevice { key, model_id, config: config.clone() };
+            match self.ports.devices.create(device, &change).await {
+                Ok(Some(device)) => return Ok(device),
+                Ok(None) => return Err(SaveDeviceError::UnknownModel(model_id)),
+                Err(RepositoryError::Conflict) if draws < KEY_DRAWS => draws += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Replaces the configuration and the mark of a device.
+    pub async fn update(
+        &self,
+        id: i64,
+        update: DeviceUpdate,
+        origin: Origin,
+    ) -> Result<Device, SaveDeviceError> {
+        let unknown = || SaveDeviceError::UnknownDevice(id);
+        let device = self.ports.devices.find(id).await?.ok_or_else(unknown)?;
+        self.check_schema(device.model.id, &update.config).await?;
+        let updated = self.ports.devices.update(id, update, &self.change(origin)).await?;
+        updated.ok_or_else(unknown)
+    }
+
+    /// Deletes a device with its dumps, whose objects follow; `false` when there is none.
+    pub async fn delete(&self, id: i64, origin: Origin) -> Result<bool, RepositoryError> {
+        let deleted = self.ports.devices.delete(id, &self.change(origin)).await?;
+        self.ports.outbox.wake();
+        Ok(deleted)
+    }
+
+    /// The configuration a device is given; `None` when there is no such device.
+    pub async fn served_config(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
+        let stored = self.ports.devices.config_text(key).await?;
+        Ok(stored.map(|text| served_config(&text, key, self.config_mode).into_owned()))
+    }
+
+    async fn check_schema(
+        &self,
+        model_id: i64,
+        config: &DeviceConfig,
+    ) -> Result<(), SaveDeviceError> {
+        let model = self.ports.models.find(model_id).await?;
+        let model = model.ok_or(SaveDeviceError::UnknownModel(model_id))?;
+        let Some(text) = model.config_schema else { return Ok(()) };
+        let corrupt = RepositoryError::Corrupt { table: "device_models", column: "config_schema" };
+        let Ok(schema) = ConfigSchema::compile(&text) else { return Err(corrupt.into()) };
+        config.check(&schema).map_err(SaveDeviceError::Config)
+    }
+
+    fn change(&self, origin: Origin) -> Change {
+        Change { at: self.ports.clock.now(), origin }
+    }
+}

@@ -1,0 +1,66 @@
+//! Images being rolled out, in memory.
+//!
+//! Thousands of devices want the same 1–2 MB at once, each slowly, and most only look at the first
+//! KiB. Their transfers share one buffer: memory grows with the number of images, not of downloads.
+//! Entries are named by the SHA-256 of their content and can therefore never be stale.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use moka::future::Cache;
+
+use crate::digest::Sha256Digest;
+use crate::firmware::read::ArtifactBytes;
+
+/// Larger images are streamed from the store.
+const LARGEST_IMAGE_BYTES: u64 = 8 * 1024 * 1024;
+/// One piece of a transfer; small, because each open connection holds about one.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// A bounded cache of whole images.
+#[derive(Clone)]
+pub struct ImageCache {
+    images: Cache<Sha256Digest, Bytes>,
+    capacity: u64,
+}
+
+impl ImageCache {
+    /// Holds at most `capacity` bytes.
+    pub fn new(capacity: u64) -> Self {
+        let weight =
+            |_: &Sha256Digest, image: &Bytes| u32::try_from(image.len()).unwrap_or(u32::MAX);
+        let images = Cache::builder().max_capacity(capacity).weigher(weight).build();
+        Self { images, capacity }
+    }
+
+    /// Whether an image of `size` bytes would be kept.
+    pub fn takes(&self, size: u64) -> bool {
+        size <= LARGEST_IMAGE_BYTES.min(self.capacity)
+    }
+
+    /// The image, loaded at most once however many ask at the same time.
+    pub async fn get_or_load<E: Send + Sync + 'static>(
+        &self,
+        sha256: Sha256Digest,
+        load: impl Future<Output = Result<Bytes, E>>,
+    ) -> Result<Bytes, Arc<E>> {
+        self.images.try_get_with(sha256, load).await
+    }
+}
+
+/// Hands out `range` of an image in small shared pieces.
+pub fn pieces(image: Bytes, range: Range<u64>) -> ArtifactBytes {
+    let offset = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(image.len());
+    let part = image.slice(offset(range.start)..offset(range.end));
+    let split = move |mut left: Bytes| async move {
+        if left.is_empty() {
+            return None;
+        }
+        let piece = left.split_to(left.len().min(PIECE_BYTES));
+        Some((Ok(piece), left))
+    };
+    futures::stream::unfold(part, split).boxed()
+}

@@ -1,0 +1,309 @@
+//! Publishing a bundle (contract §5.7, §5.8): bytes before the row, one commit, and never a moment
+//! at which a reader could see half of a set.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+
+use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
+use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
+use crate::audit::Origin;
+use crate::firmware::{Firmware, FirmwareBundle, FirmwareVersion, VersionText};
+use crate::model::ModelCode;
+use crate::repository::RepositoryError;
+use crate::repository::publication::{
+    BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
+};
+
+/// How long a publication may be silent before others may take over.
+const LEASE: Duration = Duration::from_secs(60);
+const RENEWAL: Duration = Duration::from_secs(15);
+/// Longer than the lease of a process that died in the middle.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Interrupted publications taken up at once.
+const UNSETTLED_BATCH: i64 = 100;
+
+/// What is to be published, and for whom.
+pub struct PublishFirmware {
+    /// Row of the model.
+    pub model_id: i64,
+    /// Code of the model.
+    pub model: ModelCode,
+    /// The checked bundle.
+    pub bundle: FirmwareBundle,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+/// What came of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicationResult {
+    /// The version is new.
+    Created,
+    /// The held set is identical.
+    Unchanged,
+    /// Another set was held.
+    Replaced,
+}
+
+impl PublicationResult {
+    /// The text on the wire and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Unchanged => "unchanged",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// A committed publication.
+#[derive(Debug, Clone)]
+pub struct PublishedFirmware {
+    /// What came of it.
+    pub result: PublicationResult,
+    /// What the commit changed.
+    pub commit: Published,
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishFirmwareError {
+    /// The model was deleted meanwhile.
+    #[error("model does not exist")]
+    ModelGone,
+    /// Another publication of the same version did not end in time.
+    #[error("another publication of the version is under way")]
+    Busy,
+    /// The lease ran out before the commit.
+    #[error("the lease of the publication was lost")]
+    LeaseLost,
+    /// The database failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ArtifactStoreError),
+}
+
+impl Firmware {
+    /// Publishes a bundle. When it returns `Ok` the set is durable, committed and current; when it
+    /// returns an error nothing visible has changed (I2, I3).
+    pub async fn publish(
+        &self,
+        request: PublishFirmware,
+    ) -> Result<PublishedFirmware, PublishFirmwareError> {
+        let upload = UploadId::random(&*self.entropy);
+        let held = self.begin(&upload, &request).await?;
+        let outcome = match self.commit_set(&upload, &request, held.as_deref()).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.give_back(&upload).await;
+                return Err(error);
+            }
+        };
+        if outcome.result == PublicationResult::Replaced {
+            self.settle_committed(&upload, &request, outcome.commit.version_id).await;
+        }
+        self.give_back(&upload).await;
+        self.outbox.wake();
+        Ok(outcome)
+    }
+
+    /// Finishes publications whose last step was interrupted; returns how many.
+    pub async fn settle_interrupted(&self) -> Result<usize, PublishFirmwareError> {
+        let now = self.clock.now();
+        let mut settled = 0;
+        for version in self.publications.unsettled(now, UNSETTLED_BATCH).await? {
+            let upload = UploadId::random(&*self.entropy);
+            let elf_sha256 = version.facts.build_id();
+            let lease = BeginPublication {
+                upload: upload.clone(),
+                model_id: version.model_id,
+                model: version.model.clone(),
+                version: version.version.clone(),
+                elf_sha256,
+                now,
+                until: now.after(LEASE),
+            };
+            let PublicationStart::Granted { held: Some(held) } =
+                self.publications.begin(lease).await?
+            else {
+                continue;
+            };
+            let outcome = self.keep_lease(&upload, self.settle(&held)).await;
+            self.give_back(&upload).await;
+            settled += usize::from(outcome?);
+        }
+        Ok(settled)
+    }
+
+    /// Waits for the lease; the set held at that moment stays until the lease is given back.
+    async fn begin(
+        &self,
+        upload: &UploadId,
+        request: &PublishFirmware,
+    ) -> Result<Option<Box<FirmwareVersion>>, PublishFirmwareError> {
+        let deadline = self.clock.now().after(LONGEST_WAIT);
+        let mut pause = FIRST_WAIT;
+        loop {
+            let now = self.clock.now();
+            let start = self.publications.begin(BeginPublication {
+                upload: upload.clone(),
+                model_id: request.model_id,
+                model: request.model.clone(),
+                version: request.bundle.version().clone(),
+                elf_sha256: request.bundle.facts().build_id(),
+                now,
+                until: now.after(LEASE),
+            });
+            match start.await? {
+                PublicationStart::Granted { held } => return Ok(held),
+                PublicationStart::Busy if now >= deadline => {
+                    return Err(PublishFirmwareError::Busy);
+                }
+                PublicationStart::Busy => self.clock.sleep(pause).await,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn commit_set(
+        &self,
+        upload: &UploadId,
+        request: &PublishFirmware,
+        held: Option<&FirmwareVersion>,
+    ) -> Result<PublishedFirmware, PublishFirmwareError> {
+        let facts = request.bundle.facts();
+        let (result, objects) = match held {
+            None => (PublicationResult::Created, PublishedObjects::InPlace),
+            Some(held) if held.facts.identical(facts) => {
+                (PublicationResult::Unchanged, PublishedObjects::Unchanged)
+            }
+            Some(_) => (PublicationResult::Replaced, PublishedObjects::Staged),
+        };
+        if objects != PublishedObjects::Unchanged {
+            self.keep_lease(upload, self.write_set(upload, request, objects)).await?;
+        }
+        let publication = PublishVersion {
+            upload: upload.clone(),
+            model_id: request.model_id,
+            version: request.bundle.version().clone(),
+            facts: facts.clone(),
+            objects,
+            kept_versions: self.settings.kept_versions,
+        };
+        let change = self.change(request.origin.clone());
+        let commit = match self.publications.publish(publication, &change).await? {
+            Some(commit) => commit,
+            None if self.versions.list(request.model_id).await?.is_none() => {
+                return Err(PublishFirmwareError::ModelGone);
+            }
+            None => return Err(PublishFirmwareError::LeaseLost),
+        };
+        Ok(PublishedFirmware { result, commit })
+    }
+
+    /// Writes symbols first, `firmware.bin` last (contract §5.7).
+    async fn write_set(
+        &self,
+        upload: &UploadId,
+        request: &PublishFirmware,
+        objects: PublishedObjects,
+    ) -> Result<(), PublishFirmwareError> {
+        let bundle = &request.bundle;
+        let elf_sha256 = bundle.facts().build_id();
+        let symbols = ArtifactKey::Symbols { elf_sha256 };
+        if !self.reads.holds(&symbols, bundle.facts().elf).await? {
+            let elf = ArtifactBody::File(bundle.artifact(ArtifactName::Elf).clone());
+            self.store.put(&symbols, &elf).await?;
+        }
+        for artifact in ArtifactName::ALL {
+            let key = match objects {
+                PublishedObjects::Staged => {
+                    ArtifactKey::Staging { upload: upload.clone(), artifact }
+                }
+                PublishedObjects::InPlace | PublishedObjects::Unchanged => {
+                    firmware_key(&request.model, bundle.version(), artifact)
+                }
+            };
+            let body = ArtifactBody::File(bundle.artifact(artifact).clone());
+            self.store.put(&key, &body).await?;
+        }
+        Ok(())
+    }
+
+    /// The commit has decided the outcome: what goes wrong from here on is finished by
+    /// [`Firmware::settle_interrupted`].
+    async fn settle_committed(&self, upload: &UploadId, request: &PublishFirmware, id: i64) {
+        let version = FirmwareVersion {
+            id,
+            model_id: request.model_id,
+            model: request.model.clone(),
+            version: request.bundle.version().clone(),
+            facts: request.bundle.facts().clone(),
+            uploaded_at: self.clock.now(),
+            staging: Some(upload.clone()),
+        };
+        if let Err(error) = self.keep_lease(upload, self.settle(&version)).await {
+            tracing::warn!(
+                key = %version.key(ArtifactName::Bin),
+                error = &error as &dyn std::error::Error,
+                "replaced set is served from staging until the store works again"
+            );
+        }
+    }
+
+    /// Copies a staged set to its deterministic keys, checks it there and takes the mark away;
+    /// `false` when the row holds another set by now.
+    async fn settle(&self, version: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
+        let Some(staging) = &version.staging else { return Ok(false) };
+        for artifact in ArtifactName::ALL {
+            let to = version.settled_key(artifact);
+            self.store.copy(&version.key(artifact), &to).await?;
+            if !self.reads.holds(&to, version.facts.of(artifact)).await? {
+                let error = "copy is not the object it was made from";
+                return Err(ArtifactStoreError::unavailable("copy", to, error).into());
+            }
+        }
+        let now = self.clock.now();
+        let settled = self.publications.settle(version.id, staging, now).await?;
+        self.outbox.wake();
+        Ok(settled)
+    }
+
+    /// Runs `work`, extending the lease of `upload` until it ends.
+    async fn keep_lease<T>(
+        &self,
+        upload: &UploadId,
+        work: impl Future<Output = Result<T, PublishFirmwareError>>,
+    ) -> Result<T, PublishFirmwareError> {
+        let mut work = pin!(work);
+        loop {
+            match select(work, self.clock.sleep(RENEWAL)).await {
+                Either::Left((outcome, _)) => return outcome,
+                Either::Right(((), unfinished)) => work = unfinished,
+            }
+            let now = self.clock.now();
+            if !self.publications.renew(upload, now, now.after(LEASE)).await? {
+                return Err(PublishFirmwareError::LeaseLost);
+            }
+        }
+    }
+
+    /// A lease that cannot be given back ends by itself.
+    async fn give_back(&self, upload: &UploadId) {
+        if let Err(error) = self.publications.end(upload).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "lease of a publication could not be given back");
+        }
+    }
+}
+
+fn firmware_key(model: &ModelCode, version: &VersionText, artifact: ArtifactName) -> ArtifactKey {
+    ArtifactKey::Firmware { model: model.clone(), version: version.clone(), artifact }
+}

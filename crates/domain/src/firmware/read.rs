@@ -1,0 +1,204 @@
+//! Opens stored artifacts and reads them to the last byte (contract §5.12).
+//!
+//! A row is trusted, an object is not: before the first byte is handed out, length and SHA-256 of
+//! the object are compared with the row. Stores without metadata are hashed once per object; after
+//! that its identity vouches for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use moka::sync::Cache;
+
+use crate::artifact::ArtifactKey;
+use crate::artifact_store::{Artifact, ArtifactStore, ArtifactStoreError, ByteRange};
+use crate::clock::Clock;
+use crate::digest::{RunningSha256, Sha256Digest};
+use crate::firmware::ArtifactFacts;
+
+/// How often a read that broke off is taken up again at the failed offset.
+const RESUMES: u32 = 3;
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Objects whose hash is remembered.
+const VOUCHED_OBJECTS: u64 = 10_000;
+
+/// Bytes of an artifact on their way out.
+pub type ArtifactBytes = BoxStream<'static, Result<Bytes, ArtifactStoreError>>;
+
+/// How opening an object for a row ended.
+pub enum OpenedObject {
+    /// It is what the row says; these are the bytes of the range.
+    Bytes(ArtifactBytes),
+    /// There is no such object.
+    Missing,
+    /// There is another object than the row says.
+    Different,
+}
+
+/// Counts of transfers that broke off.
+#[derive(Debug, Default)]
+pub struct ResumeCounts {
+    /// Taken up again.
+    pub resumed: AtomicU64,
+    /// Given up.
+    pub failed: AtomicU64,
+}
+
+/// Opens objects and vouches for them.
+#[derive(Clone)]
+pub struct VerifiedReads {
+    store: Arc<dyn ArtifactStore>,
+    clock: Arc<dyn Clock>,
+    vouched: Cache<(ArtifactKey, String), Sha256Digest>,
+    resumes: Arc<ResumeCounts>,
+}
+
+impl VerifiedReads {
+    /// Reads from `store`, waiting on `clock` between attempts.
+    pub fn new(store: Arc<dyn ArtifactStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, vouched: Cache::new(VOUCHED_OBJECTS), resumes: Arc::default() }
+    }
+
+    /// How often broken transfers were taken up again.
+    pub fn resumes(&self) -> &ResumeCounts {
+        &self.resumes
+    }
+
+    /// Opens `range` of the object under `key` if it is the one `facts` describe.
+    pub async fn open(
+        &self,
+        key: &ArtifactKey,
+        facts: ArtifactFacts,
+        range: Range<u64>,
+    ) -> Result<OpenedObject, ArtifactStoreError> {
+        let wanted = ByteRange::Part { start: range.start, end: range.end };
+        let Some(artifact) = self.store.open(key, wanted).await? else {
+            return Ok(OpenedObject::Missing);
+        };
+        if artifact.stored.size != facts.size {
+            return Ok(OpenedObject::Different);
+        }
+        let identity = artifact.stored.identity.clone();
+        match self.known_digest(key, &artifact) {
+            Some(sha256) if sha256 == facts.sha256 => {
+                Ok(OpenedObject::Bytes(self.resumable(key, identity, artifact.body, range)))
+            }
+            Some(_) => Ok(OpenedObject::Different),
+            None => self.open_unknown(key, facts, range).await,
+        }
+    }
+
+    /// Whether the object under `key` is the one `facts` describe.
+    pub async fn holds(
+        &self,
+        key: &ArtifactKey,
+        facts: ArtifactFacts,
+    ) -> Result<bool, ArtifactStoreError> {
+        let opened = self.open(key, facts, 0..facts.size.min(1)).await?;
+        Ok(matches!(opened, OpenedObject::Bytes(_)))
+    }
+
+    fn known_digest(&self, key: &ArtifactKey, artifact: &Artifact) -> Option<Sha256Digest> {
+        let identity = artifact.stored.identity.clone();
+        artifact.stored.sha256.or_else(|| self.vouched.get(&(key.clone(), identity)))
+    }
+
+    /// Hashes the whole object first, then opens the range.
+    async fn open_unknown(
+        &self,
+        key: &ArtifactKey,
+        facts: ArtifactFacts,
+        range: Range<u64>,
+    ) -> Result<OpenedObject, ArtifactStoreError> {
+        let Some(whole) = self.store.open(key, ByteRange::Full).await? else {
+            return Ok(OpenedObject::Missing);
+        };
+        let identity = whole.stored.identity.clone();
+        let size = whole.stored.size;
+        let mut bytes = self.resumable(key, identity.clone(), whole.body, 0..size);
+        let mut hash = RunningSha256::default();
+        while let Some(piece) = bytes.next().await {
+            hash.update(&piece?);
+        }
+        let (_, sha256) = hash.finish();
+        self.vouched.insert((key.clone(), identity.clone()), sha256);
+        if sha256 != facts.sha256 {
+            return Ok(OpenedObject::Different);
+        }
+        let wanted = ByteRange::Part { start: range.start, end: range.end };
+        match self.store.open(key, wanted).await? {
+            None => Ok(OpenedObject::Missing),
+            Some(artifact) if artifact.stored.identity != identity => Ok(OpenedObject::Different),
+            Some(artifact) => {
+                Ok(OpenedObject::Bytes(self.resumable(key, identity, artifact.body, range)))
+            }
+        }
+    }
+
+    fn resumable(
+        &self,
+        key: &ArtifactKey,
+        identity: String,
+        body: ArtifactBytes,
+        range: Range<u64>,
+    ) -> ArtifactBytes {
+        let transfer =
+            Transfer { reads: self.clone(), key: key.clone(), identity, body, range, attempts: 0 };
+        futures::stream::try_unfold(transfer, Transfer::next).boxed()
+    }
+}
+
+/// One read under way; `range` is what is still to come.
+struct Transfer {
+    reads: VerifiedReads,
+    key: ArtifactKey,
+    identity: String,
+    body: ArtifactBytes,
+    range: Range<u64>,
+    attempts: u32,
+}
+
+impl Transfer {
+    /// The next piece; an error when the object could not be read to the end.
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, ArtifactStoreError> {
+        while self.range.start < self.range.end {
+            let failure = match self.body.next().await {
+                Some(Ok(piece)) if piece.is_empty() => continue,
+                Some(Ok(mut piece)) => {
+                    let left = self.range.end - self.range.start;
+                    piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                    self.range.start += piece.len() as u64;
+                    return Ok(Some((piece, self)));
+                }
+                Some(Err(error)) => error,
+                None => ArtifactStoreError::unavailable("read", &self.key, "object ended early"),
+            };
+            self.resume(failure).await?;
+        }
+        Ok(None)
+    }
+
+    /// Opens the rest of the same object again, or gives up with the last failure.
+    async fn resume(&mut self, mut failure: ArtifactStoreError) -> Result<(), ArtifactStoreError> {
+        while self.attempts < RESUMES {
+            self.reads.clock.sleep(FIRST_BACKOFF * 4_u32.pow(self.attempts)).await;
+            self.attempts += 1;
+            let rest = ByteRange::Part { start: self.range.start, end: self.range.end };
+            match self.reads.store.open(&self.key, rest).await {
+                Ok(Some(artifact)) if artifact.stored.identity == self.identity => {
+                    self.reads.resumes.resumed.fetch_add(1, Ordering::Relaxed);
+                    self.body = artifact.body;
+                    return Ok(());
+                }
+                Ok(_) => break,
+                Err(error) => failure = error,
+            }
+        }
+        self.reads.resumes.failed.fetch_add(1, Ordering::Relaxed);
+        Err(failure)
+    }
+}

@@ -1,0 +1,170 @@
+//! One connection out of a pool, whichever database it leads to.
+//!
+//! A query is written once, inside `on!`, which expands it for every backend. `read!` lends a
+//! connection to a block; `write!` runs a block as one transaction.
+
+use deadpool::managed::{Manager, Object};
+use diesel_async::{AsyncConnection, TransactionManager};
+
+use crate::failure::Failure;
+#[cfg(feature = "postgres")]
+use crate::postgres::{self, PostgresManager};
+use crate::sqlite::{self, SqliteManager};
+
+/// A connection lent for one read or one transaction.
+pub(crate) enum Connection {
+    Sqlite(Lent<SqliteManager>),
+    #[cfg(feature = "postgres")]
+    Postgres(Box<Lent<PostgresManager>>),
+}
+
+/// A pooled connection that goes back to its pool only when it was given back. One that is dropped
+/// half-way, because its future was cancelled or a rollback failed, is closed instead: what it had
+/// begun ends with it, and nobody inherits its state.
+pub(crate) struct Lent<M: Manager> {
+    object: Option<Object<M>>,
+}
+
+impl<M: Manager> Lent<M> {
+    /// The connection itself.
+    #[expect(clippy::expect_used, reason = "the object is taken only by value or on drop")]
+    pub(crate) fn get(&mut self) -> &mut M::Type {
+        self.object.as_mut().expect("a lent connection is there until it is given back")
+    }
+
+    fn give_back(mut self) {
+        drop(self.object.take());
+    }
+}
+
+impl<M: Manager> From<Object<M>> for Lent<M> {
+    fn from(object: Object<M>) -> Self {
+        Self { object: Some(object) }
+    }
+}
+
+impl<M: Manager> Drop for Lent<M> {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// Runs one query, written once, on whichever database the connection leads to.
+macro_rules! on {
+    ($connection:expr, |$c:ident| $query:expr) => {
+        match $connection {
+            $crate::connection::Connection::Sqlite(lent) => {
+                let $c = lent.get();
+                $query.await
+            }
+            #[cfg(feature = "postgres")]
+            $crate::connection::Connection::Postgres(lent) => {
+                let $c = lent.get();
+                $query.await
+            }
+        }
+    };
+}
+
+/// Lends a connection to a block that only reads. The block ends with `Ok(…)`.
+macro_rules! read {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
+        let reading = async {
+            let mut connection = $database.reader().await?;
+            let $connection = &mut connection;
+            let result: Result<_, $crate::failure::Failure> = async { $block }.await;
+            connection.give_back();
+            result
+        };
+        let span = ::tracing::debug_span!(concat!("db.", $operation));
+        ::tracing::Instrument::instrument(reading, span)
+            .await
+            .map_err(|failure: $crate::failure::Failure| failure.during($operation))
+    }};
+}
+
+/// Runs a block as one transaction: its `Ok` is committed, its `Err` rolled back.
+macro_rules! write {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
+        let writing = async {
+            let mut connection = $database.writer().await?;
+            connection.begin().await?;
+            let $connection = &mut connection;
+            let result: Result<_, $crate::failure::Failure> = async { $block }.await;
+            connection.finish(result).await
+        };
+        let span = ::tracing::debug_span!(concat!("db.", $operation));
+        ::tracing::Instrument::instrument(writing, span)
+            .await
+            .map_err(|failure: $crate::failure::Failure| failure.during($operation))
+    }};
+}
+
+pub(crate) use {on, read, write};
+
+impl Connection {
+    /// Gives the connection back to its pool.
+    pub(crate) fn give_back(self) {
+        match self {
+            Self::Sqlite(lent) => lent.give_back(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(lent) => lent.give_back(),
+        }
+    }
+
+    /// Begins a transaction that will write.
+    pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(lent) => Ok(sqlite::begin(lent.get()).await?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(lent) => Ok(postgres::begin(lent.get()).await?),
+        }
+    }
+
+    /// Commits or rolls back, and gives the connection back if that went well.
+    pub(crate) async fn finish<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if result.is_ok() {
+            on!(&mut self, |c| commit(c))?;
+            self.give_back();
+        } else if on!(&mut self, |c| roll_back(c)).is_ok() {
+            // A failed rollback says less than what led to it; the connection is closed instead.
+            self.give_back();
+        }
+        result
+    }
+
+    /// Lets one transaction at a time past here until it ends. Every transaction that takes or
+    /// checks leases, writes versions or queues deletes of their objects begins with it: what one
+    /// of them found out stays true until it commits.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "SQLite has one writer anyway")
+    )]
+    pub(crate) async fn lock_publications(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(lent) => Ok(postgres::lock(lent.get(), "publications").await?),
+        }
+    }
+
+    /// A `FROM` item whose column `value` runs over the elements of the JSON array in the second
+    /// bind.
+    pub(crate) fn elements_of_second_bind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite::ELEMENTS_OF_SECOND_BIND,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => postgres::ELEMENTS_OF_SECOND_BIND,
+        }
+    }
+}
+
+async fn commit<C: AsyncConnection>(connection: &mut C) -> diesel::QueryResult<()> {
+    C::TransactionManager::commit_transaction(connection).await
+}
+
+async fn roll_back<C: AsyncConnection>(connection: &mut C) -> diesel::QueryResult<()> {
+    C::TransactionManager::rollback_transaction(connection).await
+}

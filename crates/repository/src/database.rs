@@ -1,0 +1,211 @@
+//! The database behind the ports.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use coredock_domain::Entropy;
+use coredock_domain::clock::random_id;
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::timestamp::Timestamp;
+use diesel::prelude::*;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+
+use crate::connection::{Connection, on, read, write};
+use crate::failure::Failure;
+use crate::schema::settings;
+use crate::sqlite::{self, Sqlite};
+use crate::start::{SchemaStatus, StartError};
+use crate::values::{At, Column};
+
+/// The setting that holds the id of the installation.
+pub(crate) const INSTALLATION_ID: &str = "installation_id";
+
+/// Rows in a database; implements every repository port. Clones share the connections.
+#[derive(Clone)]
+pub struct Database {
+    db: Db,
+    statements: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+enum Db {
+    Sqlite(Sqlite),
+    #[cfg(feature = "postgres")]
+    Postgres(diesel_async::pooled_connection::deadpool::Pool<diesel_async::AsyncPgConnection>),
+}
+
+/// How a `SQLite` file is used.
+#[derive(Debug, Clone, Copy)]
+pub struct SqliteOptions {
+    /// Connections that read; one more writes.
+    pub readers: usize,
+    /// Longest wait for a connection.
+    pub wait: Duration,
+}
+
+/// How a `PostgreSQL` server is used.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, Copy)]
+pub struct PostgresOptions {
+    /// Connections.
+    pub connections: usize,
+    /// Longest wait for a connection.
+    pub wait: Duration,
+}
+
+impl Database {
+    /// Opens a `SQLite` file, creating it if it does not exist. Applies no migration.
+    pub async fn open_sqlite(path: &Path, options: SqliteOptions) -> Result<Self, StartError> {
+        let Some(text) = path.to_str() else {
+            return Err(StartError::unavailable("open", "the path is not UTF-8"));
+        };
+        let path = text.to_owned();
+        sqlite::migrations::check(path.clone()).await?;
+        let statements = Arc::new(AtomicU64::new(0));
+        let pools = Sqlite::new(&path, options, &statements)
+            .map_err(|error| StartError::unavailable("open", error))?;
+        Ok(Self { db: Db::Sqlite(pools), statements })
+    }
+
+    /// Prepares connections to a `PostgreSQL` server; none is made yet.
+    #[cfg(feature = "postgres")]
+    pub fn open_postgres(url: &str, options: PostgresOptions) -> Result<Self, StartError> {
+        let statements = Arc::new(AtomicU64::new(0));
+        let pool = crate::postgres::pool(url, options, statements.clone())
+            .map_err(|error| StartError::unavailable("open", error))?;
+        Ok(Self { db: Db::Postgres(pool), statements })
+    }
+
+    /// Which migrations the database has and which it waits for. Changes nothing.
+    pub async fn schema_status(&self) -> Result<SchemaStatus, StartError> {
+        match &self.db {
+            Db::Sqlite(sqlite) => sqlite::migrations::status(sqlite.path.clone()).await,
+            #[cfg(feature = "postgres")]
+            Db::Postgres(_) => Err(StartError::no_migrations()),
+        }
+    }
+
+    /// How many migrations wait; an error when the database is newer than this binary.
+    pub async fn pending_migrations(&self) -> Result<usize, StartError> {
+        let status = self.schema_status().await?;
+        if status.unknown.is_empty() {
+            Ok(status.pending.len())
+        } else {
+            Err(StartError::Newer { unknown: status.unknown })
+        }
+    }
+
+    /// Applies the migrations that wait, each in one transaction, and returns their names.
+    pub async fn migrate(&self) -> Result<Vec<String>, StartError> {
+        match &self.db {
+            Db::Sqlite(sqlite) => sqlite::migrations::apply(sqlite.path.clone()).await,
+            #[cfg(feature = "postgres")]
+            Db::Postgres(_) => Err(StartError::no_migrations()),
+        }
+    }
+
+    /// The id of this installation, made now if there is none.
+    pub async fn ensure_installation(
+        &self,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<String, RepositoryError> {
+        let fresh = random_id(entropy);
+        write!(self, "installation.ensure", |conn| {
+            let row = (
+                settings::key.eq(INSTALLATION_ID),
+                settings::value.eq(&fresh),
+                settings::updated_at.eq(At(now)),
+            );
+            on!(&mut *conn, |c| diesel::insert_into(settings::table)
+                .values(row)
+                .on_conflict_do_nothing()
+                .execute(c))?;
+            let held = setting(conn, INSTALLATION_ID).await?;
+            Column("settings", "value").holds(held)
+        })
+    }
+
+    /// Whether the database answers from its tables.
+    pub async fn ping(&self) -> Result<(), RepositoryError> {
+        read!(self, "database.ping", |conn| { setting(conn, INSTALLATION_ID).await.map(drop) })
+    }
+
+    /// Moves what the write-ahead log of a `SQLite` file holds into the file, so that the file
+    /// alone is complete; elsewhere without effect.
+    pub async fn checkpoint(&self) -> Result<(), RepositoryError> {
+        let checkpointing = async {
+            let mut connection = self.writer().await?;
+            let result = match &mut connection {
+                Connection::Sqlite(lent) => {
+                    lent.get().batch_execute("PRAGMA wal_checkpoint(TRUNCATE);").await
+                }
+                #[cfg(feature = "postgres")]
+                Connection::Postgres(_) => Ok(()),
+            };
+            connection.give_back();
+            result.map_err(Failure::from)
+        };
+        checkpointing.await.map_err(|failure: Failure| failure.during("database.checkpoint"))
+    }
+
+    /// Closes the connections: those in use when they are given back, the others at once. `SQLite`
+    /// empties and removes its write-ahead log with the last one.
+    pub fn close(&self) {
+        match &self.db {
+            Db::Sqlite(sqlite) => {
+                sqlite.readers.close();
+                sqlite.writer.close();
+            }
+            #[cfg(feature = "postgres")]
+            Db::Postgres(pool) => pool.close(),
+        }
+    }
+
+    /// Statements run so far, those that begin and end transactions included.
+    pub fn statement_count(&self) -> u64 {
+        AtomicU64::load(&self.statements, Ordering::Relaxed)
+    }
+
+    /// A connection to read with.
+    pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
+        match &self.db {
+            Db::Sqlite(sqlite) => lend_sqlite(&sqlite.readers).await,
+            #[cfg(feature = "postgres")]
+            Db::Postgres(pool) => lend_postgres(pool).await,
+        }
+    }
+
+    /// A connection to write with.
+    pub(crate) async fn writer(&self) -> Result<Connection, Failure> {
+        match &self.db {
+            Db::Sqlite(sqlite) => lend_sqlite(&sqlite.writer).await,
+            #[cfg(feature = "postgres")]
+            Db::Postgres(pool) => lend_postgres(pool).await,
+        }
+    }
+}
+
+async fn lend_sqlite(
+    pool: &diesel_async::pooled_connection::deadpool::Pool<sqlite::SqliteConn>,
+) -> Result<Connection, Failure> {
+    let object = pool.get().await.map_err(Failure::pool)?;
+    Ok(Connection::Sqlite(object.into()))
+}
+
+#[cfg(feature = "postgres")]
+async fn lend_postgres(
+    pool: &diesel_async::pooled_connection::deadpool::Pool<diesel_async::AsyncPgConnection>,
+) -> Result<Connection, Failure> {
+    let object = pool.get().await.map_err(Failure::pool)?;
+    Ok(Connection::Postgres(Box::new(object.into())))
+}
+
+/// The value of a setting.
+pub(crate) async fn setting(conn: &mut Connection, key: &str) -> Result<Option<String>, Failure> {
+    let value = on!(conn, |c| settings::table.find(key).select(settings::value).first::<String>(c))
+        .optional()?;
+    Ok(value)
+}

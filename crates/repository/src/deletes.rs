@@ -1,0 +1,72 @@
+//! Queued deletes of objects (I4).
+
+use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
+use coredock_domain::timestamp::Timestamp;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on};
+use crate::failure::Failure;
+use crate::schema::outbox;
+use crate::values::{At, UtcTimestamp};
+
+/// Most values bound in one statement.
+pub(crate) const MOST_BINDS: usize = 500;
+
+/// Most entries queued by one statement.
+const BATCH: usize = 1_000;
+
+/// Queues deletes; keys that wait already stay as they are. Returns how many were new.
+pub(crate) async fn queue(
+    conn: &mut Connection,
+    keys: &[ArtifactKey],
+    now: Timestamp,
+) -> Result<u64, Failure> {
+    let mut queued = 0;
+    for batch in keys.chunks(BATCH) {
+        let entries: serde_json::Value = batch
+            .iter()
+            .map(|key| {
+                let scope = key.scope().map(|scope| scope.to_string());
+                serde_json::json!([key.to_string(), scope])
+            })
+            .collect();
+        let entries = entries.to_string();
+        // `WHERE true` keeps SQLite from reading ON CONFLICT as part of a join.
+        let insert = format!(
+            "INSERT INTO outbox (object_key, scope, queued_at, next_attempt_at, attempts) \
+             SELECT value ->> 0, value ->> 1, $1, $1, 0 FROM {} WHERE true \
+             ON CONFLICT (object_key) DO NOTHING",
+            conn.elements_of_second_bind()
+        );
+        let insert =
+            diesel::sql_query(insert).bind::<UtcTimestamp, _>(At(now)).bind::<Text, _>(entries);
+        queued += on!(&mut *conn, |c| insert.execute(c))? as u64;
+    }
+    Ok(queued)
+}
+
+/// Cancels the queued deletes of objects that are about to be written or referred to (I5).
+pub(crate) async fn cancel(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<(), Failure> {
+    for batch in keys.chunks(MOST_BINDS) {
+        let batch = texts(batch);
+        on!(&mut *conn, |c| diesel::delete(
+            outbox::table.filter(outbox::object_key.eq_any(&batch))
+        )
+        .execute(c))?;
+    }
+    Ok(())
+}
+
+/// The keys as they lie in the table.
+pub(crate) fn texts(keys: &[ArtifactKey]) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
+/// The staged objects of an upload.
+pub(crate) fn staged_keys(upload: &UploadId) -> impl Iterator<Item = ArtifactKey> {
+    ArtifactName::ALL
+        .into_iter()
+        .map(|artifact| ArtifactKey::Staging { upload: upload.clone(), artifact })
+}

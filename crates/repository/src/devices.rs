@@ -1,0 +1,162 @@
+//! The port to rows of devices.
+
+mod row;
+
+use async_trait::async_trait;
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::device::{
+    Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice, RotationState,
+};
+use coredock_domain::repository::{DeviceRepository, RepositoryError};
+use diesel::dsl::max;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on, read, write};
+use crate::deletes;
+use crate::devices::row::{DeviceRow, SummaryRow, read_key};
+use crate::failure::Failure;
+use crate::schema::{coredumps, device_models, devices};
+use crate::values::{At, StoredTime};
+use crate::{Database, audit};
+
+async fn load(conn: &mut Connection, id: i64) -> Result<Option<Device>, Failure> {
+    let query = devices::table.inner_join(device_models::table).filter(devices::id.eq(id));
+    let row =
+        on!(conn, |c| query.select(DeviceRow::as_select()).first::<DeviceRow>(c)).optional()?;
+    row.map(DeviceRow::read).transpose()
+}
+
+#[async_trait]
+impl DeviceRepository for Database {
+    async fn list(&self, filter: DeviceFilter) -> Result<Vec<DeviceSummary>, RepositoryError> {
+        let state = filter.rotation_state.map(RotationState::as_str);
+        read!(self, "device.list", |conn| {
+            let rows = on!(conn, |c| {
+                let last_coredump_at = coredumps::table
+                    .filter(coredumps::device_id.eq(devices::id))
+                    .select(max(coredumps::uploaded_at))
+                    .single_value();
+                let mut query = devices::table
+                    .order(devices::key)
+                    .select((SummaryRow::as_select(), last_coredump_at))
+                    .into_boxed();
+                if let Some(model_id) = filter.model_id {
+                    query = query.filter(devices::device_model_id.eq(model_id));
+                }
+                if let Some(state) = state {
+                    query = query.filter(devices::rotation_state.eq(state));
+                }
+                query.load::<(SummaryRow, Option<StoredTime>)>(c)
+            })?;
+            rows.into_iter().map(|(row, last_coredump_at)| row.read(last_coredump_at)).collect()
+        })
+    }
+
+    async fn create(
+        &self,
+        device: NewDevice,
+        change: &Change,
+    ) -> Result<Option<Device>, RepositoryError> {
+        let created =
+            write!(self, "device.create", |conn| { create(conn, &device, change).await })?;
+        if let Some(device) = &created {
+            change.log(AuditAction::DeviceCreated, device.id);
+        }
+        Ok(created)
+    }
+
+    async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError> {
+        read!(self, "device.find", |conn| { load(conn, id).await })
+    }
+
+    async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
+        let query = devices::table.filter(devices::key.eq(key.as_str())).select(devices::config);
+        read!(self, "device.config_text", |conn| {
+            Ok(on!(conn, |c| query.first::<String>(c)).optional()?)
+        })
+    }
+
+    async fn update(
+        &self,
+        id: i64,
+        update: DeviceUpdate,
+        change: &Change,
+    ) -> Result<Option<Device>, RepositoryError> {
+        let updated = write!(self, "device.update", |conn| {
+            let changes = (
+                devices::config.eq(&update.config.text),
+                devices::device_name.eq(&update.config.device_name),
+                devices::device_entity_id.eq(&update.config.device_entity_id),
+                devices::enable_ota.eq(update.config.enable_ota),
+                devices::active.eq(update.active),
+                devices::updated_at.eq(At(change.at)),
+            );
+            let found = on!(&mut *conn, |c| diesel::update(devices::table.find(id))
+                .set(changes)
+                .execute(c))?;
+            if found > 0 {
+                audit::record(conn, change, AuditAction::DeviceUpdated, id).await?;
+            }
+            load(conn, id).await
+        })?;
+        if updated.is_some() {
+            change.log(AuditAction::DeviceUpdated, id);
+        }
+        Ok(updated)
+    }
+
+    async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
+        let deleted = write!(self, "device.delete", |conn| { delete(conn, id, change).await })?;
+        if deleted {
+            change.log(AuditAction::DeviceDeleted, id);
+        }
+        Ok(deleted)
+    }
+}
+
+async fn create(
+    conn: &mut Connection,
+    device: &NewDevice,
+    change: &Change,
+) -> Result<Option<Device>, Failure> {
+    let model = device_models::table.find(device.model_id).select(device_models::id);
+    if on!(&mut *conn, |c| model.first::<i64>(c)).optional()?.is_none() {
+        return Ok(None);
+    }
+    let row = (
+        devices::key.eq(device.key.as_str()),
+        devices::device_model_id.eq(device.model_id),
+        devices::config.eq(&device.config.text),
+        devices::device_name.eq(&device.config.device_name),
+        devices::device_entity_id.eq(&device.config.device_entity_id),
+        devices::enable_ota.eq(device.config.enable_ota),
+        devices::active.eq(true),
+        devices::rotation_state.eq(RotationState::Ok.as_str()),
+        devices::created_at.eq(At(change.at)),
+        devices::updated_at.eq(At(change.at)),
+    );
+    let id = on!(&mut *conn, |c| diesel::insert_into(devices::table)
+        .values(row)
+        .returning(devices::id)
+        .get_result::<i64>(c))?;
+    audit::record(conn, change, AuditAction::DeviceCreated, id).await?;
+    load(conn, id).await
+}
+
+async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<bool, Failure> {
+    let key = devices::table.find(id).select(devices::key);
+    let Some(key) = on!(&mut *conn, |c| key.first::<String>(c)).optional()? else {
+        return Ok(false);
+    };
+    let device = read_key(&key)?;
+    let dumps = coredumps::table.filter(coredumps::device_id.eq(id)).select(coredumps::id);
+    let dumps = on!(&mut *conn, |c| dumps.load::<i64>(c))?;
+    let keys: Vec<_> =
+        dumps.into_iter().map(|id| ArtifactKey::Coredump { device: device.clone(), id }).collect();
+    deletes::queue(conn, &keys, change.at).await?;
+    on!(&mut *conn, |c| diesel::delete(devices::table.find(id)).execute(c))?;
+    audit::record(conn, change, AuditAction::DeviceDeleted, id).await?;
+    Ok(true)
+}

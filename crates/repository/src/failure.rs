@@ -1,0 +1,37 @@
+//! What went wrong, before it is known during which operation.
+
+use coredock_domain::repository::RepositoryError;
+use diesel::result::{DatabaseErrorKind, Error};
+
+/// A failure inside a query or transaction; becomes a [`RepositoryError`] at one place.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Query(Error),
+    Pool(Box<dyn std::error::Error + Send + Sync>),
+    Corrupt { table: &'static str, column: &'static str },
+}
+
+impl Failure {
+    /// No connection to be had.
+    pub(crate) fn pool(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Pool(Box::new(source))
+    }
+
+    /// The error of the port.
+    pub(crate) fn during(self, operation: &'static str) -> RepositoryError {
+        match self {
+            Self::Query(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                RepositoryError::Conflict
+            }
+            Self::Query(source) => RepositoryError::unavailable(operation, source),
+            Self::Pool(source) => RepositoryError::unavailable(operation, source),
+            Self::Corrupt { table, column } => RepositoryError::Corrupt { table, column },
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Query(error)
+    }
+}

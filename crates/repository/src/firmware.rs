@@ -1,0 +1,198 @@
+//! The port to rows of firmware versions.
+
+use async_trait::async_trait;
+use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::coredump::ParseStatus;
+use coredock_domain::device::DeviceKey;
+use coredock_domain::firmware::{FirmwareVersion, VersionText};
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::repository::firmware::{
+    Activation, FirmwareRepository, ListedVersion, OfferedFirmware, VersionDeletion,
+};
+use diesel::dsl::auto_type;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on, read, write};
+use crate::failure::Failure;
+use crate::schema::{coredumps, device_models, devices, firmware_versions};
+use crate::values::At;
+use crate::versions::{self, VersionRow, read_code};
+use crate::{Database, audit};
+
+/// The pending dumps that need the version of the enclosing query.
+#[auto_type]
+fn pending_coredumps() -> _ {
+    let pending: &'static str = ParseStatus::Pending.as_str();
+    coredumps::table
+        .inner_join(devices::table)
+        .filter(devices::device_model_id.eq(firmware_versions::device_model_id))
+        .filter(coredumps::firmware_version.eq(firmware_versions::version))
+        .filter(coredumps::parse_status.eq(pending))
+        .count()
+        .single_value()
+        .assume_not_null()
+}
+
+fn offered(row: (String, Option<VersionRow>)) -> Result<OfferedFirmware, Failure> {
+    let (code, version) = row;
+    let version = version.map(|row| row.read(&code)).transpose()?;
+    Ok(OfferedFirmware { model: read_code(&code)?, version })
+}
+
+#[async_trait]
+impl FirmwareRepository for Database {
+    async fn offered_to(
+        &self,
+        key: &DeviceKey,
+    ) -> Result<Option<OfferedFirmware>, RepositoryError> {
+        let named_by_pointer = firmware_versions::device_model_id
+            .eq(device_models::id)
+            .and(device_models::firmware_version.eq(firmware_versions::version.nullable()));
+        let query = devices::table
+            .inner_join(device_models::table)
+            .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
+            .filter(devices::key.eq(key.as_str()));
+        read!(self, "firmware.offered_to", |conn| {
+            let row = on!(conn, |c| query
+                .select((device_models::code, Option::<VersionRow>::as_select()))
+                .first::<(String, Option<VersionRow>)>(c))
+            .optional()?;
+            row.map(offered).transpose()
+        })
+    }
+
+    async fn offered_by(&self, model_id: i64) -> Result<Option<OfferedFirmware>, RepositoryError> {
+        let named_by_pointer = firmware_versions::device_model_id
+            .eq(device_models::id)
+            .and(device_models::firmware_version.eq(firmware_versions::version.nullable()));
+        let query = device_models::table
+            .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
+            .filter(device_models::id.eq(model_id));
+        read!(self, "firmware.offered_by", |conn| {
+            let row = on!(conn, |c| query
+                .select((device_models::code, Option::<VersionRow>::as_select()))
+                .first::<(String, Option<VersionRow>)>(c))
+            .optional()?;
+            row.map(offered).transpose()
+        })
+    }
+
+    async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
+        let query = firmware_versions::table
+            .filter(firmware_versions::device_model_id.eq(model_id))
+            .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
+        read!(self, "firmware.list", |conn| {
+            let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
+            let rows = on!(conn, |c| query
+                .select((VersionRow::as_select(), pending_coredumps()))
+                .load::<(VersionRow, i64)>(c))?;
+            let list = rows.into_iter().map(|(row, pending_coredumps)| {
+                let version = row.read(model.code.as_str())?;
+                let current = model.current.as_deref() == Some(version.version.as_str());
+                Ok(ListedVersion { version, current, pending_coredumps })
+            });
+            list.collect::<Result<_, Failure>>().map(Some)
+        })
+    }
+
+    async fn find(
+        &self,
+        model_id: i64,
+        version: &VersionText,
+    ) -> Result<Option<FirmwareVersion>, RepositoryError> {
+        read!(self, "firmware.find", |conn| { versions::load(conn, model_id, version).await })
+    }
+
+    async fn activate(
+        &self,
+        model_id: i64,
+        version: &VersionText,
+        change: &Change,
+    ) -> Result<Option<Activation>, RepositoryError> {
+        let activation = write!(self, "firmware.activate", |conn| {
+            activate(conn, model_id, version, change).await
+        })?;
+        if let Some(Activation { model, changed: true }) = &activation {
+            change.log(AuditAction::FirmwareActivated, format_args!("{model}/{version}"));
+        }
+        Ok(activation)
+    }
+
+    async fn delete(
+        &self,
+        model_id: i64,
+        version: &VersionText,
+        change: &Change,
+    ) -> Result<VersionDeletion, RepositoryError> {
+        let (deletion, target) = write!(self, "firmware.delete", |conn| {
+            delete(conn, model_id, version, change).await
+        })?;
+        if deletion == VersionDeletion::Deleted {
+            change.log(AuditAction::FirmwareDeleted, target);
+        }
+        Ok(deletion)
+    }
+}
+
+async fn activate(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &VersionText,
+    change: &Change,
+) -> Result<Option<Activation>, Failure> {
+    conn.lock_publications().await?;
+    let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
+    if versions::held(conn, model_id, version).await?.is_none() {
+        return Ok(None);
+    }
+    let changed = model.current.as_deref() != Some(version.as_str());
+    if changed {
+        point_at(conn, model_id, version, change).await?;
+        let target = format!("{}/{version}", model.code);
+        audit::record(conn, change, AuditAction::FirmwareActivated, target).await?;
+    }
+    Ok(Some(Activation { model: model.code, changed }))
+}
+
+/// Makes a version current.
+pub(crate) async fn point_at(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &VersionText,
+    change: &Change,
+) -> Result<(), Failure> {
+    let pointer = (
+        device_models::firmware_version.eq(version.as_str()),
+        device_models::updated_at.eq(At(change.at)),
+    );
+    on!(conn, |c| diesel::update(device_models::table.find(model_id)).set(pointer).execute(c))?;
+    Ok(())
+}
+
+/// Returns what became of it and, if it was there, its name in the audit.
+async fn delete(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &VersionText,
+    change: &Change,
+) -> Result<(VersionDeletion, String), Failure> {
+    conn.lock_publications().await?;
+    let model = versions::head(conn, model_id).await?;
+    let held = versions::held(conn, model_id, version).await?;
+    let (Some(model), Some(held)) = (model, held) else {
+        return Ok((VersionDeletion::NotFound, String::new()));
+    };
+    let target = format!("{}/{version}", model.code);
+    if model.current.as_deref() == Some(version.as_str()) {
+        return Ok((VersionDeletion::Current, target));
+    }
+    let pending = firmware_versions::table.find(held.id).select(pending_coredumps());
+    let dumps = on!(&mut *conn, |c| pending.first::<i64>(c))?;
+    if dumps > 0 {
+        return Ok((VersionDeletion::NeededByDumps { dumps }, target));
+    }
+    versions::delete(conn, &model.code, &[held], change.at).await?;
+    audit::record(conn, change, AuditAction::FirmwareDeleted, &target).await?;
+    Ok((VersionDeletion::Deleted, target))
+}

@@ -1,0 +1,70 @@
+//! Leases of publications.
+
+use std::collections::HashSet;
+
+use coredock_domain::artifact::PublicationScope;
+use coredock_domain::timestamp::Timestamp;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on};
+use crate::failure::Failure;
+use crate::schema::leases;
+use crate::values::At;
+
+/// A lease row.
+#[derive(Insertable)]
+#[diesel(table_name = leases)]
+pub(crate) struct LeaseRow {
+    pub(crate) name: String,
+    pub(crate) scope: String,
+    pub(crate) owner: String,
+    pub(crate) expires_at: At,
+}
+
+/// Takes a lease, or extends it.
+pub(crate) async fn take(conn: &mut Connection, lease: LeaseRow) -> Result<(), Failure> {
+    let until = leases::expires_at.eq(lease.expires_at);
+    on!(conn, |c| diesel::insert_into(leases::table)
+        .values(lease)
+        .on_conflict(leases::name)
+        .do_update()
+        .set(until)
+        .execute(c))?;
+    Ok(())
+}
+
+/// Who holds the exclusive lease of a scope.
+pub(crate) async fn holder(
+    conn: &mut Connection,
+    scope: &PublicationScope,
+    now: Timestamp,
+) -> Result<Option<String>, Failure> {
+    let lease = leases::table
+        .find(scope.to_string())
+        .filter(leases::expires_at.gt(At(now)))
+        .select(leases::owner);
+    Ok(on!(conn, |c| lease.first::<String>(c)).optional()?)
+}
+
+/// The scopes that are under publication.
+pub(crate) async fn live_scopes(
+    conn: &mut Connection,
+    now: Timestamp,
+) -> Result<HashSet<String>, Failure> {
+    let live = leases::table.filter(leases::expires_at.gt(At(now))).select(leases::scope);
+    Ok(on!(conn, |c| live.load::<String>(c))?.into_iter().collect())
+}
+
+/// Takes leases that ended by themselves away.
+pub(crate) async fn drop_expired(conn: &mut Connection, now: Timestamp) -> Result<(), Failure> {
+    let expired = leases::table.filter(leases::expires_at.le(At(now)));
+    on!(conn, |c| diesel::delete(expired).execute(c))?;
+    Ok(())
+}
+
+/// Takes every lease of an upload away.
+pub(crate) async fn drop_of(conn: &mut Connection, owner: &str) -> Result<(), Failure> {
+    on!(conn, |c| diesel::delete(leases::table.filter(leases::owner.eq(owner))).execute(c))?;
+    Ok(())
+}

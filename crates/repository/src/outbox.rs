@@ -1,0 +1,140 @@
+//! The port to queued deletes.
+
+use async_trait::async_trait;
+use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::repository::outbox::{Backlog, ClaimDeletes, OutboxRepository, QueuedDelete};
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::{count_star, exists, min, not};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::Database;
+use crate::connection::{Connection, on, read, write};
+use crate::deletes::MOST_BINDS;
+use crate::failure::Failure;
+use crate::references;
+use crate::schema::{leases, outbox};
+use crate::values::{At, Column, StoredTime, read_optional};
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = outbox)]
+struct EntryRow {
+    id: i64,
+    object_key: String,
+    attempts: i32,
+}
+
+impl EntryRow {
+    fn read(self) -> Result<QueuedDelete, Failure> {
+        Ok(QueuedDelete {
+            id: self.id,
+            key: Column("outbox", "object_key").holds(self.object_key.parse().ok())?,
+            attempts: Column("outbox", "attempts").holds(self.attempts.try_into().ok())?,
+        })
+    }
+}
+
+#[async_trait]
+impl OutboxRepository for Database {
+    async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError> {
+        let (claimed, cancelled) = write!(self, "outbox.claim", |conn| {
+            conn.lock_publications().await?;
+            let due = due(conn, &claim).await?;
+            let keys: Vec<ArtifactKey> = due.iter().map(|entry| entry.key.clone()).collect();
+            let references = references::to(conn, &keys, claim.now).await?;
+            let (cancelled, claimed): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|entry| references.contain(&entry.key));
+            remove(conn, &cancelled).await?;
+            lease(conn, &claimed, &claim).await?;
+            Ok((claimed, cancelled))
+        })?;
+        for entry in cancelled {
+            tracing::warn!(key = %entry.key, "queued delete of an object in use was cancelled");
+        }
+        Ok(claimed)
+    }
+
+    async fn finish(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
+        write!(self, "outbox.finish", |conn| {
+            for batch in ids.chunks(MOST_BINDS) {
+                let done = outbox::table
+                    .filter(outbox::id.eq_any(batch))
+                    .filter(outbox::lease_owner.eq(owner.as_str()));
+                on!(&mut *conn, |c| diesel::delete(done).execute(c))?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn retry(
+        &self,
+        owner: &UploadId,
+        ids: &[i64],
+        next_attempt_at: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        write!(self, "outbox.retry", |conn| {
+            for batch in ids.chunks(MOST_BINDS) {
+                let failed = outbox::table
+                    .filter(outbox::id.eq_any(batch))
+                    .filter(outbox::lease_owner.eq(owner.as_str()));
+                let again = (
+                    outbox::next_attempt_at.eq(At(next_attempt_at)),
+                    outbox::attempts.eq(outbox::attempts + 1),
+                    outbox::lease_owner.eq(None::<String>),
+                    outbox::lease_until.eq(None::<At>),
+                );
+                on!(&mut *conn, |c| diesel::update(failed).set(again).execute(c))?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn backlog(&self) -> Result<Backlog, RepositoryError> {
+        let query = outbox::table.select((count_star(), min(outbox::queued_at)));
+        read!(self, "outbox.backlog", |conn| {
+            let (pending, oldest) = on!(conn, |c| query.first::<(i64, Option<StoredTime>)>(c))?;
+            Ok(Backlog { pending, oldest: read_optional(oldest, Column("outbox", "queued_at"))? })
+        })
+    }
+}
+
+/// Entries whose time has come, which nobody holds and no publication keeps away.
+async fn due(conn: &mut Connection, claim: &ClaimDeletes) -> Result<Vec<QueuedDelete>, Failure> {
+    let now = At(claim.now);
+    let under_publication = leases::table
+        .filter(leases::scope.nullable().eq(outbox::scope))
+        .filter(leases::expires_at.gt(now));
+    let query = outbox::table
+        .filter(outbox::next_attempt_at.le(now))
+        .filter(outbox::lease_until.is_null().or(outbox::lease_until.le(now)))
+        .filter(not(exists(under_publication)))
+        .order(outbox::id)
+        .limit(claim.limit);
+    let rows = on!(conn, |c| query.select(EntryRow::as_select()).load::<EntryRow>(c))?;
+    rows.into_iter().map(EntryRow::read).collect()
+}
+
+async fn remove(conn: &mut Connection, entries: &[QueuedDelete]) -> Result<(), Failure> {
+    for batch in entries.chunks(MOST_BINDS) {
+        let ids = batch.iter().map(|entry| entry.id);
+        let batch = outbox::table.filter(outbox::id.eq_any(ids));
+        on!(&mut *conn, |c| diesel::delete(batch).execute(c))?;
+    }
+    Ok(())
+}
+
+async fn lease(
+    conn: &mut Connection,
+    entries: &[QueuedDelete],
+    claim: &ClaimDeletes,
+) -> Result<(), Failure> {
+    for batch in entries.chunks(MOST_BINDS) {
+        let ids = batch.iter().map(|entry| entry.id);
+        let batch = outbox::table.filter(outbox::id.eq_any(ids));
+        let lease =
+            (outbox::lease_owner.eq(claim.owner.as_str()), outbox::lease_until.eq(At(claim.until)));
+        on!(&mut *conn, |c| diesel::update(batch).set(lease).execute(c))?;
+    }
+    Ok(())
+}

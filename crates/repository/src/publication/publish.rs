@@ -1,0 +1,139 @@
+//! The commit of a publication.
+
+use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::firmware::VersionText;
+use coredock_domain::model::ModelCode;
+use coredock_domain::repository::publication::{PublishVersion, Published, PublishedObjects};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::begin::scope_of;
+use crate::builds::{self, BuildOfVersion};
+use crate::connection::{Connection, on};
+use crate::failure::Failure;
+use crate::firmware::point_at;
+use crate::retention::{self, Quota};
+use crate::schema::firmware_versions;
+use crate::values::At;
+use crate::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
+use crate::{audit, deletes, leases};
+
+/// `None` when there is nothing to commit to: the lease or the model is gone, or the row whose set
+/// should stay as it is.
+pub(super) async fn publish(
+    conn: &mut Connection,
+    publication: &PublishVersion,
+    change: &Change,
+) -> Result<Option<(ModelCode, Published)>, Failure> {
+    conn.lock_publications().await?;
+    let Some(mut model) = versions::head(conn, publication.model_id).await? else {
+        return Ok(None);
+    };
+    let scope = scope_of(&model.code, &publication.version);
+    let holder = leases::holder(conn, &scope, change.at).await?;
+    if holder.as_deref() != Some(publication.upload.as_str()) {
+        return Ok(None);
+    }
+    let replaced = versions::held(conn, model.id, &publication.version).await?;
+    if replaced.is_none() && publication.objects == PublishedObjects::Unchanged {
+        return Ok(None);
+    }
+    let version_id = write_row(conn, publication, replaced.as_ref(), change).await?;
+    if let Some(replaced) = &replaced
+        && publication.objects != PublishedObjects::Unchanged
+    {
+        touch_build(conn, &model, (&replaced.elf_sha256, &publication.version), change).await?;
+        leave_staging(conn, publication, replaced, change).await?;
+    }
+    let build_id = publication.facts.build_id().to_string();
+    touch_build(conn, &model, (&build_id, &publication.version), change).await?;
+    let pointer_changed = model.current.as_deref() != Some(publication.version.as_str());
+    point_at(conn, model.id, &publication.version, change).await?;
+    model.current = Some(publication.version.to_string());
+    let quota = Quota { kept_versions: publication.kept_versions, now: change.at };
+    let surplus = retention::prune(conn, &model, quota).await?;
+    deletes::cancel(conn, &referenced_keys(&model.code, publication)).await?;
+    let target = format!("{}/{}", model.code, publication.version);
+    audit::record(conn, change, AuditAction::FirmwareUploaded, target).await?;
+    // A staged set has yet to be copied to its own keys, under the same lease.
+    if publication.objects != PublishedObjects::Staged {
+        leases::drop_of(conn, publication.upload.as_str()).await?;
+    }
+    let published = Published {
+        version_id,
+        pointer_changed,
+        pruned: surplus.pruned,
+        protected: surplus.protected,
+    };
+    Ok(Some((model.code, published)))
+}
+
+/// The mark the row has after the commit, where the publication decides it.
+fn staging_mark(publication: &PublishVersion) -> Option<&UploadId> {
+    (publication.objects == PublishedObjects::Staged).then_some(&publication.upload)
+}
+
+async fn write_row(
+    conn: &mut Connection,
+    publication: &PublishVersion,
+    replaced: Option<&HeldVersion>,
+    change: &Change,
+) -> Result<i64, Failure> {
+    let columns = SetRow::new(&publication.facts, staging_mark(publication), change.at);
+    let Some(replaced) = replaced else {
+        let row = (
+            firmware_versions::device_model_id.eq(publication.model_id),
+            firmware_versions::version.eq(publication.version.as_str()),
+            firmware_versions::created_at.eq(At(change.at)),
+            columns,
+        );
+        return Ok(on!(conn, |c| diesel::insert_into(firmware_versions::table)
+            .values(row)
+            .returning(firmware_versions::id)
+            .get_result::<i64>(c))?);
+    };
+    let row = firmware_versions::table.find(replaced.id);
+    if publication.objects == PublishedObjects::Unchanged {
+        let uploaded_at = firmware_versions::uploaded_at.eq(At(change.at));
+        on!(conn, |c| diesel::update(row).set(uploaded_at).execute(c))?;
+    } else {
+        on!(conn, |c| diesel::update(row).set(columns).execute(c))?;
+    }
+    Ok(replaced.id)
+}
+
+/// Queues the deletes of staged objects that only the replaced set was read from.
+async fn leave_staging(
+    conn: &mut Connection,
+    publication: &PublishVersion,
+    replaced: &HeldVersion,
+    change: &Change,
+) -> Result<(), Failure> {
+    let older = read_staging(replaced.staging_upload_id.as_deref())?;
+    if let Some(older) = older.filter(|older| Some(older) != staging_mark(publication)) {
+        let keys: Vec<_> = deletes::staged_keys(&older).collect();
+        deletes::queue(conn, &keys, change.at).await?;
+    }
+    Ok(())
+}
+
+/// Notes that a version has a build, or had it until now.
+async fn touch_build(
+    conn: &mut Connection,
+    model: &ModelHead,
+    (elf_sha256, version): (&str, &VersionText),
+    change: &Change,
+) -> Result<(), Failure> {
+    let build =
+        BuildOfVersion { elf_sha256, model: model.code.as_str(), version: version.as_str() };
+    builds::touch(conn, build, change.at).await
+}
+
+/// The objects the row refers to from now on; no queued delete of one of them may survive.
+fn referenced_keys(model: &ModelCode, publication: &PublishVersion) -> Vec<ArtifactKey> {
+    let mut keys: Vec<_> = versions::settled_keys(model, &publication.version).collect();
+    keys.push(ArtifactKey::Symbols { elf_sha256: publication.facts.build_id() });
+    keys.extend(staging_mark(publication).into_iter().flat_map(deletes::staged_keys));
+    keys
+}

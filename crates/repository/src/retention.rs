@@ -1,0 +1,162 @@
+//! Retention of versions and symbols (contract §5.10).
+
+use std::collections::HashSet;
+
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::audit::{AuditAction, Change, Origin};
+use coredock_domain::coredump::ParseStatus;
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::firmware::VersionText;
+use coredock_domain::model::ModelCode;
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::{count_star, max};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::audit;
+use crate::connection::{Connection, on};
+use crate::deletes::{self, MOST_BINDS};
+use crate::failure::Failure;
+use crate::schema::{coredumps, devices, firmware_versions, known_builds};
+use crate::values::{At, Column};
+use crate::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
+
+/// Shortest build id that says enough to keep symbols for.
+const SHORTEST_BUILD_ID: usize = 8;
+
+/// How many versions are kept, and the present.
+#[derive(Clone, Copy)]
+pub(crate) struct Quota {
+    pub(crate) kept_versions: u32,
+    pub(crate) now: Timestamp,
+}
+
+/// What became of the versions beyond the limit.
+#[derive(Default)]
+pub(crate) struct Surplus {
+    pub(crate) pruned: Vec<VersionText>,
+    pub(crate) protected: Vec<VersionText>,
+}
+
+/// Deletes the versions of a model that are beyond the limit, neither current nor needed.
+pub(crate) async fn prune(
+    conn: &mut Connection,
+    model: &ModelHead,
+    quota: Quota,
+) -> Result<Surplus, Failure> {
+    let newest_first = firmware_versions::table
+        .filter(firmware_versions::device_model_id.eq(model.id))
+        .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
+    let mut versions =
+        on!(&mut *conn, |c| newest_first.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
+    let kept = usize::try_from(quota.kept_versions.max(1)).unwrap_or(usize::MAX);
+    let mut beyond = versions.split_off(kept.min(versions.len()));
+    beyond.retain(|held| model.current.as_deref() != Some(&held.version));
+    if beyond.is_empty() {
+        return Ok(Surplus::default());
+    }
+    let needed = needed_by_dumps(conn, model.id).await?;
+    let (protected, pruned): (Vec<_>, Vec<_>) =
+        beyond.into_iter().partition(|held| needed.contains(&held.version));
+    versions::delete(conn, &model.code, &pruned, quota.now).await?;
+    for held in &pruned {
+        let target = format!("{}/{}", model.code, held.version);
+        audit::record(conn, &by_itself(quota.now), AuditAction::FirmwareDeleted, target).await?;
+    }
+    let texts = |versions: Vec<HeldVersion>| {
+        versions.iter().map(|held| read_version(&held.version)).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Surplus { pruned: texts(pruned)?, protected: texts(protected)? })
+}
+
+/// Logs what a committed [`prune`] took away.
+pub(crate) fn log_pruned(model: &ModelCode, pruned: &[VersionText], now: Timestamp) {
+    for version in pruned {
+        by_itself(now).log(AuditAction::FirmwareDeleted, format_args!("{model}/{version}"));
+    }
+}
+
+fn by_itself(now: Timestamp) -> Change {
+    Change { at: now, origin: Origin::system("retention") }
+}
+
+/// The version texts that pending dumps of devices of a model name.
+async fn needed_by_dumps(conn: &mut Connection, model_id: i64) -> Result<HashSet<String>, Failure> {
+    let pending = coredumps::table
+        .inner_join(devices::table)
+        .filter(devices::device_model_id.eq(model_id))
+        .filter(coredumps::parse_status.eq(ParseStatus::Pending.as_str()))
+        .select(coredumps::firmware_version)
+        .distinct();
+    Ok(on!(conn, |c| pending.load::<String>(c))?.into_iter().collect())
+}
+
+/// The models with more versions than are kept.
+pub(crate) async fn models_beyond(
+    conn: &mut Connection,
+    kept_versions: u32,
+) -> Result<Vec<i64>, Failure> {
+    let beyond = firmware_versions::table
+        .group_by(firmware_versions::device_model_id)
+        .having(count_star().gt(i64::from(kept_versions.max(1))))
+        .select(firmware_versions::device_model_id);
+    Ok(on!(conn, |c| beyond.load::<i64>(c))?)
+}
+
+/// Forgets builds that nothing has needed since `cutoff`, and queues the deletes of their symbols.
+pub(crate) async fn retire_symbols(
+    conn: &mut Connection,
+    cutoff: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Sha256Digest>, Failure> {
+    let stale = known_builds::table
+        .group_by(known_builds::elf_sha256)
+        .having(max(known_builds::last_referenced_at).lt(At(cutoff)))
+        .select(known_builds::elf_sha256);
+    let mut stale = on!(&mut *conn, |c| stale.load::<String>(c))?;
+    if stale.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = builds_of_versions(conn, &stale).await?;
+    let wanted = builds_of_unparsed_dumps(conn).await?;
+    stale.retain(|build| {
+        !held.contains(build) && !wanted.iter().any(|prefix| build.starts_with(prefix))
+    });
+    let mut digests = Vec::new();
+    for batch in stale.chunks(MOST_BINDS) {
+        let forgotten = known_builds::table.filter(known_builds::elf_sha256.eq_any(batch));
+        on!(&mut *conn, |c| diesel::delete(forgotten).execute(c))?;
+        for build in batch {
+            digests.push(read_digest(build, Column("known_builds", "elf_sha256"))?);
+        }
+    }
+    let keys: Vec<_> =
+        digests.iter().map(|&elf_sha256| ArtifactKey::Symbols { elf_sha256 }).collect();
+    deletes::queue(conn, &keys, now).await?;
+    Ok(digests)
+}
+
+async fn builds_of_versions(
+    conn: &mut Connection,
+    builds: &[String],
+) -> Result<HashSet<String>, Failure> {
+    let mut held = HashSet::new();
+    for batch in builds.chunks(MOST_BINDS) {
+        let of_versions = firmware_versions::table
+            .filter(firmware_versions::elf_sha256.eq_any(batch))
+            .select(firmware_versions::elf_sha256);
+        held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
+    }
+    Ok(held)
+}
+
+async fn builds_of_unparsed_dumps(conn: &mut Connection) -> Result<Vec<String>, Failure> {
+    let unparsed = coredumps::table
+        .filter(coredumps::parse_status.ne(ParseStatus::Parsed.as_str()))
+        .filter(coredumps::build_id.is_not_null())
+        .select(coredumps::build_id.assume_not_null())
+        .distinct();
+    let mut prefixes = on!(conn, |c| unparsed.load::<String>(c))?;
+    prefixes.retain(|prefix| prefix.len() >= SHORTEST_BUILD_ID);
+    Ok(prefixes)
+}

@@ -1,0 +1,142 @@
+//! What is particular to `SQLite`: its connections, its one writer, its JSON functions.
+
+pub(crate) mod migrations;
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use diesel::connection::{AnsiTransactionManager, InstrumentationEvent, SimpleConnection};
+use diesel::{Connection as _, ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
+use diesel_async::pooled_connection::deadpool::{BuildError, Pool};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+};
+use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
+
+/// A connection whose statements run on the blocking pool.
+pub(crate) type SqliteConn = SyncConnectionWrapper<SqliteConnection, BlockingPool>;
+/// What makes them.
+pub(crate) type SqliteManager = AsyncDieselConnectionManager<SqliteConn>;
+
+pub(crate) const ELEMENTS_OF_SECOND_BIND: &str = "json_each($2)";
+
+/// Comes first: switching to WAL already needs the file.
+const PATIENCE: &str = "PRAGMA busy_timeout = 5000;";
+const SETUP: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+
+/// The two pools of a database file.
+#[derive(Clone)]
+pub(crate) struct Sqlite {
+    pub(crate) path: String,
+    pub(crate) writer: Pool<SqliteConn>,
+    pub(crate) readers: Pool<SqliteConn>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
+impl Sqlite {
+    /// Pools that open their connections when they are needed; one connection writes.
+    pub(crate) fn new(
+        path: &str,
+        options: super::SqliteOptions,
+        statements: &Arc<AtomicU64>,
+    ) -> Result<Self, BuildError> {
+        let pool = |access, size, wait: Duration| {
+            let statements = statements.clone();
+            let mut config = ManagerConfig::default();
+            config.recycling_method = RecyclingMethod::Fast;
+            config.custom_setup = Box::new(move |path: &str| {
+                Box::pin(establish(path.to_owned(), access, statements.clone()))
+            });
+            Pool::builder(AsyncDieselConnectionManager::new_with_config(path, config))
+                .max_size(size)
+                .wait_timeout(Some(wait))
+                .runtime(Runtime::Tokio1)
+                .build()
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            writer: pool(Access::Write, 1, options.wait)?,
+            readers: pool(Access::Read, options.readers.max(1), options.wait)?,
+        })
+    }
+}
+
+async fn establish(
+    path: String,
+    access: Access,
+    statements: Arc<AtomicU64>,
+) -> ConnectionResult<SqliteConn> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut connection = open(&path)?;
+        set_up(&mut connection)?;
+        if matches!(access, Access::Read) {
+            connection
+                .batch_execute("PRAGMA query_only = ON;")
+                .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        }
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { .. } = event {
+                statements.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        ConnectionResult::Ok(connection)
+    });
+    let connection =
+        opening.await.map_err(|error| ConnectionError::BadConnection(error.to_string()))??;
+    Ok(SyncConnectionWrapper::with_runtime(connection, BlockingPool))
+}
+
+/// Opens the file, creating it if need be; writes nothing into it.
+pub(crate) fn open(path: &str) -> ConnectionResult<SqliteConnection> {
+    let mut connection = SqliteConnection::establish(path)?;
+    connection.batch_execute(PATIENCE).map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// Makes commits durable and references binding.
+pub(crate) fn set_up(connection: &mut SqliteConnection) -> ConnectionResult<()> {
+    connection.batch_execute(SETUP).map_err(ConnectionError::CouldntSetupConfiguration)
+}
+
+/// Begins as a writer: a transaction that read first could not become one later.
+pub(crate) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
+    connection
+        .spawn_blocking(|inner| {
+            AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN IMMEDIATE")
+        })
+        .await
+}
+
+/// Runs statements on tokio's blocking pool. The implementation that comes with diesel-async waits
+/// for a running statement when its future is dropped, which panics on the single-threaded runtimes
+/// of actix; here the statement runs to its end alone, and the connection closes after it.
+pub(crate) struct BlockingPool;
+
+type Blocked<'a, R> =
+    Pin<Box<dyn Future<Output = Result<R, Box<dyn Error + Send + Sync>>> + Send + 'a>>;
+
+impl SpawnBlocking for BlockingPool {
+    fn spawn_blocking<'a, R>(&mut self, task: impl FnOnce() -> R + Send + 'static) -> Blocked<'a, R>
+    where
+        R: Send + 'static,
+    {
+        let running = tokio::task::spawn_blocking(task);
+        Box::pin(async { running.await.map_err(Into::into) })
+    }
+
+    fn get_runtime() -> Self {
+        Self
+    }
+}

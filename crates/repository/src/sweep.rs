@@ -1,0 +1,126 @@
+//! The port to what the sweep asks.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::repository::sweep::{
+    RetentionRules, Retired, StoreOwnership, SweepRepository,
+};
+use coredock_domain::timestamp::Timestamp;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::Database;
+use crate::connection::{Connection, on, read, write};
+use crate::database::{INSTALLATION_ID, setting};
+use crate::deletes::{self, MOST_BINDS};
+use crate::failure::Failure;
+use crate::retention::{self, Quota};
+use crate::schema::{outbox, settings};
+use crate::values::{At, Column};
+use crate::{leases, references, versions};
+
+/// The setting that counts armed sweeps.
+const SWEEP_EPOCH: &str = "sweep_epoch";
+
+#[async_trait]
+impl SweepRepository for Database {
+    async fn unreferenced(
+        &self,
+        keys: &[ArtifactKey],
+        now: Timestamp,
+    ) -> Result<Vec<ArtifactKey>, RepositoryError> {
+        read!(self, "sweep.unreferenced", |conn| { unreferenced(conn, keys, now).await })
+    }
+
+    async fn queue_garbage(
+        &self,
+        keys: &[ArtifactKey],
+        now: Timestamp,
+    ) -> Result<u64, RepositoryError> {
+        write!(self, "sweep.queue_garbage", |conn| {
+            conn.lock_publications().await?;
+            let garbage = unreferenced(conn, keys, now).await?;
+            deletes::queue(conn, &garbage, now).await
+        })
+    }
+
+    async fn apply_retention(&self, rules: RetentionRules) -> Result<Retired, RepositoryError> {
+        let retired =
+            write!(self, "sweep.apply_retention", |conn| { apply_retention(conn, rules).await })?;
+        for (model, version) in &retired.versions {
+            retention::log_pruned(model, std::slice::from_ref(version), rules.now);
+        }
+        Ok(retired)
+    }
+
+    async fn ownership(&self) -> Result<StoreOwnership, RepositoryError> {
+        read!(self, "sweep.ownership", |conn| {
+            let column = Column("settings", "value");
+            let installation_id = column.holds(setting(conn, INSTALLATION_ID).await?)?;
+            let epoch = match setting(conn, SWEEP_EPOCH).await? {
+                Some(text) => column.holds(text.parse().ok())?,
+                None => 0,
+            };
+            Ok(StoreOwnership { installation_id, epoch })
+        })
+    }
+
+    async fn arm(&self, epoch: u64, now: Timestamp) -> Result<(), RepositoryError> {
+        let epoch = epoch.to_string();
+        let value = (settings::value.eq(&epoch), settings::updated_at.eq(At(now)));
+        write!(self, "sweep.arm", |conn| {
+            on!(conn, |c| diesel::insert_into(settings::table)
+                .values((settings::key.eq(SWEEP_EPOCH), value))
+                .on_conflict(settings::key)
+                .do_update()
+                .set(value)
+                .execute(c))?;
+            Ok(())
+        })
+    }
+}
+
+async fn unreferenced(
+    conn: &mut Connection,
+    keys: &[ArtifactKey],
+    now: Timestamp,
+) -> Result<Vec<ArtifactKey>, Failure> {
+    let references = references::to(conn, keys, now).await?;
+    let live = leases::live_scopes(conn, now).await?;
+    let queued = queued(conn, keys).await?;
+    let mut garbage = keys.to_vec();
+    garbage.retain(|key| {
+        let under_publication = key.scope().is_some_and(|scope| live.contains(&scope.to_string()));
+        !references.contain(key) && !under_publication && !queued.contains(&key.to_string())
+    });
+    Ok(garbage)
+}
+
+async fn queued(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<HashSet<String>, Failure> {
+    let mut queued = HashSet::new();
+    for batch in keys.chunks(MOST_BINDS) {
+        let batch = deletes::texts(batch);
+        let waiting =
+            outbox::table.filter(outbox::object_key.eq_any(&batch)).select(outbox::object_key);
+        queued.extend(on!(&mut *conn, |c| waiting.load::<String>(c))?);
+    }
+    Ok(queued)
+}
+
+async fn apply_retention(conn: &mut Connection, rules: RetentionRules) -> Result<Retired, Failure> {
+    conn.lock_publications().await?;
+    let quota = Quota { kept_versions: rules.kept_versions, now: rules.now };
+    let mut retired = Retired::default();
+    for id in retention::models_beyond(conn, rules.kept_versions).await? {
+        let Some(model) = versions::head(conn, id).await? else { continue };
+        let surplus = retention::prune(conn, &model, quota).await?;
+        let pruned = surplus.pruned.into_iter().map(|version| (model.code.clone(), version));
+        retired.versions.extend(pruned);
+    }
+    let cutoff = rules.now.before(rules.symbols_kept);
+    retired.symbols = retention::retire_symbols(conn, cutoff, rules.now).await?;
+    Ok(retired)
+}

@@ -1,0 +1,257 @@
+//! Rows of firmware versions.
+
+use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::firmware::{ArtifactFacts, FirmwareFacts, FirmwareVersion, VersionText};
+use coredock_domain::model::ModelCode;
+use coredock_domain::timestamp::Timestamp;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::builds::{self, BuildOfVersion};
+use crate::connection::{Connection, on};
+use crate::deletes;
+use crate::failure::Failure;
+use crate::schema::{device_models, firmware_versions};
+use crate::values::{At, Column, StoredTime};
+
+const TABLE: &str = "firmware_versions";
+
+/// A whole row.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = firmware_versions)]
+pub(crate) struct VersionRow {
+    id: i64,
+    device_model_id: i64,
+    version: String,
+    bin_size: i64,
+    bin_sha256: String,
+    elf_size: i64,
+    elf_sha256: String,
+    map_size: i64,
+    map_sha256: String,
+    sdkconfig_size: i64,
+    sdkconfig_sha256: String,
+    version_json_size: i64,
+    version_json_sha256: String,
+    chip: String,
+    project_name: String,
+    idf_version: String,
+    secure_version: i64,
+    git_commit: Option<String>,
+    staging_upload_id: Option<String>,
+    uploaded_at: StoredTime,
+}
+
+impl VersionRow {
+    /// The version as the domain knows it.
+    pub(crate) fn read(self, model: &str) -> Result<FirmwareVersion, Failure> {
+        let facts = FirmwareFacts {
+            bin: artifact((self.bin_size, "bin_size"), (&self.bin_sha256, "bin_sha256"))?,
+            elf: artifact((self.elf_size, "elf_size"), (&self.elf_sha256, "elf_sha256"))?,
+            map: artifact((self.map_size, "map_size"), (&self.map_sha256, "map_sha256"))?,
+            sdkconfig: artifact(
+                (self.sdkconfig_size, "sdkconfig_size"),
+                (&self.sdkconfig_sha256, "sdkconfig_sha256"),
+            )?,
+            version_json: artifact(
+                (self.version_json_size, "version_json_size"),
+                (&self.version_json_sha256, "version_json_sha256"),
+            )?,
+            chip: self.chip,
+            project_name: self.project_name,
+            idf_version: self.idf_version,
+            secure_version: Column(TABLE, "secure_version")
+                .holds(u32::try_from(self.secure_version).ok())?,
+            git_commit: self.git_commit,
+        };
+        Ok(FirmwareVersion {
+            id: self.id,
+            model_id: self.device_model_id,
+            model: read_code(model)?,
+            version: read_version(&self.version)?,
+            facts,
+            uploaded_at: self.uploaded_at.read(Column(TABLE, "uploaded_at"))?,
+            staging: read_staging(self.staging_upload_id.as_deref())?,
+        })
+    }
+}
+
+fn artifact(
+    size: (i64, &'static str),
+    sha256: (&str, &'static str),
+) -> Result<ArtifactFacts, Failure> {
+    Ok(ArtifactFacts {
+        size: Column(TABLE, size.1).holds(u64::try_from(size.0).ok())?,
+        sha256: read_digest(sha256.0, Column(TABLE, sha256.1))?,
+    })
+}
+
+/// The digest a column holds.
+pub(crate) fn read_digest(text: &str, column: Column) -> Result<Sha256Digest, Failure> {
+    column.holds(text.parse().ok())
+}
+
+/// The code of a model.
+pub(crate) fn read_code(text: &str) -> Result<ModelCode, Failure> {
+    Column("device_models", "code").holds(ModelCode::parse(text))
+}
+
+/// The text of a version.
+pub(crate) fn read_version(text: &str) -> Result<VersionText, Failure> {
+    Column(TABLE, "version").holds(VersionText::parse(text))
+}
+
+/// The mark "read from staging".
+pub(crate) fn read_staging(text: Option<&str>) -> Result<Option<UploadId>, Failure> {
+    let column = Column(TABLE, "staging_upload_id");
+    text.map(|text| column.holds(UploadId::parse(text))).transpose()
+}
+
+/// The columns a publication writes.
+#[derive(Insertable, AsChangeset)]
+#[diesel(table_name = firmware_versions, treat_none_as_null = true)]
+pub(crate) struct SetRow<'a> {
+    bin_size: i64,
+    bin_sha256: String,
+    elf_size: i64,
+    elf_sha256: String,
+    map_size: i64,
+    map_sha256: String,
+    sdkconfig_size: i64,
+    sdkconfig_sha256: String,
+    version_json_size: i64,
+    version_json_sha256: String,
+    chip: &'a str,
+    project_name: &'a str,
+    idf_version: &'a str,
+    secure_version: i64,
+    git_commit: Option<&'a str>,
+    staging_upload_id: Option<&'a str>,
+    uploaded_at: At,
+}
+
+impl<'a> SetRow<'a> {
+    /// The columns of a set that lies in staging or in place.
+    pub(crate) fn new(
+        facts: &'a FirmwareFacts,
+        staging: Option<&'a UploadId>,
+        now: Timestamp,
+    ) -> Self {
+        // No object comes near 8 EiB.
+        let size = |facts: ArtifactFacts| i64::try_from(facts.size).unwrap_or(i64::MAX);
+        Self {
+            bin_size: size(facts.bin),
+            bin_sha256: facts.bin.sha256.to_string(),
+            elf_size: size(facts.elf),
+            elf_sha256: facts.elf.sha256.to_string(),
+            map_size: size(facts.map),
+            map_sha256: facts.map.sha256.to_string(),
+            sdkconfig_size: size(facts.sdkconfig),
+            sdkconfig_sha256: facts.sdkconfig.sha256.to_string(),
+            version_json_size: size(facts.version_json),
+            version_json_sha256: facts.version_json.sha256.to_string(),
+            chip: &facts.chip,
+            project_name: &facts.project_name,
+            idf_version: &facts.idf_version,
+            secure_version: facts.secure_version.into(),
+            git_commit: facts.git_commit.as_deref(),
+            staging_upload_id: staging.map(UploadId::as_str),
+            uploaded_at: At(now),
+        }
+    }
+}
+
+/// A model, as far as its versions go.
+pub(crate) struct ModelHead {
+    pub(crate) id: i64,
+    pub(crate) code: ModelCode,
+    /// The version text the pointer names.
+    pub(crate) current: Option<String>,
+}
+
+/// Looks a model up.
+pub(crate) async fn head(conn: &mut Connection, id: i64) -> Result<Option<ModelHead>, Failure> {
+    let head = device_models::table
+        .find(id)
+        .select((device_models::code, device_models::firmware_version));
+    let row = on!(conn, |c| head.first::<(String, Option<String>)>(c)).optional()?;
+    row.map(|(code, current)| Ok(ModelHead { id, code: read_code(&code)?, current })).transpose()
+}
+
+/// What has to be known of a version to replace or delete it.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = firmware_versions)]
+pub(crate) struct HeldVersion {
+    pub(crate) id: i64,
+    pub(crate) version: String,
+    pub(crate) elf_sha256: String,
+    pub(crate) staging_upload_id: Option<String>,
+}
+
+/// Looks a version of a model up.
+pub(crate) async fn held(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &VersionText,
+) -> Result<Option<HeldVersion>, Failure> {
+    let held = firmware_versions::table
+        .filter(firmware_versions::device_model_id.eq(model_id))
+        .filter(firmware_versions::version.eq(version.as_str()));
+    Ok(on!(conn, |c| held.select(HeldVersion::as_select()).first::<HeldVersion>(c)).optional()?)
+}
+
+/// Loads a version of a model.
+pub(crate) async fn load(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &VersionText,
+) -> Result<Option<FirmwareVersion>, Failure> {
+    let query = firmware_versions::table
+        .inner_join(device_models::table)
+        .filter(firmware_versions::device_model_id.eq(model_id))
+        .filter(firmware_versions::version.eq(version.as_str()));
+    let row = on!(conn, |c| query
+        .select((VersionRow::as_select(), device_models::code))
+        .first::<(VersionRow, String)>(c))
+    .optional()?;
+    row.map(|(row, code)| row.read(&code)).transpose()
+}
+
+/// Deletes versions and queues the deletes of their objects; their symbols stay for a while.
+pub(crate) async fn delete(
+    conn: &mut Connection,
+    model: &ModelCode,
+    versions: &[HeldVersion],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let mut keys = Vec::new();
+    for held in versions {
+        let build = BuildOfVersion {
+            elf_sha256: &held.elf_sha256,
+            model: model.as_str(),
+            version: &held.version,
+        };
+        builds::touch(conn, build, now).await?;
+        let row = firmware_versions::table.find(held.id);
+        on!(&mut *conn, |c| diesel::delete(row).execute(c))?;
+        keys.extend(settled_keys(model, &read_version(&held.version)?));
+        if let Some(upload) = read_staging(held.staging_upload_id.as_deref())? {
+            keys.extend(deletes::staged_keys(&upload));
+        }
+    }
+    deletes::queue(conn, &keys, now).await?;
+    Ok(())
+}
+
+/// The deterministic keys of a version.
+pub(crate) fn settled_keys(
+    model: &ModelCode,
+    version: &VersionText,
+) -> impl Iterator<Item = ArtifactKey> {
+    ArtifactName::ALL.into_iter().map(|artifact| ArtifactKey::Firmware {
+        model: model.clone(),
+        version: version.clone(),
+        artifact,
+    })
+}

@@ -1,0 +1,13 @@
+//! The repository ports on a real `SQLite` file. The suites see a [`Bench`] only, so that another
+//! database can be put under them.
+
+mod devices;
+mod faults;
+mod firmware;
+mod models;
+mod outbox;
+mod publication;
+mod retention;
+mod start;
+mod support;
+mod sweep;

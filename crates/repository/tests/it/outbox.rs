@@ -1,0 +1,121 @@
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::repository::outbox::{Backlog, ClaimDeletes};
+use coredock_domain::repository::{
+    DeviceRepository, FirmwareRepository, OutboxRepository, PublicationRepository, SweepRepository,
+};
+
+use crate::support::{
+    Bench, Set, change, device_key, firmware_keys, paths, second, symbols_key, upload, version,
+};
+
+/// A database in which the deletes of dumps 1 and 2 wait since second 10.
+async fn with_two_deletes() -> Bench {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    let device = bench.device(model_id, "abcd2345").await;
+    bench.dump(device, "1.0.0", "PARSED");
+    bench.dump(device, "1.0.0", "PARSED");
+    assert!(DeviceRepository::delete(&bench.db, device, &change(10)).await.unwrap());
+    bench
+}
+
+fn dump_key(id: i64) -> ArtifactKey {
+    ArtifactKey::Coredump { device: device_key("abcd2345"), id }
+}
+
+#[tokio::test]
+async fn an_entry_is_claimed_once_and_leaves_when_it_is_finished() {
+    let bench = with_two_deletes().await;
+    let claimed = bench.claim("aa", 10).await;
+    let keys: Vec<_> = claimed.iter().map(|entry| entry.key.clone()).collect();
+    assert_eq!(keys, [dump_key(1), dump_key(2)]);
+    assert!(claimed.iter().all(|entry| entry.attempts == 0));
+    assert_eq!(bench.claim("bb", 20).await, []);
+
+    bench.db.finish(&upload("bb"), &[claimed[0].id]).await.unwrap();
+    assert_eq!(bench.queued().len(), 2, "only the holder finishes");
+    bench.db.finish(&upload("aa"), &[claimed[0].id]).await.unwrap();
+    assert_eq!(bench.queued(), paths(&[dump_key(2)]));
+}
+
+#[tokio::test]
+async fn a_claim_takes_the_oldest_up_to_its_limit() {
+    let bench = with_two_deletes().await;
+    let (now, until) = (second(10), second(70));
+    let claim = ClaimDeletes { owner: upload("aa"), now, until, limit: 1 };
+    let claimed = bench.db.claim(claim).await.unwrap();
+    assert_eq!(claimed.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&dump_key(1)]);
+}
+
+#[tokio::test]
+async fn a_failed_delete_is_due_again_later_with_its_attempt_counted() {
+    let bench = with_two_deletes().await;
+    let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
+    bench.db.retry(&upload("bb"), &ids, second(11)).await.unwrap();
+    assert_eq!(bench.claim("bb", 20).await, [], "only the holder gives back");
+    bench.db.retry(&upload("aa"), &ids, second(30)).await.unwrap();
+    assert_eq!(bench.claim("bb", 29).await, []);
+    let again = bench.claim("bb", 30).await;
+    assert_eq!(again.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_can_be_claimed_by_others_and_no_longer_finished() {
+    let bench = with_two_deletes().await;
+    let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
+    assert_eq!(bench.claim("bb", 69).await, []);
+    assert_eq!(bench.claim("bb", 70).await.len(), 2);
+    bench.db.finish(&upload("aa"), &ids).await.unwrap();
+    assert_eq!(bench.queued().len(), 2);
+}
+
+#[tokio::test]
+async fn the_backlog_counts_and_dates_what_waits() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.db.backlog().await.unwrap(), Backlog { pending: 0, oldest: None });
+    let bench = with_two_deletes().await;
+    bench.claim("aa", 10).await;
+    let expected = Backlog { pending: 2, oldest: Some(second(10)) };
+    assert_eq!(bench.db.backlog().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn objects_under_publication_are_not_claimed() {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
+    bench.begin(&Set { model_id, seed: "1.0.0", at: 110, ..Set::default() }).await;
+    FirmwareRepository::delete(&bench.db, model_id, &version("1.0.0"), &change(111)).await.unwrap();
+    assert_eq!(bench.queued(), paths(&firmware_keys("demo", "1.0.0")));
+    assert_eq!(bench.claim("bb", 120).await, []);
+    bench.db.end(&upload("aa")).await.unwrap();
+    assert_eq!(bench.claim("bb", 120).await.len(), 5);
+}
+
+#[tokio::test]
+async fn entries_of_objects_in_use_are_cancelled_instead_of_claimed() {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    bench.publish(&Set { model_id, ..Set::default() }).await;
+    let device = bench.device(model_id, "abcd2345").await;
+    let id = bench.dump(device, "1.0.0", "PARSED");
+    let mut in_use = firmware_keys("demo", "1.0.0");
+    in_use.extend([symbols_key("first"), dump_key(id), ArtifactKey::Owner]);
+    for key in &in_use {
+        bench.sql(&format!(
+            "INSERT INTO outbox (object_key, queued_at, next_attempt_at) VALUES ('{key}', '{at}', \
+             '{at}')",
+            at = second(0)
+        ));
+    }
+    assert_eq!(bench.claim("bb", 200).await, []);
+    assert_eq!(bench.queued(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_key_is_queued_once() {
+    let bench = with_two_deletes().await;
+    let keys = [dump_key(1), dump_key(3)];
+    assert_eq!(bench.db.queue_garbage(&keys, second(20)).await.unwrap(), 1);
+    assert_eq!(bench.queued(), paths(&[dump_key(1), dump_key(2), dump_key(3)]));
+}

@@ -1,0 +1,94 @@
+//! What every [`ArtifactStore`] must do: [`artifact_store_contract`].
+
+mod content;
+mod keys;
+mod replacing;
+
+use std::io::Write;
+
+use bytes::Bytes;
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifact_store::{
+    ArtifactBody, ByteRange, ListedObject, StoredArtifact, read_all,
+};
+use coredock_domain::spool::{SpoolDirectory, SpooledFile};
+use futures::TryStreamExt;
+
+pub use keys::{FOREIGN_PATH, lists_foreign_objects};
+
+/// What differs between backends, all of them right.
+#[derive(Debug, Clone, Copy)]
+pub struct Backend {
+    /// Objects carry their SHA-256.
+    pub metadata: bool,
+    /// A body that was opened before its object was replaced or deleted keeps its bytes to the end.
+    pub stable_readers: bool,
+}
+
+/// Runs every case on `store`, which is empty or holds none of the keys used here (model
+/// `contract`, device `contract`). Panics on what is wrong.
+pub async fn artifact_store_contract(store: &dyn ArtifactStore, backend: Backend) {
+    content::bytes_are_read_back(store, backend).await;
+    content::spooled_files_are_read_back(store, backend).await;
+    content::bytes_of_another_digest_are_refused(store).await;
+    content::ranges_are_cut_at_the_end(store).await;
+    replacing::replacing_changes_the_identity(store).await;
+    replacing::writers_of_one_key_leave_one_whole_value(store).await;
+    replacing::copies_are_objects_of_their_own(store, backend).await;
+    replacing::copying_what_is_absent_changes_nothing(store).await;
+    if backend.stable_readers {
+        replacing::readers_keep_what_they_opened(store).await;
+        replacing::readers_never_see_a_mixture(store).await;
+    }
+    keys::absent_objects_are_none(store).await;
+    keys::deleting_takes_absent_keys(store).await;
+    keys::prefixes_are_listed_apart(store).await;
+    keys::hundreds_of_objects_are_listed_and_deleted(store).await;
+    keys::every_version_text_is_a_key(store).await;
+}
+
+fn key(path: &str) -> ArtifactKey {
+    path.parse().expect("the path is that of a key")
+}
+
+/// Bytes that differ from place to place and by `seed`.
+fn pattern(seed: u8, length: usize) -> Bytes {
+    let byte =
+        |index: usize| seed ^ (index % 251).to_le_bytes()[0] ^ (index >> 16).to_le_bytes()[0];
+    (0..length).map(byte).collect()
+}
+
+fn spooled(bytes: &[u8]) -> SpooledFile {
+    let directory = SpoolDirectory::new(std::env::temp_dir());
+    let mut writer = directory.create().expect("the temporary directory is writable");
+    writer.write_all(bytes).expect("the temporary directory has room");
+    writer.finish()
+}
+
+async fn put(
+    store: &dyn ArtifactStore,
+    key: &ArtifactKey,
+    body: impl Into<ArtifactBody>,
+) -> StoredArtifact {
+    store.put(key, &body.into()).await.expect("the object is stored")
+}
+
+/// The whole object; it must be there.
+async fn content(store: &dyn ArtifactStore, key: &ArtifactKey) -> Bytes {
+    let content = read_all(store, key, u64::MAX).await.expect("the object is readable");
+    content.expect("the object is there")
+}
+
+async fn identity(store: &dyn ArtifactStore, key: &ArtifactKey) -> String {
+    let opened = store.open(key, ByteRange::Full).await.expect("the object is readable");
+    opened.expect("the object is there").stored.identity
+}
+
+async fn is_absent(store: &dyn ArtifactStore, key: &ArtifactKey) -> bool {
+    store.open(key, ByteRange::Full).await.expect("absence is no error").is_none()
+}
+
+async fn list(store: &dyn ArtifactStore, prefix: ArtifactPrefix) -> Vec<ListedObject> {
+    store.list(prefix).try_collect().await.expect("the prefix is listed")
+}

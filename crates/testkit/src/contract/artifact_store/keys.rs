@@ -1,0 +1,123 @@
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifact::{ArtifactKey, ArtifactName, ArtifactPrefix};
+use coredock_domain::artifact_store::ByteRange;
+use coredock_domain::firmware::VersionText;
+use coredock_domain::model::ModelCode;
+use futures::stream::{self, StreamExt};
+
+use super::{content, is_absent, key, list, put};
+
+/// The path of an object that is none of ours, below a prefix that is.
+pub const FOREIGN_PATH: &str = "firmware/contract/notes.txt";
+
+/// The caller has placed an object of `size` bytes at [`FOREIGN_PATH`]; it is listed.
+pub async fn lists_foreign_objects(store: &dyn ArtifactStore, size: u64) {
+    let listed = list(store, ArtifactPrefix::Firmware).await;
+    let foreign = listed.iter().find(|object| object.path == FOREIGN_PATH);
+    assert_eq!(foreign.expect("foreign objects are listed").size, size);
+    assert!(FOREIGN_PATH.parse::<ArtifactKey>().is_err());
+}
+
+pub(super) async fn absent_objects_are_none(store: &dyn ArtifactStore) {
+    let present = key("coredumps/contract/10.dmp");
+    put(store, &present, Bytes::from_static(b"abc")).await;
+    for path in ["coredumps/contract/11.dmp", "coredumps/contrac2/10.dmp", "coredock/owner"] {
+        let absent = key(path);
+        assert!(is_absent(store, &absent).await, "{path}");
+        let range = ByteRange::Part { start: 5, end: 9 };
+        let part = store.open(&absent, range).await.expect("absence is no error");
+        assert!(part.is_none(), "a part of {path}");
+    }
+}
+
+pub(super) async fn deleting_takes_absent_keys(store: &dyn ArtifactStore) {
+    let [first, absent, second, kept] = [
+        "coredumps/contract/20.dmp",
+        "coredumps/contract/21.dmp",
+        "health/c0.probe",
+        "coredumps/contract/22.dmp",
+    ]
+    .map(key);
+    for present in [&first, &second, &kept] {
+        put(store, present, Bytes::from_static(b"abc")).await;
+    }
+    store.delete(&[]).await.expect("nothing to delete");
+    store.delete(std::slice::from_ref(&absent)).await.expect("absent is deleted");
+    let keys = [first, absent, second];
+    for _ in 0..2 {
+        store.delete(&keys).await.expect("present and absent ones");
+        for key in &keys {
+            assert!(is_absent(store, key).await, "{key}");
+        }
+    }
+    assert_eq!(content(store, &kept).await, "abc");
+}
+
+pub(super) async fn prefixes_are_listed_apart(store: &dyn ArtifactStore) {
+    let paths = [
+        "firmware/contract/8.0/firmware.bin",
+        "symbols/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/firmware.elf",
+        "coredumps/contract/30.dmp",
+        "staging/c2/firmware.map",
+        "coredock/owner",
+        "health/c1.probe",
+    ];
+    for path in paths {
+        put(store, &key(path), Bytes::from_static(b"seven b")).await;
+    }
+    for prefix in ArtifactPrefix::ALL {
+        let listed = list(store, prefix).await;
+        let below = |path: &str| path.starts_with(&format!("{}/", prefix.as_str()));
+        assert!(listed.iter().all(|object| below(&object.path)), "{listed:?}");
+        for path in paths.into_iter().filter(|path| below(path)) {
+            let found: Vec<_> = listed.iter().filter(|object| object.path == path).collect();
+            assert_eq!(found.len(), 1, "{path}");
+            assert_eq!(found[0].size, 7);
+        }
+    }
+    store.delete(&[key("coredock/owner")]).await.expect("the owner mark is deleted");
+}
+
+pub(super) async fn hundreds_of_objects_are_listed_and_deleted(store: &dyn ArtifactStore) {
+    let keys: Vec<_> = (1..=600).map(|id| key(&format!("coredumps/contrac3/{id}.dmp"))).collect();
+    let body = Bytes::from_static(b"x").into();
+    let puts = keys.iter().map(|key| store.put(key, &body));
+    let stored: Vec<_> = stream::iter(puts).buffer_unordered(16).collect().await;
+    assert!(stored.iter().all(Result::is_ok));
+    let expected: BTreeSet<_> = keys.iter().map(ToString::to_string).collect();
+    let held = || async {
+        let objects = list(store, ArtifactPrefix::Coredumps).await.into_iter();
+        objects.map(|object| object.path).filter(|path| path.starts_with("coredumps/contrac3/"))
+    };
+    assert_eq!(held().await.collect::<BTreeSet<_>>(), expected);
+    store.delete(&keys).await.expect("many are deleted at once");
+    assert_eq!(held().await.count(), 0);
+}
+
+pub(super) async fn every_version_text_is_a_key(store: &dyn ArtifactStore) {
+    // What uploads may bring, and what older deployments hold.
+    let texts =
+        ["1.0.0+5.gabc-dirty", "1.0.0%2B5", "v 1", "1.0#2", "1?x=y&z", "1.0.0 5", "ü~:;=@!"];
+    let keyed = |text: &str| ArtifactKey::Firmware {
+        model: ModelCode::parse("contract").expect("a model code"),
+        version: VersionText::parse(text).expect("a version text"),
+        artifact: ArtifactName::Map,
+    };
+    for text in texts {
+        put(store, &keyed(text), Bytes::copy_from_slice(text.as_bytes())).await;
+    }
+    let listed = list(store, ArtifactPrefix::Firmware).await;
+    for text in texts {
+        assert_eq!(content(store, &keyed(text)).await, text);
+        let path = keyed(text).to_string();
+        assert!(listed.iter().any(|object| object.path == path), "{path} is listed as it is");
+    }
+    let keys: Vec<_> = texts.iter().map(|text| keyed(text)).collect();
+    store.delete(&keys).await.expect("they are deleted");
+    for key in &keys {
+        assert!(is_absent(store, key).await, "{key}");
+    }
+}

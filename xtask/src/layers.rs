@@ -1,0 +1,140 @@
+//! Which crate may depend on which.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::program::{output, program};
+
+const APP: &str = "coredock";
+const DOMAIN: &str = "coredock-domain";
+const TESTKIT: &str = "coredock-testkit";
+const XTASK: &str = "xtask";
+
+/// Implementations of ports: they never see each other.
+const ADAPTERS: &[&str] = &[
+    "coredock-artifact-store",
+    "coredock-identity",
+    "coredock-notifier-mqtt",
+    "coredock-repository",
+    "coredock-symbolizer",
+    "coredock-symbolizer-sidecar",
+];
+
+/// The domain knows no runtime, HTTP, SQL or S3: crates whose names start so.
+const OUTSIDE_THE_DOMAIN: &[&str] =
+    &["actix", "diesel", "hyper", "object_store", "reqwest", "rust-s3", "tokio"];
+
+#[derive(Debug, Deserialize)]
+struct Workspace {
+    packages: Vec<Package>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    /// Absent for an ordinary dependency, else `dev` or `build`.
+    kind: Option<String>,
+}
+
+impl Dependency {
+    fn only_for_tests(&self) -> bool {
+        self.kind.as_deref() == Some("dev")
+    }
+}
+
+/// Fails with every dependency that should not be.
+pub(crate) fn check() -> Result<()> {
+    let metadata = ["metadata", "--format-version", "1", "--no-deps"];
+    let metadata = output(&mut program("cargo", &metadata))?;
+    let workspace = serde_json::from_str::<Workspace>(&metadata).context("cargo metadata")?;
+    let violations = violations(&workspace);
+    ensure!(violations.is_empty(), "{}", violations.join("\n"));
+    println!("The dependencies of {} crates are as they should be", workspace.packages.len());
+    Ok(())
+}
+
+fn violations(workspace: &Workspace) -> Vec<String> {
+    let ours: BTreeSet<_> = workspace.packages.iter().map(|package| &*package.name).collect();
+    let mut violations = Vec::new();
+    for package in &workspace.packages {
+        for dependency in &package.dependencies {
+            let allowed = if ours.contains(&*dependency.name) {
+                may_use(&package.name, dependency)
+            } else {
+                package.name != DOMAIN || dependency.only_for_tests() || inside(dependency)
+            };
+            if !allowed {
+                let kind = dependency.kind.as_deref().unwrap_or("ordinary");
+                let (from, to) = (&package.name, &dependency.name);
+                violations.push(format!("{from} must not depend on {to} ({kind} dependency)"));
+            }
+        }
+    }
+    violations
+}
+
+/// Whether one of our crates may depend on another one of them; an unknown crate may on none.
+fn may_use(package: &str, dependency: &Dependency) -> bool {
+    let name = &*dependency.name;
+    let testkit_in_tests = name == TESTKIT && dependency.only_for_tests();
+    match package {
+        TESTKIT => name == DOMAIN,
+        XTASK => [APP, TESTKIT, DOMAIN].contains(&name),
+        APP => name == DOMAIN || ADAPTERS.contains(&name) || testkit_in_tests,
+        adapter if ADAPTERS.contains(&adapter) => name == DOMAIN || testkit_in_tests,
+        _ => false,
+    }
+}
+
+fn inside(dependency: &Dependency) -> bool {
+    !OUTSIDE_THE_DOMAIN.iter().any(|outside| dependency.name.starts_with(outside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One crate with one dependency, beside all the others.
+    fn found(package: &str, dependency: &str, kind: Option<&str>) -> bool {
+        let others = [APP, DOMAIN, TESTKIT, XTASK].into_iter().chain(ADAPTERS.iter().copied());
+        let dependency = Dependency { name: dependency.into(), kind: kind.map(str::to_owned) };
+        let mut packages: Vec<_> =
+            others.map(|name| Package { name: name.into(), dependencies: vec![] }).collect();
+        packages.push(Package { name: package.into(), dependencies: vec![dependency] });
+        !violations(&Workspace { packages }).is_empty()
+    }
+
+    #[test]
+    fn this_workspace_keeps_its_layers() {
+        check().unwrap();
+    }
+
+    #[test]
+    fn adapters_see_the_domain_and_nothing_else_of_ours() {
+        assert!(!found("coredock-repository", DOMAIN, None));
+        assert!(!found("coredock-repository", TESTKIT, Some("dev")));
+        assert!(found("coredock-repository", TESTKIT, None));
+        assert!(found("coredock-repository", "coredock-artifact-store", Some("dev")));
+        assert!(found("coredock-repository", APP, None));
+        assert!(!found(APP, "coredock-repository", None));
+        assert!(found(DOMAIN, TESTKIT, Some("dev")));
+        assert!(found("coredock-new", DOMAIN, None));
+    }
+
+    #[test]
+    fn the_domain_knows_no_runtime_and_no_server() {
+        assert!(found(DOMAIN, "tokio-util", None));
+        assert!(found(DOMAIN, "actix-web", Some("build")));
+        assert!(!found(DOMAIN, "tokio", Some("dev")));
+        assert!(!found(DOMAIN, "serde", None));
+        assert!(!found("coredock-repository", "diesel", None));
+    }
+}

@@ -1,0 +1,55 @@
+//! Starting other programs, from the root of the repository and without standard input.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// The root of the repository.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// `name` with `arguments`, ready to start.
+pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(name);
+    command.args(arguments).current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end, with the command and what it prints shown; anything but success is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    println!("$ {}", shown(command));
+    let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
+    ensure!(status.success(), "`{}` ended with {status}", shown(command));
+    Ok(())
+}
+
+/// Runs to the end and returns what it printed on standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {}", shown(command)))?;
+    ensure!(output.status.success(), "`{}` ended with {}", shown(command), output.status);
+    String::from_utf8(output.stdout).context("the output is not UTF-8")
+}
+
+/// The command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Installs a Debian package, and says so; needs root.
+pub(crate) fn apt_install(package: &str) -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "{package} is missing: install it (`sudo apt-get install {package}`) and run this again"
+    );
+    println!("{package} is missing: installing it with apt-get");
+    run(&mut program("apt-get", &["update", "-qq"]))?;
+    let install = ["install", "-y", "-qq", "--no-install-recommends", package];
+    run(program("apt-get", &install).env("DEBIAN_FRONTEND", "noninteractive"))
+}

@@ -1,0 +1,100 @@
+//! All tests, with what they need set up before and removed after.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::program::{program, shown};
+use crate::small_fs::{self, SmallFs};
+
+/// How many tests did what.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+impl Tally {
+    /// Adds what a closing line of `cargo test` counts; other lines count nothing.
+    fn add(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else { return };
+        let counts = counts.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, what)| (number.parse::<u64>(), what)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                Some((Ok(number), "ignored")) => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments.
+pub(crate) fn run(extra: &[String]) -> Result<Tally> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _entered = runtime.enter();
+    // Ctrl-C ends the tests, which share the terminal; what was set up is then removed as always.
+    let _interrupts = signal(SignalKind::interrupt())?;
+    let small_fs = SmallFs::prepare(given_small_fs())?;
+    cargo_test(extra, &small_fs)
+}
+
+fn given_small_fs() -> Option<std::ffi::OsString> {
+    std::env::var_os(small_fs::VARIABLE).filter(|given| !given.is_empty())
+}
+
+fn cargo_test(extra: &[String], small_fs: &SmallFs) -> Result<Tally> {
+    let mut cargo = program("cargo", &["test", "--locked"]);
+    let one_package = extra
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word.starts_with("-p") || word.starts_with("--package"));
+    if !one_package {
+        cargo.arg("--workspace");
+    }
+    cargo.args(extra).env(small_fs::VARIABLE, small_fs.path());
+    // A snapshot that differs is a failure and is not written.
+    cargo.env("INSTA_UPDATE", "no").env("CI", "true");
+    println!("$ {}", shown(&cargo));
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut tally = Tally::default();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            tally.add(&line);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{}` ended with {status}: {tally}", shown(&cargo));
+    }
+    ensure!(tally.passed > 0, "no test ran");
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let mut tally = Tally::default();
+        tally.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s");
+        tally.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.add("test a_result ... ok");
+        assert_eq!(tally, Tally { passed: 14, failed: 3, skipped: 1 });
+        assert_eq!(tally.to_string(), "14 passed, 3 failed, 1 skipped");
+    }
+}
