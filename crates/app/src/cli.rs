@@ -11,13 +11,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Overrides};
+use crate::http::openapi;
 use crate::logging;
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 
-/// Firmware delivery and crash collection for ESP32 fleets.
+/// Firmware delivery for ESP32 fleets.
 #[derive(Parser)]
 #[command(name = "coredock", version)]
 struct Cli {
@@ -48,6 +49,9 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Print the OpenAPI document, as served under /api/docs/openapi.json
+    #[command(hide = true)]
+    Openapi,
     /// Remove stored objects that nothing refers to
     Sweep {
         /// Only report
@@ -97,10 +101,8 @@ async fn dispatch(command: Command) -> u8 {
         Chosen::Serve => serve::run(&config).await,
         Chosen::UpgradeDb => upgrade_db::run(&config).await,
         Chosen::DbStatus => db_status::run(&config).await,
-        Chosen::Sweep(mode) => {
-            logging::start(&config.log);
-            sweep::run(&config, mode).await
-        }
+        Chosen::Openapi => print_openapi(),
+        Chosen::Sweep(mode) => sweep::run(&config, mode).await,
     }
 }
 
@@ -108,6 +110,7 @@ enum Chosen {
     Serve,
     UpgradeDb,
     DbStatus,
+    Openapi,
     Sweep(coredock_domain::sweep::SweepMode),
 }
 
@@ -119,6 +122,7 @@ fn overrides_of(command: Command) -> (Overrides, Chosen) {
         }
         Command::UpgradeDb { place } => (place.overrides(), Chosen::UpgradeDb),
         Command::DbStatus { place } => (place.overrides(), Chosen::DbStatus),
+        Command::Openapi => (Overrides::default(), Chosen::Openapi),
         Command::Sweep { dry_run, confirm, place } => {
             let mode = match (dry_run, confirm) {
                 (true, _) => SweepMode::DryRun,
@@ -127,6 +131,16 @@ fn overrides_of(command: Command) -> (Overrides, Chosen) {
             };
             (place.overrides(), Chosen::Sweep(mode))
         }
+    }
+}
+
+fn print_openapi() -> u8 {
+    match openapi::document() {
+        Ok(document) => {
+            say(document);
+            DONE
+        }
+        Err(error) => fail(&error, FAILED),
     }
 }
 

@@ -198,8 +198,9 @@ impl Config {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+    })
 }
 
 fn gather(
@@ -216,7 +217,7 @@ fn gather(
     if let Some(path) = file {
         sources.read_file(&path, faults);
     }
-    sources.read_environment(variables.iter().cloned());
+    sources.read_environment(variables.iter().cloned(), faults);
     if sources.get("COREDOCK_ENV").is_none()
         && let Some(legacy) = sources.get("FLASK_ENV").map(str::to_owned)
     {
@@ -256,6 +257,9 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
     };
     if environment == Environment::Production {
         check_secret(reader);
+    }
+    if reader.integer("PARSE_LEASE_SECONDS") <= reader.integer("PARSE_TIMEOUT_SECONDS") {
+        reader.fault("PARSE_LEASE_SECONDS: must be above PARSE_TIMEOUT_SECONDS");
     }
     let data_dir = PathBuf::from(reader.text("DATA_DIR"));
     let artifact_dir = reader.optional("ARTIFACT_DIR").map(PathBuf::from);

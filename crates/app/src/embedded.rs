@@ -1,6 +1,6 @@
 //! Opens the embedded parts: lock, database, local store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coredock_artifact_store::{ObjectArtifactStore, OpenDirectoryError};
@@ -24,10 +24,10 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The database cannot be used.
-    #[error("database {path}: {source}")]
+    #[error("database {}: {source}", path.display())]
     Database {
         /// The file.
-        path: String,
+        path: PathBuf,
         /// What is wrong with it.
         source: StartError,
     },
@@ -55,7 +55,7 @@ impl Embedded {
             if database_dir.as_os_str().is_empty() { Path::new(".") } else { database_dir };
         let lock = DataLock::take(&[&config.data_dir, database_dir, &config.artifact_dir])?;
         let database = open_database(config).await?;
-        let wrong = |source| OpenError::Database { path: shown_path(config), source };
+        let wrong = |source| OpenError::Database { path: config.database.path.clone(), source };
         if migrate {
             let applied = database.migrate().await.map_err(wrong)?;
             if !applied.is_empty() {
@@ -71,15 +71,19 @@ impl Embedded {
         Ok(Self { outside, store, _lock: lock })
     }
 
-    /// Removes what interrupted writes left, and marks an empty store as ours. What fails is
-    /// logged: the server starts all the same, and health reports the store.
-    pub async fn prepare_store(&self, upkeep: &Upkeep) {
+    /// Removes what interrupted writes and deletes left; to be called before anything is written.
+    /// What fails is logged: the server starts all the same, and health reports the store.
+    pub async fn clean_store(&self) {
         let written_before = SystemClock.now().before(LEFTOVER_AGE);
         match self.store.clean_leftovers(written_before).await {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
             Err(error) => warn("leftovers of interrupted writes stay", &error),
         }
+    }
+
+    /// Marks an empty store as ours.
+    pub async fn claim_store(&self, upkeep: &Upkeep) {
         if let Err(error) = upkeep.claim_empty_store().await {
             warn("the artifact store could not be looked at", &error);
         }
@@ -91,11 +95,7 @@ pub async fn open_database(config: &Config) -> Result<Database, OpenError> {
     let readers = config.database.connections.saturating_sub(1).clamp(1, MOST_READERS);
     let options = SqliteOptions { readers, wait: config.database.wait };
     let opened = Database::open_sqlite(&config.database.path, options).await;
-    opened.map_err(|source| OpenError::Database { path: shown_path(config), source })
-}
-
-fn shown_path(config: &Config) -> String {
-    config.database.path.display().to_string()
+    opened.map_err(|source| OpenError::Database { path: config.database.path.clone(), source })
 }
 
 fn warn(what: &str, error: &(dyn std::error::Error + 'static)) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
 use coredock_domain::{ArtifactStore, Entropy};
-use coredock_repository::Database;
+use coredock_repository::{ConnectionCounts, Database};
 use tokio::sync::Mutex;
 
 /// A check that takes longer has failed.
@@ -39,6 +39,11 @@ impl Health {
     pub fn new(database: Database, store: Arc<dyn ArtifactStore>, entropy: &dyn Entropy) -> Self {
         let probe = ArtifactKey::Health { instance: UploadId::random(entropy) };
         Self { database, store, probe, last: Mutex::new(None) }
+    }
+
+    /// The state of the database connections.
+    pub fn connections(&self) -> ConnectionCounts {
+        self.database.connections()
     }
 
     /// The state of the dependencies.

@@ -2,6 +2,10 @@
 //!
 //! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
 
+use std::sync::atomic::Ordering;
+
+use coredock_domain::firmware::read::ResumeCounts;
+use coredock_repository::ConnectionCounts;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -44,6 +48,8 @@ pub struct Metrics {
     pub storage_seconds: HistogramVec,
     /// Bytes read and written.
     pub storage_bytes: IntCounterVec,
+    /// Bytes in the store, by prefix.
+    pub stored_bytes: IntGaugeVec,
     /// Deletes waiting.
     pub outbox_pending: IntGauge,
     /// Age of the oldest.
@@ -139,6 +145,11 @@ impl Metrics {
                 "Bytes read from and written to the store",
                 &["backend", "direction"],
             )?,
+            stored_bytes: declare.gauges(
+                "coredock_stored_bytes",
+                "Bytes in the artifact store, as the last sweep saw them",
+                &["kind"],
+            )?,
             outbox_pending: declare.gauge("coredock_outbox_pending", "Object deletes waiting")?,
             outbox_oldest_seconds: declare
                 .gauge("coredock_outbox_oldest_seconds", "Age of the oldest waiting delete")?,
@@ -215,6 +226,24 @@ impl Metrics {
     /// Counts a broken invariant.
     pub fn violation(&self, kind: &str) {
         self.invariant_violations.with_label_values(&[kind]).inc();
+    }
+
+    /// Takes over the state of the database connections.
+    pub fn read_connections(&self, connections: ConnectionCounts) {
+        let show = |state: &str, count: usize| {
+            let gauge = self.db_connections.with_label_values(&[state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        show("in_use", connections.in_use);
+        show("idle", connections.open.saturating_sub(connections.in_use));
+    }
+
+    /// Takes over how often broken reads were taken up again.
+    pub fn read_resumes(&self, counts: &ResumeCounts) {
+        for (result, count) in [("resumed", &counts.resumed), ("failed", &counts.failed)] {
+            let counter = self.download_resumes.with_label_values(&[result]);
+            counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
+        }
     }
 
     /// Alerts need a series before the first event.

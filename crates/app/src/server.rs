@@ -1,7 +1,7 @@
 //! The running server: listener, routes, workers, and their end.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -84,15 +84,19 @@ struct Shared {
 }
 
 impl RunningServer {
-    /// Listens and starts the workers.
-    pub fn start(config: &Config, outside: &Outside) -> Result<Self, StartServerError> {
+    /// Answers on `listener` and starts the workers.
+    pub fn start(
+        config: &Config,
+        outside: &Outside,
+        listener: TcpListener,
+    ) -> Result<Self, StartServerError> {
         let features = Features::new(config, outside)?;
-        let publications = TaskTracker::new();
-        let shutdown = Shutdown::default();
-        let shared = share(config, outside, &features, &publications, &shutdown)?;
-        let (address, listener) = listen(config.http.listen)?;
-        let server = http_server(listener, config, shared)
-            .map_err(|source| StartServerError::Listen { address, source })?;
+        let shared = share(config, outside, &features)?;
+        let publications = shared.uploads.tasks.clone();
+        let shutdown = shared.shutdown.clone();
+        let failed = |source| StartServerError::Listen { address: config.http.listen, source };
+        let address = listener.local_addr().map_err(failed)?;
+        let server = http_server(listener, config, shared).map_err(failed)?;
         let handle = server.handle();
         let workers = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -154,8 +158,6 @@ fn share(
     config: &Config,
     outside: &Outside,
     features: &Features,
-    publications: &TaskTracker,
-    shutdown: &Shutdown,
 ) -> Result<Shared, StartServerError> {
     let spool = config.data_dir.join("tmp");
     std::fs::create_dir_all(&spool)
@@ -169,9 +171,9 @@ fn share(
             body_bytes: config.firmware.upload_bytes,
             bundle: config.firmware.bundle,
             spool: SpoolDirectory::new(spool),
-            tasks: publications.clone(),
+            tasks: TaskTracker::new(),
         }),
-        shutdown: shutdown.clone(),
+        shutdown: Shutdown::default(),
         cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
         metrics_guard: web::Data::new(MetricsGuard(config.http.metrics_token.clone())),
         trusted: TrustedProxies(config.http.trusted_proxy_hops),
@@ -181,11 +183,9 @@ fn share(
     })
 }
 
-fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartServerError> {
-    let failed = |source| StartServerError::Listen { address, source };
-    let listener = bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((bound, listener))
+/// Takes the address; connections wait until a server is started on it.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, StartServerError> {
+    bind(address).map_err(|source| StartServerError::Listen { address, source })
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -247,9 +247,4 @@ fn limit_stalls(socket: &SockRef<'_>, stall: Duration) {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, "a stalled connection will not be noticed by the kernel");
     }
-}
-
-/// Whether `address` answers, for tests that wait for a process.
-pub fn answers(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }

@@ -15,7 +15,7 @@ use crate::system::WorkerWakeup;
 
 /// The outbox is looked at this often even if nobody says that there is work.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
-const SETTLE_INTERVAL: Duration = Duration::from_secs(5);
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the workers work with.
 pub struct Workers {
@@ -79,6 +79,10 @@ impl Workers {
     }
 
     async fn sweep(&self) {
+        match self.upkeep.sweep(SweepMode::DryRun).await {
+            Ok(report) => self.count(&report),
+            Err(error) => warn("the artifact store could not be measured", &error),
+        }
         loop {
             self.clock.sleep(self.sweep_interval).await;
             match self.upkeep.sweep(SweepMode::Run).await {
@@ -96,6 +100,10 @@ impl Workers {
             let counter = self.metrics.sweep_removed.with_label_values(&[prefix.as_str()]);
             counter.inc_by(*removed as u64);
         }
+        for (prefix, bytes) in &report.stored_bytes {
+            let gauge = self.metrics.stored_bytes.with_label_values(&[prefix.as_str()]);
+            gauge.set(i64::try_from(*bytes).unwrap_or(i64::MAX));
+        }
         let removed = |kind: &str, count: usize| {
             self.metrics.retention_removed.with_label_values(&[kind]).inc_by(count as u64);
         };
@@ -105,7 +113,7 @@ impl Workers {
 }
 
 /// The event `sweep_finished` (contract §14.3).
-pub fn log_sweep(report: &SweepReport) {
+fn log_sweep(report: &SweepReport) {
     let removed: usize = report.removed.values().sum();
     tracing::info!(
         event = "sweep_finished",

@@ -96,7 +96,8 @@ impl LocalDirectory {
         Ok(())
     }
 
-    /// Removes the temporary files of interrupted writes, last written before `written_before`.
+    /// Removes the temporary files of interrupted writes, last written before `written_before`, and
+    /// empty directories. Nothing may be written meanwhile.
     pub(crate) async fn clean_leftovers(&self, written_before: Timestamp) -> Result<u64, Fault> {
         let root = Arc::clone(&self.root);
         let clean = move || -> io::Result<u64> {
@@ -140,9 +141,11 @@ fn sync_parent(directory: &Path) -> io::Result<()> {
 /// Follows no symbolic links; a directory or file that vanishes meanwhile is none of ours any more.
 fn clean_below(root: &Path, directory: PathBuf, written_before: Timestamp) -> io::Result<u64> {
     let mut directories = vec![directory];
+    let mut seen = Vec::new();
     let mut removed = 0;
     while let Some(directory) = directories.pop() {
-        let Some(entries) = unless_absent(fs::read_dir(directory))? else { continue };
+        let Some(entries) = unless_absent(fs::read_dir(&directory))? else { continue };
+        seen.push(directory);
         for entry in entries {
             let entry = entry?;
             let kind = entry.file_type()?;
@@ -152,6 +155,10 @@ fn clean_below(root: &Path, directory: PathBuf, written_before: Timestamp) -> io
                 removed += u64::from(unless_absent(fs::remove_file(entry.path()))?.is_some());
             }
         }
+    }
+    // Children were seen after their parents. One that is not empty stays.
+    for directory in seen.iter().rev() {
+        drop(fs::remove_dir(directory));
     }
     Ok(removed)
 }

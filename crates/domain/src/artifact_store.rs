@@ -71,6 +71,7 @@ pub enum ArtifactStoreError {
 
 impl ArtifactStoreError {
     /// An outage met during `operation` on `key`.
+    #[expect(clippy::needless_pass_by_value, reason = "keys, references to them and texts alike")]
     pub fn unavailable(
         operation: &'static str,
         key: impl ToString,

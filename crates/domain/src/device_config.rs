@@ -126,11 +126,16 @@ impl ConfigSchema {
         let value: Value =
             serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?;
         if !matches!(value, Value::Object(_) | Value::Bool(_)) {
-            return Err("is not a JSON Schema: must be an object".into());
+            return Err("is not a JSON Schema: must be an object or a boolean".into());
         }
-        jsonschema::validator_for(&value)
-            .map(Self)
-            .map_err(|error| format!("is not a JSON Schema: {error}"))
+        jsonschema::validator_for(&value).map(Self).map_err(|error| {
+            match foreign_reference(&value) {
+                Some(target) => {
+                    format!("refers to {target}; only references within it are followed")
+                }
+                None => format!("is not a JSON Schema: {error}"),
+            }
+        })
     }
 
     fn faults(&self, value: &Value) -> Vec<FieldFault> {
@@ -141,6 +146,20 @@ impl ConfigSchema {
             FieldFault::new(format!("config{place}"), error.to_string())
         };
         self.0.iter_errors(value).take(SHOWN).map(fault).collect()
+    }
+}
+
+/// A `$ref` to another document, if there is one.
+fn foreign_reference(schema: &Value) -> Option<&str> {
+    match schema {
+        Value::Object(members) => members.iter().find_map(|(name, value)| match value {
+            Value::String(target) if name == "$ref" && !target.starts_with('#') => {
+                Some(target.as_str())
+            }
+            value => foreign_reference(value),
+        }),
+        Value::Array(items) => items.iter().find_map(foreign_reference),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 

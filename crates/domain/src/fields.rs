@@ -61,7 +61,6 @@ impl JsonFields {
     }
 
     /// A member that may be absent or null: `Some(None)` then. `None` notes a fault.
-    #[expect(clippy::option_option, reason = "outer: was it readable; inner: was it there")]
     pub fn optional<T>(
         &mut self,
         field: &str,

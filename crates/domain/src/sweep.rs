@@ -73,6 +73,8 @@ pub struct SweepReport {
     pub seen: usize,
     /// Objects whose names Coredock never gives; left alone.
     pub unknown: usize,
+    /// Bytes of everything seen per prefix.
+    pub stored_bytes: BTreeMap<ArtifactPrefix, u64>,
     /// Garbage objects per prefix.
     pub garbage: BTreeMap<ArtifactPrefix, usize>,
     /// Objects queued for deletion per prefix.
@@ -116,10 +118,25 @@ enum Standing {
     Foreign { owner: Option<String> },
 }
 
+#[derive(Default)]
 struct Findings {
     seen: usize,
     unknown: usize,
+    stored_bytes: BTreeMap<ArtifactPrefix, u64>,
     garbage: Vec<(ArtifactPrefix, ArtifactKey)>,
+}
+
+fn decide(mode: SweepMode, standing: Standing, findings: &Findings) -> SweepVerdict {
+    let too_much = findings.garbage.len() > MAX_REMOVED
+        || findings.garbage.len() * 100 > findings.seen * MAX_SHARE_PERCENT;
+    match (mode, standing) {
+        (SweepMode::DryRun, _) => SweepVerdict::DryRun,
+        (SweepMode::Confirmed, Standing::Foreign { .. }) => SweepVerdict::Adopted,
+        (SweepMode::Run, Standing::Foreign { owner }) => SweepVerdict::Foreign { owner },
+        (SweepMode::Run | SweepMode::Confirmed, Standing::FirstRun) => SweepVerdict::FirstRun,
+        (SweepMode::Run, Standing::Armed) if too_much => SweepVerdict::TooMuch,
+        (SweepMode::Run | SweepMode::Confirmed, Standing::Armed) => SweepVerdict::Removed,
+    }
 }
 
 impl Upkeep {
@@ -148,44 +165,23 @@ impl Upkeep {
             verdict: SweepVerdict::DryRun,
             seen: findings.seen,
             unknown: findings.unknown,
+            stored_bytes: findings.stored_bytes.clone(),
             garbage: count(findings.garbage.iter().map(|(prefix, _)| *prefix)),
             removed: BTreeMap::new(),
             retired,
         };
-        report.verdict = self.decide(mode, standing, &ownership, &findings).await?;
-        if report.verdict == SweepVerdict::Removed {
-            report.removed = self.remove(&findings.garbage).await?;
+        report.verdict = decide(mode, standing, &findings);
+        match report.verdict {
+            SweepVerdict::Adopted => self.adopt(&ownership).await?,
+            SweepVerdict::FirstRun => self.write_mark(&ownership).await?,
+            SweepVerdict::Removed => {
+                self.write_mark(&ownership).await?;
+                report.removed = self.remove(&findings.garbage).await?;
+            }
+            SweepVerdict::DryRun | SweepVerdict::Foreign { .. } | SweepVerdict::TooMuch => {}
         }
         self.ports.wakeup.wake();
         Ok(report)
-    }
-
-    async fn decide(
-        &self,
-        mode: SweepMode,
-        standing: Standing,
-        ownership: &StoreOwnership,
-        findings: &Findings,
-    ) -> Result<SweepVerdict, UpkeepError> {
-        let too_much = findings.garbage.len() > MAX_REMOVED
-            || findings.garbage.len() * 100 > findings.seen * MAX_SHARE_PERCENT;
-        Ok(match (mode, standing) {
-            (SweepMode::DryRun, _) => SweepVerdict::DryRun,
-            (SweepMode::Confirmed, Standing::Foreign { .. }) => {
-                self.adopt(ownership).await?;
-                SweepVerdict::Adopted
-            }
-            (SweepMode::Run, Standing::Foreign { owner }) => SweepVerdict::Foreign { owner },
-            (SweepMode::Run | SweepMode::Confirmed, Standing::FirstRun) => {
-                self.write_mark(ownership).await?;
-                SweepVerdict::FirstRun
-            }
-            (SweepMode::Run, Standing::Armed) if too_much => SweepVerdict::TooMuch,
-            (SweepMode::Run | SweepMode::Confirmed, Standing::Armed) => {
-                self.write_mark(ownership).await?;
-                SweepVerdict::Removed
-            }
-        })
     }
 
     async fn standing(&self, ownership: &StoreOwnership) -> Result<Standing, UpkeepError> {
@@ -233,11 +229,13 @@ impl Upkeep {
     async fn find_garbage(&self) -> Result<Findings, UpkeepError> {
         let now = self.ports.clock.now();
         let oldest_kept = now.before(self.settings.grace);
-        let mut findings = Findings { seen: 0, unknown: 0, garbage: Vec::new() };
+        let mut findings = Findings::default();
         for prefix in ArtifactPrefix::ALL {
+            let stored_bytes = findings.stored_bytes.entry(prefix).or_default();
             let mut objects = self.ports.store.list(prefix).try_chunks(LOOKUP_BATCH);
             while let Some(batch) = objects.try_next().await.map_err(|error| error.1)? {
                 findings.seen += batch.len();
+                *stored_bytes += batch.iter().map(|object| object.size).sum::<u64>();
                 let is_old = |object: &&ListedObject| object.modified < oldest_kept;
                 let (keys, unknown) = known_keys(batch.iter().filter(is_old));
                 findings.unknown += unknown;

@@ -15,10 +15,10 @@ use crate::repository::{OutboxRepository, RepositoryError, SweepRepository};
 use crate::sweep::SweepSettings;
 
 /// How long a claimed delete may take before another worker takes over.
-const DELETE_LEASE: Duration = Duration::from_secs(60);
+const DELETE_LEASE: Duration = Duration::from_mins(1);
 const DELETE_BATCH: i64 = 500;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(300);
+const LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// Tells a worker that there is something to do; a hint that may be lost.
 pub trait Wakeup: Send + Sync {

@@ -55,6 +55,15 @@ pub struct PostgresOptions {
     pub wait: Duration,
 }
 
+/// The state of the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// Open ones.
+    pub open: usize,
+    /// Those lent out.
+    pub in_use: usize,
+}
+
 impl Database {
     /// Opens a `SQLite` file, creating it if it does not exist. Applies no migration.
     pub async fn open_sqlite(path: &Path, options: SqliteOptions) -> Result<Self, StartError> {
@@ -161,6 +170,24 @@ impl Database {
             }
             #[cfg(feature = "postgres")]
             Db::Postgres(pool) => pool.close(),
+        }
+    }
+
+    /// How many connections are open, and how many of them are in use.
+    pub fn connections(&self) -> ConnectionCounts {
+        match &self.db {
+            Db::Sqlite(sqlite) => {
+                let (readers, writer) = (sqlite.readers.status(), sqlite.writer.status());
+                let open = readers.size + writer.size;
+                let idle = readers.available + writer.available;
+                ConnectionCounts { open, in_use: open.saturating_sub(idle) }
+            }
+            #[cfg(feature = "postgres")]
+            Db::Postgres(pool) => {
+                let status = pool.status();
+                let in_use = status.size.saturating_sub(status.available);
+                ConnectionCounts { open: status.size, in_use }
+            }
         }
     }
 

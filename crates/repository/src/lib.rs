@@ -28,5 +28,5 @@ mod versions;
 
 #[cfg(feature = "postgres")]
 pub use database::PostgresOptions;
-pub use database::{Database, SqliteOptions};
+pub use database::{ConnectionCounts, Database, SqliteOptions};
 pub use start::{SchemaStatus, StartError};

@@ -55,7 +55,7 @@ pub(crate) async fn prune(
     if beyond.is_empty() {
         return Ok(Surplus::default());
     }
-    let needed = needed_by_dumps(conn, model.id).await?;
+    let needed = needed_by_dumps(conn, model.id, &beyond).await?;
     let (protected, pruned): (Vec<_>, Vec<_>) =
         beyond.into_iter().partition(|held| needed.contains(&held.version));
     versions::delete(conn, &model.code, &pruned, quota.now).await?;
@@ -80,15 +80,24 @@ fn by_itself(now: Timestamp) -> Change {
     Change { at: now, origin: Origin::system("retention") }
 }
 
-/// The version texts that pending dumps of devices of a model name.
-async fn needed_by_dumps(conn: &mut Connection, model_id: i64) -> Result<HashSet<String>, Failure> {
-    let pending = coredumps::table
-        .inner_join(devices::table)
-        .filter(devices::device_model_id.eq(model_id))
-        .filter(coredumps::parse_status.eq(ParseStatus::Pending.as_str()))
-        .select(coredumps::firmware_version)
-        .distinct();
-    Ok(on!(conn, |c| pending.load::<String>(c))?.into_iter().collect())
+/// Which of the versions of a model pending dumps of its devices name.
+async fn needed_by_dumps(
+    conn: &mut Connection,
+    model_id: i64,
+    versions: &[HeldVersion],
+) -> Result<HashSet<String>, Failure> {
+    let mut needed = HashSet::new();
+    for batch in versions.chunks(MOST_BINDS) {
+        let pending = coredumps::table
+            .inner_join(devices::table)
+            .filter(coredumps::firmware_version.eq_any(batch.iter().map(|held| &held.version)))
+            .filter(coredumps::parse_status.eq(ParseStatus::Pending.as_str()))
+            .filter(devices::device_model_id.eq(model_id))
+            .select(coredumps::firmware_version)
+            .distinct();
+        needed.extend(on!(&mut *conn, |c| pending.load::<String>(c))?);
+    }
+    Ok(needed)
 }
 
 /// The models with more versions than are kept.

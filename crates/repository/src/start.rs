@@ -6,13 +6,13 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The file is none of `SQLite`'s, or damaged.
-    #[error("{path} is not a SQLite database or is damaged")]
+    #[error("it is not a SQLite database or is damaged; restore a backup, or name another file")]
     NotADatabase {
         /// The file.
         path: String,
     },
     /// Somebody else's tables.
-    #[error("{path} already holds tables, but not those of Coredock; name another file")]
+    #[error("it holds tables, but not those of Coredock; name another file")]
     Foreign {
         /// The file.
         path: String,

@@ -126,8 +126,8 @@ pub(crate) struct SetRow<'a> {
     project_name: &'a str,
     idf_version: &'a str,
     secure_version: i64,
-    git_commit: Option<&'a str>,
-    staging_upload_id: Option<&'a str>,
+    git_commit: Option<String>,
+    staging_upload_id: Option<String>,
     uploaded_at: At,
 }
 
@@ -135,7 +135,7 @@ impl<'a> SetRow<'a> {
     /// The columns of a set that lies in staging or in place.
     pub(crate) fn new(
         facts: &'a FirmwareFacts,
-        staging: Option<&'a UploadId>,
+        staging: Option<&UploadId>,
         now: Timestamp,
     ) -> Self {
         // No object comes near 8 EiB.
@@ -155,8 +155,8 @@ impl<'a> SetRow<'a> {
             project_name: &facts.project_name,
             idf_version: &facts.idf_version,
             secure_version: facts.secure_version.into(),
-            git_commit: facts.git_commit.as_deref(),
-            staging_upload_id: staging.map(UploadId::as_str),
+            git_commit: facts.git_commit.clone(),
+            staging_upload_id: staging.map(|upload| upload.as_str().to_owned()),
             uploaded_at: At(now),
         }
     }

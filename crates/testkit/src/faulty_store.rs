@@ -54,6 +54,11 @@ impl FaultyStore {
         self.script().calls().iter().filter(|call| call.operation == operation).count()
     }
 
+    /// How many calls faults befell so far.
+    pub fn faults_met(&self) -> usize {
+        self.script().faults_met()
+    }
+
     /// Forgets the calls so far; the counts of rules stay.
     pub fn forget_calls(&self) {
         self.script().forget_calls();

@@ -8,9 +8,11 @@ use super::{DONE, FAILED, MISUSED, fail};
 use crate::config::Config;
 use crate::embedded::Embedded;
 use crate::logging;
-use crate::server::RunningServer;
+use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
 
+/// Wrappers such as `timeout` signal the process and its group: within this time it is one signal.
+const ONE_SIGNAL: Duration = Duration::from_millis(100);
 const INSECURE_REMINDER: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(config: &Config) -> u8 {
@@ -20,16 +22,21 @@ pub(super) async fn run(config: &Config) -> u8 {
         Ok(signals) => signals,
         Err(error) => return fail(&error, FAILED),
     };
+    let listener = match server::listen(config.http.listen) {
+        Ok(listener) => listener,
+        Err(error) => return fail(&error, MISUSED),
+    };
     let embedded = match Embedded::open(config, config.database.auto_migrate).await {
         Ok(embedded) => embedded,
         Err(error) => return fail(&error, MISUSED),
     };
-    let server = match RunningServer::start(config, &embedded.outside) {
+    embedded.clean_store().await;
+    let server = match RunningServer::start(config, &embedded.outside, listener) {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };
     tracing::info!(event = "listening", address = %server.address(), "coredock is listening");
-    embedded.prepare_store(&server.features().upkeep).await;
+    embedded.claim_store(&server.features().upkeep).await;
     tokio::select! {
         () = signals.next() => {}
         () = remind_of_insecurity(config) => {}
@@ -48,9 +55,14 @@ async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals)
         tokio::time::sleep(config.shutdown.drain).await;
         server.stop().await;
     };
+    let second_signal = async {
+        tokio::time::sleep(ONE_SIGNAL).await;
+        signals.drain();
+        signals.next().await;
+    };
     tokio::select! {
         () = stopping => tracing::info!("stopped"),
-        () = signals.next() => tracing::warn!("stopped at once by a second signal"),
+        () = second_signal => tracing::warn!("stopped at once by a second signal"),
     }
     DONE
 }

@@ -6,7 +6,6 @@ use super::{DONE, FAILED, MISUSED, fail, say};
 use crate::config::Config;
 use crate::embedded::Embedded;
 use crate::wiring::Features;
-use crate::workers::log_sweep;
 
 pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
     let embedded = match Embedded::open(config, config.database.auto_migrate).await {
@@ -21,7 +20,6 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Ok(report) => report,
         Err(error) => return fail(&error, FAILED),
     };
-    log_sweep(&report);
     show(&report);
     let status = match delete_now(&features).await {
         Ok(()) => status_of(&report.verdict),

@@ -103,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
     row("OIDC_COOKIE_SECURE", "", Bool, Tuning),
     row("OIDC_COOKIE_SAMESITE", "Lax", Choice(&["Lax", "Strict", "None"]), Tuning),
     row("OIDC_COOKIE_PARTITIONED", "false", Bool, Tuning),
-    row("BASEURL", "http://localhost:3100", HttpUrl, Built),
+    row("BASEURL", "http://localhost:3100", HttpUrl, Tuning),
     row("CORS_ORIGINS", "http://localhost:3100", HttpUrls, Built),
     row("PIPELINE_BASEURL", "", HttpUrl, Tuning),
     row("TRUSTED_PROXY_HOPS", "1", Integer(0, 5), Built),

@@ -24,7 +24,10 @@ impl Sources {
         let file = config::File::from_str(&text, FileFormat::Toml);
         let values: Map<String, Value> = match file.collect() {
             Ok(values) => values,
-            Err(error) => return faults.push(format!("COREDOCK_CONFIG: {shown}: {error}")),
+            Err(error) => {
+                let reason = without_source(&error.to_string());
+                return faults.push(format!("COREDOCK_CONFIG: {shown}: {reason}"));
+            }
         };
         for (name, value) in values {
             let known = name.to_ascii_uppercase();
@@ -39,9 +42,15 @@ impl Sources {
     }
 
     /// Takes the known names out of the environment; others are ignored.
-    pub(super) fn read_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+    pub(super) fn read_environment(
+        &mut self,
+        variables: impl Iterator<Item = (String, String)>,
+        faults: &mut Vec<String>,
+    ) {
         for (name, value) in variables {
-            if is_known(&name) && !value.is_empty() {
+            if is_known(&name) && value.contains(char::REPLACEMENT_CHARACTER) {
+                faults.push(format!("{name}: is not UTF-8"));
+            } else if is_known(&name) && !value.is_empty() {
                 self.set(&name, value);
             }
         }
@@ -56,6 +65,14 @@ impl Sources {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
+}
+
+/// What the parser says without the line it quotes, which may hold a secret.
+fn without_source(error: &str) -> String {
+    let is_quote = |line: &str| {
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
+    };
+    error.lines().filter(|line| !is_quote(line)).collect::<Vec<_>>().join(": ")
 }
 
 fn is_known(name: &str) -> bool {

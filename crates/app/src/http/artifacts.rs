@@ -36,9 +36,7 @@ impl Desk<'_> {
         let read = self.read(current.of, ArtifactName::Bin).await;
         let read = read.map_err(|error| match error {
             ReadFirmwareError::UnknownOwner => current.unknown,
-            ReadFirmwareError::NoVersion => {
-                ApiError::not_found("Firmware", "of the model's current version")
-            }
+            ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
             error => self.read_error(&error),
         })?;
         let file_name = format!("firmware-{}.bin", read.version.model);
@@ -58,7 +56,7 @@ impl Desk<'_> {
     ) -> Result<HttpResponse, ApiError> {
         let read = self.read(of, artifact).await;
         let read = read.map_err(|error| match error {
-            ReadFirmwareError::UnknownOwner | ReadFirmwareError::NoVersion => unknown,
+            ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown,
             error => self.read_error(&error),
         })?;
         let file_name = format!("{}-{}-{artifact}", read.version.model, read.version.version);
@@ -93,22 +91,22 @@ impl Desk<'_> {
     /// invariants.
     fn read_error(self, error: &ReadFirmwareError) -> ApiError {
         match error {
-            ReadFirmwareError::ObjectMissing(key) => {
+            ReadFirmwareError::ObjectMissing(object) => {
                 self.metrics.violation("object_missing");
-                tracing::error!(%key, "a visible row has no object");
-                ApiError::not_found("Firmware", "object")
+                tracing::error!(key = %object.key, "a visible row has no object");
+                ApiError::not_found("Firmware", &object.model)
             }
-            ReadFirmwareError::ObjectDiffers(key) => {
+            ReadFirmwareError::ObjectDiffers(object) => {
                 self.metrics.violation("object_differs");
-                tracing::error!(%key, "a visible row has another object than it says");
+                tracing::error!(key = %object.key, "a visible row has another object than it says");
                 ApiError::unavailable(error)
             }
             ReadFirmwareError::Repository(error) => error.into(),
             ReadFirmwareError::Store(error) => error.into(),
             ReadFirmwareError::Load(_) => ApiError::unavailable(error),
-            ReadFirmwareError::UnknownOwner | ReadFirmwareError::NoVersion => {
-                ApiError::unexpected(chain(error))
-            }
+            ReadFirmwareError::UnknownOwner
+            | ReadFirmwareError::UnknownVersion
+            | ReadFirmwareError::NoneCurrent(_) => ApiError::unexpected(chain(error)),
         }
     }
 }

@@ -4,8 +4,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use actix_multipart::Multipart;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, web};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::fields::JsonFields;
 use coredock_domain::spool::{SpoolDirectory, SpoolWriter, SpooledFile};
@@ -15,6 +19,8 @@ use super::error::ApiError;
 
 /// Largest JSON body (contract §1.6).
 const JSON_LIMIT: u64 = 1024 * 1024;
+/// What devices send beyond this is not waited for (contract §4.5).
+const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// Written to the temporary file in one go.
 const WRITE_BYTES: usize = 256 * 1024;
 /// What boundaries and headers of a multipart body may add to its file.
@@ -125,6 +131,26 @@ async fn next_piece(
 async fn in_time<T>(next: impl Future<Output = T>, stall: Duration) -> Result<T, ApiError> {
     let stalled = |_| ApiError::invalid("the body did not arrive in time");
     tokio::time::timeout(stall, next).await.map_err(stalled)
+}
+
+/// Reads the body of every `POST` of a device before anything is answered: a device whose socket
+/// is reset while it still writes aborts and reboots (contract §4.5).
+pub async fn drain_posts(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if request.method() == Method::POST {
+        let stall = stall_of(request.request());
+        let mut payload = request.take_payload();
+        let mut drained = 0;
+        while let Ok(Some(Ok(piece))) = tokio::time::timeout(stall, payload.next()).await {
+            drained += piece.len();
+            if drained > DRAINED_BYTES {
+                break;
+            }
+        }
+    }
+    next.call(request).await
 }
 
 /// Collects pieces and writes them to a temporary file off the async threads.

@@ -191,7 +191,7 @@ fn note<B>(response: &ServiceResponse<B>, began: Instant, metrics: Option<&Metri
         metrics.http_requests.with_label_values(&labels).inc();
         metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds);
     }
-    let (status, milliseconds) = (status.as_u16(), seconds * 1000.0);
+    let (status, milliseconds) = (status.as_u16(), (seconds * 1e6).round() / 1e3);
     if QUIET_ROUTES.contains(&route.as_str()) {
         tracing::debug!(method, route, status, milliseconds, "request");
     } else {

@@ -13,7 +13,6 @@ use super::error::{ApiError, ErrorCode};
 use super::exchange::Operation;
 use super::identity::{Editor, Pipeline, Viewer};
 use super::models::unknown_model;
-use super::query::percent_decode;
 use super::upload::Upload;
 use super::views::{ActivatedView, CurrentVersionView, ErrorView, UploadedView, VersionListView};
 use crate::metrics::Metrics;
@@ -130,8 +129,8 @@ pub async fn download_artifact(
     let operation = Operation::begin("download_artifact", &metrics);
     let (id, version, artifact) = path.into_inner();
     let outcome = async {
-        let name = percent_decode(&artifact).and_then(|name| name.parse::<ArtifactName>().ok());
-        let name = name.ok_or_else(|| ApiError::not_found("Artifact", &artifact))?;
+        let unknown = |_| ApiError::not_found("Artifact", &artifact);
+        let name = artifact.parse::<ArtifactName>().map_err(unknown)?;
         let version = version_text(&version)?;
         let of = FirmwareOf::Version(id, &version);
         let desk = Desk { request: &request, firmware: &firmware, metrics: &metrics };
@@ -203,12 +202,11 @@ fn unknown_version(version: &VersionText) -> ApiError {
 }
 
 fn version_text(segment: &str) -> Result<VersionText, ApiError> {
-    let text = percent_decode(segment).and_then(|text| VersionText::parse(&text));
-    text.ok_or_else(|| ApiError::not_found("FirmwareVersion", segment))
+    VersionText::parse(segment).ok_or_else(|| ApiError::not_found("FirmwareVersion", segment))
 }
 
 async fn model_of_code(models: &DeviceModels, segment: &str) -> Result<DeviceModel, ApiError> {
     let unknown = || unknown_model(segment);
-    let code = percent_decode(segment).and_then(|text| ModelCode::parse(&text));
-    models.find_by_code(&code.ok_or_else(unknown)?).await?.ok_or_else(unknown)
+    let code = ModelCode::parse(segment).ok_or_else(unknown)?;
+    models.find_by_code(&code).await?.ok_or_else(unknown)
 }

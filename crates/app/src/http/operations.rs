@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
+use coredock_domain::Firmware;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -73,12 +74,16 @@ pub async fn get_metrics(
     request: HttpRequest,
     metrics: web::Data<Metrics>,
     guard: web::Data<MetricsGuard>,
+    health: web::Data<Health>,
+    firmware: web::Data<Firmware>,
 ) -> Result<HttpResponse, ApiError> {
     if let Some(token) = &guard.0
         && !presents(request.headers(), token)
     {
         return Err(ApiError::unauthenticated("the metrics token is required"));
     }
+    metrics.read_connections(health.connections());
+    metrics.read_resumes(firmware.resumes());
     let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let open = accepts.is_some_and(|text| text.contains("application/openmetrics-text"));
     let (content_type, text) = if open {

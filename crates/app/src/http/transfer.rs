@@ -193,7 +193,7 @@ pub struct Download<'a> {
     pub kind: DownloadKind,
     /// The name to save it under.
     pub file_name: String,
-    /// Further headers of 200 and 206.
+    /// Further headers of 200, 206 and 304.
     pub extra: Vec<(&'static str, String)>,
     /// Where it is counted.
     pub metrics: &'a web::Data<Metrics>,
@@ -229,9 +229,6 @@ impl Download<'_> {
         let length = range.end - range.start;
         let mut response = HttpResponse::build(status);
         self.common_headers(&mut response);
-        for (name, value) in &self.extra {
-            response.insert_header((*name, value.as_str()));
-        }
         if status == StatusCode::PARTIAL_CONTENT {
             let last = range.end.saturating_sub(1);
             let value = format!("bytes {}-{last}/{}", range.start, self.object.size);
@@ -259,6 +256,9 @@ impl Download<'_> {
                 header::CONTENT_DISPOSITION,
                 format!("attachment; filename={}", self.file_name),
             ));
+        for (name, value) in &self.extra {
+            response.insert_header((*name, value.as_str()));
+        }
     }
 
     fn count(&self, outcome: &str) {

@@ -215,7 +215,7 @@ fn pump(
                 limit: caps.bytes,
             });
         }
-        if produced > caps.ratio_from && produced / caps.ratio >= entry.compressed.max(1) {
+        if produced > caps.ratio_from && produced > caps.ratio.saturating_mul(entry.compressed) {
             return Err(ArchiveError::Ratio(entry.name.clone()));
         }
         crc32.update(&buffer[..read]);

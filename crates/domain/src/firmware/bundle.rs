@@ -52,8 +52,13 @@ pub enum BundleError {
     #[error("bundle has duplicate entries: {}", shown(.0))]
     Duplicates(Vec<String>),
     /// Row 7, missing names.
-    #[error("bundle lacks entries: {}", shown(.0))]
-    Missing(Vec<String>),
+    #[error("bundle lacks entries: {}; it has {}", shown(missing), shown(found))]
+    Missing {
+        /// Names that are not there.
+        missing: Vec<String>,
+        /// Names that are.
+        found: Vec<String>,
+    },
     /// Row 7, names beyond the five.
     #[error("bundle has unexpected entries: {}", shown(.0))]
     Unexpected(Vec<String>),
@@ -108,11 +113,11 @@ impl BundleError {
 
 fn shown(names: &[String]) -> String {
     let short = |name: &String| name.chars().take(100).collect::<String>();
-    let mut list = names.iter().take(NAMES_SHOWN).map(short).collect::<Vec<_>>().join(", ");
-    if names.len() > NAMES_SHOWN {
-        list.push_str(&format!(" and {} more", names.len() - NAMES_SHOWN));
+    let list = names.iter().take(NAMES_SHOWN).map(short).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => list,
+        more => format!("{list} and {more} more"),
     }
-    list
 }
 
 /// A bundle that passed every check; its artifacts lie in temporary files.
@@ -149,7 +154,8 @@ impl FirmwareBundle {
         let pipeline = read_version_json(&artifacts.version_json)?;
         let (version, head) = check_image(&artifacts, rules.gate)?;
         if pipeline.firmware_version.as_str() != Some(version.as_str()) {
-            tracing::info!(image = %version, version_json = %pipeline.firmware_version,
+            let claimed: String = pipeline.firmware_version.to_string().chars().take(64).collect();
+            tracing::info!(image = %version, version_json = claimed,
                 "version.json names another version than the image; the image decides");
         }
         let facts = FirmwareFacts {
@@ -237,7 +243,7 @@ impl NamedEntries {
             let mut missing: Vec<String> =
                 names.into_iter().filter(|name| found(name).is_none()).collect();
             missing.sort();
-            return Err(BundleError::Missing(missing));
+            return Err(BundleError::Missing { missing, found: present });
         };
         present.retain(|name| !names.contains(name));
         if present.is_empty() {

@@ -52,7 +52,7 @@ impl ImageCache {
 }
 
 /// Hands out `range` of an image in small shared pieces.
-pub fn pieces(image: Bytes, range: Range<u64>) -> ArtifactBytes {
+pub fn pieces(image: &Bytes, range: Range<u64>) -> ArtifactBytes {
     let offset = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(image.len());
     let part = image.slice(offset(range.start)..offset(range.end));
     let split = move |mut left: Bytes| async move {

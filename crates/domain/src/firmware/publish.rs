@@ -18,12 +18,14 @@ use crate::repository::publication::{
 };
 
 /// How long a publication may be silent before others may take over.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const RENEWAL: Duration = Duration::from_secs(15);
 /// Longer than the lease of a process that died in the middle.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How often a publication starts over because the ground moved under it.
+const ATTEMPTS: u32 = 5;
 /// Interrupted publications taken up at once.
 const UNSETTLED_BATCH: i64 = 100;
 
@@ -97,9 +99,23 @@ impl Firmware {
         &self,
         request: PublishFirmware,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
+        for _ in 1..ATTEMPTS {
+            match self.try_publish(&request).await {
+                Err(PublishFirmwareError::LeaseLost) => {}
+                outcome => return outcome,
+            }
+        }
+        self.try_publish(&request).await
+    }
+
+    /// `LeaseLost` also when the held row was deleted under it: either way starting over helps.
+    async fn try_publish(
+        &self,
+        request: &PublishFirmware,
+    ) -> Result<PublishedFirmware, PublishFirmwareError> {
         let upload = UploadId::random(&*self.entropy);
-        let held = self.begin(&upload, &request).await?;
-        let outcome = match self.commit_set(&upload, &request, held.as_deref()).await {
+        let held = self.begin(&upload, request).await?;
+        let outcome = match self.commit_set(&upload, request, held.as_deref()).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.give_back(&upload).await;
@@ -107,7 +123,7 @@ impl Firmware {
             }
         };
         if outcome.result == PublicationResult::Replaced {
-            self.settle_committed(&upload, &request, outcome.commit.version_id).await;
+            self.settle_committed(&upload, request, outcome.commit.version_id).await;
         }
         self.give_back(&upload).await;
         self.outbox.wake();
@@ -181,7 +197,7 @@ impl Firmware {
         let facts = request.bundle.facts();
         let (result, objects) = match held {
             None => (PublicationResult::Created, PublishedObjects::InPlace),
-            Some(held) if held.facts.identical(facts) => {
+            Some(held) if held.facts.identical(facts) && self.is_intact(held).await? => {
                 (PublicationResult::Unchanged, PublishedObjects::Unchanged)
             }
             Some(_) => (PublicationResult::Replaced, PublishedObjects::Staged),
@@ -206,6 +222,18 @@ impl Firmware {
             None => return Err(PublishFirmwareError::LeaseLost),
         };
         Ok(PublishedFirmware { result, commit })
+    }
+
+    /// Whether every object of a held set is there: a 200 speaks of stored bytes (I2), so an
+    /// upload repairs what was lost behind our back.
+    async fn is_intact(&self, held: &FirmwareVersion) -> Result<bool, ArtifactStoreError> {
+        for artifact in ArtifactName::ALL {
+            if !self.reads.holds(&held.key(artifact), held.facts.of(artifact)).await? {
+                return Ok(false);
+            }
+        }
+        let elf_sha256 = held.facts.build_id();
+        self.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await
     }
 
     /// Writes symbols first, `firmware.bin` last (contract §5.7).

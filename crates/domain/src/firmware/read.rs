@@ -75,17 +75,15 @@ impl VerifiedReads {
         facts: ArtifactFacts,
         range: Range<u64>,
     ) -> Result<OpenedObject, ArtifactStoreError> {
-        let wanted = ByteRange::Part { start: range.start, end: range.end };
-        let Some(artifact) = self.store.open(key, wanted).await? else {
+        let Some(artifact) = self.store.open(key, part(&range)).await? else {
             return Ok(OpenedObject::Missing);
         };
         if artifact.stored.size != facts.size {
             return Ok(OpenedObject::Different);
         }
-        let identity = artifact.stored.identity.clone();
         match self.known_digest(key, &artifact) {
             Some(sha256) if sha256 == facts.sha256 => {
-                Ok(OpenedObject::Bytes(self.resumable(key, identity, artifact.body, range)))
+                Ok(OpenedObject::Bytes(self.resumable(key, artifact, range)))
             }
             Some(_) => Ok(OpenedObject::Different),
             None => self.open_unknown(key, facts, range).await,
@@ -119,7 +117,7 @@ impl VerifiedReads {
         };
         let identity = whole.stored.identity.clone();
         let size = whole.stored.size;
-        let mut bytes = self.resumable(key, identity.clone(), whole.body, 0..size);
+        let mut bytes = self.resumable(key, whole, 0..size);
         let mut hash = RunningSha256::default();
         while let Some(piece) = bytes.next().await {
             hash.update(&piece?);
@@ -129,26 +127,32 @@ impl VerifiedReads {
         if sha256 != facts.sha256 {
             return Ok(OpenedObject::Different);
         }
-        let wanted = ByteRange::Part { start: range.start, end: range.end };
-        match self.store.open(key, wanted).await? {
+        match self.store.open(key, part(&range)).await? {
             None => Ok(OpenedObject::Missing),
             Some(artifact) if artifact.stored.identity != identity => Ok(OpenedObject::Different),
-            Some(artifact) => {
-                Ok(OpenedObject::Bytes(self.resumable(key, identity, artifact.body, range)))
-            }
+            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, range))),
         }
     }
 
-    fn resumable(
-        &self,
-        key: &ArtifactKey,
-        identity: String,
-        body: ArtifactBytes,
-        range: Range<u64>,
-    ) -> ArtifactBytes {
-        let transfer =
-            Transfer { reads: self.clone(), key: key.clone(), identity, body, range, attempts: 0 };
+    fn resumable(&self, key: &ArtifactKey, artifact: Artifact, range: Range<u64>) -> ArtifactBytes {
+        let transfer = Transfer {
+            reads: self.clone(),
+            key: key.clone(),
+            identity: artifact.stored.identity,
+            body: artifact.body,
+            range,
+            attempts: 0,
+        };
         futures::stream::try_unfold(transfer, Transfer::next).boxed()
+    }
+}
+
+/// An empty object has no part to ask for.
+fn part(range: &Range<u64>) -> ByteRange {
+    if range.is_empty() {
+        ByteRange::Full
+    } else {
+        ByteRange::Part { start: range.start, end: range.end }
     }
 }
 

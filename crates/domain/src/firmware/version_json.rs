@@ -59,10 +59,9 @@ fn printable_commit(members: &Map<String, Value>) -> Option<String> {
 
 fn decode(bytes: &[u8]) -> Option<String> {
     match bytes {
-        [0xEF, 0xBB, 0xBF, utf8 @ ..] => String::from_utf8(utf8.to_vec()).ok(),
         [0xFF, 0xFE, utf16 @ ..] => decode_utf16(utf16, u16::from_le_bytes),
         [0xFE, 0xFF, utf16 @ ..] => decode_utf16(utf16, u16::from_be_bytes),
-        utf8 => String::from_utf8(utf8.to_vec()).ok(),
+        [0xEF, 0xBB, 0xBF, utf8 @ ..] | utf8 => String::from_utf8(utf8.to_vec()).ok(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::device::DeviceKey;
 use crate::firmware::image_cache::{ImageCache, pieces};
 use crate::firmware::read::{ArtifactBytes, OpenedObject, ResumeCounts, VerifiedReads};
 use crate::firmware::{ArtifactFacts, FirmwareVersion, VersionText};
+use crate::model::ModelCode;
 use crate::repository::firmware::{Activation, ListedVersion, OfferedFirmware, VersionDeletion};
 use crate::repository::{FirmwareRepository, PublicationRepository, RepositoryError};
 use crate::upkeep::Wakeup;
@@ -85,15 +86,18 @@ pub enum ReadFirmwareError {
     /// There is no such device or model.
     #[error("owner does not exist")]
     UnknownOwner,
-    /// There is no such version, or none is current.
+    /// There is no such version of the model.
     #[error("no such version")]
-    NoVersion,
+    UnknownVersion,
+    /// The model has no current version.
+    #[error("model {0} has no current version")]
+    NoneCurrent(ModelCode),
     /// A visible row has no object: an invariant is broken (I1).
-    #[error("object {0} of a visible row is missing")]
-    ObjectMissing(ArtifactKey),
+    #[error("object {} of a visible row is missing", .0.key)]
+    ObjectMissing(BrokenObject),
     /// A visible row has another object than it says: an invariant is broken (I1).
-    #[error("object {0} is not the one its row describes")]
-    ObjectDiffers(ArtifactKey),
+    #[error("object {} is not the one its row describes", .0.key)]
+    ObjectDiffers(BrokenObject),
     /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -103,6 +107,21 @@ pub enum ReadFirmwareError {
     /// The store failed while the image was loaded for several readers.
     #[error("image could not be loaded")]
     Load(#[source] Arc<LoadImageError>),
+}
+
+/// An object that is not what a visible row says.
+#[derive(Debug)]
+pub struct BrokenObject {
+    /// Where it should be.
+    pub key: ArtifactKey,
+    /// Whose it is.
+    pub model: ModelCode,
+}
+
+impl BrokenObject {
+    fn of(version: &FirmwareVersion, artifact: ArtifactName) -> Self {
+        Self { key: version.key(artifact), model: version.model.clone() }
+    }
 }
 
 /// Why an image could not be brought into memory.
@@ -209,7 +228,7 @@ impl Firmware {
             }
             version = newest;
         }
-        Err(ReadFirmwareError::ObjectDiffers(version.key(artifact)))
+        Err(ReadFirmwareError::ObjectDiffers(BrokenObject::of(&version, artifact)))
     }
 
     async fn row_of(&self, of: FirmwareOf<'_>) -> Result<FirmwareVersion, ReadFirmwareError> {
@@ -218,11 +237,11 @@ impl Firmware {
             FirmwareOf::Model(id) => self.versions.offered_by(id).await?,
             FirmwareOf::Version(id, version) => {
                 let found = self.versions.find(id, version).await?;
-                return found.ok_or(ReadFirmwareError::NoVersion);
+                return found.ok_or(ReadFirmwareError::UnknownVersion);
             }
         };
         let offered = offered.ok_or(ReadFirmwareError::UnknownOwner)?;
-        offered.version.ok_or(ReadFirmwareError::NoVersion)
+        offered.version.ok_or(ReadFirmwareError::NoneCurrent(offered.model))
     }
 
     async fn open(
@@ -236,7 +255,7 @@ impl Firmware {
         if artifact == ArtifactName::Bin && self.images.takes(facts.size) {
             let loaded = self.images.get_or_load(facts.sha256, self.load(&key, facts)).await;
             return match loaded {
-                Ok(image) => Ok(Look::Bytes(pieces(image, range))),
+                Ok(image) => Ok(Look::Bytes(pieces(&image, range))),
                 Err(error) => match *error {
                     LoadImageError::Missing => Ok(Look::Missing),
                     LoadImageError::Different => Ok(Look::Different),
@@ -272,8 +291,9 @@ impl Firmware {
 }
 
 fn broken(version: &FirmwareVersion, artifact: ArtifactName, look: &Look) -> ReadFirmwareError {
+    let object = BrokenObject::of(version, artifact);
     match look {
-        Look::Missing => ReadFirmwareError::ObjectMissing(version.key(artifact)),
-        Look::Different | Look::Bytes(_) => ReadFirmwareError::ObjectDiffers(version.key(artifact)),
+        Look::Missing => ReadFirmwareError::ObjectMissing(object),
+        Look::Different | Look::Bytes(_) => ReadFirmwareError::ObjectDiffers(object),
     }
 }

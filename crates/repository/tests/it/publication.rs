@@ -133,9 +133,9 @@ async fn a_staged_set_is_marked_until_it_is_settled() {
     assert_eq!(found.facts, facts("bb"));
 
     assert_eq!(bench.db.unsettled(second(111), 10).await.unwrap(), [], "the copy is under way");
-    assert_eq!(bench.db.unsettled(second(170), 10).await.unwrap(), [found.clone()]);
+    assert_eq!(bench.db.unsettled(second(170), 10).await.unwrap(), std::slice::from_ref(&found));
     bench.db.end(&upload("bb")).await.unwrap();
-    assert_eq!(bench.db.unsettled(second(111), 10).await.unwrap(), [found.clone()]);
+    assert_eq!(bench.db.unsettled(second(111), 10).await.unwrap(), std::slice::from_ref(&found));
 
     assert!(!bench.db.settle(found.id, &upload("cc"), second(112)).await.unwrap());
     assert_eq!(bench.queued(), Vec::<String>::new());
@@ -202,17 +202,17 @@ async fn symbols_about_to_be_written_are_not_deleted() {
 async fn concurrent_publications_of_different_versions_all_commit() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
-    let publications = ["0a", "0b", "0c", "0d", "0e", "0f"].map(|upload| {
+    let publications = ["0a", "0b", "0c"].map(|upload| {
         let bench = &bench;
         async move {
             let set = Set { upload, version: upload, seed: upload, model_id, ..Set::default() };
             bench.publish(&set).await;
         }
     });
-    let [a, b, c, d, e, f] = publications;
-    tokio::join!(a, b, c, d, e, f);
+    let [first, second, third] = publications;
+    tokio::join!(first, second, third);
     assert_eq!(bench.versions(model_id).await.len(), 2);
     let uploads = bench
         .lines("SELECT target_id AS line FROM audit_records WHERE action = 'firmware.uploaded'");
-    assert_eq!(uploads.len(), 6);
+    assert_eq!(uploads.len(), 3);
 }

@@ -9,7 +9,7 @@ use crate::support::{
     Bench, Set, change, code, facts, firmware_keys, paths, second, symbols_key, version,
 };
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn rules(now: Timestamp) -> RetentionRules {
     RetentionRules { now, kept_versions: 2, symbols_kept: DAY * 30 }

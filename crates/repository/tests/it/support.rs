@@ -26,7 +26,7 @@ use diesel::sql_types::Text;
 
 pub(crate) const OPTIONS: SqliteOptions =
     SqliteOptions { readers: 2, wait: Duration::from_secs(10) };
-pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
 /// A migrated database of its own.
 pub(crate) struct Bench {

@@ -59,13 +59,13 @@ async fn what_is_under_publication_is_no_garbage() {
 #[tokio::test]
 async fn a_thousand_keys_cost_a_constant_number_of_statements() {
     let bench = Bench::new().await;
-    let count = async |keys: usize| {
+    let count = async |keys: u32| {
         let keys: Vec<_> = (0..keys)
             .map(|n| match n % 4 {
                 0 => firmware_keys("demo", &format!("1.{n}"))[0].clone(),
                 1 => symbols_key(&n.to_string()),
                 2 => staging_keys(UploadId::parse(&format!("{n:x}")).unwrap().as_str())[0].clone(),
-                _ => ArtifactKey::Coredump { device: device_key("abcd2345"), id: n as i64 },
+                _ => ArtifactKey::Coredump { device: device_key("abcd2345"), id: n.into() },
             })
             .collect();
         let before = bench.db.statement_count();

@@ -118,6 +118,7 @@ pub(super) struct Script {
     down: bool,
     rules: Vec<FaultRule>,
     calls: Vec<Call>,
+    faults_met: usize,
 }
 
 impl Script {
@@ -137,6 +138,10 @@ impl Script {
         &self.calls
     }
 
+    pub(super) fn faults_met(&self) -> usize {
+        self.faults_met
+    }
+
     pub(super) fn forget_calls(&mut self) {
         self.calls.clear();
     }
@@ -152,6 +157,7 @@ impl Script {
             faults = vec![Fault::Fail];
         }
         self.calls.push(call.clone());
+        self.faults_met += usize::from(!faults.is_empty());
         Due { call, faults }
     }
 }

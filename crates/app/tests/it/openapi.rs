@@ -1,0 +1,41 @@
+//! The published description of the API.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::TestServer;
+
+/// Every documented route exists with its method; the document is kept in `docs/openapi.json`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_describes_the_routes_there_are() {
+    let server = TestServer::start().await;
+    let answer = server.get("/api/docs/openapi.json").await.expect(200);
+    let document = answer.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 17, "{}", paths.len());
+    for (path, operations) in paths {
+        let path = path.replace("{id}", "1").replace("{code}", "demo");
+        let path = path.replace("{version}", "1.2.3").replace("{artifact}", "sdkconfig");
+        for method in operations.as_object().unwrap().keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let answer = server.send(server.request(method.clone(), &path)).await;
+            let code = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            let code = code["code"].as_str().unwrap_or_default().to_owned();
+            let unknown = ["ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED"].contains(&code.as_str());
+            assert!(!unknown, "{method} {path}: {code}");
+        }
+    }
+    server.finish().await;
+}
+
+#[test]
+fn the_document_in_docs_is_the_one_that_is_served() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let kept = std::fs::read_to_string(path).unwrap();
+    let served = coredock::http::openapi::document().unwrap();
+    assert_eq!(
+        kept.trim_end(),
+        served.trim_end(),
+        "run `cargo run -p coredock -- openapi > docs/openapi.json`"
+    );
+}

@@ -1,0 +1,88 @@
+//! Health and metrics (contract §14.1, §14.2).
+
+use serde_json::json;
+
+use crate::support::TestServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_says_what_works() {
+    let server = TestServer::start().await;
+    let alive = server.get("/health/healthz").await.expect(200).json();
+    assert_eq!(alive, json!({"ready": true, "status": "alive"}));
+    let ready = server.get("/health/readyz").await.expect(200).json();
+    assert_eq!((&ready["status"], &ready["ready"]), (&json!("ready"), &json!(true)));
+    assert_eq!(ready["degraded"], json!([]));
+    assert_eq!(ready["database"], json!({"ok": true, "connected": true, "migrations_pending": 0}));
+    assert_eq!(ready["artifact_store"], json!({"ok": true, "kind": "local", "writable": true}));
+    assert!(server.stored_keys().is_empty(), "the probe is gone");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_down_degrades_and_decides_only_if_told_to() {
+    let server = TestServer::start().await;
+    server.store.set_down(true);
+    let ready = server.get("/health/readyz").await.expect(200).json();
+    assert_eq!(ready["degraded"], json!(["artifact_store"]));
+    server.finish().await;
+    let server = TestServer::with(&[("READYZ_STORE_REQUIRED", "true")]).await;
+    server.store.set_down(true);
+    let ready = server.get("/health/readyz").await.expect(503).json();
+    assert_eq!((&ready["status"], &ready["ready"]), (&json!("not ready"), &json!(false)));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_their_names_and_no_telling_labels() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    server.upload_demo("1.2.3").await.expect(200);
+    let key = &demo.device.key;
+    server.get(&format!("/api/iot/firmware?device_key={key}")).await.expect(200);
+    server.get("/api/devices/77").await.expect(404);
+    let text = server.get("/metrics").await.expect(200);
+    assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8(text.body.to_vec()).unwrap();
+    for line in [
+        r#"iot_config_operations_total{operation="pipeline_upload_firmware",status="success"} 1"#,
+        r#"iot_config_operations_total{operation="get_device",status="error"} 1"#,
+        r#"coredock_downloads_total{kind="firmware",outcome="complete"} 1"#,
+        r#"coredock_download_bytes_total{kind="firmware"} 4096"#,
+        r#"coredock_firmware_uploads_total{result="created"} 1"#,
+        r#"coredock_http_requests_total{method="GET",route="/api/devices/{id}",status="404"} 1"#,
+        "application_shutting_down 0",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    for name in [
+        "coredock_build_info",
+        "coredock_outbox_pending",
+        "coredock_storage_operations_total",
+        "coredock_invariant_violations_total",
+        "process_resident_memory_bytes",
+        "coredock_db_pool_connections",
+        "coredock_stored_bytes",
+    ] {
+        assert!(text.contains(name), "{name}");
+    }
+    for telling in [key.as_str(), "1.2.3", "device_key"] {
+        assert!(!text.contains(telling), "{telling}");
+    }
+    let accept = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let open = server.get_with("/metrics", &accept).await.expect(200);
+    assert!(open.header("content-type").starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with(b"# EOF\n"));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_can_be_guarded() {
+    let server = TestServer::with(&[("METRICS_TOKEN", "s3cr3t-token")]).await;
+    for wrong in ["", "Bearer x", "Basic s3cr3t-token", "s3cr3t-token"] {
+        let answer = server.get_with("/metrics", &[("authorization", wrong)]).await;
+        answer.expect_error(401, "AUTHENTICATION_REQUIRED");
+    }
+    let right = [("authorization", "bearer s3cr3t-token")];
+    server.get_with("/metrics", &right).await.expect(200);
+    server.finish_broken().await;
+}

@@ -1,0 +1,378 @@
+//! The test bench: a real server in this process, on a fresh data directory and a random port.
+
+pub(crate) mod checker;
+pub(crate) mod failing_commits;
+pub(crate) mod raw;
+pub(crate) mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coredock::config::{Config, Overrides};
+use coredock::embedded::Embedded;
+use coredock::server::RunningServer;
+use coredock::wiring::Outside;
+use coredock_testkit::faulty_store::FaultyStore;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use rows::Rows;
+
+/// Nothing a test waits for takes longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server and everything beneath it.
+pub(crate) struct TestServer {
+    server: Option<RunningServer>,
+    embedded: Option<Embedded>,
+    directory: Arc<TempDir>,
+    settings: Vec<(String, String)>,
+    client: reqwest::Client,
+    /// The artifact store, to make it fail.
+    pub(crate) store: Arc<FaultyStore>,
+    /// What the features work with.
+    pub(crate) outside: Outside,
+}
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// Header lines.
+    pub(crate) headers: HeaderMap,
+    /// The whole body.
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        let shown = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {shown}"))
+    }
+
+    /// One header line; empty when it is absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Fails unless the status is this one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status, status, "{}", body.chars().take(500).collect::<String>());
+        self
+    }
+
+    /// Fails unless this is an error of this status and code; returns its message or faults.
+    #[track_caller]
+    pub(crate) fn expect_error(self, status: u16, code: &str) -> String {
+        let envelope = self.clone().expect(status).json();
+        assert_eq!(envelope["code"], code, "{envelope}");
+        assert_eq!(envelope["correlationId"], self.header("x-request-id"), "{envelope}");
+        assert!(envelope["error"].as_str().is_some_and(|text| !text.is_empty()), "{envelope}");
+        let details = &envelope["details"];
+        details["message"].as_str().map_or_else(|| details["errors"].to_string(), str::to_owned)
+    }
+}
+
+/// A device as a test knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct TestDevice {
+    /// Row id.
+    pub(crate) id: i64,
+    /// Its key.
+    pub(crate) key: String,
+}
+
+/// The world of the contract's vectors: model `demo` with one device.
+pub(crate) struct Demo {
+    /// Row id of `demo`.
+    pub(crate) model_id: i64,
+    /// Its device.
+    pub(crate) device: TestDevice,
+}
+
+impl TestServer {
+    /// A server with the settings of contract §19.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[("MAX_FIRMWARES", "2"), ("SYMBOLIZER", "off")]).await
+    }
+
+    /// A server with these settings on a fresh data directory.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = settings.iter().map(owned).collect();
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings, |outside| outside).await
+    }
+
+    /// A server whose outside was changed by `wrap`.
+    pub(crate) async fn wrapped(wrap: impl FnOnce(Outside) -> Outside) -> Self {
+        let settings = vec![("MAX_FIRMWARES".to_owned(), "2".to_owned())];
+        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings, wrap).await
+    }
+
+    async fn open(
+        directory: Arc<TempDir>,
+        settings: Vec<(String, String)>,
+        wrap: impl FnOnce(Outside) -> Outside,
+    ) -> Self {
+        let overrides = Overrides {
+            data_dir: Some(directory.path().join("data")),
+            listen: Some("127.0.0.1:0".into()),
+            ..Overrides::default()
+        };
+        let config = Config::read(&overrides, settings.clone()).unwrap();
+        let embedded = Embedded::open(&config, true).await.unwrap();
+        let store = Arc::new(FaultyStore::new(embedded.outside.store.clone()));
+        let mut outside = embedded.outside.clone();
+        outside.store = store.clone();
+        let outside = wrap(outside);
+        let listener = coredock::server::listen(config.http.listen).unwrap();
+        embedded.clean_store().await;
+        let server = RunningServer::start(&config, &outside, listener).unwrap();
+        embedded.claim_store(&server.features().upkeep).await;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
+        store.forget_calls();
+        Self {
+            server: Some(server),
+            embedded: Some(embedded),
+            directory,
+            settings,
+            client,
+            store,
+            outside,
+        }
+    }
+
+    /// Stops as if killed, and starts again on the same data.
+    pub(crate) async fn restart(mut self) -> Self {
+        let (directory, settings) = (self.directory.clone(), self.settings.clone());
+        self.server.take().unwrap().abort().await;
+        self.embedded.take().unwrap().outside.database.close();
+        drop(self);
+        Self::open(directory, settings, |outside| outside).await
+    }
+
+    /// Stops and checks what must hold of any data that is left.
+    pub(crate) async fn finish(mut self) {
+        self.store.set_down(false);
+        self.store.clear_faults();
+        self.wait_for_empty_outbox().await;
+        let violations = self.metric("coredock_invariant_violations_total").await;
+        assert_eq!(violations, 0.0, "the server found broken invariants");
+        self.server.take().unwrap().stop().await;
+        checker::check(&self.rows(), &self.artifact_dir(), self.kept_versions());
+        self.embedded.take().unwrap().outside.database.close();
+    }
+
+    /// Like [`TestServer::finish`] for tests that break invariants on purpose.
+    pub(crate) async fn finish_broken(mut self) {
+        self.server.take().unwrap().stop().await;
+        self.embedded.take().unwrap().outside.database.close();
+    }
+
+    fn kept_versions(&self) -> usize {
+        let set = self.settings.iter().find(|(name, _)| name == "MAX_FIRMWARES");
+        set.map_or(5, |(_, value)| value.parse().unwrap())
+    }
+
+    /// The server itself.
+    pub(crate) fn running(&self) -> &RunningServer {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Where it listens, as `127.0.0.1:PORT`.
+    pub(crate) fn authority(&self) -> String {
+        self.running().address().to_string()
+    }
+
+    /// The rows beneath, read and written directly.
+    pub(crate) fn rows(&self) -> Rows {
+        Rows::open(&self.data_dir().join("coredock.db"))
+    }
+
+    /// `DATA_DIR`
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// `ARTIFACT_DIR`
+    pub(crate) fn artifact_dir(&self) -> PathBuf {
+        self.data_dir().join("artifacts")
+    }
+
+    /// A request to be changed and sent.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.authority()))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.bytes().await.unwrap() }
+    }
+
+    /// `GET`
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// `HEAD`
+    pub(crate) async fn head(&self, path: &str) -> Answer {
+        self.send(self.request(Method::HEAD, path)).await
+    }
+
+    /// `GET` with header lines.
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = self.request(Method::GET, path);
+        let add =
+            |request: RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+        self.send(headers.iter().fold(request, add)).await
+    }
+
+    /// `POST` of any bytes.
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::POST, path).body(body)).await
+    }
+
+    /// `PUT` of any bytes.
+    pub(crate) async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::PUT, path).body(body)).await
+    }
+
+    /// `DELETE`
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    /// Creates a model and returns its id.
+    pub(crate) async fn create_model(&self, code: &str) -> i64 {
+        let body = json!({"code": code, "name": code}).to_string();
+        let created = self.post("/api/device-models", body).await.expect(201).json();
+        created["id"].as_i64().unwrap()
+    }
+
+    /// Creates a device with this configuration.
+    pub(crate) async fn create_device(&self, model_id: i64, config: &str) -> TestDevice {
+        let body = json!({"device_model_id": model_id, "config": config}).to_string();
+        let created = self.post("/api/devices", body).await.expect(201).json();
+        TestDevice {
+            id: created["id"].as_i64().unwrap(),
+            key: created["key"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Creates model `demo` with one device.
+    pub(crate) async fn demo(&self) -> Demo {
+        let model_id = self.create_model("demo").await;
+        Demo { model_id, device: self.create_device(model_id, "{}").await }
+    }
+
+    /// Uploads a bundle as a pipeline.
+    pub(crate) async fn upload(&self, model: &str, bundle: Vec<u8>) -> Answer {
+        self.post(&format!("/api/pipeline/models/{model}/firmware"), bundle).await
+    }
+
+    /// Uploads the bundle ZIP(version) of contract §19 for `demo`.
+    pub(crate) async fn upload_demo(&self, version: &str) -> Answer {
+        self.upload("demo", coredock_testkit::firmware::bundle(version)).await
+    }
+
+    /// Version texts of a model, newest first.
+    pub(crate) async fn versions(&self, model_id: i64) -> Vec<String> {
+        let path = format!("/api/device-models/{model_id}/firmware-versions");
+        let listed = self.get(&path).await.expect(200).json();
+        let text = |version: &Value| version["version"].as_str().unwrap().to_owned();
+        listed["firmware_versions"].as_array().unwrap().iter().map(text).collect()
+    }
+
+    /// The current version text of `demo`.
+    pub(crate) async fn current_version(&self) -> Value {
+        let path = "/api/pipeline/models/demo/firmware-version";
+        self.get(path).await.expect(200).json()["firmware_version"].clone()
+    }
+
+    /// Paths of all stored artifacts, sorted.
+    pub(crate) fn stored_keys(&self) -> Vec<String> {
+        checker::stored_keys(&self.artifact_dir())
+    }
+
+    /// The bytes of a stored object.
+    pub(crate) fn object(&self, key: &str) -> Vec<u8> {
+        std::fs::read(self.artifact_dir().join(key)).unwrap()
+    }
+
+    /// Puts a file into the artifact directory behind the server's back, this old.
+    pub(crate) fn place_object(&self, key: &str, age: Duration) -> PathBuf {
+        let path = self.artifact_dir().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, key).unwrap();
+        let then = std::time::SystemTime::now() - age;
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+        path
+    }
+
+    /// Waits until every queued delete is carried out.
+    pub(crate) async fn wait_for_empty_outbox(&self) {
+        let rows = self.rows();
+        wait_until("the outbox is empty", || rows.count("outbox", "1=1") == 0).await;
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.metric_where(name, "").await
+    }
+
+    /// The sum of a metric over the series that contain `labels`.
+    pub(crate) async fn metric_where(&self, name: &str, labels: &str) -> f64 {
+        let text = String::from_utf8(self.get("/metrics").await.expect(200).body.to_vec()).unwrap();
+        let of_name = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(labels)
+        };
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        text.lines().filter(of_name).map(value).sum()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let unfinished = self.server.is_some() && !std::thread::panicking();
+        assert!(!unfinished, "a test ends with TestServer::finish");
+    }
+}
+
+/// Waits for a condition; fails after [`PATIENCE`].
+#[track_caller]
+pub(crate) fn wait_until<'a>(
+    what: &'a str,
+    mut condition: impl FnMut() -> bool + 'a,
+) -> impl Future<Output = ()> + 'a {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited in vain at {caller}: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A committed fixture.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/firmware");
+    std::fs::read(fixtures.join(name)).unwrap()
+}

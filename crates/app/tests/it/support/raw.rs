@@ -1,0 +1,41 @@
+//! Bytes on a socket, for what no well-behaved client sends.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::PATIENCE;
+
+/// Sends `request` as it stands and reads until the server closes.
+pub(crate) async fn exchange(authority: &str, request: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(authority).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    read_to_end(&mut stream).await
+}
+
+/// Reads until the server closes.
+pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    drop(tokio::time::timeout(PATIENCE, reading).await.expect("the server closes"));
+    answer
+}
+
+/// Reads the head of an answer, up to the empty line.
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        let reading = stream.read_exact(&mut byte);
+        tokio::time::timeout(PATIENCE, reading).await.expect("an answer comes").unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Whether nothing arrives for a while; for answers that must not come.
+pub(crate) async fn is_silent(stream: &mut TcpStream, time: Duration) -> bool {
+    let mut byte = [0];
+    tokio::time::timeout(time, stream.read(&mut byte)).await.is_err()
+}

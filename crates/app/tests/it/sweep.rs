@@ -1,0 +1,163 @@
+//! The sweep of a running server (I6) and the retention of symbols (contract §5.10).
+
+use std::time::Duration;
+
+use coredock_domain::sweep::{SweepMode, SweepVerdict};
+use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
+use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
+use coredock_testkit::gate::Gate;
+
+use crate::support::TestServer;
+
+const OLD: Duration = Duration::from_secs(2 * 86_400);
+
+/// Three versions of builds of their own, so that one piece of garbage is no tenth of the store.
+async fn well_filled() -> TestServer {
+    let server = TestServer::with(&[("MAX_FIRMWARES", "9"), ("SYMBOLS_KEEP_DAYS", "0")]).await;
+    server.demo().await;
+    for n in 0..3 {
+        server.upload("demo", of_build(n)).await.expect(200);
+    }
+    server
+}
+
+fn of_build(n: u32) -> Vec<u8> {
+    let elf = format!("\u{7f}ELF{n}").into_bytes();
+    let version = format!("1.0.{n}");
+    let image = ImageBuilder::new(&version, 4096).of_elf(&elf).build();
+    BundleBuilder::new("demo", &version).bin(image).elf(elf).build()
+}
+
+async fn sweep(server: &TestServer, mode: SweepMode) -> SweepVerdict {
+    server.running().features().upkeep.sweep(mode).await.unwrap().verdict
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_garbage_goes_and_everything_else_stays() {
+    let server = well_filled().await;
+    let garbage = "firmware/demo/9.9.9/firmware.bin";
+    server.place_object(garbage, OLD);
+    let kept = [
+        ("staging/00ff/firmware.bin", Duration::ZERO),
+        ("firmware/demo/1.0.0/notes.txt", OLD),
+        ("rom/unknown.elf", OLD),
+    ];
+    for (key, age) in kept {
+        server.place_object(key, age);
+    }
+    let outside = server.place_object("backup/precious", OLD);
+    assert_eq!(sweep(&server, SweepMode::DryRun).await, SweepVerdict::DryRun);
+    assert!(server.stored_keys().contains(&garbage.to_owned()));
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.wait_for_empty_outbox().await;
+    let keys = server.stored_keys();
+    assert!(!keys.contains(&garbage.to_owned()), "{keys:?}");
+    for (key, _) in kept {
+        assert!(keys.contains(&key.to_owned()), "{key} in {keys:?}");
+    }
+    assert!(outside.exists());
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_garbage_waits_for_a_confirmation() {
+    let server = well_filled().await;
+    for n in 0..5 {
+        server.place_object(&format!("coredumps/abcd2345/{n}.dmp"), OLD);
+    }
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::TooMuch);
+    server.wait_for_empty_outbox().await;
+    assert!(server.stored_keys().iter().any(|key| key.starts_with("coredumps/")));
+    assert_eq!(sweep(&server, SweepMode::Confirmed).await, SweepVerdict::Removed);
+    server.wait_for_empty_outbox().await;
+    assert!(!server.stored_keys().iter().any(|key| key.starts_with("coredumps/")));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_another_installation_is_never_swept() {
+    let server = well_filled().await;
+    let garbage = "firmware/demo/9.9.9/firmware.bin".to_owned();
+    server.place_object(&garbage, OLD);
+    let mark = server.artifact_dir().join("coredock/owner");
+    std::fs::write(&mark, "somebody else\n7\n").unwrap();
+    let owner = Some("somebody else".to_owned());
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Foreign { owner });
+    std::fs::remove_file(&mark).unwrap();
+    let foreign = SweepVerdict::Foreign { owner: None };
+    assert_eq!(sweep(&server, SweepMode::Run).await, foreign);
+    assert_eq!(sweep(&server, SweepMode::Confirmed).await, SweepVerdict::Adopted);
+    assert_eq!(sweep(&server, SweepMode::Confirmed).await, SweepVerdict::FirstRun);
+    assert!(server.stored_keys().contains(&garbage));
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.wait_for_empty_outbox().await;
+    assert!(!server.stored_keys().contains(&garbage));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restored_database_the_first_sweep_only_reports() {
+    let server = well_filled().await;
+    let garbage = "firmware/demo/9.9.9/firmware.bin".to_owned();
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.rows().execute("UPDATE settings SET value = '1' WHERE key = 'sweep_epoch'");
+    server.place_object(&garbage, OLD);
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::FirstRun);
+    assert!(server.stored_keys().contains(&garbage));
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_an_upload_under_way_are_not_swept() {
+    let server = well_filled().await;
+    for name in ["firmware.elf", "firmware.map"] {
+        server.place_object(&format!("firmware/demo/1.0.3/{name}"), OLD);
+    }
+    let gate = Gate::new();
+    let hold =
+        FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Put).key("1.0.3/firmware.elf");
+    server.store.inject(hold);
+    let upload = server.upload("demo", of_build(3));
+    let meanwhile = async {
+        gate.arrived().await;
+        let report = server.running().features().upkeep.sweep(SweepMode::Confirmed).await.unwrap();
+        assert_eq!(report.garbage_objects(), 0, "{report:?}");
+        gate.open();
+    };
+    let (uploaded, ()) = tokio::join!(upload, meanwhile);
+    uploaded.expect(200);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_outlive_their_last_version_while_a_dump_may_need_them() {
+    let server = well_filled().await;
+    let build = coredock_domain::digest::Sha256Digest::of(b"\x7fELF0").to_string();
+    let symbols = format!("symbols/{build}/firmware.elf");
+    server.rows().insert_pending_dump(1, "other");
+    server.rows().execute(&format!("UPDATE coredumps SET build_id = '{}'", &build[..9]));
+    server.delete("/api/device-models/1/firmware-versions/1.0.0").await.expect(204);
+    sweep(&server, SweepMode::Confirmed).await;
+    server.wait_for_empty_outbox().await;
+    assert!(server.stored_keys().contains(&symbols));
+    server.rows().execute("UPDATE coredumps SET parse_status = 'PARSED'");
+    sweep(&server, SweepMode::Confirmed).await;
+    server.wait_for_empty_outbox().await;
+    assert!(!server.stored_keys().contains(&symbols));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_are_kept_for_their_days() {
+    let server = TestServer::with(&[("SYMBOLS_KEEP_DAYS", "180")]).await;
+    server.demo().await;
+    server.upload("demo", of_build(0)).await.expect(200);
+    server.upload("demo", of_build(1)).await.expect(200);
+    server.delete("/api/device-models/1/firmware-versions/1.0.0").await.expect(204);
+    sweep(&server, SweepMode::Confirmed).await;
+    server.wait_for_empty_outbox().await;
+    let symbols = server.stored_keys().into_iter().filter(|key| key.starts_with("symbols/"));
+    assert_eq!(symbols.count(), 2);
+    server.finish().await;
+}

@@ -1,0 +1,43 @@
+//! Firmware of any size.
+
+use coredock_testkit::firmware::{BundleBuilder, ImageBuilder, ZipEntry};
+
+/// The model all of it is for.
+pub(super) const MODEL: &str = "demo";
+
+/// What a bundle is made of.
+pub(super) struct Bundle<'a> {
+    /// The version text.
+    pub(super) version: &'a str,
+    /// Bytes of the ELF: noise, another one for each version.
+    pub(super) elf: usize,
+    /// Bytes of the image.
+    pub(super) image: usize,
+}
+
+impl Bundle<'_> {
+    /// The ZIP, nothing in it compressed.
+    pub(super) fn build(&self) -> Vec<u8> {
+        let elf = noise(self.version, self.elf);
+        let image = ImageBuilder::new(self.version, self.image).of_elf(&elf).build();
+        let bundle = BundleBuilder::new(MODEL, self.version).bin(image).elf(elf);
+        bundle.change_all(ZipEntry::stored).build()
+    }
+}
+
+/// `length` bytes that `seed` determines, by xorshift; the first four are those of an ELF.
+fn noise(seed: &str, length: usize) -> Vec<u8> {
+    let mut state = seed.bytes().fold(0x9e37_79b9_7f4a_7c15_u64, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut bytes = Vec::with_capacity(length + 8);
+    bytes.extend(b"\x7fELF");
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

@@ -1,0 +1,107 @@
+//! A roll-out: many devices fetch the same image, each as slowly as its flash takes it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+use super::fleet;
+use super::memory::PeakWatch;
+use super::report::{Figure, Limit, mib};
+use super::server::Server;
+
+const READERS: usize = 500;
+const IMAGE: usize = 1 << 20;
+const HELD: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(100);
+/// Per tick: 26 KB/s.
+const PIECE: usize = 2600;
+/// As little as a device has, so that the bytes wait in the server and not in the kernel.
+const RECEIVE_BUFFER: u32 = 8 << 10;
+/// For either side, besides the connections.
+const SPARE_FILES: u64 = 200;
+
+/// Memory on top of the idle process, and the rate the readers really had.
+pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
+    println!("Downloads: {runs} times {READERS} readers of 1 MiB, held open for {HELD:?}");
+    allow_many_files()?;
+    let (mut growth, mut rates) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let server = Server::start(&[])?;
+        let idle = server.idle_memory()?;
+        let key = fleet::device_with_image(&mut server.client()?, IMAGE)?;
+        let watch = PeakWatch::start(server.pid());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        rates.push(runtime.block_on(read_all(server.address(), &key))?);
+        growth.push(mib(watch.stop()?.saturating_sub(idle)));
+    }
+    let (what, limit) = ("memory growth by 500 slow downloads of 1 MiB", Limit::Below(64.0));
+    let rate = "rate of each of the 500 downloads";
+    Ok(vec![
+        Figure { what, unit: "MiB", runs: growth, limit },
+        Figure { what: rate, unit: "kB/s", runs: rates, limit: Limit::AtLeast(20.0) },
+    ])
+}
+
+/// The server inherits the limit.
+fn allow_many_files() -> Result<()> {
+    let needed = u64::try_from(READERS)? + SPARE_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < needed) {
+        let raised = Rlimit { current: Some(needed), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).context("cannot open so many connections")?;
+    }
+    Ok(())
+}
+
+/// The mean rate of a reader, in kB/s. A reader that is cut off is an error.
+async fn read_all(address: SocketAddr, key: &str) -> Result<f64> {
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS {
+        readers.spawn(read_slowly(address, key.to_owned()));
+    }
+    let mut bytes = 0;
+    while let Some(read) = readers.join_next().await {
+        bytes += read??;
+    }
+    let mean = u32::try_from(bytes / READERS)?;
+    Ok(f64::from(mean) / 1000.0 / HELD.as_secs_f64())
+}
+
+/// Reads for as long as a download is held, and returns how much that was.
+async fn read_slowly(address: SocketAddr, key: String) -> Result<usize> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    let mut stream = socket.connect(address).await?;
+    let request = format!("GET /api/iot/firmware?device_key={key} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    read_head(&mut stream).await?;
+    let (began, mut ticks) = (Instant::now(), interval(TICK));
+    let (mut bytes, mut piece) = (0, [0; PIECE]);
+    while began.elapsed() < HELD {
+        ticks.tick().await;
+        // A late piece is waited for no longer than the download is held.
+        let left = HELD.saturating_sub(began.elapsed());
+        let Ok(read) = timeout(left, stream.read(&mut piece)).await else { break };
+        let read = read?;
+        ensure!(read > 0, "a download ended after {bytes} bytes");
+        bytes += read;
+    }
+    Ok(bytes)
+}
+
+async fn read_head(stream: &mut TcpStream) -> Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.context("no answer")?);
+    }
+    let head = String::from_utf8(head)?.to_lowercase();
+    ensure!(head.starts_with("http/1.1 200 "), "a download was answered with {head}");
+    ensure!(head.contains(&format!("content-length: {IMAGE}\r\n")), "another length: {head}");
+    Ok(())
+}
