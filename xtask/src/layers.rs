@@ -86,6 +86,7 @@ fn may_use(package: &str, dependency: &Dependency) -> bool {
     let name = &*dependency.name;
     let testkit_in_tests = name == TESTKIT && dependency.only_for_tests();
     match package {
+        DOMAIN => testkit_in_tests,
         TESTKIT => name == DOMAIN,
         XTASK => [APP, TESTKIT, DOMAIN].contains(&name),
         APP => name == DOMAIN || ADAPTERS.contains(&name) || testkit_in_tests,
@@ -125,7 +126,8 @@ mod tests {
         assert!(found("coredock-repository", "coredock-artifact-store", Some("dev")));
         assert!(found("coredock-repository", APP, None));
         assert!(!found(APP, "coredock-repository", None));
-        assert!(found(DOMAIN, TESTKIT, Some("dev")));
+        assert!(!found(DOMAIN, TESTKIT, Some("dev")));
+        assert!(found(DOMAIN, TESTKIT, None));
         assert!(found("coredock-new", DOMAIN, None));
     }
 

@@ -19,10 +19,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// That of the server, for the sake of the comparison with [`bench::BareServer`].
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Chores of the Coredock repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]

@@ -49,7 +49,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Print the OpenAPI document, as served under /api/docs/openapi.json
+    /// Print the `OpenAPI` document, as served under /api/docs/openapi.json
     #[command(hide = true)]
     Openapi,
     /// Remove stored objects that nothing refers to

@@ -15,7 +15,7 @@ use crate::wiring::Outside;
 /// Reads that run side by side; more only wait for the same disk.
 const MOST_READERS: usize = 8;
 /// Files of interrupted writes are younger than this only while a write is under way.
-const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// Why the data could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ pub mod cors;
 pub mod devices;
 pub mod error;
 pub mod exchange;
+pub mod feature;
 pub mod firmware;
 pub mod identity;
 pub mod iot;

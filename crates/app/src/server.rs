@@ -31,6 +31,8 @@ use crate::workers::Workers;
 const LINGER: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BACKLOG: u32 = 1024;
+/// A slow download holds about this much; the default of 32 KiB is for fast ones.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// A server that answers.
 pub struct RunningServer {
@@ -230,6 +232,7 @@ fn http_server(
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(stall)
         .client_disconnect_timeout(LINGER)
+        .h1_write_buffer_size(WRITE_BUFFER_BYTES)
         .tcp_nodelay(true)
         .backlog(BACKLOG)
         .shutdown_timeout(config.shutdown.grace.as_secs())

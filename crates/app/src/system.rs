@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::Wakeup;
 use coredock_domain::{Clock, Entropy};
+use rand::Rng;
 use tokio::sync::Notify;
 
 /// The time of the machine.
@@ -23,13 +24,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// Random bytes of the operating system.
+/// Unpredictable bytes: a generator per thread, seeded by the operating system.
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(clippy::expect_used, reason = "without randomness no key may be made")]
     fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the operating system has randomness");
+        rand::rng().fill_bytes(bytes);
     }
 }
 

@@ -21,14 +21,14 @@ fn example() -> BTreeMap<String, String> {
     shown
 }
 
-fn works(setting: &&Setting) -> bool {
+fn works(setting: &Setting) -> bool {
     matches!(setting.stage, Stage::Built | Stage::BuiltSecret)
 }
 
 #[test]
 fn the_example_shows_every_setting_that_works_with_its_default() {
     let shown = example();
-    for setting in SETTINGS.iter().filter(works) {
+    for setting in SETTINGS.iter().filter(|setting| works(setting)) {
         let value = shown.get(setting.name);
         let value = value.unwrap_or_else(|| panic!("{} is missing", setting.name));
         if !setting.default.is_empty() {
@@ -39,7 +39,8 @@ fn the_example_shows_every_setting_that_works_with_its_default() {
 
 #[test]
 fn the_example_shows_nothing_that_does_not_work() {
-    let working: Vec<&str> = SETTINGS.iter().filter(works).map(|setting| setting.name).collect();
+    let working: Vec<&str> =
+        SETTINGS.iter().filter(|setting| works(setting)).map(|setting| setting.name).collect();
     for name in example().keys() {
         assert!(working.contains(&name.as_str()), "{name} does not work or does not exist");
     }

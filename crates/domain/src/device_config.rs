@@ -152,11 +152,9 @@ impl ConfigSchema {
 /// A `$ref` to another document, if there is one.
 fn foreign_reference(schema: &Value) -> Option<&str> {
     match schema {
-        Value::Object(members) => members.iter().find_map(|(name, value)| match value {
-            Value::String(target) if name == "$ref" && !target.starts_with('#') => {
-                Some(target.as_str())
-            }
-            value => foreign_reference(value),
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            let target = value.as_str().filter(|target| name == "$ref" && !target.starts_with('#'));
+            target.or_else(|| foreign_reference(value))
         }),
         Value::Array(items) => items.iter().find_map(foreign_reference),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,

@@ -14,6 +14,7 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use crate::connection::{Connection, on, read, write};
 use crate::failure::Failure;
+use crate::offers::Offers;
 use crate::schema::settings;
 use crate::sqlite::{self, Sqlite};
 use crate::start::{SchemaStatus, StartError};
@@ -188,6 +189,19 @@ impl Database {
                 let in_use = status.size.saturating_sub(status.available);
                 ConnectionCounts { open: status.size, in_use }
             }
+        }
+    }
+
+    /// Where what devices are offered is remembered, if this process is the only writer.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unnecessary_wraps, reason = "other databases have other writers")
+    )]
+    pub(crate) fn offers(&self) -> Option<&Offers> {
+        match &self.db {
+            Db::Sqlite(sqlite) => Some(&sqlite.offers),
+            #[cfg(feature = "postgres")]
+            Db::Postgres(_) => None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The port to rows of firmware versions.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredump::ParseStatus;
@@ -36,7 +38,7 @@ fn pending_coredumps() -> _ {
 
 fn offered(row: (String, Option<VersionRow>)) -> Result<OfferedFirmware, Failure> {
     let (code, version) = row;
-    let version = version.map(|row| row.read(&code)).transpose()?;
+    let version = version.map(|row| row.read(&code)).transpose()?.map(Arc::new);
     Ok(OfferedFirmware { model: read_code(&code)?, version })
 }
 
@@ -46,20 +48,16 @@ impl FirmwareRepository for Database {
         &self,
         key: &DeviceKey,
     ) -> Result<Option<OfferedFirmware>, RepositoryError> {
-        let named_by_pointer = firmware_versions::device_model_id
-            .eq(device_models::id)
-            .and(device_models::firmware_version.eq(firmware_versions::version.nullable()));
-        let query = devices::table
-            .inner_join(device_models::table)
-            .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
-            .filter(devices::key.eq(key.as_str()));
-        read!(self, "firmware.offered_to", |conn| {
-            let row = on!(conn, |c| query
-                .select((device_models::code, Option::<VersionRow>::as_select()))
-                .first::<(String, Option<VersionRow>)>(c))
-            .optional()?;
-            row.map(offered).transpose()
-        })
+        let Some(offers) = self.offers() else { return self.read_offer(key).await };
+        if let Some(offered) = offers.recall(key) {
+            return Ok(Some(offered));
+        }
+        let epoch = offers.epoch();
+        let offered = self.read_offer(key).await?;
+        if let Some(offered) = &offered {
+            offers.remember(key, epoch, offered);
+        }
+        Ok(offered)
     }
 
     async fn offered_by(&self, model_id: i64) -> Result<Option<OfferedFirmware>, RepositoryError> {
@@ -195,4 +193,27 @@ async fn delete(
     versions::delete(conn, &model.code, &[held], change.at).await?;
     audit::record(conn, change, AuditAction::FirmwareDeleted, &target).await?;
     Ok((VersionDeletion::Deleted, target))
+}
+
+impl Database {
+    /// What is offered to the device of this key, in one indexed query.
+    async fn read_offer(
+        &self,
+        key: &DeviceKey,
+    ) -> Result<Option<OfferedFirmware>, RepositoryError> {
+        let named_by_pointer = firmware_versions::device_model_id
+            .eq(device_models::id)
+            .and(device_models::firmware_version.eq(firmware_versions::version.nullable()));
+        let query = devices::table
+            .inner_join(device_models::table)
+            .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
+            .filter(devices::key.eq(key.as_str()));
+        read!(self, "firmware.offered_to", |conn| {
+            let row = on!(conn, |c| query
+                .select((device_models::code, Option::<VersionRow>::as_select()))
+                .first::<(String, Option<VersionRow>)>(c))
+            .optional()?;
+            row.map(offered).transpose()
+        })
+    }
 }

@@ -13,6 +13,7 @@ mod failure;
 mod firmware;
 mod leases;
 mod models;
+mod offers;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -18,6 +18,8 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 
+use crate::offers::Offers;
+
 /// A connection whose statements run on the blocking pool.
 pub(crate) type SqliteConn = SyncConnectionWrapper<SqliteConnection, BlockingPool>;
 /// What makes them.
@@ -36,13 +38,16 @@ pub(crate) struct Sqlite {
     pub(crate) path: String,
     pub(crate) writer: Pool<SqliteConn>,
     pub(crate) readers: Pool<SqliteConn>,
+    /// Nobody else writes: what devices are offered can be remembered.
+    pub(crate) offers: Arc<Offers>,
 }
 
 /// What a connection is for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Access {
     Read,
-    Write,
+    /// Each statement that ends may have committed.
+    Write(Arc<Offers>),
 }
 
 impl Sqlite {
@@ -52,12 +57,13 @@ impl Sqlite {
         options: super::SqliteOptions,
         statements: &Arc<AtomicU64>,
     ) -> Result<Self, BuildError> {
-        let pool = |access, size, wait: Duration| {
+        let offers = Arc::new(Offers::new());
+        let pool = |access: Access, size, wait: Duration| {
             let statements = statements.clone();
             let mut config = ManagerConfig::default();
             config.recycling_method = RecyclingMethod::Fast;
             config.custom_setup = Box::new(move |path: &str| {
-                Box::pin(establish(path.to_owned(), access, statements.clone()))
+                Box::pin(establish(path.to_owned(), access.clone(), statements.clone()))
             });
             Pool::builder(AsyncDieselConnectionManager::new_with_config(path, config))
                 .max_size(size)
@@ -67,8 +73,9 @@ impl Sqlite {
         };
         Ok(Self {
             path: path.to_owned(),
-            writer: pool(Access::Write, 1, options.wait)?,
+            writer: pool(Access::Write(offers.clone()), 1, options.wait)?,
             readers: pool(Access::Read, options.readers.max(1), options.wait)?,
+            offers,
         })
     }
 }
@@ -86,10 +93,16 @@ async fn establish(
                 .batch_execute("PRAGMA query_only = ON;")
                 .map_err(ConnectionError::CouldntSetupConfiguration)?;
         }
-        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
-            if let InstrumentationEvent::StartQuery { .. } = event {
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| match event {
+            InstrumentationEvent::StartQuery { .. } => {
                 statements.fetch_add(1, Ordering::Relaxed);
             }
+            InstrumentationEvent::FinishQuery { .. } => {
+                if let Access::Write(offers) = &access {
+                    offers.begin_epoch();
+                }
+            }
+            _ => {}
         });
         ConnectionResult::Ok(connection)
     });

@@ -10,10 +10,11 @@ use crate::embedded::Embedded;
 use crate::logging;
 use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
+use crate::wiring::Features;
 
 /// Wrappers such as `timeout` signal the process and its group: within this time it is one signal.
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
-const INSECURE_REMINDER: Duration = Duration::from_secs(3600);
+const INSECURE_REMINDER: Duration = Duration::from_hours(1);
 
 pub(super) async fn run(config: &Config) -> u8 {
     logging::start(&config.log);
@@ -31,12 +32,16 @@ pub(super) async fn run(config: &Config) -> u8 {
         Err(error) => return fail(&error, MISUSED),
     };
     embedded.clean_store().await;
+    // Before the first upload: a store with objects is not taken for a new one.
+    match Features::new(config, &embedded.outside) {
+        Ok(features) => embedded.claim_store(&features.upkeep).await,
+        Err(error) => return fail(&error, FAILED),
+    }
     let server = match RunningServer::start(config, &embedded.outside, listener) {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };
     tracing::info!(event = "listening", address = %server.address(), "coredock is listening");
-    embedded.claim_store(&server.features().upkeep).await;
     tokio::select! {
         () = signals.next() => {}
         () = remind_of_insecurity(config) => {}
@@ -76,7 +81,7 @@ async fn remind_of_insecurity(config: &Config) {
         );
         tokio::time::sleep(INSECURE_REMINDER).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Each device that downloads holds a descriptor; shells often allow only 1024.

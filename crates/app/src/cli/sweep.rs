@@ -16,6 +16,9 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
+    if mode != SweepMode::DryRun {
+        embedded.claim_store(&features.upkeep).await;
+    }
     let report = match features.upkeep.sweep(mode).await {
         Ok(report) => report,
         Err(error) => return fail(&error, FAILED),

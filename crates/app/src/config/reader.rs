@@ -102,11 +102,10 @@ fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
         Stage::Built | Stage::BuiltSecret | Stage::Tuning => None,
         Stage::Switch(part) => Some(part),
         Stage::SwitchValues(values, part) => {
-            let on = |value: &&str| match setting.rule {
-                Rule::Bool => parse_bool(text) == parse_bool(value),
-                _ => text == *value,
-            };
-            values.iter().any(|value| on(value)).then_some(part)
+            let is_bool = matches!(setting.rule, Rule::Bool);
+            let on =
+                |value: &&str| text == *value || is_bool && parse_bool(text) == parse_bool(value);
+            values.iter().any(on).then_some(part)
         }
     }
 }

@@ -1,25 +1,41 @@
 //! Sends artifacts of versions (contract §5.12).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
 use coredock_domain::Firmware;
 use coredock_domain::artifact::ArtifactName;
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::versions::{FirmwareOf, ReadArtifact, ReadFirmwareError};
 
 use super::error::ApiError;
+use super::feature::Feature;
 use super::transfer::{Download, DownloadKind, Plan, Representation};
-use crate::logging::chain;
 use crate::metrics::Metrics;
 
-/// What requests for firmware work with.
-#[derive(Clone, Copy)]
-pub struct Desk<'a> {
-    /// The request.
-    pub request: &'a HttpRequest,
+/// What requests for artifacts work with.
+pub struct Desk {
+    request: HttpRequest,
+    metrics: web::Data<Metrics>,
     /// The versions.
-    pub firmware: &'a web::Data<Firmware>,
-    /// Where it is counted.
-    pub metrics: &'a web::Data<Metrics>,
+    pub firmware: Feature<Firmware>,
+}
+
+impl FromRequest for Desk {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let from = |payload: &mut Payload| {
+            Ok(Self {
+                request: request.clone(),
+                metrics: web::Data::from_request(request, payload).into_inner()?,
+                firmware: Feature::from_request(request, payload).into_inner()?,
+            })
+        };
+        ready(from(payload))
+    }
 }
 
 /// Whose current image is wanted, and the 404 when there is no such owner.
@@ -30,66 +46,53 @@ pub struct Current<'a> {
     pub unknown: ApiError,
 }
 
-impl Desk<'_> {
+impl Desk {
     /// Sends the current image of a model.
     pub async fn send_current(self, current: Current<'_>) -> Result<HttpResponse, ApiError> {
         let read = self.read(current.of, ArtifactName::Bin).await;
-        let read = read.map_err(|error| match error {
-            ReadFirmwareError::UnknownOwner => current.unknown,
-            ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
-            error => self.read_error(&error),
-        })?;
+        let read = read.map_err(|error| self.read_error(&error, current.unknown))?;
         let file_name = format!("firmware-{}.bin", read.version.model);
         let extra = vec![
             ("X-Firmware-Version", read.version.version.to_string()),
             ("X-Firmware-Sha256", read.version.facts.bin.sha256.to_string()),
         ];
-        self.download(read, ArtifactName::Bin, DownloadKind::Firmware, (file_name, extra))
+        let object = representation(&read.version, ArtifactName::Bin);
+        let kind = DownloadKind::Firmware;
+        let (request, metrics) = (&self.request, &self.metrics);
+        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
     }
 
     /// Sends one artifact of one version; `unknown` is the 404 when there is no such version.
     pub async fn send_artifact(
-        self,
+        &self,
         of: FirmwareOf<'_>,
         artifact: ArtifactName,
         unknown: ApiError,
     ) -> Result<HttpResponse, ApiError> {
         let read = self.read(of, artifact).await;
-        let read = read.map_err(|error| match error {
-            ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown,
-            error => self.read_error(&error),
-        })?;
+        let read = read.map_err(|error| self.read_error(&error, unknown))?;
         let file_name = format!("{}-{}-{artifact}", read.version.model, read.version.version);
-        self.download(read, artifact, DownloadKind::Artifact, (file_name, Vec::new()))
+        let object = representation(&read.version, artifact);
+        let (kind, extra) = (DownloadKind::Artifact, Vec::new());
+        let (request, metrics) = (&self.request, &self.metrics);
+        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
     }
 
     async fn read(
-        self,
+        &self,
         of: FirmwareOf<'_>,
         artifact: ArtifactName,
     ) -> Result<ReadArtifact, ReadFirmwareError> {
         let plan = |version: &FirmwareVersion| {
             let object = representation(version, artifact);
-            Plan::of(self.request, object).range(object.size)
+            Plan::of(&self.request, object).range(object.size)
         };
         self.firmware.read(of, artifact, &plan).await
     }
 
-    fn download(
-        self,
-        read: ReadArtifact,
-        artifact: ArtifactName,
-        kind: DownloadKind,
-        (file_name, extra): (String, Vec<(&'static str, String)>),
-    ) -> Result<HttpResponse, ApiError> {
-        let object = representation(&read.version, artifact);
-        let Self { request, metrics, .. } = self;
-        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
-    }
-
     /// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
     /// invariants.
-    fn read_error(self, error: &ReadFirmwareError) -> ApiError {
+    fn read_error(&self, error: &ReadFirmwareError, unknown: ApiError) -> ApiError {
         match error {
             ReadFirmwareError::ObjectMissing(object) => {
                 self.metrics.violation("object_missing");
@@ -104,9 +107,8 @@ impl Desk<'_> {
             ReadFirmwareError::Repository(error) => error.into(),
             ReadFirmwareError::Store(error) => error.into(),
             ReadFirmwareError::Load(_) => ApiError::unavailable(error),
-            ReadFirmwareError::UnknownOwner
-            | ReadFirmwareError::UnknownVersion
-            | ReadFirmwareError::NoneCurrent(_) => ApiError::unexpected(chain(error)),
+            ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown,
+            ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
         }
     }
 }

@@ -3,17 +3,18 @@
 use std::io::Write;
 use std::time::Duration;
 
-use actix_multipart::Multipart;
+use actix_multipart::{Multipart, MultipartError};
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, web};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::fields::JsonFields;
 use coredock_domain::spool::{SpoolDirectory, SpoolWriter, SpooledFile};
 use futures::StreamExt;
+use futures::future::LocalBoxFuture;
 
 use super::error::ApiError;
 
@@ -30,15 +31,27 @@ const MULTIPART_OVERHEAD: u64 = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct StallLimit(pub Duration);
 
-/// Reads a JSON object body.
-pub async fn json_fields(
-    payload: &mut web::Payload,
+/// The members of a JSON object body.
+pub struct JsonBody(pub JsonFields);
+
+impl FromRequest for JsonBody {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), web::Payload::from_request(request, payload));
+        Box::pin(async move { Ok(Self(json_fields(payload.await?, &request).await?)) })
+    }
+}
+
+async fn json_fields(
+    mut payload: web::Payload,
     request: &HttpRequest,
 ) -> Result<JsonFields, ApiError> {
     check_declared(request.headers(), JSON_LIMIT)?;
     let stall = stall_of(request);
     let mut body = BytesMut::new();
-    while let Some(piece) = next_piece(payload, stall).await? {
+    while let Some(piece) = next_piece(&mut payload, stall).await? {
         if body.len() as u64 + piece.len() as u64 > JSON_LIMIT {
             return Err(ApiError::too_large(JSON_LIMIT));
         }
@@ -88,17 +101,19 @@ async fn spool_file_part(
     limit: u64,
     stall: Duration,
 ) -> Result<SpooledFile, ApiError> {
-    let malformed = || ApiError::invalid("the multipart body cannot be read");
+    let malformed = |error: MultipartError| {
+        ApiError::invalid(format!("the multipart body cannot be read: {error}"))
+    };
     let mut file = None;
     while let Some(part) = in_time(multipart.next(), stall).await? {
-        let mut part = part.map_err(|_: actix_multipart::MultipartError| malformed())?;
+        let mut part = part.map_err(malformed)?;
         if part.name() != Some("file") || file.is_some() {
             let message = "a multipart body must have exactly one part, named file";
             return Err(ApiError::invalid(message));
         }
         let mut sink = SpoolSink::new(spool, limit)?;
         while let Some(piece) = in_time(part.next(), stall).await? {
-            let piece = piece.map_err(|_: actix_multipart::MultipartError| malformed())?;
+            let piece = piece.map_err(malformed)?;
             sink = sink.take(piece).await?;
         }
         file = Some(sink.finish().await?);
@@ -117,7 +132,7 @@ fn check_declared(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
 
 fn stall_of(request: &HttpRequest) -> Duration {
     let limit = request.app_data::<web::Data<StallLimit>>();
-    limit.map_or(Duration::from_secs(60), |limit| limit.0)
+    limit.map_or(Duration::from_mins(1), |limit| limit.0)
 }
 
 async fn next_piece(

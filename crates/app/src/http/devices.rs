@@ -8,14 +8,13 @@ use coredock_domain::devices::SaveDeviceError;
 use coredock_domain::fields::{FieldFault, JsonFields, boolean, integer, verbatim_text};
 use serde_json::Value;
 
-use super::body::json_fields;
+use super::body::JsonBody;
 use super::error::ApiError;
-use super::exchange::Operation;
+use super::feature::Feature;
 use super::identity::{Editor, Viewer};
 use super::models::unknown_model;
 use super::query::Query;
 use super::views::{DeviceListView, DeviceView, ErrorView};
-use crate::metrics::Metrics;
 
 /// The devices, by key.
 #[utoipa::path(get, path = "/api/devices", tag = "devices", operation_id = "list_devices",
@@ -25,11 +24,10 @@ use crate::metrics::Metrics;
 pub async fn list_devices(
     _: Viewer,
     request: HttpRequest,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
     let filter = device_filter(request.query_string())?;
-    let operation = Operation::begin("list_devices", &metrics);
+    let operation = devices.begin("list_devices");
     let listed = match filter {
         Some(filter) => devices.list(filter).await.map_err(ApiError::from),
         None => Ok(Vec::new()),
@@ -44,14 +42,11 @@ pub async fn list_devices(
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn create_device(
     caller: Editor,
-    request: HttpRequest,
-    mut payload: web::Payload,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    body: JsonBody,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
-    let fields = json_fields(&mut payload, &request).await?;
-    let (model_id, config) = new_device(fields, devices.config_mode())?;
-    let operation = Operation::begin("create_device", &metrics);
+    let (model_id, config) = new_device(body.0, devices.config_mode())?;
+    let operation = devices.begin("create_device");
     let created = devices.create(model_id, config, caller.origin()).await;
     let created = operation.end(created.map_err(save_error))?;
     Ok(HttpResponse::Created().json(DeviceView::from(created)))
@@ -65,10 +60,9 @@ pub async fn create_device(
 pub async fn get_device(
     _: Viewer,
     id: web::Path<i64>,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("get_device", &metrics);
+    let operation = devices.begin("get_device");
     let found = devices.find(*id).await.map_err(ApiError::from);
     let found = found.and_then(|found| found.ok_or_else(|| unknown_device(*id)));
     Ok(HttpResponse::Ok().json(DeviceView::from(operation.end(found)?)))
@@ -83,14 +77,11 @@ pub async fn get_device(
 pub async fn update_device(
     caller: Editor,
     id: web::Path<i64>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    body: JsonBody,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
-    let fields = json_fields(&mut payload, &request).await?;
-    let update = device_update(fields, devices.config_mode())?;
-    let operation = Operation::begin("update_device", &metrics);
+    let update = device_update(body.0, devices.config_mode())?;
+    let operation = devices.begin("update_device");
     let updated = devices.update(*id, update, caller.origin()).await;
     let updated = operation.end(updated.map_err(save_error))?;
     Ok(HttpResponse::Ok().json(DeviceView::from(updated)))
@@ -103,10 +94,9 @@ pub async fn update_device(
 pub async fn delete_device(
     caller: Editor,
     id: web::Path<i64>,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("delete_device", &metrics);
+    let operation = devices.begin("delete_device");
     let deleted = devices.delete(*id, caller.origin()).await.map_err(ApiError::from);
     operation.end(deleted.and_then(|deleted| {
         if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown_device(*id)) }

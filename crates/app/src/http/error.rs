@@ -116,7 +116,10 @@ enum Details {
 
 /// An answer with a status from 400 to 599.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub struct ApiError(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     code: ErrorCode,
     details: Details,
     header: Option<(header::HeaderName, HeaderValue)>,
@@ -128,7 +131,7 @@ impl ApiError {
     /// An error with one message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let details = Details::Message { message: message.into() };
-        Self { code, details, header: None, cause: None, correlation_id: None }
+        Self(Box::new(Parts { code, details, header: None, cause: None, correlation_id: None }))
     }
 
     /// 400 with one message.
@@ -149,18 +152,16 @@ impl ApiError {
 
     /// 401; `message` says what is missing.
     pub fn unauthenticated(message: &str) -> Self {
-        let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        Self { header: Some(challenge), ..Self::new(ErrorCode::AuthenticationRequired, message) }
+        let challenge = HeaderValue::from_static("Bearer");
+        Self::new(ErrorCode::AuthenticationRequired, message)
+            .with_header(header::WWW_AUTHENTICATE, Some(challenge))
     }
 
     /// 405 with the methods the route has.
     pub fn method_not_allowed(allow: &str) -> Self {
         let message = format!("the route has the methods {allow}");
         let value = HeaderValue::from_str(allow).ok();
-        Self {
-            header: value.map(|value| (header::ALLOW, value)),
-            ..Self::new(ErrorCode::MethodNotAllowed, message)
-        }
+        Self::new(ErrorCode::MethodNotAllowed, message).with_header(header::ALLOW, value)
     }
 
     /// 413 over a limit in bytes.
@@ -172,10 +173,7 @@ impl ApiError {
     pub fn range_not_satisfiable(size: u64) -> Self {
         let value = HeaderValue::from_str(&format!("bytes */{size}")).ok();
         let message = format!("the object has {size} bytes");
-        Self {
-            header: value.map(|value| (header::CONTENT_RANGE, value)),
-            ..Self::new(ErrorCode::RangeNotSatisfiable, message)
-        }
+        Self::new(ErrorCode::RangeNotSatisfiable, message).with_header(header::CONTENT_RANGE, value)
     }
 
     /// 503; the cause goes to the log only.
@@ -186,44 +184,56 @@ impl ApiError {
     /// 503; `cause` goes to the log only.
     pub fn outage(cause: impl Into<Arc<str>>) -> Self {
         let message = "a dependency does not answer; try again";
-        Self {
-            header: Some((header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER))),
-            cause: Some(cause.into()),
-            ..Self::new(ErrorCode::ServiceUnavailable, message)
-        }
+        Self::new(ErrorCode::ServiceUnavailable, message)
+            .with_header(header::RETRY_AFTER, Some(HeaderValue::from(RETRY_AFTER)))
+            .with_cause(cause)
     }
 
     /// 500; the cause goes to the log only (contract §2.5).
     pub fn unexpected(cause: impl Into<Arc<str>>) -> Self {
         let message = "the cause is in the server's log under the correlation id";
-        Self { cause: Some(cause.into()), ..Self::new(ErrorCode::ProcessingError, message) }
+        Self::new(ErrorCode::ProcessingError, message).with_cause(cause)
     }
 
     /// Whether the request is at fault, not the server.
-    pub const fn is_refusal(&self) -> bool {
-        !matches!(self.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self.0.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
     }
 
     /// What only the log may know.
     pub fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.0.cause.as_deref()
     }
 
     /// The same error, able to answer without the middleware.
+    #[must_use]
     pub fn correlated(self, correlation_id: &str) -> Self {
-        Self { correlation_id: Some(correlation_id.into()), ..self }
+        self.change(|parts| parts.correlation_id = Some(correlation_id.into()))
+    }
+
+    fn with_header(self, name: header::HeaderName, value: Option<HeaderValue>) -> Self {
+        self.change(|parts| parts.header = value.map(|value| (name, value)))
+    }
+
+    fn with_cause(self, cause: impl Into<Arc<str>>) -> Self {
+        self.change(|parts| parts.cause = Some(cause.into()))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(&mut self.0);
+        self
     }
 
     /// The answer with its envelope.
     pub fn response(&self, correlation_id: &str) -> HttpResponse {
-        let mut response = HttpResponse::build(self.code.status());
-        if let Some((name, value)) = &self.header {
+        let mut response = HttpResponse::build(self.0.code.status());
+        if let Some((name, value)) = &self.0.header {
             response.insert_header((name.clone(), value.clone()));
         }
         response.json(Envelope {
-            error: self.code.sentence(),
-            code: self.code.as_str(),
-            details: &self.details,
+            error: self.0.code.sentence(),
+            code: self.0.code.as_str(),
+            details: &self.0.details,
             correlation_id,
         })
     }
@@ -240,7 +250,7 @@ struct Envelope<'a> {
 
 impl fmt::Display for ApiError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.code.as_str())
+        formatter.write_str(self.0.code.as_str())
     }
 }
 
@@ -248,12 +258,12 @@ impl fmt::Display for ApiError {
 /// it replaces the answer made here.
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
-        self.code.status()
+        self.0.code.status()
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        match &self.correlation_id {
-            None => HttpResponse::new(self.code.status()),
+        match &self.0.correlation_id {
+            None => HttpResponse::new(self.0.code.status()),
             Some(id) => {
                 let mut response = self.response(id);
                 if let Ok(value) = HeaderValue::from_str(id) {
@@ -267,10 +277,8 @@ impl ResponseError for ApiError {
 
 impl From<Vec<FieldFault>> for ApiError {
     fn from(errors: Vec<FieldFault>) -> Self {
-        Self {
-            details: Details::Errors { errors },
-            ..Self::new(ErrorCode::ValidationFailed, String::new())
-        }
+        Self::new(ErrorCode::ValidationFailed, String::new())
+            .change(|parts| parts.details = Details::Errors { errors })
     }
 }
 

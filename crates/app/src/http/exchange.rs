@@ -1,6 +1,6 @@
 //! What every request goes through: its id, its envelope, its metrics and its log line.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Instant;
@@ -92,7 +92,7 @@ pub async fn exchange(
         cors.allow(&origin, headers);
     }
     let _entered = span.enter();
-    note(&response, began, metrics.as_ref().map(|metrics| metrics.get_ref()));
+    note(&response, began, metrics.as_ref().map(web::Data::get_ref));
     Ok(response)
 }
 
@@ -180,22 +180,32 @@ fn log_cause(error: &ApiError) {
 
 fn note<B>(response: &ServiceResponse<B>, began: Instant, metrics: Option<&Metrics>) {
     let request = response.request();
-    let route = request
-        .match_pattern()
-        .map_or_else(|| "unknown".into(), |pattern| pattern.replace(ID_RULE, ""));
+    let route = route_of(request);
+    let route = route.as_ref();
     let method = known_method(request.method());
     let status = response.status();
     let seconds = began.elapsed().as_secs_f64();
     if let Some(metrics) = metrics {
-        let labels = [method, &route, status.as_str()];
+        let labels = [method, route, status.as_str()];
         metrics.http_requests.with_label_values(&labels).inc();
-        metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds);
+        metrics.http_seconds.with_label_values(&[method, route]).observe(seconds);
     }
     let (status, milliseconds) = (status.as_u16(), (seconds * 1e6).round() / 1e3);
-    if QUIET_ROUTES.contains(&route.as_str()) {
+    if QUIET_ROUTES.contains(&route) {
         tracing::debug!(method, route, status, milliseconds, "request");
     } else {
         tracing::info!(method, route, status, milliseconds, "request");
+    }
+}
+
+/// The pattern of the route; asking the router again is dear, so fixed paths go without.
+fn route_of(request: &HttpRequest) -> Cow<'static, str> {
+    if let Some(fixed) = QUIET_ROUTES.into_iter().find(|route| *route == request.path()) {
+        return Cow::Borrowed(fixed);
+    }
+    match request.match_pattern() {
+        Some(pattern) => Cow::Owned(pattern.replace(ID_RULE, "")),
+        None => Cow::Borrowed("unknown"),
     }
 }
 
@@ -218,39 +228,5 @@ fn known_method(method: &Method) -> &'static str {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "other",
-    }
-}
-
-/// Times a use case and counts it when the guard is told how it ended (contract §14.2).
-pub struct Operation {
-    name: &'static str,
-    metrics: web::Data<Metrics>,
-    began: Instant,
-    ended: Cell<bool>,
-}
-
-impl Operation {
-    /// Begins now. Dropped without [`Operation::end`] it counts as an error.
-    pub fn begin(name: &'static str, metrics: &web::Data<Metrics>) -> Self {
-        Self { name, metrics: metrics.clone(), began: Instant::now(), ended: Cell::new(false) }
-    }
-
-    /// Counts the operation and passes its outcome on.
-    pub fn end<T>(self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
-        self.count(outcome.is_ok());
-        outcome
-    }
-
-    fn count(&self, succeeded: bool) {
-        self.ended.set(true);
-        self.metrics.operation(self.name, succeeded, self.began.elapsed().as_secs_f64());
-    }
-}
-
-impl Drop for Operation {
-    fn drop(&mut self) {
-        if !self.ended.get() {
-            self.count(false);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Firmware: uploads of pipelines and editors, versions, downloads (contract §5, §7.1, §8.2).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use coredock_domain::artifact::ArtifactName;
 use coredock_domain::firmware::VersionText;
 use coredock_domain::firmware::versions::FirmwareOf;
@@ -10,12 +10,11 @@ use coredock_domain::{DeviceModels, Firmware};
 
 use super::artifacts::{Current, Desk};
 use super::error::{ApiError, ErrorCode};
-use super::exchange::Operation;
+use super::feature::Feature;
 use super::identity::{Editor, Pipeline, Viewer};
 use super::models::unknown_model;
 use super::upload::Upload;
 use super::views::{ActivatedView, CurrentVersionView, ErrorView, UploadedView, VersionListView};
-use crate::metrics::Metrics;
 
 /// Publishes a bundle, as a pipeline.
 #[utoipa::path(post, path = "/api/pipeline/models/{code}/firmware", tag = "pipeline",
@@ -29,7 +28,7 @@ pub async fn pipeline_upload_firmware(
     code: web::Path<String>,
     upload: Upload,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("pipeline_upload_firmware", &upload.metrics);
+    let operation = upload.begin("pipeline_upload_firmware");
     let outcome = async {
         let model = model_of_code(&upload.models, &code).await?;
         upload.publish(model, caller.origin()).await
@@ -49,7 +48,7 @@ pub async fn upload_firmware(
     id: web::Path<i64>,
     upload: Upload,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("upload_firmware", &upload.metrics);
+    let operation = upload.begin("upload_firmware");
     let outcome = async {
         let model = upload.models.find(*id).await?.ok_or_else(|| unknown_model(*id))?;
         upload.publish(model, caller.origin()).await
@@ -65,10 +64,9 @@ pub async fn upload_firmware(
 pub async fn pipeline_get_firmware_version(
     _: Pipeline,
     code: web::Path<String>,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("pipeline_get_firmware_version", &metrics);
+    let operation = models.begin("pipeline_get_firmware_version");
     let model = operation.end(model_of_code(&models, &code).await)?.summary;
     Ok(HttpResponse::Ok().json(CurrentVersionView {
         code: model.code.to_string(),
@@ -85,13 +83,10 @@ pub async fn pipeline_get_firmware_version(
 pub async fn download_firmware(
     _: Viewer,
     id: web::Path<i64>,
-    request: HttpRequest,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
+    desk: Desk,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("download_firmware", &metrics);
+    let operation = desk.firmware.begin("download_firmware");
     let current = Current { of: FirmwareOf::Model(*id), unknown: unknown_model(*id) };
-    let desk = Desk { request: &request, firmware: &firmware, metrics: &metrics };
     operation.end(desk.send_current(current).await)
 }
 
@@ -103,10 +98,9 @@ pub async fn download_firmware(
 pub async fn list_firmware_versions(
     _: Viewer,
     id: web::Path<i64>,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
+    firmware: Feature<Firmware>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("list_firmware_versions", &metrics);
+    let operation = firmware.begin("list_firmware_versions");
     let listed = firmware.list(*id).await.map_err(ApiError::from);
     let listed = listed.and_then(|listed| listed.ok_or_else(|| unknown_model(*id)));
     Ok(HttpResponse::Ok().json(VersionListView::from(operation.end(listed)?)))
@@ -122,18 +116,15 @@ pub async fn list_firmware_versions(
 pub async fn download_artifact(
     _: Viewer,
     path: web::Path<(i64, String, String)>,
-    request: HttpRequest,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
+    desk: Desk,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("download_artifact", &metrics);
+    let operation = desk.firmware.begin("download_artifact");
     let (id, version, artifact) = path.into_inner();
     let outcome = async {
         let unknown = |_| ApiError::not_found("Artifact", &artifact);
         let name = artifact.parse::<ArtifactName>().map_err(unknown)?;
         let version = version_text(&version)?;
         let of = FirmwareOf::Version(id, &version);
-        let desk = Desk { request: &request, firmware: &firmware, metrics: &metrics };
         desk.send_artifact(of, name, unknown_version(&version)).await
     };
     operation.end(outcome.await)
@@ -148,10 +139,9 @@ pub async fn download_artifact(
 pub async fn activate_firmware(
     caller: Editor,
     path: web::Path<(i64, String)>,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
+    firmware: Feature<Firmware>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("activate_firmware", &metrics);
+    let operation = firmware.begin("activate_firmware");
     let (id, version) = path.into_inner();
     let outcome = async {
         let version = version_text(&version)?;
@@ -175,10 +165,9 @@ pub async fn activate_firmware(
 pub async fn delete_firmware_version(
     caller: Editor,
     path: web::Path<(i64, String)>,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
+    firmware: Feature<Firmware>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("delete_firmware_version", &metrics);
+    let operation = firmware.begin("delete_firmware_version");
     let (id, version) = path.into_inner();
     let outcome = async {
         let version = version_text(&version)?;

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use coredock_domain::firmware::versions::FirmwareOf;
 use coredock_domain::{Devices, Entropy, Firmware};
 
 use super::artifacts::{Current, Desk};
 use super::error::ApiError;
-use super::exchange::Operation;
+use super::feature::Feature;
 use super::identity::DeviceCaller;
 use super::views::{ErrorView, OfferedVersionView};
-use crate::metrics::Metrics;
 use crate::system::SystemEntropy;
 
 /// Devices are never told to ask more often.
@@ -34,10 +33,9 @@ pub struct PollInterval(pub Duration);
 )]
 pub async fn get_iot_config(
     caller: DeviceCaller,
-    devices: web::Data<Devices>,
-    metrics: web::Data<Metrics>,
+    devices: Feature<Devices>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("iot_get_config", &metrics);
+    let operation = devices.begin("iot_get_config");
     operation.end(served_config(&caller, &devices).await)
 }
 
@@ -63,19 +61,12 @@ async fn served_config(caller: &DeviceCaller, devices: &Devices) -> Result<HttpR
         (status = 503, body = ErrorView),
     )
 )]
-pub async fn get_iot_firmware(
-    caller: DeviceCaller,
-    request: HttpRequest,
-    firmware: web::Data<Firmware>,
-    metrics: web::Data<Metrics>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("iot_get_firmware", &metrics);
+pub async fn get_iot_firmware(caller: DeviceCaller, desk: Desk) -> Result<HttpResponse, ApiError> {
+    let operation = desk.firmware.begin("iot_get_firmware");
     let outcome = async {
         let of = FirmwareOf::Device(caller.known_key()?);
         let current = Current { of, unknown: caller.unknown() };
-        Desk { request: &request, firmware: &firmware, metrics: &metrics }
-            .send_current(current)
-            .await
+        desk.send_current(current).await
     };
     operation.end(outcome.await)
 }
@@ -92,11 +83,10 @@ pub async fn get_iot_firmware(
 )]
 pub async fn get_iot_firmware_version(
     caller: DeviceCaller,
-    firmware: web::Data<Firmware>,
+    firmware: Feature<Firmware>,
     poll: web::Data<PollInterval>,
-    metrics: web::Data<Metrics>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("iot_get_firmware_version", &metrics);
+    let operation = firmware.begin("iot_get_firmware_version");
     operation.end(offered_version(&caller, &firmware, poll.0).await)
 }
 

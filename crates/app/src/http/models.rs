@@ -1,6 +1,6 @@
 //! Device models (contract §8.1).
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use coredock_domain::DeviceModels;
 use coredock_domain::device_config::ConfigSchema;
 use coredock_domain::fields::{JsonFields, short_text, verbatim_text};
@@ -9,12 +9,11 @@ use coredock_domain::repository::RepositoryError;
 use coredock_domain::repository::models::ModelDeletion;
 use serde_json::Value;
 
-use super::body::json_fields;
+use super::body::JsonBody;
 use super::error::{ApiError, ErrorCode};
-use super::exchange::Operation;
+use super::feature::Feature;
 use super::identity::{Editor, Viewer};
 use super::views::{ErrorView, ModelListView, ModelView};
-use crate::metrics::Metrics;
 
 const LONGEST_NAME: usize = 255;
 
@@ -23,10 +22,9 @@ const LONGEST_NAME: usize = 255;
     responses((status = 200, body = ModelListView), (status = 503, body = ErrorView)))]
 pub async fn list_device_models(
     _: Viewer,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("list_device_models", &metrics);
+    let operation = models.begin("list_device_models");
     let listed = operation.end(models.list().await.map_err(ApiError::from))?;
     Ok(HttpResponse::Ok().json(ModelListView::from(listed)))
 }
@@ -39,13 +37,11 @@ pub async fn list_device_models(
         (status = 409, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn create_device_model(
     caller: Editor,
-    request: HttpRequest,
-    mut payload: web::Payload,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    body: JsonBody,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let model = new_model(json_fields(&mut payload, &request).await?)?;
-    let operation = Operation::begin("create_device_model", &metrics);
+    let model = new_model(body.0)?;
+    let operation = models.begin("create_device_model");
     let code = model.code.clone();
     let created = models.create(model, caller.origin()).await;
     let created = operation.end(created.map_err(|error| match error {
@@ -66,10 +62,9 @@ pub async fn create_device_model(
 pub async fn get_device_model(
     _: Viewer,
     id: web::Path<i64>,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("get_device_model", &metrics);
+    let operation = models.begin("get_device_model");
     let found = models.find(*id).await.map_err(ApiError::from);
     let found = found.and_then(|found| found.ok_or_else(|| unknown_model(*id)));
     Ok(HttpResponse::Ok().json(ModelView::from(operation.end(found)?)))
@@ -84,13 +79,11 @@ pub async fn get_device_model(
 pub async fn update_device_model(
     caller: Editor,
     id: web::Path<i64>,
-    request: HttpRequest,
-    mut payload: web::Payload,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    body: JsonBody,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let update = model_update(json_fields(&mut payload, &request).await?)?;
-    let operation = Operation::begin("update_device_model", &metrics);
+    let update = model_update(body.0)?;
+    let operation = models.begin("update_device_model");
     let updated = models.update(*id, update, caller.origin()).await.map_err(ApiError::from);
     let updated = updated.and_then(|updated| updated.ok_or_else(|| unknown_model(*id)));
     Ok(HttpResponse::Ok().json(ModelView::from(operation.end(updated)?)))
@@ -104,10 +97,9 @@ pub async fn update_device_model(
 pub async fn delete_device_model(
     caller: Editor,
     id: web::Path<i64>,
-    models: web::Data<DeviceModels>,
-    metrics: web::Data<Metrics>,
+    models: Feature<DeviceModels>,
 ) -> Result<HttpResponse, ApiError> {
-    let operation = Operation::begin("delete_device_model", &metrics);
+    let operation = models.begin("delete_device_model");
     let deletion = models.delete(*id, caller.origin()).await.map_err(ApiError::from);
     operation.end(deletion.and_then(|deletion| match deletion {
         ModelDeletion::Deleted => Ok(HttpResponse::NoContent().finish()),

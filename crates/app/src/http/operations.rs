@@ -74,8 +74,7 @@ pub async fn get_metrics(
     request: HttpRequest,
     metrics: web::Data<Metrics>,
     guard: web::Data<MetricsGuard>,
-    health: web::Data<Health>,
-    firmware: web::Data<Firmware>,
+    (health, firmware): (web::Data<Health>, web::Data<Firmware>),
 ) -> Result<HttpResponse, ApiError> {
     if let Some(token) = &guard.0
         && !presents(request.headers(), token)

@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::body::firmware_upload;
 use super::error::{ApiError, ErrorCode};
+use super::feature::Operation;
 use super::models::unknown_model;
 use super::views::UploadedView;
 use crate::logging::chain;
@@ -42,8 +43,7 @@ pub struct Upload {
     firmware: web::Data<Firmware>,
     /// The models uploads are for.
     pub models: web::Data<DeviceModels>,
-    /// Where it is counted.
-    pub metrics: web::Data<Metrics>,
+    metrics: web::Data<Metrics>,
 }
 
 impl FromRequest for Upload {
@@ -66,6 +66,11 @@ impl FromRequest for Upload {
 }
 
 impl Upload {
+    /// Begins to time an operation (contract §14.2).
+    pub fn begin(&self, name: &'static str) -> Operation {
+        Operation::begin(name, &self.metrics)
+    }
+
     /// Reads, checks and publishes the bundle.
     pub async fn publish(
         self,

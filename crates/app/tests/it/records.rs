@@ -76,8 +76,8 @@ async fn a_device_is_created_changed_and_deleted() {
     let changed = server.put(&path, body).await.expect(200).json();
     assert_eq!((&changed["active"], &changed["device_entity_id"]), (&json!(false), &json!("e")));
     assert_eq!(changed["device_name"], Value::Null);
-    let served = server.get(&format!("/api/iot/config?device_key={}", device.key)).await;
-    assert_eq!(served.expect(200).json()["deviceName"], device.key, "inactive devices go on");
+    let answer = server.get(&format!("/api/iot/config?device_key={}", device.key)).await;
+    assert_eq!(answer.expect(200).json()["deviceName"], device.key, "inactive devices go on");
     server.delete(&path).await.expect(204);
     server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
     server.finish().await;
@@ -143,8 +143,8 @@ async fn strict_and_verbatim_configurations() {
     server.finish().await;
     let server = TestServer::with(&[("DEVICE_CONFIG_MODE", "verbatim")]).await;
     let demo = server.demo().await;
-    let served = server.get(&format!("/api/iot/config?device_key={}", demo.device.key)).await;
-    assert_eq!(served.expect(200).body, "{}");
+    let answer = server.get(&format!("/api/iot/config?device_key={}", demo.device.key)).await;
+    assert_eq!(answer.expect(200).body, "{}");
     server.finish().await;
 }
 

@@ -171,7 +171,7 @@ impl TestServer {
         self.store.clear_faults();
         self.wait_for_empty_outbox().await;
         let violations = self.metric("coredock_invariant_violations_total").await;
-        assert_eq!(violations, 0.0, "the server found broken invariants");
+        assert_eq!(violations, 0, "the server found broken invariants");
         self.server.take().unwrap().stop().await;
         checker::check(&self.rows(), &self.artifact_dir(), self.kept_versions());
         self.embedded.take().unwrap().outside.database.close();
@@ -332,18 +332,18 @@ impl TestServer {
     }
 
     /// The sum of a metric over all its labels.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
         self.metric_where(name, "").await
     }
 
     /// The sum of a metric over the series that contain `labels`.
-    pub(crate) async fn metric_where(&self, name: &str, labels: &str) -> f64 {
+    pub(crate) async fn metric_where(&self, name: &str, labels: &str) -> u64 {
         let text = String::from_utf8(self.get("/metrics").await.expect(200).body.to_vec()).unwrap();
         let of_name = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && line.contains(labels)
         };
-        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
         text.lines().filter(of_name).map(value).sum()
     }
 }

@@ -9,7 +9,7 @@ use coredock_testkit::gate::Gate;
 
 use crate::support::TestServer;
 
-const OLD: Duration = Duration::from_secs(2 * 86_400);
+const OLD: Duration = Duration::from_hours(48);
 
 /// Three versions of builds of their own, so that one piece of garbage is no tenth of the store.
 async fn well_filled() -> TestServer {

@@ -35,8 +35,8 @@ async fn a_read_that_keeps_breaking_cuts_the_connection() {
     assert_eq!(response.status(), 200);
     assert!(response.bytes().await.is_err(), "fewer bytes never look complete");
     let failed = r#"outcome="failed""#;
-    wait_for_downloads(&server, failed, 1.0).await;
-    assert!(server.metric_where("coredock_download_resumes_total", "failed").await > 0.0);
+    wait_for_downloads(&server, failed, 1).await;
+    assert!(server.metric_where("coredock_download_resumes_total", "failed").await > 0);
     server.finish().await;
 }
 
@@ -52,7 +52,7 @@ async fn a_read_that_breaks_three_times_is_resumed() {
     server.finish().await;
 }
 
-async fn wait_for_downloads(server: &TestServer, labels: &str, count: f64) {
+async fn wait_for_downloads(server: &TestServer, labels: &str, count: u64) {
     let deadline = std::time::Instant::now() + crate::support::PATIENCE;
     while server.metric_where("coredock_downloads_total", labels).await < count {
         assert!(std::time::Instant::now() < deadline, "{labels}");
@@ -67,10 +67,10 @@ async fn a_client_that_goes_away_is_no_error() {
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
     raw::read_head(&mut stream).await;
     drop(stream);
-    wait_for_downloads(&server, r#"outcome="aborted""#, 1.0).await;
+    wait_for_downloads(&server, r#"outcome="aborted""#, 1).await;
     let error = r#"operation="iot_get_firmware",status="error""#;
-    assert_eq!(server.metric_where("iot_config_operations_total", error).await, 0.0);
-    assert_eq!(server.metric("coredock_downloads_active").await, 0.0);
+    assert_eq!(server.metric_where("iot_config_operations_total", error).await, 0);
+    assert_eq!(server.metric("coredock_downloads_active").await, 0);
     server.finish().await;
 }
 
@@ -98,7 +98,9 @@ async fn many_devices_cost_one_read_of_the_store() {
     server.store.forget_calls();
     let path = format!("/api/iot/firmware?device_key={}", demo.device.key);
     let answers = futures::future::join_all((0..30).map(|_| server.get(&path))).await;
-    answers.into_iter().for_each(|answer| drop(answer.expect(200)));
+    for answer in answers {
+        answer.expect(200);
+    }
     let opened = server.store.count(Operation::Open);
     assert!(opened <= 3, "{opened} reads: hash, then load");
     server.finish().await;
@@ -115,7 +117,7 @@ async fn a_conditional_request_does_not_touch_the_store() {
     server.get_with(&path, &[("if-none-match", &etag)]).await.expect(304);
     assert_eq!(server.store.calls().len(), 0);
     let counted = r#"outcome="not_modified""#;
-    assert_eq!(server.metric_where("coredock_downloads_total", counted).await, 1.0);
+    assert_eq!(server.metric_where("coredock_downloads_total", counted).await, 1);
     server.finish().await;
 }
 

@@ -75,7 +75,7 @@ pub enum FirmwareOf<'a> {
 /// An artifact ready to be sent.
 pub struct ReadArtifact {
     /// The row it belongs to, as it was when the object was opened.
-    pub version: FirmwareVersion,
+    pub version: Arc<FirmwareVersion>,
     /// The bytes of the planned range; `None` when the plan needed none.
     pub body: Option<ArtifactBytes>,
 }
@@ -231,13 +231,13 @@ impl Firmware {
         Err(ReadFirmwareError::ObjectDiffers(BrokenObject::of(&version, artifact)))
     }
 
-    async fn row_of(&self, of: FirmwareOf<'_>) -> Result<FirmwareVersion, ReadFirmwareError> {
+    async fn row_of(&self, of: FirmwareOf<'_>) -> Result<Arc<FirmwareVersion>, ReadFirmwareError> {
         let offered = match of {
             FirmwareOf::Device(key) => self.versions.offered_to(key).await?,
             FirmwareOf::Model(id) => self.versions.offered_by(id).await?,
             FirmwareOf::Version(id, version) => {
                 let found = self.versions.find(id, version).await?;
-                return found.ok_or(ReadFirmwareError::UnknownVersion);
+                return found.map(Arc::new).ok_or(ReadFirmwareError::UnknownVersion);
             }
         };
         let offered = offered.ok_or(ReadFirmwareError::UnknownOwner)?;

@@ -1,5 +1,7 @@
 //! Rows of firmware versions.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::RepositoryError;
@@ -55,7 +57,7 @@ pub struct OfferedFirmware {
     /// Code of the model, as its row has it.
     pub model: ModelCode,
     /// The row the pointer of the model names.
-    pub version: Option<FirmwareVersion>,
+    pub version: Option<Arc<FirmwareVersion>>,
 }
 
 /// One line of the list of versions.
