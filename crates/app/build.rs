@@ -1,6 +1,5 @@
 //! Keeps the line numbers of panics in the release binary, compressed.
 
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks")]
 #[expect(clippy::disallowed_methods, reason = "this is how cargo speaks to a build script")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

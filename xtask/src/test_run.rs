@@ -55,7 +55,7 @@ fn given_small_fs() -> Option<std::ffi::OsString> {
 }
 
 fn cargo_test(extra: &[String], small_fs: &SmallFs) -> Result<Tally> {
-    let mut cargo = program("cargo", &["test", "--locked"]);
+    let mut cargo = program("cargo", &["test", "--locked", "--no-fail-fast"]);
     let one_package = extra
         .iter()
         .take_while(|word| *word != "--")

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Whether the process is shutting down. Clones share the state.
@@ -35,12 +34,6 @@ impl StopSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
-    }
-
-    /// Forgets those that have come.
-    pub fn drain(&mut self) {
-        while self.terminate.recv().now_or_never().is_some() {}
-        while self.interrupt.recv().now_or_never().is_some() {}
     }
 
     /// Returns at the next one.

@@ -10,6 +10,7 @@ mod body;
 mod local;
 mod store;
 mod upload;
+mod walk;
 
 pub use local::OpenDirectoryError;
 pub use store::{ObjectArtifactStore, StoreFeatures};

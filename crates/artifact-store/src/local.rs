@@ -14,6 +14,7 @@ use object_store::path::Path as ObjectPath;
 use tokio::task::spawn_blocking;
 
 use crate::store::Fault;
+use crate::walk::is_being_written;
 
 /// Directories remembered as durable; beyond it they are forgotten and synced again.
 const REMEMBERED: usize = 10_000;
@@ -163,16 +164,13 @@ fn clean_below(root: &Path, directory: PathBuf, written_before: Timestamp) -> io
     Ok(removed)
 }
 
-/// `object_store` writes to `{name}#{number}` and renames when complete. Only such names of our own
-/// objects are leftovers; foreign files stay.
+/// Only names of our own objects being written are leftovers; foreign files stay.
 fn is_leftover(root: &Path, entry: &DirEntry, written_before: Timestamp) -> io::Result<bool> {
     let path = entry.path();
     let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
-    let Some((name, number)) = relative.and_then(|path| path.rsplit_once('#')) else {
-        return Ok(false);
-    };
-    let numbered = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    if !numbered || name.parse::<ArtifactKey>().is_err() {
+    let written = relative.filter(|path| is_being_written(path));
+    let Some((name, _)) = written.and_then(|path| path.rsplit_once('#')) else { return Ok(false) };
+    if name.parse::<ArtifactKey>().is_err() {
         return Ok(false);
     }
     let Some(metadata) = unless_absent(entry.metadata())? else { return Ok(false) };

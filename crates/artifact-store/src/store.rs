@@ -20,6 +20,7 @@ use object_store::{
 
 use crate::body;
 use crate::local::{LocalDirectory, OpenDirectoryError};
+use crate::walk::objects_below;
 
 /// Why an operation failed, before it is mapped to the error of the port.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -202,12 +203,17 @@ impl ArtifactStore for ObjectArtifactStore {
         prefix: ArtifactPrefix,
     ) -> BoxStream<'_, Result<ListedObject, ArtifactStoreError>> {
         let name = prefix.as_str();
+        if let Some(directory) = &self.directory {
+            let objects = objects_below(directory.root().into(), name)
+                .map_err(move |source| ArtifactStoreError::unavailable("list", name, source));
+            let present = self.check_present("list", name);
+            return present.map_ok(|()| objects).try_flatten_stream().boxed();
+        }
         let objects = self.objects.list(Some(&Path::from_iter([name])));
         let listed = objects
             .map_ok(listed)
             .map_err(move |source| ArtifactStoreError::unavailable("list", name, source));
-        let present = self.check_present("list", name);
-        present.map_ok(|()| listed).try_flatten_stream().boxed()
+        listed.boxed()
     }
 }
 

@@ -155,8 +155,10 @@ impl Upkeep {
         let ownership = self.ports.sweep.ownership().await?;
         let standing = self.standing(&ownership).await?;
         let retired = match (mode, &standing) {
-            (SweepMode::DryRun, _) | (_, Standing::Foreign { .. }) => Retired::default(),
-            (SweepMode::Run | SweepMode::Confirmed, Standing::Armed | Standing::FirstRun) => {
+            (SweepMode::DryRun, _) | (_, Standing::Foreign { .. } | Standing::FirstRun) => {
+                Retired::default()
+            }
+            (SweepMode::Run | SweepMode::Confirmed, Standing::Armed) => {
                 self.ports.sweep.apply_retention(self.retention_rules()).await?
             }
         };

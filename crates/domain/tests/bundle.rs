@@ -370,7 +370,7 @@ fn a_huge_directory_is_refused_unread() {
 #[test]
 fn missing_entries_are_listed_sorted() {
     let zip = builder().without("sdkconfig").without("demo.elf").build();
-    assert!(matches!(refusal(&zip), BundleError::Missing(_)));
+    assert!(matches!(refusal(&zip), BundleError::Missing { .. }));
     assert!(message(&zip).contains("lacks entries: demo.elf, sdkconfig"));
     let none = ZipBuilder::new().entry(ZipEntry::new("zz", "")).build();
     assert!(message(&none).contains("demo.bin, demo.elf, demo.map, sdkconfig, version.json"));
@@ -395,7 +395,9 @@ fn duplicate_entries_are_listed_sorted_and_once() {
 #[test]
 fn duplicates_come_before_missing_names_and_these_before_extras() {
     let zip = builder().without("demo.elf").also(ZipEntry::new("zz", ""));
-    assert!(matches!(refusal(&zip.build()), BundleError::Missing(names) if names == ["demo.elf"]));
+    assert!(
+        matches!(refusal(&zip.build()), BundleError::Missing { missing: names, .. } if names == ["demo.elf"])
+    );
     let zip = zip.duplicate("demo.map");
     assert!(
         matches!(refusal(&zip.build()), BundleError::Duplicates(names) if names == ["demo.map"])
@@ -428,13 +430,13 @@ fn nothing_but_the_exact_names_counts() {
         let instead =
             builder().without("demo.bin").also(ZipEntry::new(other, image("1.2.3", 4096))).build();
         assert!(
-            matches!(refusal(&instead), BundleError::Missing(names) if names == ["demo.bin"]),
+            matches!(refusal(&instead), BundleError::Missing { missing: names, .. } if names == ["demo.bin"]),
             "{other}"
         );
     }
     assert!(matches!(
         open_as("other", &bundle("1.2.3"), DEFAULTS),
-        Err(BundleError::Missing(names)) if names == ["other.bin", "other.elf", "other.map"]
+        Err(BundleError::Missing { missing: names, .. }) if names == ["other.bin", "other.elf", "other.map"]
     ));
 }
 
@@ -935,7 +937,7 @@ fn row_of(error: &BundleError) -> u8 {
             | ArchiveError::Encrypted(_)
             | ArchiveError::Method { .. },
         ) => 6,
-        BundleError::Duplicates(_) | BundleError::Missing(_) | BundleError::Unexpected(_) => 7,
+        BundleError::Duplicates(_) | BundleError::Missing { .. } | BundleError::Unexpected(_) => 7,
         BundleError::Archive(_) | BundleError::TotalTooLarge { .. } => 8,
         BundleError::VersionJson(_) | BundleError::VersionJsonTooLong => 9,
         BundleError::Image(ImageError::TooShort { .. }) => 10,

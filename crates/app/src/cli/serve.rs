@@ -12,8 +12,6 @@ use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
 use crate::wiring::Features;
 
-/// Wrappers such as `timeout` signal the process and its group: within this time it is one signal.
-const ONE_SIGNAL: Duration = Duration::from_millis(100);
 const INSECURE_REMINDER: Duration = Duration::from_hours(1);
 
 pub(super) async fn run(config: &Config) -> u8 {
@@ -60,14 +58,9 @@ async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals)
         tokio::time::sleep(config.shutdown.drain).await;
         server.stop().await;
     };
-    let second_signal = async {
-        tokio::time::sleep(ONE_SIGNAL).await;
-        signals.drain();
-        signals.next().await;
-    };
     tokio::select! {
         () = stopping => tracing::info!("stopped"),
-        () = second_signal => tracing::warn!("stopped at once by a second signal"),
+        () = signals.next() => tracing::warn!("stopped at once by a second signal"),
     }
     DONE
 }

@@ -70,7 +70,7 @@ fn explain(verdict: &SweepVerdict) -> String {
                 .into()
         }
         SweepVerdict::TooMuch => {
-            "that is more than is plausible: nothing was removed; run again with --confirm if it \
+            "that is more than is plausible: no garbage was removed; run again with --confirm if it \
              is right"
                 .into()
         }

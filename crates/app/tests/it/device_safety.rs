@@ -122,12 +122,15 @@ async fn every_status_a_device_route_can_produce_is_safe() {
     check_safe(&server.get(&firmware).await.expect(503));
     server.store.clear_faults();
     server.rows().execute("ALTER TABLE devices RENAME TO gone");
+    // What was read before is right until something is committed.
+    server.post("/api/device-models", r#"{"code":"other","name":"x"}"#).await;
     for route in ["config", "firmware", "firmware-version"] {
         check_safe(&server.get(&format!("/api/iot/{route}?device_key={key}")).await.expect(503));
     }
     server.rows().execute("ALTER TABLE gone RENAME TO devices");
     let corrupt = "UPDATE firmware_versions SET bin_sha256 = 'corrupt'";
     server.rows().execute(corrupt);
+    server.create_model("another").await;
     check_safe(&server.get(&path).await.expect(500));
     server.finish_broken().await;
 }

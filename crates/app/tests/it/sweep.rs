@@ -96,6 +96,38 @@ async fn a_store_of_another_installation_is_never_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_only_reports_applies_no_retention_either() {
+    let server = well_filled().await;
+    server.rows().insert_pending_dump(1, "1.0.0");
+    server.rows().execute("UPDATE settings SET value = '9' WHERE key = 'sweep_epoch'");
+    let before = server.stored_keys();
+    let symbols = "UPDATE known_builds SET last_referenced_at = '2020-01-01T00:00:00.000000Z'";
+    server.delete("/api/device-models/1/firmware-versions/1.0.1").await.expect(204);
+    server.wait_for_empty_outbox().await;
+    server.rows().execute(symbols);
+    assert_eq!(sweep(&server, SweepMode::Confirmed).await, SweepVerdict::FirstRun);
+    server.wait_for_empty_outbox().await;
+    let gone = before.len() - server.stored_keys().len();
+    assert_eq!(gone, 5, "the deleted version, and no symbols");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_name_is_no_text_does_not_stop_the_sweep() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = well_filled().await;
+    server.place_object("firmware/demo/9.9.9/firmware.bin", OLD);
+    let foreign = server.artifact_dir().join("firmware/demo");
+    let foreign = foreign.join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    std::fs::write(&foreign, "x").unwrap();
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.wait_for_empty_outbox().await;
+    assert!(foreign.exists());
+    assert!(!server.artifact_dir().join("firmware/demo/9.9.9/firmware.bin").exists());
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_restored_database_the_first_sweep_only_reports() {
     let server = well_filled().await;
     let garbage = "firmware/demo/9.9.9/firmware.bin".to_owned();

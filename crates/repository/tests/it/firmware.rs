@@ -37,9 +37,62 @@ async fn a_device_is_offered_what_the_pointer_of_its_model_names() {
     assert_eq!(bench.db.offered_by(model_id).await.unwrap().unwrap(), offered);
 
     bench.sql("UPDATE device_models SET firmware_version = 'adopted'");
+    bench.model("other").await;
     assert_eq!(bench.db.offered_to(&key).await.unwrap().unwrap().version, None);
     assert_eq!(bench.db.offered_to(&device_key("ffffffff")).await.unwrap(), None);
     assert_eq!(bench.db.offered_by(7).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_offer_is_read_once_between_two_commits() {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    let device_id = bench.device(model_id, "abcd2345").await;
+    bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
+    let key = device_key("abcd2345");
+    let offered = async || bench.db.offered_to(&key).await.unwrap();
+    let version = async || offered().await.unwrap().version.unwrap().version.to_string();
+    assert_eq!(version().await, "1.1.0");
+    let before = bench.db.statement_count();
+    assert_eq!(version().await, "1.1.0");
+    assert_eq!(bench.db.statement_count(), before, "remembered");
+
+    let older = crate::support::version("1.0.0");
+    bench.db.activate(model_id, &older, &change(900)).await.unwrap().unwrap();
+    assert_eq!(version().await, "1.0.0", "read again after a commit");
+    let devices: &dyn coredock_domain::repository::DeviceRepository = &bench.db;
+    devices.delete(device_id, &change(901)).await.unwrap();
+    assert_eq!(offered().await, None, "a deleted device is gone at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_offer_is_never_older_than_the_last_commit_that_was_answered() {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    bench.device(model_id, "abcd2345").await;
+    bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
+    let key = device_key("abcd2345");
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let readers = (0..3).map(|_| {
+        let (db, key, stop) = (bench.db.clone(), key.clone(), stop.clone());
+        tokio::task::spawn(async move {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                db.offered_to(&key).await.unwrap().unwrap();
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    for n in 0..200 {
+        let text = if n % 2 == 0 { "1.0.0" } else { "1.1.0" };
+        bench.db.activate(model_id, &version(text), &change(1000 + n)).await.unwrap().unwrap();
+        let offered = bench.db.offered_to(&key).await.unwrap().unwrap();
+        assert_eq!(offered.version.unwrap().version, version(text), "activation {n}");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
 }
 
 #[tokio::test]

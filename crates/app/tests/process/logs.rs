@@ -1,0 +1,103 @@
+//! What the log holds and what it never does (contract §14.3).
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::support::files::fresh_data_dir;
+use super::support::process::log_line;
+use super::support::raw;
+use super::support::server::Server;
+
+const SECRETS: [&str; 3] = ["secret-of-metrics", "secret-of-sessions", "secret-of-the-device"];
+
+/// The lines of a whole log; fails unless each is complete.
+fn lines_of(log: &str) -> Vec<Value> {
+    let lines: Vec<Value> = log.lines().map(log_line).collect();
+    for line in &lines {
+        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("{name}: {line}"));
+        assert!(text("time").len() == 27 && text("time").ends_with('Z'), "{line}");
+        assert!(["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&text("level")), "{line}");
+        assert!(!text("target").is_empty() && !text("message").is_empty(), "{line}");
+    }
+    lines
+}
+
+#[tokio::test]
+async fn every_line_is_complete_and_none_shows_a_secret() {
+    let (_directory, data_dir) = fresh_data_dir();
+    let settings =
+        [("LOG_LEVEL", "trace"), ("METRICS_TOKEN", SECRETS[0]), ("SECRET_KEY", SECRETS[1])];
+    let server = Server::start(&data_dir, &settings);
+    server.publish_demo(&["1.0.0"]).await;
+    let config = format!(r#"{{"deviceName":"Hall","wifiPassword":"{}"}}"#, SECRETS[2]);
+    let device = server.create_device(&config).await;
+    server.get(&format!("/api/iot/config?device_key={device}")).await.expect(200);
+    server.post("/api/devices", format!(r#"{{"config":"{}"}}"#, SECRETS[2])).await.expect(400);
+    let metrics = server.request(Method::GET, "/metrics").bearer_auth(SECRETS[0]);
+    server.send(metrics).await.expect(200);
+    let refused = server.request(Method::GET, "/metrics").bearer_auth("secret-of-the-device");
+    server.send(refused).await.expect(401);
+    let with_token = server.request(Method::GET, "/api/devices").bearer_auth(SECRETS[1]);
+    server.send(with_token.header("Cookie", "access_token=secret-of-sessions")).await.expect(200);
+    let ended = server.stop();
+    assert!(lines_of(&ended.stdout).len() > 5);
+    for secret in SECRETS {
+        assert!(!ended.stdout.contains(secret) && !ended.stderr.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn lines_of_a_request_carry_its_id() {
+    let (_directory, data_dir) = fresh_data_dir();
+    let server = Server::start(&data_dir, &[]);
+    server.post_model("demo").await.expect(201);
+    let bundle = coredock_testkit::firmware::bundle("1.0.0");
+    let upload = server.request(Method::POST, "/api/pipeline/models/demo/firmware").body(bundle);
+    server.send(upload.header("X-Request-ID", "upload-1")).await.expect(200);
+    let unknown = server.request(Method::GET, "/api/device-models/77");
+    server.send(unknown.header("X-Request-ID", "unknown-1")).await.expect(404);
+    let lines = lines_of(&server.stop().stdout);
+    let of = |id: &str| {
+        let is_of = |line: &&Value| line["correlation_id"] == id;
+        lines.iter().filter(is_of).collect::<Vec<_>>()
+    };
+    let uploaded = of("upload-1");
+    assert!(uploaded.iter().any(|line| line["event"] == "firmware_uploaded"), "{uploaded:?}");
+    assert!(uploaded.iter().any(|line| line["status"] == 200), "{uploaded:?}");
+    let unknown = of("unknown-1");
+    assert!(unknown.iter().any(|line| line["status"] == 404), "{unknown:?}");
+    assert!(unknown.iter().all(|line| line["level"] != "ERROR"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_no_error() {
+    let (_directory, data_dir) = fresh_data_dir();
+    let server = Server::start(&data_dir, &[]);
+    let device = server.publish_large_demo().await;
+    drop(raw::begin_download(server.address(), &device));
+    let large = coredock_testkit::firmware::bundle("1.0.1");
+    drop(raw::begin_upload(server.address(), &large, large.len() / 2));
+    wait_for_metric(&server, r#"coredock_downloads_total{kind="firmware",outcome="aborted"} 1"#)
+        .await;
+    wait_for_metric(&server, r#"coredock_firmware_uploads_total{result="rejected"} 1"#).await;
+    let ended = server.stop();
+    let errors: Vec<Value> = lines_of(&ended.stdout)
+        .into_iter()
+        .filter(|line| line["level"] == "ERROR" || line["level"] == "WARN")
+        .collect();
+    assert_eq!(errors, [Value::Null; 0]);
+    assert_eq!(ended.stderr, "");
+}
+
+async fn wait_for_metric(server: &Server, line: &str) {
+    let deadline = std::time::Instant::now() + super::support::PATIENCE;
+    loop {
+        let metrics = server.get("/metrics").await.expect(200).body;
+        let metrics = String::from_utf8(metrics).unwrap();
+        if metrics.lines().any(|found| found == line) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{line} is not in {metrics}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}

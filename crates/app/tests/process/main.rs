@@ -1,0 +1,14 @@
+//! Tests of the built binary: what an operator sees of it. One file per subject; `support` starts
+//! and ends processes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod configuration;
+mod crash;
+mod data;
+mod disk_full;
+mod logs;
+mod shutdown;
+mod start;
+mod support;
+mod sweep;

@@ -1,0 +1,209 @@
+//! A running `coredock serve` and the requests tests send to it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use coredock_testkit::firmware::{BundleBuilder, ZipEntry, bundle, image};
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::process::{Ended, Process, Settings};
+use super::{PATIENCE, wait_until};
+
+/// Large enough not to fit into the buffers of a connection.
+const LARGE_IMAGE: usize = 24 << 20;
+
+/// A server process that listens.
+pub(crate) struct Server {
+    process: Process,
+    address: SocketAddr,
+    data_dir: PathBuf,
+    client: reqwest::Client,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    /// The whole body.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Fails unless this is the status.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self
+    }
+
+    /// Fails unless this is the 503 of an outage.
+    #[track_caller]
+    pub(crate) fn expect_outage(self) {
+        assert_eq!(self.expect(503).json()["code"], "SERVICE_UNAVAILABLE");
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+impl Server {
+    /// Serves this data directory on a random port of loopback.
+    #[track_caller]
+    pub(crate) fn start(data_dir: &Path, settings: Settings<'_>) -> Self {
+        let data = data_dir.to_str().unwrap();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+        Self::start_with(data_dir.parent().unwrap(), &arguments, settings, data_dir)
+    }
+
+    /// Serves with these arguments, which must lead to `data_dir`.
+    #[track_caller]
+    pub(crate) fn start_with(
+        directory: &Path,
+        arguments: &[&str],
+        settings: Settings<'_>,
+        data_dir: &Path,
+    ) -> Self {
+        let mut process = Process::start(directory, arguments, settings);
+        let mut address = None;
+        wait_until("the server listens", || {
+            let lines = process.log();
+            let listening = lines.iter().find(|line| line["event"] == "listening");
+            address = listening.map(|line| line["address"].as_str().unwrap().parse().unwrap());
+            assert!(process.has_ended().is_none(), "{}", process.complaints());
+            address.is_some()
+        });
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Self { process, address: address.unwrap(), data_dir: data_dir.to_owned(), client }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `DATA_DIR`
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended().is_some()
+    }
+
+    /// Asks it to end.
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(self) -> Ended {
+        self.process.wait()
+    }
+
+    /// Ends it well.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Ended {
+        self.terminate();
+        self.wait().expect(0)
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) {
+        self.process.signal(Signal::KILL);
+        assert_eq!(self.wait().status, None);
+    }
+
+    /// A request to be changed and sent.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        Answer { status, body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    /// `GET`
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// `POST`
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::POST, path).body(body)).await
+    }
+
+    /// Creates a model.
+    pub(crate) async fn post_model(&self, code: &str) -> Answer {
+        self.post("/api/device-models", json!({"code": code, "name": code}).to_string()).await
+    }
+
+    /// Creates a device of the first model and returns its key.
+    pub(crate) async fn create_device(&self, config: &str) -> String {
+        let body = json!({"device_model_id": 1, "config": config}).to_string();
+        let created = self.post("/api/devices", body).await.expect(201).json();
+        created["key"].as_str().unwrap().to_owned()
+    }
+
+    /// Uploads a bundle for `demo`.
+    pub(crate) async fn upload(&self, bundle: Vec<u8>) -> Answer {
+        self.post("/api/pipeline/models/demo/firmware", bundle).await
+    }
+
+    /// Creates `demo`, which becomes the first model, and uploads these versions.
+    pub(crate) async fn publish_demo(&self, versions: &[&str]) {
+        self.post_model("demo").await.expect(201);
+        for version in versions {
+            self.upload(bundle(version)).await.expect(200);
+        }
+    }
+
+    /// Creates `demo` with a version whose download takes a while, and a device.
+    pub(crate) async fn publish_large_demo(&self) -> String {
+        self.post_model("demo").await.expect(201);
+        let large = BundleBuilder::new("demo", "1.0.0").bin(large_image());
+        self.upload(large.change_all(ZipEntry::stored).build()).await.expect(200);
+        self.create_device("{}").await
+    }
+
+    /// Version texts of `demo`, newest first.
+    pub(crate) async fn versions(&self) -> Vec<String> {
+        let listed = self.get("/api/device-models/1/firmware-versions").await.expect(200).json();
+        let text = |version: &Value| version["version"].as_str().unwrap().to_owned();
+        listed["firmware_versions"].as_array().unwrap().iter().map(text).collect()
+    }
+
+    /// Codes of all models.
+    pub(crate) async fn model_codes(&self) -> Vec<String> {
+        let listed = self.get("/api/device-models").await.expect(200).json();
+        let code = |model: &Value| model["code"].as_str().unwrap().to_owned();
+        listed["device_models"].as_array().unwrap().iter().map(code).collect()
+    }
+
+    /// Waits until the store carries the mark of its owner.
+    #[track_caller]
+    pub(crate) fn wait_for_owner_mark(&self) {
+        let mark = self.data_dir.join("artifacts/coredock/owner");
+        wait_until("the store is marked", || mark.exists());
+    }
+}
+
+/// The image of [`Server::publish_large_demo`].
+pub(crate) fn large_image() -> Vec<u8> {
+    image("1.0.0", LARGE_IMAGE)
+}
