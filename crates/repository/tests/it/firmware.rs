@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use coredock_domain::repository::FirmwareRepository;
 use coredock_domain::repository::firmware::{Activation, VersionDeletion};
 use coredock_domain::repository::publication::PublishedObjects;
@@ -72,27 +75,25 @@ async fn an_offer_is_never_older_than_the_last_commit_that_was_answered() {
     bench.device(model_id, "abcd2345").await;
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
     let key = device_key("abcd2345");
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let readers = (0..3).map(|_| {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
         let (db, key, stop) = (bench.db.clone(), key.clone(), stop.clone());
-        tokio::task::spawn(async move {
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        readers.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
                 db.offered_to(&key).await.unwrap().unwrap();
                 tokio::task::yield_now().await;
             }
-        })
-    });
-    let readers: Vec<_> = readers.collect();
+        });
+    }
     for n in 0..200 {
         let text = if n % 2 == 0 { "1.0.0" } else { "1.1.0" };
         bench.db.activate(model_id, &version(text), &change(1000 + n)).await.unwrap().unwrap();
         let offered = bench.db.offered_to(&key).await.unwrap().unwrap();
         assert_eq!(offered.version.unwrap().version, version(text), "activation {n}");
     }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    for reader in readers {
-        reader.await.unwrap();
-    }
+    stop.store(true, Ordering::Relaxed);
+    readers.join_all().await;
 }
 
 #[tokio::test]
