@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
 use coredock_domain::{ArtifactStore, Entropy};
-use coredock_repository::{ConnectionCounts, Database};
+use coredock_repository::Database;
 use tokio::sync::Mutex;
 
 /// A check that takes longer has failed.
@@ -41,9 +41,9 @@ impl Health {
         Self { database, store, probe, last: Mutex::new(None) }
     }
 
-    /// The state of the database connections.
-    pub fn connections(&self) -> ConnectionCounts {
-        self.database.connections()
+    /// The database, for its metrics.
+    pub const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// The state of the dependencies.
@@ -60,15 +60,22 @@ impl Health {
     }
 
     async fn look(&self) -> Readiness {
-        let database = tokio::time::timeout(LONGEST_CHECK, self.database.pending_migrations());
+        let database = tokio::time::timeout(LONGEST_CHECK, self.look_at_database());
         let store = tokio::time::timeout(LONGEST_CHECK, self.probe_store());
         let (database, store) = tokio::join!(database, store);
-        let migrations_pending = database.ok().and_then(Result::ok);
+        let migrations_pending = database.ok().flatten();
         Readiness {
             database: migrations_pending.is_some(),
             migrations_pending,
             store: matches!(store, Ok(Ok(true))),
         }
+    }
+
+    /// How many migrations wait, if the connections in use answer at all.
+    async fn look_at_database(&self) -> Option<usize> {
+        let pending = self.database.pending_migrations().await.ok()?;
+        let answers = pending > 0 || self.database.ping().await.is_ok();
+        answers.then_some(pending)
     }
 
     async fn probe_store(&self) -> Result<bool, ArtifactStoreError> {

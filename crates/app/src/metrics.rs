@@ -2,10 +2,10 @@
 //!
 //! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use coredock_domain::firmware::read::ResumeCounts;
-use coredock_repository::ConnectionCounts;
+use coredock_repository::Database;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -229,22 +229,25 @@ impl Metrics {
         self.invariant_violations.with_label_values(&[kind]).inc();
     }
 
-    /// Takes over the state of the database connections.
-    pub fn read_connections(&self, connections: ConnectionCounts) {
+    /// Takes over the state of the database connections and the failed calls.
+    pub fn read_database(&self, database: &Database) {
+        let connections = database.connections();
         let show = |state: &str, count: usize| {
             let gauge = self.db_connections.with_label_values(&[state]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         };
         show("in_use", connections.in_use);
         show("idle", connections.open.saturating_sub(connections.in_use));
+        let failures = database.failures();
+        raise(&self.db_errors, "conflict", &failures.conflict);
+        raise(&self.db_errors, "corrupt", &failures.corrupt);
+        raise(&self.db_errors, "unavailable", &failures.unavailable);
     }
 
     /// Takes over how often broken reads were taken up again.
     pub fn read_resumes(&self, counts: &ResumeCounts) {
-        for (result, count) in [("resumed", &counts.resumed), ("failed", &counts.failed)] {
-            let counter = self.download_resumes.with_label_values(&[result]);
-            counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
-        }
+        raise(&self.download_resumes, "resumed", &counts.resumed);
+        raise(&self.download_resumes, "failed", &counts.failed);
     }
 
     /// Alerts need a series before the first event.
@@ -259,6 +262,12 @@ impl Metrics {
             self.download_resumes.with_label_values(&[result]).reset();
         }
     }
+}
+
+/// Brings a counter up to a count kept elsewhere.
+fn raise(counters: &IntCounterVec, label: &str, count: &AtomicU64) {
+    let counter = counters.with_label_values(&[label]);
+    counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
 }
 
 fn open_metrics_line(line: &str) -> String {

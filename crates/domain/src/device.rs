@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::clock::Entropy;
 use crate::device_config::DeviceConfig;
 use crate::model::ModelCode;
@@ -11,8 +9,7 @@ use crate::timestamp::Timestamp;
 
 /// The key of a device: 8 characters. Fresh ones are Base32 in lower case; inputs may use all of
 /// `a-z0-9` (contract §0.3).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceKey(String);
 
 impl DeviceKey {
@@ -50,8 +47,7 @@ pub fn client_id(model: &ModelCode, key: &DeviceKey) -> String {
 }
 
 /// Where a device stands in the rotation of its secret (contract §15.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotationState {
     /// Nothing to do.
     Ok,
@@ -84,7 +80,7 @@ impl RotationState {
 }
 
 /// One line of the list of devices; never loads the configuration (I13).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceSummary {
     /// Row id.
     pub id: i64,
@@ -109,7 +105,7 @@ pub struct DeviceSummary {
 }
 
 /// The model of a device, as its detail shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelOfDevice {
     /// Row id.
     pub id: i64,

@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::timestamp::Timestamp;
 
 /// The code of a model: 1–50 characters `a-z0-9_` (contract §8.1).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelCode(String);
 
 impl ModelCode {
@@ -31,7 +28,7 @@ impl fmt::Display for ModelCode {
 }
 
 /// One line of the list of models.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSummary {
     /// Row id.
     pub id: i64,
@@ -48,10 +45,9 @@ pub struct ModelSummary {
 }
 
 /// A model with everything known of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceModel {
     /// The line of the list.
-    #[serde(flatten)]
     pub summary: ModelSummary,
     /// JSON Schema of device configurations, as text.
     pub config_schema: Option<String>,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
-use serde::{Serialize, Serializer};
 
 /// An instant in UTC with the precision every database keeps: whole microseconds.
 ///
@@ -83,12 +82,6 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = DateTime::<Utc>::from(*self);
         formatter.write_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

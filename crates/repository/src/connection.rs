@@ -79,9 +79,9 @@ macro_rules! read {
             result
         };
         let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(reading, span)
-            .await
-            .map_err(|failure: $crate::failure::Failure| failure.during($operation))
+        ::tracing::Instrument::instrument(reading, span).await.map_err(
+            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
+        )
     }};
 }
 
@@ -96,9 +96,9 @@ macro_rules! write {
             connection.finish(result).await
         };
         let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(writing, span)
-            .await
-            .map_err(|failure: $crate::failure::Failure| failure.during($operation))
+        ::tracing::Instrument::instrument(writing, span).await.map_err(
+            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
+        )
     }};
 }
 

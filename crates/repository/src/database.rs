@@ -28,6 +28,18 @@ pub(crate) const INSTALLATION_ID: &str = "installation_id";
 pub struct Database {
     db: Db,
     statements: Arc<AtomicU64>,
+    failures: Arc<FailureCounts>,
+}
+
+/// Failed calls since the start, by kind.
+#[derive(Debug, Default)]
+pub struct FailureCounts {
+    /// A unique value was taken.
+    pub conflict: AtomicU64,
+    /// A stored value was impossible.
+    pub corrupt: AtomicU64,
+    /// The database was down, too slow, full, or answered with an error.
+    pub unavailable: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -76,7 +88,7 @@ impl Database {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = Sqlite::new(&path, options, &statements)
             .map_err(|error| StartError::unavailable("open", error))?;
-        Ok(Self { db: Db::Sqlite(pools), statements })
+        Ok(Self { db: Db::Sqlite(pools), statements, failures: Arc::default() })
     }
 
     /// Prepares connections to a `PostgreSQL` server; none is made yet.
@@ -85,7 +97,7 @@ impl Database {
         let statements = Arc::new(AtomicU64::new(0));
         let pool = crate::postgres::pool(url, options, statements.clone())
             .map_err(|error| StartError::unavailable("open", error))?;
-        Ok(Self { db: Db::Postgres(pool), statements })
+        Ok(Self { db: Db::Postgres(pool), statements, failures: Arc::default() })
     }
 
     /// Which migrations the database has and which it waits for. Changes nothing.
@@ -190,6 +202,22 @@ impl Database {
                 ConnectionCounts { open: status.size, in_use }
             }
         }
+    }
+
+    /// Failed calls so far.
+    pub fn failures(&self) -> &FailureCounts {
+        &self.failures
+    }
+
+    /// Counts a failed call and passes it on.
+    pub(crate) fn count(&self, error: RepositoryError) -> RepositoryError {
+        let counter = match &error {
+            RepositoryError::Conflict => &self.failures.conflict,
+            RepositoryError::Corrupt { .. } => &self.failures.corrupt,
+            RepositoryError::Unavailable { .. } => &self.failures.unavailable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        error
     }
 
     /// Where what devices are offered is remembered, if this process is the only writer.

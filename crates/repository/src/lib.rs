@@ -29,5 +29,5 @@ mod versions;
 
 #[cfg(feature = "postgres")]
 pub use database::PostgresOptions;
-pub use database::{ConnectionCounts, Database, SqliteOptions};
+pub use database::{ConnectionCounts, Database, FailureCounts, SqliteOptions};
 pub use start::{SchemaStatus, StartError};

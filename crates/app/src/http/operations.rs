@@ -81,7 +81,7 @@ pub async fn get_metrics(
     {
         return Err(ApiError::unauthenticated("the metrics token is required"));
     }
-    metrics.read_connections(health.connections());
+    metrics.read_database(health.database());
     metrics.read_resumes(firmware.resumes());
     let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let open = accepts.is_some_and(|text| text.contains("application/openmetrics-text"));

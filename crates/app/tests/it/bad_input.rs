@@ -392,5 +392,7 @@ async fn errors_tell_nothing_of_the_inside() {
     server.rows().execute("ALTER TABLE gone RENAME TO devices");
     let error: Value = answer.json();
     assert_eq!(error["code"], "SERVICE_UNAVAILABLE");
+    let unavailable = r#"kind="unavailable""#;
+    assert!(server.metric_where("coredock_db_errors_total", unavailable).await > 0);
     server.finish().await;
 }

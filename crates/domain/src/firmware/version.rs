@@ -2,15 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// The version text of a firmware image, the identity of a build for devices.
 ///
 /// A *held* text has 1–32 bytes, no `/`, `\` or control character and no leading `.`, which is what
 /// adopted data may have (contract §12.4); an *uploaded* one is held to the pattern of
 /// contract §5.3#13.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionText(String);
 
 impl VersionText {
