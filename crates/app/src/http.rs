@@ -39,7 +39,6 @@ pub fn configure(service: &mut web::ServiceConfig) {
         .service(
             web::scope("/api/iot")
                 .wrap(from_fn(device_deadline))
-                .wrap(from_fn(body::drain_posts))
                 .service(route("/config").get(iot::get_iot_config).done())
                 .service(route("/firmware").get(iot::get_iot_firmware).done())
                 .service(route("/firmware-version").get(iot::get_iot_firmware_version).done())

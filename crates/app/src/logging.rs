@@ -18,9 +18,9 @@ use crate::system::SystemClock;
 
 /// Sends events to standard output from now on. Without effect when logging is set up already.
 pub fn start(config: &LogConfig) {
-    // Libraries narrate their own business below warnings.
+    // Libraries narrate their own business below warnings; actix_http complains of its callers.
     let filter = EnvFilter::new(format!(
-        "warn,coredock={level},coredock_domain={level},coredock_repository={level},\
+        "warn,actix_http=off,coredock={level},coredock_domain={level},coredock_repository={level},\
          coredock_artifact_store={level},audit={level}",
         level = config.level
     ));

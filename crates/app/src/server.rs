@@ -29,6 +29,9 @@ use crate::workers::Workers;
 
 /// How long a connection is read on after an answer that came before the end of its body.
 const LINGER: Duration = Duration::from_secs(10);
+/// Within this time after its last byte was handed over an answer has left.
+const LONGEST_QUIET: Duration = Duration::from_millis(1_500);
+const QUIET_CHECK: Duration = Duration::from_millis(50);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BACKLOG: u32 = 1024;
 /// A slow download holds about this much; the default of 32 KiB is for fast ones.
@@ -44,6 +47,7 @@ pub struct RunningServer {
     publications: TaskTracker,
     stop: CancellationToken,
     features: Features,
+    grace: Duration,
 }
 
 /// Why a server did not start.
@@ -113,7 +117,18 @@ impl RunningServer {
         .start(&workers, &stop);
         #[expect(clippy::disallowed_methods, reason = "awaited by `stop`")]
         let serving = tokio::spawn(server);
-        Ok(Self { address, handle, serving, shutdown, workers, publications, stop, features })
+        let grace = config.shutdown.grace;
+        Ok(Self {
+            address,
+            handle,
+            serving,
+            shutdown,
+            workers,
+            publications,
+            stop,
+            features,
+            grace,
+        })
     }
 
     /// Where it listens.
@@ -137,20 +152,36 @@ impl RunningServer {
         self.handle.stop(false).await;
     }
 
+    /// Returns when no request was in flight for a while: what is still open are connections that
+    /// linger after an early answer, and those need not be waited for.
+    async fn idle(&self) {
+        let mut quiet_since = Instant::now();
+        while quiet_since.elapsed() < LONGEST_QUIET {
+            tokio::time::sleep(QUIET_CHECK).await;
+            if self.features.metrics.requests_in_flight() > 0 {
+                quiet_since = Instant::now();
+            }
+        }
+    }
+
     /// Refuses new connections, waits for requests and publications in flight as long as the
     /// server was told to, and ends the workers.
     pub async fn stop(self) {
         let began = Instant::now();
         self.begin_shutdown();
-        self.handle.stop(true).await;
+        tokio::select! {
+            () = self.handle.stop(true) => {}
+            () = self.idle() => tracing::debug!("connections without requests were not waited for"),
+        }
         self.publications.close();
-        self.publications.wait().await;
+        let left = self.grace.saturating_sub(began.elapsed());
+        if tokio::time::timeout(left, self.publications.wait()).await.is_err() {
+            tracing::warn!("publications were left to be finished by the next start");
+        }
         self.stop.cancel();
         self.workers.close();
         self.workers.wait().await;
-        if let Ok(Err(error)) = self.serving.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "server ended badly");
-        }
+        self.serving.abort();
         let waited = began.elapsed().as_secs_f64();
         self.features.metrics.shutdown_seconds.with_label_values::<&str>(&[]).observe(waited);
     }

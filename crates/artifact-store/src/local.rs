@@ -90,6 +90,26 @@ impl LocalDirectory {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(directory)
     }
 
+    /// Removes the directories of uploads whose staged objects are all gone. An upload id is never
+    /// used again, so nobody can be about to write there; one that is not empty stays.
+    pub(crate) async fn remove_staging_of(&self, keys: &[ArtifactKey]) {
+        let staged = keys.iter().filter(|key| matches!(key, ArtifactKey::Staging { .. }));
+        let parents: HashSet<PathBuf> = staged
+            .filter_map(|key| Some(self.root.join(key.to_string()).parent()?.into()))
+            .collect();
+        if parents.is_empty() {
+            return;
+        }
+        let this = self.clone();
+        let remove = move || {
+            for directory in parents {
+                this.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(&directory);
+                drop(fs::remove_dir(directory));
+            }
+        };
+        drop(spawn_blocking(remove).await);
+    }
+
     /// An error when the directory itself is gone: then no object is known to be absent.
     pub(crate) async fn check_present(&self) -> Result<(), Fault> {
         let root = Arc::clone(&self.root);

@@ -195,6 +195,9 @@ impl ArtifactStore for ObjectArtifactStore {
         if let Some(source) = failure {
             return Err(ArtifactStoreError::unavailable("delete", among(first, keys), source));
         }
+        if let Some(directory) = &self.directory {
+            directory.remove_staging_of(keys).await;
+        }
         if absent { self.check_present("delete", first).await } else { Ok(()) }
     }
 

@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 use crate::device::DeviceKey;
 use crate::fields::FieldFault;
 
+/// The members a device aborts on when they are not as it expects.
+const TREATED_MEMBERS: [&str; 3] = ["deviceName", "deviceEntityId", "enableOTA"];
+
 /// Longest configuration accepted, in bytes (contract §8.3).
 pub const MAX_CONFIG_BYTES: usize = 120_000;
 
@@ -54,6 +57,7 @@ impl DeviceConfig {
                 None
             }
         };
+        faults.extend(repeated_members(text));
         if mode == ConfigMode::Strict {
             let required = |name| FieldFault::new(format!("config.{name}"), "is required");
             faults.extend(missing_members(&value).map(required));
@@ -110,6 +114,14 @@ fn short_member(value: &Value, name: &str, faults: &mut Vec<FieldFault>) -> Opti
     };
     faults.push(FieldFault::new(format!("config.{name}"), fault));
     None
+}
+
+/// Parsers differ on which of two members of one name counts, so neither does.
+fn repeated_members(text: &str) -> Vec<FieldFault> {
+    let Ok(RawMembers(members)) = serde_json::from_str(text) else { return Vec::new() };
+    let count = |name: &str| members.iter().filter(|(member, _)| member == name).count();
+    let repeated = TREATED_MEMBERS.into_iter().filter(|name| count(name) > 1);
+    repeated.map(|name| FieldFault::new(format!("config.{name}"), "must occur once")).collect()
 }
 
 fn missing_members(value: &Value) -> impl Iterator<Item = &'static str> {
@@ -232,7 +244,6 @@ fn is_complete(members: &Members<'_>) -> bool {
 }
 
 fn completed(members: &Members<'_>, key: &DeviceKey) -> String {
-    const TREATED: [&str; 3] = ["deviceName", "deviceEntityId", "enableOTA"];
     let text = |name| single(members, name).filter(|value| is_text(value)).map(RawValue::get);
     let default_name = Value::from(key.as_str()).to_string();
     let mut written = vec![
@@ -242,7 +253,7 @@ fn completed(members: &Members<'_>, key: &DeviceKey) -> String {
     if let Some(value) = single(members, "enableOTA").filter(|value| is_boolean(value)) {
         written.push(("enableOTA", value.get()));
     }
-    let others = members.iter().filter(|(name, _)| !TREATED.contains(&name.as_ref()));
+    let others = members.iter().filter(|(name, _)| !TREATED_MEMBERS.contains(&name.as_ref()));
     written.extend(others.map(|(name, value)| (name.as_ref(), value.get())));
     let member = |(name, value): (&str, &str)| format!("{}:{value}", Value::from(name));
     format!("{{{}}}", written.into_iter().map(member).collect::<Vec<_>>().join(","))
@@ -300,6 +311,12 @@ mod tests {
         for text in ["", "5", "[]", "{", &format!("{{\"a\":\"{}\"}}", "x".repeat(120_000))] {
             assert_eq!(fields(text, ConfigMode::Complete), ["config"], "{}", text.len());
         }
+    }
+
+    #[test]
+    fn a_repeated_member_is_refused_on_save() {
+        let text = r#"{"deviceName":"a","deviceName":"b","enableOTA":true,"n":1,"n":2}"#;
+        assert_eq!(fields(text, ConfigMode::Complete), ["config.deviceName"]);
     }
 
     #[test]

@@ -1,26 +1,29 @@
 //! Takes request bodies in: small ones to memory, bundles to temporary files.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_multipart::{Multipart, MultipartError};
-use actix_web::body::MessageBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::middleware::Next;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::fields::JsonFields;
 use coredock_domain::spool::{SpoolDirectory, SpoolWriter, SpooledFile};
-use futures::StreamExt;
 use futures::future::LocalBoxFuture;
+use futures::{Stream, StreamExt};
 
 use super::error::ApiError;
 
 /// Largest JSON body (contract §1.6).
 const JSON_LIMIT: u64 = 1024 * 1024;
-/// What devices send beyond this is not waited for (contract §4.5).
+/// How long a refused caller may be silent before it is taken to have ended.
+const SHORT_SILENCE: Duration = Duration::from_secs(2);
+/// What is sent beyond this is not waited for (contract §4.5).
 const DRAINED_BYTES: usize = 16 * 1024 * 1024;
 /// Written to the temporary file in one go.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -71,8 +74,7 @@ pub async fn firmware_upload(
     let stall = stall_of(request);
     let body = if is_multipart(request.headers()) {
         check_declared(request.headers(), limit.saturating_add(MULTIPART_OVERHEAD))?;
-        let multipart = Multipart::new(request.headers(), payload);
-        spool_file_part(multipart, spool, limit, stall).await?
+        multipart_upload(payload, request.headers(), spool, limit, stall).await?
     } else {
         check_declared(request.headers(), limit)?;
         let mut sink = SpoolSink::new(spool, limit)?;
@@ -93,6 +95,43 @@ fn is_multipart(headers: &HeaderMap) -> bool {
         let essence = text.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("multipart/form-data")
     })
+}
+
+/// The multipart reader lets go of the payload when it gives up, and a connection whose payload is
+/// let go of while it waits for room can stay deaf: what the caller still sends is read here first.
+#[expect(clippy::too_many_arguments, reason = "two streams, two limits, one directory")]
+async fn multipart_upload(
+    payload: web::Payload,
+    headers: &HeaderMap,
+    spool: &SpoolDirectory,
+    limit: u64,
+    stall: Duration,
+) -> Result<SpooledFile, ApiError> {
+    let payload = Rc::new(RefCell::new(payload));
+    let shared = Rc::clone(&payload);
+    let pieces =
+        futures::stream::poll_fn(move |context| shared.borrow_mut().poll_next_unpin(context));
+    let outcome = spool_file_part(Multipart::new(headers, pieces), spool, limit, stall).await;
+    if outcome.is_err() {
+        let rest =
+            futures::stream::poll_fn(|context| payload.borrow_mut().poll_next_unpin(context));
+        drain(rest, SHORT_SILENCE).await;
+    }
+    outcome
+}
+
+/// Reads what still comes, up to 16 MiB or a silence.
+async fn drain(
+    mut rest: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    silence: Duration,
+) {
+    let mut drained = 0;
+    while let Ok(Some(Ok(piece))) = tokio::time::timeout(silence, rest.next()).await {
+        drained += piece.len();
+        if drained > DRAINED_BYTES {
+            break;
+        }
+    }
 }
 
 async fn spool_file_part(
@@ -148,24 +187,14 @@ async fn in_time<T>(next: impl Future<Output = T>, stall: Duration) -> Result<T,
     tokio::time::timeout(stall, next).await.map_err(stalled)
 }
 
-/// Reads the body of every `POST` of a device before anything is answered: a device whose socket
-/// is reset while it still writes aborts and reboots (contract §4.5).
-pub async fn drain_posts(
-    mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    if request.method() == Method::POST {
+/// Reads the body of a `POST` of a device before anything is answered: a device whose socket is
+/// reset while it still writes aborts and reboots (contract §4.5). No route below `/api/iot` takes a
+/// body yet.
+pub async fn drain_device_post(request: &mut ServiceRequest) {
+    if request.method() == Method::POST && request.uri().path().starts_with("/api/iot/") {
         let stall = stall_of(request.request());
-        let mut payload = request.take_payload();
-        let mut drained = 0;
-        while let Ok(Some(Ok(piece))) = tokio::time::timeout(stall, payload.next()).await {
-            drained += piece.len();
-            if drained > DRAINED_BYTES {
-                break;
-            }
-        }
+        drain(request.take_payload(), stall).await;
     }
-    next.call(request).await
 }
 
 /// Collects pieces and writes them to a temporary file off the async threads.

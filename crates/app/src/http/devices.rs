@@ -119,17 +119,28 @@ fn save_error(error: SaveDeviceError) -> ApiError {
 /// `None` when no device can pass: a state that does not exist.
 fn device_filter(query: &str) -> Result<Option<DeviceFilter>, Vec<FieldFault>> {
     let query = Query::new(query);
-    let one = |fault| vec![fault];
-    let model_id = match query.get("model_id").map_err(one)?.map(|text| text.parse()) {
-        None => None,
-        Some(Ok(id)) => Some(id),
-        Some(Err(_)) => return Err(vec![FieldFault::new("model_id", "must be an integer")]),
+    let mut faults = Vec::new();
+    let mut value = |name, read: fn(String) -> Result<String, FieldFault>| {
+        let value = query.get(name).and_then(|value| value.map(read).transpose());
+        value.map_err(|fault| faults.push(fault)).ok().flatten()
     };
-    let Some(state) = query.get("rotation_state").map_err(one)? else {
+    let model_id = value("model_id", integer_text);
+    let state = value("rotation_state", Ok);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let model_id = model_id.and_then(|text| text.parse().ok());
+    let Some(state) = state else {
         return Ok(Some(DeviceFilter { model_id, rotation_state: None }));
     };
     let known = RotationState::parse(&state);
     Ok(known.map(|state| DeviceFilter { model_id, rotation_state: Some(state) }))
+}
+
+fn integer_text(text: String) -> Result<String, FieldFault> {
+    let digits = text.strip_prefix('-').unwrap_or(&text);
+    let numeric = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    if numeric { Ok(text) } else { Err(FieldFault::new("model_id", "must be an integer")) }
 }
 
 fn new_device(mut fields: JsonFields, mode: ConfigMode) -> Result<(i64, DeviceConfig), ApiError> {

@@ -14,6 +14,7 @@ use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures::FutureExt;
 use tracing::Instrument;
 
+use super::body;
 use super::cors::CorsOrigins;
 use super::error::ApiError;
 use super::query::percent_decode;
@@ -97,10 +98,11 @@ pub async fn exchange(
 }
 
 async fn answer<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
     id: &CorrelationId,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    body::drain_device_post(&mut request).await;
     if let Some(status) = malformed(&request) {
         let empty = HttpResponse::new(status);
         return Ok(request.into_response(empty).map_into_right_body());

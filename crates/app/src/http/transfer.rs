@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody, SizedStream};
-use actix_web::http::header::{self, HeaderMap, HttpDate};
+use actix_web::http::header::{self, HeaderMap, HeaderValue, HttpDate};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::{Bytes, BytesMut};
@@ -81,6 +81,13 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
+    /// All lines of a list header as one; bytes that are no text match nothing.
+    fn list(&self, name: &header::HeaderName) -> Option<String> {
+        let lines: Vec<_> = self.headers.get_all(name).map(HeaderValue::as_bytes).collect();
+        (!lines.is_empty())
+            .then(|| String::from_utf8_lossy(&lines.join(b",".as_slice())).into_owned())
+    }
+
     fn text(&self, name: &header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(str::trim)
     }
@@ -103,16 +110,16 @@ impl Conditions<'_> {
     }
 
     fn precondition_fails(&self) -> bool {
-        if let Some(list) = self.text(&header::IF_MATCH) {
-            return !self.lists_etag(list, false);
+        if let Some(list) = self.list(&header::IF_MATCH) {
+            return !self.lists_etag(&list, false);
         }
         let since = self.date(&header::IF_UNMODIFIED_SINCE);
         since.is_some_and(|since| self.object.modified.seconds() > since)
     }
 
     fn not_modified(&self) -> bool {
-        if let Some(list) = self.text(&header::IF_NONE_MATCH) {
-            return self.lists_etag(list, true);
+        if let Some(list) = self.list(&header::IF_NONE_MATCH) {
+            return self.lists_etag(&list, true);
         }
         let since = self.date(&header::IF_MODIFIED_SINCE);
         since.is_some_and(|since| self.object.modified.seconds() <= since)
@@ -138,15 +145,21 @@ fn range_plan(text: &str, size: u64) -> Plan {
     if !unit.eq_ignore_ascii_case("bytes") {
         return Plan::Whole;
     }
-    let (first, last) = (first.trim(), last.trim());
-    match (offset(first), offset(last)) {
-        (Some(first), Some(last)) if first > last => Plan::Whole,
-        (Some(first), _) if first >= size => not_satisfiable(last),
+    let (first_digits, last_digits) = (first.trim(), last.trim());
+    match (offset(first_digits), offset(last_digits)) {
+        (Some(_), Some(_)) if magnitude(first_digits) > magnitude(last_digits) => Plan::Whole,
+        (Some(first), _) if first >= size => not_satisfiable(last_digits),
         (Some(first), Some(last)) => Plan::Part(first..last.saturating_add(1).min(size)),
-        (Some(first), None) if last.is_empty() => Plan::Part(first..size),
-        (None, Some(length)) if first.is_empty() => suffix(length, size),
+        (Some(first), None) if last_digits.is_empty() => Plan::Part(first..size),
+        (None, Some(length)) if first_digits.is_empty() => suffix(length, size),
         _ => Plan::Whole,
     }
+}
+
+/// Orders digits by value, however many there are.
+fn magnitude(digits: &str) -> (usize, &str) {
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
 }
 
 /// A start past the end is only an answer to a well-formed range.
@@ -402,6 +415,8 @@ mod tests {
             ("bytes=99999999999999999999999-", Plan::NotSatisfiable),
             ("bytes=0-99999999999999999999999", part(0, 4096)),
             ("bytes=9-1", Plan::Whole),
+            ("bytes=99999999999999999999999-99999999999999999999998", Plan::Whole),
+            ("bytes=0009-0010", part(9, 11)),
             ("bytes=0-9,20-29", Plan::Whole),
             ("bytes=abc", Plan::Whole),
             ("bytes=-", Plan::Whole),

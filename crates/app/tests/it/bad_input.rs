@@ -67,6 +67,8 @@ async fn paths_and_devices() {
         get("unknown model id", "/api/device-models/99", 404, not_found),
         get("18 digits", "/api/devices/999999999999999999", 404, not_found),
         get("filter", "/api/devices?model_id=x", 400, "VALIDATION_FAILED"),
+        get("filter", "/api/devices?model_id=+1", 400, "VALIDATION_FAILED"),
+        get("filter", "/api/devices?model_id=", 400, "VALIDATION_FAILED"),
     ];
     for id in ["abc", "-1", "1.0", "1234567890123456789", "+1", "%31a"] {
         rows.push(get("id", &format!("/api/devices/{id}"), 404, no_route));
@@ -157,6 +159,7 @@ async fn device_configurations() {
         (&long_name, demo.model_id, "config.deviceName"),
         (r#"{"deviceName":"\u0000"}"#, demo.model_id, "config.deviceName"),
         (r#"{"enableOTA":"yes"}"#, demo.model_id, "config.enableOTA"),
+        (r#"{"deviceName":"a","deviceName":"b"}"#, demo.model_id, "config.deviceName"),
         (r#"{"led":"x"}"#, strict["id"].as_i64().unwrap(), "config.led"),
     ];
     for (config, model_id, field) in cases {
@@ -394,5 +397,38 @@ async fn errors_tell_nothing_of_the_inside() {
     assert_eq!(error["code"], "SERVICE_UNAVAILABLE");
     let unavailable = r#"kind="unavailable""#;
     assert!(server.metric_where("coredock_db_errors_total", unavailable).await > 0);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_query_is_listed() {
+    let server = TestServer::start().await;
+    let answer = server.get("/api/devices?model_id=x&rotation_state=%ff").await;
+    let fields = answer.json()["details"]["errors"].clone();
+    assert_eq!(
+        (&fields[0]["field"], &fields[1]["field"]),
+        (&"model_id".into(), &"rotation_state".into())
+    );
+    answer.expect_error(400, "VALIDATION_FAILED");
+    server.finish().await;
+}
+
+/// A caller that goes on sending after its multipart body was refused can read the answer and
+/// is heard to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_multipart_body_is_read_on() {
+    let server = TestServer::start().await;
+    server.demo().await;
+    let head = "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                Content-Type: multipart/form-data; boundary=BB\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = |text: &[u8]| [format!("{:x}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat();
+    let start = b"--BB\r\nContent-Disposition: form-data; name=\"file\"\r\nX: ";
+    let mut request = [head.as_bytes(), &chunk(start)].concat();
+    (0..60).for_each(|_| request.extend(chunk(&vec![b'a'; 64 * 1024])));
+    request.extend(b"0\r\n\r\n");
+    for _ in 0..15 {
+        let answer = raw::exchange(&server.authority(), &request).await;
+        assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
+    }
     server.finish().await;
 }

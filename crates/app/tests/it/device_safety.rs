@@ -151,3 +151,24 @@ async fn a_device_is_answered_within_ten_seconds_even_if_the_store_hangs() {
     gate.open();
     server.finish().await;
 }
+
+/// A device whose socket is reset while it still writes aborts and reboots.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_body_of_a_device_is_read_before_any_answer() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = TestServer::start().await;
+    for path in ["/api/iot/coredump", "/api/iot/config", "/api/iot/nope", "/api/iot/%ff"] {
+        let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&[7; 1000]).await.unwrap();
+        let mut byte = [0];
+        let early = stream.read(&mut byte);
+        let silence = std::time::Duration::from_millis(200);
+        assert!(tokio::time::timeout(silence, early).await.is_err(), "{path} was answered early");
+        stream.write_all(&[7; 1000]).await.unwrap();
+        let head = crate::support::raw::read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 4"), "{path}: {head}");
+    }
+    server.finish().await;
+}

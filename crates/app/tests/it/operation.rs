@@ -86,3 +86,16 @@ async fn metrics_can_be_guarded() {
     server.get_with("/metrics", &right).await.expect(200);
     server.finish_broken().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_never_sends_its_body_does_not_hold_up_the_shutdown() {
+    let server = TestServer::start().await;
+    let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
+    let request = b"POST /api/nope HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
+    let head = crate::support::raw::read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    let began = std::time::Instant::now();
+    server.finish().await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}

@@ -140,3 +140,41 @@ async fn a_download_that_began_before_a_replacement_is_not_mixed() {
     assert!(received[..1 << 20] == large[..1 << 20]);
     server.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_never_joins_two_images_replaced_within_a_second() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let filled = |fill: u8| {
+        let mut image = image("1.2.3", 4096);
+        image[300..].fill(fill);
+        BundleBuilder::new("demo", "1.2.3").bin(image).build()
+    };
+    let path = format!("/api/iot/firmware?device_key={}", demo.device.key);
+    server.upload("demo", filled(1)).await.expect(200);
+    let first = server.head(&path).await.header("last-modified").to_owned();
+    server.upload("demo", filled(2)).await.expect(200);
+    let resumed = [("range", "bytes=1000-1003"), ("if-range", first.as_str())];
+    let answer = server.get_with(&path, &resumed).await.expect(200);
+    assert_eq!(answer.body.len(), 4096, "the whole new image");
+    server.get_with(&path, &[("if-modified-since", &first)]).await.expect(200);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_may_stand_on_several_lines() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    server.upload_demo("1.2.3").await.expect(200);
+    let path = format!("/api/iot/firmware?device_key={}", demo.device.key);
+    let etag = server.get(&path).await.header("etag").to_owned();
+    let lines = |name| {
+        let request = server.request(Method::GET, &path);
+        server.send(request.header(name, "\"other\"").header(name, &etag))
+    };
+    lines("if-none-match").await.expect(304);
+    lines("if-match").await.expect(200);
+    let unreadable = server.request(Method::GET, &path).header("if-match", b"\"\xff\"".as_slice());
+    server.send(unreadable).await.expect_error(412, "PRECONDITION_FAILED");
+    server.finish().await;
+}

@@ -1,10 +1,14 @@
 //! The commit of a publication.
 
+use std::time::Duration;
+
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::firmware::VersionText;
 use coredock_domain::model::ModelCode;
 use coredock_domain::repository::publication::{PublishVersion, Published, PublishedObjects};
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -15,7 +19,7 @@ use crate::failure::Failure;
 use crate::firmware::point_at;
 use crate::retention::{self, Quota};
 use crate::schema::firmware_versions;
-use crate::values::At;
+use crate::values::{At, Column, StoredTime, read_optional};
 use crate::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
 use crate::{audit, deletes, leases};
 
@@ -80,7 +84,9 @@ async fn write_row(
     replaced: Option<&HeldVersion>,
     change: &Change,
 ) -> Result<i64, Failure> {
-    let columns = SetRow::new(&publication.facts, staging_mark(publication), change.at);
+    let is_replacement = replaced.is_some() && publication.objects != PublishedObjects::Unchanged;
+    let uploaded_at = upload_time(conn, publication.model_id, is_replacement, change.at).await?;
+    let columns = SetRow::new(&publication.facts, staging_mark(publication), uploaded_at);
     let Some(replaced) = replaced else {
         let row = (
             firmware_versions::device_model_id.eq(publication.model_id),
@@ -95,12 +101,32 @@ async fn write_row(
     };
     let row = firmware_versions::table.find(replaced.id);
     if publication.objects == PublishedObjects::Unchanged {
-        let uploaded_at = firmware_versions::uploaded_at.eq(At(change.at));
+        let uploaded_at = firmware_versions::uploaded_at.eq(At(uploaded_at));
         on!(conn, |c| diesel::update(row).set(uploaded_at).execute(c))?;
     } else {
         on!(conn, |c| diesel::update(row).set(columns).execute(c))?;
     }
     Ok(replaced.id)
+}
+
+/// When a set counts as uploaded: later than every other set of its model, so that the order of
+/// commits is the order of times even if clocks or callers disagree; and a set that replaces another
+/// in a later second, because clients tell the two apart by HTTP dates, which end there.
+async fn upload_time(
+    conn: &mut Connection,
+    model_id: i64,
+    is_replacement: bool,
+    now: Timestamp,
+) -> Result<Timestamp, Failure> {
+    let query = firmware_versions::table
+        .filter(firmware_versions::device_model_id.eq(model_id))
+        .select(max(firmware_versions::uploaded_at));
+    let newest = on!(conn, |c| query.first::<Option<StoredTime>>(c))?;
+    let newest = read_optional(newest, Column("firmware_versions", "uploaded_at"))?;
+    let Some(newest) = newest else { return Ok(now) };
+    let next_second = Timestamp::from_micros((newest.seconds() + 1) * 1_000_000);
+    let least = if is_replacement { next_second } else { newest.after(Duration::from_micros(1)) };
+    Ok(now.max(least))
 }
 
 /// Queues the deletes of staged objects that only the replaced set was read from.
