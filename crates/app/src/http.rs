@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod body;
+pub mod conditions;
 pub mod cors;
 pub mod devices;
 pub mod error;

@@ -9,9 +9,10 @@ use coredock_domain::artifact::ArtifactName;
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::versions::{FirmwareOf, ReadArtifact, ReadFirmwareError};
 
+use super::conditions::{Plan, Representation};
 use super::error::ApiError;
 use super::feature::Feature;
-use super::transfer::{Download, DownloadKind, Plan, Representation};
+use super::transfer::{Download, DownloadKind};
 use crate::metrics::Metrics;
 
 /// What requests for artifacts work with.
