@@ -69,9 +69,6 @@ pub enum StartServerError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Two metrics share a name.
-    #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
 }
 
 /// Values every handler may ask for.
@@ -94,9 +91,9 @@ impl RunningServer {
     pub fn start(
         config: &Config,
         outside: &Outside,
+        features: Features,
         listener: TcpListener,
     ) -> Result<Self, StartServerError> {
-        let features = Features::new(config, outside)?;
         let shared = share(config, outside, &features)?;
         let publications = shared.uploads.tasks.clone();
         let shutdown = shared.shutdown.clone();
@@ -115,7 +112,7 @@ impl RunningServer {
             sweep_interval: config.sweep.interval,
         }
         .start(&workers, &stop);
-        #[expect(clippy::disallowed_methods, reason = "awaited by `stop`")]
+        #[expect(clippy::disallowed_methods, reason = "ended by `stop`")]
         let serving = tokio::spawn(server);
         let grace = config.shutdown.grace;
         Ok(Self {

@@ -31,11 +31,12 @@ pub(super) async fn run(config: &Config) -> u8 {
     };
     embedded.clean_store().await;
     // Before the first upload: a store with objects is not taken for a new one.
-    match Features::new(config, &embedded.outside) {
-        Ok(features) => embedded.claim_store(&features.upkeep).await,
+    let features = match Features::new(config, &embedded.outside) {
+        Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
-    }
-    let server = match RunningServer::start(config, &embedded.outside, listener) {
+    };
+    embedded.claim_store(&features.upkeep).await;
+    let server = match RunningServer::start(config, &embedded.outside, features, listener) {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };

@@ -12,6 +12,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures::FutureExt;
+use prometheus::IntGauge;
 use tracing::Instrument;
 
 use super::body;
@@ -62,6 +63,23 @@ fn class_of(path: &str) -> &'static str {
     }
 }
 
+/// A request being handled; counted until it is answered or its caller has gone.
+struct InFlight(IntGauge);
+
+impl InFlight {
+    fn begin(metrics: &Metrics, path: &str) -> Self {
+        let gauge = metrics.http_in_flight.with_label_values(&[class_of(path)]);
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The middleware around every route.
 pub async fn exchange(
     request: ServiceRequest,
@@ -73,17 +91,10 @@ pub async fn exchange(
     let metrics = request.app_data::<web::Data<Metrics>>().cloned();
     let cors = request.app_data::<web::Data<CorsOrigins>>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let class = class_of(request.path());
-    let in_flight =
-        metrics.as_ref().map(|metrics| metrics.http_in_flight.with_label_values(&[class]));
-    if let Some(gauge) = &in_flight {
-        gauge.inc();
-    }
+    let in_flight = metrics.as_ref().map(|metrics| InFlight::begin(metrics, request.path()));
     let span = tracing::info_span!("request", correlation_id = &*id.0);
     let answered = answer(request, next, &id).instrument(span.clone()).await;
-    if let Some(gauge) = &in_flight {
-        gauge.dec();
-    }
+    drop(in_flight);
     let mut response = answered?;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id.0) {

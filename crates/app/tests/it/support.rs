@@ -13,7 +13,7 @@ use bytes::Bytes;
 use coredock::config::{Config, Overrides};
 use coredock::embedded::Embedded;
 use coredock::server::RunningServer;
-use coredock::wiring::Outside;
+use coredock::wiring::{Features, Outside};
 use coredock_testkit::faulty_store::FaultyStore;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -136,8 +136,9 @@ impl TestServer {
         let outside = wrap(outside);
         let listener = coredock::server::listen(config.http.listen).unwrap();
         embedded.clean_store().await;
-        let server = RunningServer::start(&config, &outside, listener).unwrap();
-        embedded.claim_store(&server.features().upkeep).await;
+        let features = Features::new(&config, &outside).unwrap();
+        embedded.claim_store(&features.upkeep).await;
+        let server = RunningServer::start(&config, &outside, features, listener).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -195,11 +195,15 @@ impl Firmware {
         held: Option<&FirmwareVersion>,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
         let facts = request.bundle.facts();
+        let stays = match held {
+            Some(held) if held.facts.identical(facts) => {
+                self.keep_lease(upload, async { Ok(self.is_intact(held).await?) }).await?
+            }
+            Some(_) | None => false,
+        };
         let (result, objects) = match held {
             None => (PublicationResult::Created, PublishedObjects::InPlace),
-            Some(held) if held.facts.identical(facts) && self.is_intact(held).await? => {
-                (PublicationResult::Unchanged, PublishedObjects::Unchanged)
-            }
+            Some(_) if stays => (PublicationResult::Unchanged, PublishedObjects::Unchanged),
             Some(_) => (PublicationResult::Replaced, PublishedObjects::Staged),
         };
         if objects != PublishedObjects::Unchanged {
@@ -216,7 +220,7 @@ impl Firmware {
         let change = self.change(request.origin.clone());
         let commit = match self.publications.publish(publication, &change).await? {
             Some(commit) => commit,
-            None if self.versions.list(request.model_id).await?.is_none() => {
+            None if self.versions.offered_by(request.model_id).await?.is_none() => {
                 return Err(PublishFirmwareError::ModelGone);
             }
             None => return Err(PublishFirmwareError::LeaseLost),

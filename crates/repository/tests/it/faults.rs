@@ -89,15 +89,13 @@ async fn waiting_for_the_one_writer_ends() {
     blocker.batch_execute("BEGIN IMMEDIATE").unwrap();
     let write = |model: &str| NewModel { code: code(model), name: "x".into(), config_schema: None };
     let change = change(1);
-    let (first, second) = (
-        ModelRepository::create(&db, write("one"), &change),
-        ModelRepository::create(&db, write("two"), &change),
-    );
-    let release = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    let first = ModelRepository::create(&db, write("one"), &change);
+    let second = async {
+        let second = ModelRepository::create(&db, write("two"), &change).await;
         blocker.batch_execute("ROLLBACK").unwrap();
+        second
     };
-    let (first, second, ()) = tokio::join!(first, second, release);
+    let (first, second) = tokio::join!(first, second);
     assert!(first.is_ok(), "it held the connection and waited for the file");
     assert!(matches!(second, Err(RepositoryError::Unavailable { operation: "model.create", .. })));
 }
