@@ -3,9 +3,9 @@
 
 mod bare_server;
 mod bundles;
-mod client;
 mod downloads;
 mod fleet;
+mod ingest;
 mod listings;
 mod machine;
 mod memory;
@@ -29,6 +29,19 @@ use crate::program::{program, run};
 pub(crate) enum Bench {
     /// The server: start, memory, polling, uploads, downloads, listings
     Http(Http),
+    /// Taking in dumps: rate against disk and database, memory, listings
+    Ingest(Ingest),
+}
+
+/// How the intake of dumps is measured.
+#[derive(Args)]
+pub(crate) struct Ingest {
+    /// How often each figure is measured
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Takes the release binary as it is
+    #[arg(long)]
+    skip_build: bool,
 }
 
 /// How the server is measured.
@@ -57,29 +70,54 @@ enum Part {
 impl Bench {
     /// Prints a table of figures; one beyond its limit is an error.
     pub(crate) fn run(self) -> Result<()> {
-        let Self::Http(http) = self;
-        ensure!(http.runs > 0, "no runs asked for");
-        if !http.skip_build {
-            // One by one: building both at once would give the server the features of both.
-            for package in ["coredock", "xtask"] {
-                let build = ["build", "--release", "--locked", "--package", package];
-                run(&mut program("cargo", &build))?;
+        match self {
+            Self::Http(http) => {
+                prepare(http.runs, http.skip_build, &["coredock", "xtask"])?;
+                measured(|| http.measure())
+            }
+            Self::Ingest(ingest) => {
+                prepare(ingest.runs, ingest.skip_build, &["coredock"])?;
+                measured(|| ingest::measure(ingest.runs))
             }
         }
-        println!("\nBefore: {}", machine::state()?);
+    }
+}
+
+impl Http {
+    fn measure(&self) -> Result<Vec<Figure>> {
         let mut figures = Vec::new();
         for part in Part::value_variants() {
-            if http.only.is_empty() || http.only.contains(part) {
-                figures.extend(part.measure(http.runs)?);
+            if self.only.is_empty() || self.only.contains(part) {
+                figures.extend(part.measure(self.runs)?);
             }
         }
-        println!("After: {}\n", machine::state()?);
-        println!("{}", report::table(&figures));
-        let missed = figures.iter().filter(|figure| figure.verdict() == report::Verdict::Fail);
-        let missed = missed.count();
-        ensure!(missed == 0, "{missed} of {} figures are beyond their limit", figures.len());
-        Ok(())
+        Ok(figures)
     }
+}
+
+/// Builds release binaries one by one: building all at once would give each the features of all.
+fn prepare(runs: usize, skip_build: bool, packages: &[&str]) -> Result<()> {
+    ensure!(runs > 0, "no runs asked for");
+    if skip_build {
+        return Ok(());
+    }
+    for package in packages {
+        let build = ["build", "--release", "--locked", "--package", package];
+        run(&mut program("cargo", &build))?;
+    }
+    Ok(())
+}
+
+/// Prints what was measured, between two lines about the machine.
+fn measured(measure: impl FnOnce() -> Result<Vec<Figure>>) -> Result<()> {
+    println!("\nBefore: {}", machine::state()?);
+    let figures = measure()?;
+    println!("After: {}\n", machine::state()?);
+    println!("{}", report::table(&figures));
+    let missed = figures.iter().filter(|figure| figure.verdict() == report::Verdict::Fail);
+    let missed = missed.count();
+    ensure!(missed == 0, "{missed} of {} figures are beyond their limit", figures.len());
+    Ok(())
 }
 
 impl Part {

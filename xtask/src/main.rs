@@ -8,6 +8,8 @@
 
 mod bench;
 mod ci;
+mod client;
+mod drill;
 mod layers;
 mod licences;
 mod program;
@@ -44,6 +46,9 @@ enum Chore {
     /// Measures the release binary against its limits
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Breaks the real server on purpose and looks at what is left
+    #[command(subcommand)]
+    Drill(drill::DrillCommand),
     /// Serves one constant answer: what the benchmark compares with
     #[command(hide = true)]
     BareServer(bench::BareServer),
@@ -70,6 +75,7 @@ impl Chore {
             Self::Layers => layers::check(),
             Self::Licences => licences::check(),
             Self::Bench(bench) => bench.run(),
+            Self::Drill(drill) => drill.run(),
             Self::BareServer(server) => server.run(),
         }
     }

@@ -7,8 +7,12 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::program::{program, shown};
+use crate::drill::Kill;
+use crate::program::{program, root, shown};
 use crate::small_fs::{self, SmallFs};
+
+/// How often the drill behind the tests kills the server.
+const TRIALS: usize = 5;
 
 /// How many tests did what.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -40,14 +44,26 @@ impl Tally {
     }
 }
 
-/// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments.
+/// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments;
+/// without any, then kills the server of the tests a few times.
 pub(crate) fn run(extra: &[String]) -> Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _entered = runtime.enter();
     // Ctrl-C ends the tests, which share the terminal; what was set up is then removed as always.
     let _interrupts = signal(SignalKind::interrupt())?;
     let small_fs = SmallFs::prepare(given_small_fs())?;
-    cargo_test(extra, &small_fs)
+    let tally = cargo_test(extra, &small_fs)?;
+    if extra.is_empty() {
+        drill()?;
+    }
+    Ok(tally)
+}
+
+/// The tests of the processes have built the binary.
+fn drill() -> Result<()> {
+    println!();
+    let binary = Some(root().join("target/debug/coredock"));
+    Kill { trials: TRIALS, seed: None, binary, release: false, keep: false }.run()
 }
 
 fn given_small_fs() -> Option<std::ffi::OsString> {

@@ -1,5 +1,6 @@
 //! Configuration (contract §13): read once, every fault reported together.
 
+mod coredumps;
 mod database_url;
 mod reader;
 pub mod settings;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::{BundleRules, ImageGate};
 
+pub use coredumps::{CoredumpConfig, SymbolizerConfig};
 use reader::Reader;
 use sources::Sources;
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub firmware: FirmwareConfig,
     /// Devices.
     pub devices: DeviceConfigRules,
+    /// Dumps.
+    pub coredumps: CoredumpConfig,
     /// The sweep.
     pub sweep: SweepConfig,
     /// Shutdown.
@@ -258,9 +262,6 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
     if environment == Environment::Production {
         check_secret(reader);
     }
-    if reader.integer("PARSE_LEASE_SECONDS") <= reader.integer("PARSE_TIMEOUT_SECONDS") {
-        reader.fault("PARSE_LEASE_SECONDS: must be above PARSE_TIMEOUT_SECONDS");
-    }
     let data_dir = PathBuf::from(reader.text("DATA_DIR"));
     let artifact_dir = reader.optional("ARTIFACT_DIR").map(PathBuf::from);
     Config {
@@ -277,6 +278,7 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
             },
             poll: reader.seconds("FIRMWARE_POLL_SECONDS"),
         },
+        coredumps: coredumps::read(reader),
         sweep: SweepConfig {
             interval: reader.seconds("SWEEP_INTERVAL_SECONDS"),
             grace: reader.seconds("SWEEP_GRACE_SECONDS"),

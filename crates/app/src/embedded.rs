@@ -1,13 +1,15 @@
-//! Opens the embedded parts: lock, database, local store.
+//! Opens the embedded parts: lock, database, local store, symbolizer.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use coredock_artifact_store::{ObjectArtifactStore, OpenDirectoryError};
-use coredock_domain::{Clock, Upkeep};
+use coredock_domain::{Clock, Symbolizer, Upkeep};
 use coredock_repository::{Database, SqliteOptions, StartError};
+use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
-use crate::config::Config;
+use crate::config::{Config, SymbolizerConfig};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
 use crate::wiring::Outside;
@@ -34,6 +36,9 @@ pub enum OpenError {
     /// The artifact directory cannot be used.
     #[error(transparent)]
     Store(#[from] OpenDirectoryError),
+    /// The sidecar cannot be used.
+    #[error("PARSE_SIDECAR_URL: {0}")]
+    Sidecar(#[from] SidecarSetupError),
     /// The id of the installation could not be read or made.
     #[error(transparent)]
     Installation(#[from] coredock_domain::repository::RepositoryError),
@@ -44,6 +49,7 @@ pub struct Embedded {
     /// What the features work with.
     pub outside: Outside,
     store: ObjectArtifactStore,
+    sidecar: Option<Arc<SidecarSymbolizer>>,
     _lock: DataLock,
 }
 
@@ -63,22 +69,31 @@ impl Embedded {
             }
         }
         let store = ObjectArtifactStore::local(&config.artifact_dir)?;
-        let outside = Outside::new(database, store.clone());
+        let sidecar = open_sidecar(config)?;
+        let symbolizer = sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>);
+        let outside = Outside::new(database, store.clone(), symbolizer);
         if outside.database.pending_migrations().await.map_err(wrong)? == 0 {
             let now = SystemClock.now();
             outside.database.ensure_installation(outside.entropy.as_ref(), now).await?;
         }
-        Ok(Self { outside, store, _lock: lock })
+        Ok(Self { outside, store, sidecar, _lock: lock })
     }
 
     /// Removes what interrupted writes and deletes left; to be called before anything is written.
     /// What fails is logged: the server starts all the same, and health reports the store.
-    pub async fn clean_store(&self) {
+    pub async fn clean_leftovers(&self) {
         let written_before = SystemClock.now().before(LEFTOVER_AGE);
         match self.store.clean_leftovers(written_before).await {
             Ok(0) => {}
             Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
             Err(error) => warn("leftovers of interrupted writes stay", &error),
+        }
+        let Some(sidecar) = &self.sidecar else { return };
+        // The lock of the data says that no other process of ours works on these dumps.
+        match sidecar.clean_leftovers(SystemTime::now()).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed files of interrupted parses"),
+            Err(error) => warn("leftovers of interrupted parses stay", &error),
         }
     }
 
@@ -88,6 +103,15 @@ impl Embedded {
             warn("the artifact store could not be looked at", &error);
         }
     }
+}
+
+fn open_sidecar(config: &Config) -> Result<Option<Arc<SidecarSymbolizer>>, SidecarSetupError> {
+    let SymbolizerConfig::Sidecar { url, directory } = &config.coredumps.symbolizer else {
+        return Ok(None);
+    };
+    let timeout = config.coredumps.settings.longest_attempt;
+    let options = SidecarOptions { url: url.clone(), directory: directory.clone(), timeout };
+    Ok(Some(Arc::new(SidecarSymbolizer::new(options)?)))
 }
 
 /// Opens the database of `config`; applies nothing.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
-use coredock_domain::{ArtifactStore, Entropy};
+use coredock_domain::{ArtifactStore, Entropy, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
 
@@ -24,21 +24,34 @@ pub struct Readiness {
     pub migrations_pending: Option<usize>,
     /// The store takes, returns and deletes an object.
     pub store: bool,
+    /// The symbolizer answers, or there is none.
+    pub symbolizer: bool,
 }
 
 /// Looks at the dependencies, at most every ten seconds.
 pub struct Health {
     database: Database,
     store: Arc<dyn ArtifactStore>,
+    symbolizer: Option<Arc<dyn Symbolizer>>,
     probe: ArtifactKey,
     last: Mutex<Option<(Instant, Readiness)>>,
 }
 
 impl Health {
-    /// Watches this database and this store.
-    pub fn new(database: Database, store: Arc<dyn ArtifactStore>, entropy: &dyn Entropy) -> Self {
+    /// Watches this database, this store and this symbolizer, if there is one.
+    pub fn new(
+        database: Database,
+        store: Arc<dyn ArtifactStore>,
+        symbolizer: Option<Arc<dyn Symbolizer>>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let probe = ArtifactKey::Health { instance: UploadId::random(entropy) };
-        Self { database, store, probe, last: Mutex::new(None) }
+        Self { database, store, symbolizer, probe, last: Mutex::new(None) }
+    }
+
+    /// The name of the symbolizer.
+    pub fn engine(&self) -> &'static str {
+        self.symbolizer.as_ref().map_or("off", |symbolizer| symbolizer.engine())
     }
 
     /// The database, for its metrics.
@@ -62,12 +75,14 @@ impl Health {
     async fn look(&self) -> Readiness {
         let database = tokio::time::timeout(LONGEST_CHECK, self.look_at_database());
         let store = tokio::time::timeout(LONGEST_CHECK, self.probe_store());
-        let (database, store) = tokio::join!(database, store);
+        let symbolizer = tokio::time::timeout(LONGEST_CHECK, self.look_at_symbolizer());
+        let (database, store, symbolizer) = tokio::join!(database, store, symbolizer);
         let migrations_pending = database.ok().flatten();
         Readiness {
             database: migrations_pending.is_some(),
             migrations_pending,
             store: matches!(store, Ok(Ok(true))),
+            symbolizer: symbolizer.unwrap_or(false),
         }
     }
 
@@ -76,6 +91,13 @@ impl Health {
         let pending = self.database.pending_migrations().await.ok()?;
         let answers = pending > 0 || self.database.ping().await.is_ok();
         answers.then_some(pending)
+    }
+
+    async fn look_at_symbolizer(&self) -> bool {
+        match &self.symbolizer {
+            Some(symbolizer) => symbolizer.is_ready().await,
+            None => true,
+        }
     }
 
     async fn probe_store(&self) -> Result<bool, ArtifactStoreError> {

@@ -3,18 +3,23 @@
 pub mod artifacts;
 pub mod body;
 pub mod conditions;
+pub mod coredumps;
 pub mod cors;
+pub mod cursor;
+pub mod device_body;
 pub mod devices;
 pub mod error;
 pub mod exchange;
 pub mod feature;
 pub mod firmware;
 pub mod identity;
+pub mod intake;
 pub mod iot;
 pub mod models;
 pub mod openapi;
 pub mod operations;
 pub mod query;
+pub mod testing;
 pub mod transfer;
 pub mod upload;
 pub mod views;
@@ -41,6 +46,7 @@ pub fn configure(service: &mut web::ServiceConfig) {
             web::scope("/api/iot")
                 .wrap(from_fn(device_deadline))
                 .service(route("/config").get(iot::get_iot_config).done())
+                .service(route("/coredump").post(iot::upload_coredump).done())
                 .service(route("/firmware").get(iot::get_iot_firmware).done())
                 .service(route("/firmware-version").get(iot::get_iot_firmware_version).done())
                 .default_service(web::to(route_not_found)),
@@ -54,6 +60,7 @@ pub fn configure(service: &mut web::ServiceConfig) {
                 .default_service(web::to(route_not_found)),
         )
         .configure(configure_models)
+        .configure(configure_coredumps)
         .service(
             route("/api/devices").get(devices::list_devices).post(devices::create_device).done(),
         )
@@ -64,6 +71,7 @@ pub fn configure(service: &mut web::ServiceConfig) {
                 .delete(devices::delete_device)
                 .done(),
         )
+        .service(route("/api/testing/coredumps").post(testing::seed_coredump).done())
         .service(route("/health/healthz").get(operations::get_liveness).done())
         .service(route("/health/readyz").get(operations::get_readiness).done())
         .service(route("/metrics").get(operations::get_metrics).done())
@@ -106,6 +114,23 @@ fn configure_models(service: &mut web::ServiceConfig) {
                 .done(),
         )
         .service(route(&format!("{version}/activate")).post(firmware::activate_firmware).done());
+}
+
+fn configure_coredumps(service: &mut web::ServiceConfig) {
+    let of_device = format!("/api/devices/{ID}/coredumps");
+    let one = format!("{of_device}/{{coredump_id:[0-9]{{1,18}}}}");
+    service
+        .service(route("/api/coredumps").get(coredumps::list_fleet_coredumps).done())
+        .service(
+            route(&of_device)
+                .get(coredumps::list_coredumps)
+                .delete(coredumps::delete_all_coredumps)
+                .done(),
+        )
+        .service(route(&one).get(coredumps::get_coredump).delete(coredumps::delete_coredump).done())
+        .service(route(&format!("{one}/download")).get(coredumps::download_coredump).done())
+        .service(route(&format!("{one}/report")).get(coredumps::get_coredump_report).done())
+        .service(route(&format!("{one}/reparse")).post(coredumps::reparse_coredump).done());
 }
 
 /// The methods of one path.

@@ -3,13 +3,16 @@
 //! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use coredock_domain::firmware::read::ResumeCounts;
+use coredock_domain::coredump::ParseStatus;
+use coredock_domain::repository::parse_jobs::QueueState;
+use coredock_domain::verified_reads::ResumeCounts;
 use coredock_repository::Database;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Latencies in seconds from half a millisecond to half a minute.
@@ -42,6 +45,26 @@ pub struct Metrics {
     pub firmware_uploads: IntCounterVec,
     /// Bytes of bundles received.
     pub firmware_upload_bytes: IntCounter,
+    /// Dumps by result.
+    pub coredump_ingest: IntCounterVec,
+    /// Bytes of dumps received.
+    pub coredump_ingest_bytes: IntCounter,
+    /// Time from the end of a dump's body to its answer.
+    pub coredump_ingest_seconds: Histogram,
+    /// Dumps by status.
+    pub coredumps: IntGaugeVec,
+    /// Parse jobs by state.
+    pub parse_jobs: IntGaugeVec,
+    /// Age of the oldest job that could be claimed.
+    pub parse_oldest_ready_seconds: IntGauge,
+    /// Attempts by engine and result.
+    pub symbolications: IntCounterVec,
+    /// Their durations.
+    pub symbolication_seconds: HistogramVec,
+    /// How ELFs were chosen.
+    pub symbolication_matches: IntCounterVec,
+    /// Bodies that had to be repaired.
+    pub symbolication_salvaged: IntCounterVec,
     /// Store calls by operation and status.
     pub storage_operations: IntCounterVec,
     /// Their durations.
@@ -131,6 +154,43 @@ impl Metrics {
             )?,
             firmware_upload_bytes: declare
                 .counter("coredock_firmware_upload_bytes_total", "Bytes of bundles received")?,
+            coredump_ingest: declare.counters(
+                "coredock_coredump_ingest_total",
+                "Dumps by result",
+                &["result"],
+            )?,
+            coredump_ingest_bytes: declare
+                .counter("coredock_coredump_ingest_bytes_total", "Bytes of dumps received")?,
+            coredump_ingest_seconds: declare.histogram(
+                "coredock_coredump_ingest_duration_seconds",
+                "Time from the end of a dump's body to its answer",
+            )?,
+            coredumps: declare.gauges("coredock_coredumps", "Dumps by status", &["status"])?,
+            parse_jobs: declare.gauges("coredock_parse_jobs", "Parse jobs by state", &["state"])?,
+            parse_oldest_ready_seconds: declare.gauge(
+                "coredock_parse_oldest_ready_seconds",
+                "Age of the oldest parse job that could be claimed",
+            )?,
+            symbolications: declare.counters(
+                "coredock_symbolication_total",
+                "Attempts to parse a dump",
+                &["engine", "result"],
+            )?,
+            symbolication_seconds: declare.histograms(
+                "coredock_symbolication_duration_seconds",
+                "Duration of attempts to parse a dump",
+                &["engine"],
+            )?,
+            symbolication_matches: declare.counters(
+                "coredock_symbolication_match_total",
+                "How the ELF of a dump was chosen",
+                &["match"],
+            )?,
+            symbolication_salvaged: declare.counters(
+                "coredock_symbolication_salvaged_total",
+                "Dumps that had to be repaired to be read",
+                &["container"],
+            )?,
             storage_operations: declare.counters(
                 "coredock_storage_operations_total",
                 "Store calls by operation and status",
@@ -228,7 +288,7 @@ impl Metrics {
     pub fn requests_in_flight(&self) -> i64 {
         let classes = ["device", "pipeline", "admin", "operator"];
         let handled = classes.map(|class| self.http_in_flight.with_label_values(&[class]).get());
-        let kinds = ["firmware", "artifact"];
+        let kinds = ["firmware", "artifact", "coredump"];
         let sent = kinds.map(|kind| self.downloads_active.with_label_values(&[kind]).get());
         handled.into_iter().chain(sent).sum()
     }
@@ -253,6 +313,21 @@ impl Metrics {
         raise(&self.db_errors, "unavailable", &failures.unavailable);
     }
 
+    /// Shows the state of the queue; `oldest_ready` is the age of the oldest job to be claimed.
+    pub fn show_queue(&self, queue: &QueueState, oldest_ready: Duration) {
+        let show = |gauges: &IntGaugeVec, label: &str, count: u64| {
+            gauges.with_label_values(&[label]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        show(&self.coredumps, ParseStatus::Pending.as_str(), queue.pending);
+        show(&self.coredumps, ParseStatus::Parsed.as_str(), queue.parsed);
+        show(&self.coredumps, ParseStatus::Error.as_str(), queue.errors);
+        show(&self.parse_jobs, "ready", queue.ready);
+        show(&self.parse_jobs, "delayed", queue.delayed);
+        show(&self.parse_jobs, "running", queue.running);
+        let seconds = i64::try_from(oldest_ready.as_secs()).unwrap_or(i64::MAX);
+        self.parse_oldest_ready_seconds.set(seconds);
+    }
+
     /// Takes over how often broken reads were taken up again.
     pub fn read_resumes(&self, counts: &ResumeCounts) {
         raise(&self.download_resumes, "resumed", &counts.resumed);
@@ -266,6 +341,9 @@ impl Metrics {
         }
         for result in ["created", "replaced", "unchanged", "rejected", "error"] {
             self.firmware_uploads.with_label_values(&[result]).reset();
+        }
+        for result in ["stored", "duplicate", "rejected", "rescued", "unavailable"] {
+            self.coredump_ingest.with_label_values(&[result]).reset();
         }
         for result in ["resumed", "failed"] {
             self.download_resumes.with_label_values(&[result]).reset();
@@ -335,6 +413,13 @@ impl Declare<'_> {
     ) -> Result<HistogramVec, prometheus::Error> {
         let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
         let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let metric =
+            Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

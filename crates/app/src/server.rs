@@ -14,14 +14,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::health::Health;
 use crate::http::body::StallLimit;
 use crate::http::cors::CorsOrigins;
+use crate::http::device_body::DumpRules;
 use crate::http::exchange::exchange;
 use crate::http::identity::TrustedProxies;
 use crate::http::iot::PollInterval;
 use crate::http::operations::{MetricsGuard, StoreDecides};
+use crate::http::testing::TestingMode;
 use crate::http::upload::UploadRules;
 use crate::shutdown::Shutdown;
 use crate::wiring::{Features, Outside};
@@ -44,8 +46,9 @@ pub struct RunningServer {
     serving: JoinHandle<io::Result<()>>,
     shutdown: Shutdown,
     workers: TaskTracker,
-    publications: TaskTracker,
+    receiving: TaskTracker,
     stop: CancellationToken,
+    stop_parsing: CancellationToken,
     features: Features,
     grace: Duration,
 }
@@ -77,6 +80,9 @@ struct Shared {
     features: Features,
     health: web::Data<Health>,
     uploads: web::Data<UploadRules>,
+    dumps: web::Data<DumpRules>,
+    receiving: TaskTracker,
+    testing: TestingMode,
     shutdown: Shutdown,
     cors: web::Data<CorsOrigins>,
     metrics_guard: web::Data<MetricsGuard>,
@@ -95,7 +101,7 @@ impl RunningServer {
         listener: TcpListener,
     ) -> Result<Self, StartServerError> {
         let shared = share(config, outside, &features)?;
-        let publications = shared.uploads.tasks.clone();
+        let receiving = shared.receiving.clone();
         let shutdown = shared.shutdown.clone();
         let failed = |source| StartServerError::Listen { address: config.http.listen, source };
         let address = listener.local_addr().map_err(failed)?;
@@ -103,15 +109,19 @@ impl RunningServer {
         let handle = server.handle();
         let workers = TaskTracker::new();
         let stop = CancellationToken::new();
+        let stop_parsing = stop.child_token();
         Workers {
             upkeep: features.upkeep.clone(),
             firmware: features.firmware.clone(),
+            coredumps: features.coredumps.clone(),
             wakeup: features.wakeup.clone(),
+            due: features.due.clone(),
             clock: outside.clock.clone(),
             metrics: features.metrics.clone(),
             sweep_interval: config.sweep.interval,
+            parsers: config.coredumps.workers,
         }
-        .start(&workers, &stop);
+        .start(&workers, &stop, &stop_parsing);
         #[expect(clippy::disallowed_methods, reason = "ended by `stop`")]
         let serving = tokio::spawn(server);
         let grace = config.shutdown.grace;
@@ -121,8 +131,9 @@ impl RunningServer {
             serving,
             shutdown,
             workers,
-            publications,
+            receiving,
             stop,
+            stop_parsing,
             features,
             grace,
         })
@@ -161,19 +172,22 @@ impl RunningServer {
         }
     }
 
-    /// Refuses new connections, waits for requests and publications in flight as long as the
-    /// server was told to, and ends the workers.
+    /// Gives parse jobs back, refuses new connections, waits for requests and uploads in flight as
+    /// long as the server was told to, and ends the workers.
     pub async fn stop(self) {
         let began = Instant::now();
         self.begin_shutdown();
+        self.stop_parsing.cancel();
         tokio::select! {
             () = self.handle.stop(true) => {}
             () = self.idle() => tracing::debug!("connections without requests were not waited for"),
         }
-        self.publications.close();
+        self.receiving.close();
         let left = self.grace.saturating_sub(began.elapsed());
-        if tokio::time::timeout(left, self.publications.wait()).await.is_err() {
-            tracing::warn!("publications were left to be finished by the next start");
+        if tokio::time::timeout(left, self.receiving.wait()).await.is_err() {
+            tracing::warn!(
+                "uploads were cut short; interrupted ones are finished by the next start"
+            );
         }
         self.stop.cancel();
         self.workers.close();
@@ -192,17 +206,26 @@ fn share(
     let spool = config.data_dir.join("tmp");
     std::fs::create_dir_all(&spool)
         .map_err(|source| StartServerError::Spool { path: spool.clone(), source })?;
-    let health =
-        Health::new(outside.database.clone(), features.store.clone(), outside.entropy.as_ref());
+    let symbolizer = features.coredumps.symbolizer().cloned();
+    let store = features.store.clone();
+    let health = Health::new(outside.database.clone(), store, symbolizer, outside.entropy.as_ref());
+    let spool = SpoolDirectory::new(spool);
+    let receiving = TaskTracker::new();
     Ok(Shared {
         features: features.clone(),
         health: web::Data::new(health),
         uploads: web::Data::new(UploadRules {
             body_bytes: config.firmware.upload_bytes,
             bundle: config.firmware.bundle,
-            spool: SpoolDirectory::new(spool),
-            tasks: TaskTracker::new(),
+            spool: spool.clone(),
+            tasks: receiving.clone(),
         }),
+        dumps: web::Data::new(DumpRules {
+            largest_body: config.coredumps.settings.largest_body,
+            spool,
+        }),
+        receiving,
+        testing: TestingMode(config.environment == Environment::Testing),
         shutdown: Shutdown::default(),
         cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
         metrics_guard: web::Data::new(MetricsGuard(config.http.metrics_token.clone())),
@@ -238,9 +261,13 @@ fn http_server(
         app.app_data(web::Data::new(shared.features.models.clone()))
             .app_data(web::Data::new(shared.features.devices.clone()))
             .app_data(web::Data::new(shared.features.firmware.clone()))
+            .app_data(web::Data::new(shared.features.coredumps.clone()))
             .app_data(web::Data::new(shared.features.metrics.clone()))
             .app_data(shared.health.clone())
             .app_data(shared.uploads.clone())
+            .app_data(shared.dumps.clone())
+            .app_data(web::Data::new(shared.receiving.clone()))
+            .app_data(web::Data::new(shared.testing))
             .app_data(shared.cors.clone())
             .app_data(shared.metrics_guard.clone())
             .app_data(web::Data::new(shared.shutdown.clone()))

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coredock_artifact_store::ObjectArtifactStore;
+use coredock_domain::coredumps::CoredumpPorts;
 use coredock_domain::devices::DevicePorts;
 use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
 use coredock_domain::repository::{
-    DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository, PublicationRepository,
-    SweepRepository,
+    CoredumpRepository, DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository,
+    ParseJobRepository, PublicationRepository, SweepRepository,
 };
 use coredock_domain::sweep::SweepSettings;
 use coredock_domain::upkeep::{UpkeepPorts, Wakeup};
-use coredock_domain::{ArtifactStore, Clock, DeviceModels, Devices, Entropy, Firmware, Upkeep};
+use coredock_domain::verified_reads::VerifiedReads;
+use coredock_domain::{
+    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, Symbolizer, Upkeep,
+};
 use coredock_repository::Database;
 
 use crate::config::Config;
@@ -34,6 +38,10 @@ pub struct Rows {
     pub versions: Arc<dyn FirmwareRepository>,
     /// Commits of publications.
     pub publications: Arc<dyn PublicationRepository>,
+    /// Dumps.
+    pub coredumps: Arc<dyn CoredumpRepository>,
+    /// The same rows as a queue.
+    pub jobs: Arc<dyn ParseJobRepository>,
     /// Queued deletes.
     pub outbox: Arc<dyn OutboxRepository>,
     /// What the sweep asks.
@@ -49,6 +57,8 @@ impl Rows {
             devices: rows.clone(),
             versions: rows.clone(),
             publications: rows.clone(),
+            coredumps: rows.clone(),
+            jobs: rows.clone(),
             outbox: rows.clone(),
             sweep: rows,
         }
@@ -64,6 +74,8 @@ pub struct Outside {
     pub rows: Rows,
     /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
+    /// Who makes reports; `None`: jobs wait.
+    pub symbolizer: Option<Arc<dyn Symbolizer>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -71,12 +83,17 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// The real clock and randomness over this database and this store.
-    pub fn new(database: Database, store: ObjectArtifactStore) -> Self {
+    /// The real clock and randomness over this database, this store and this symbolizer.
+    pub fn new(
+        database: Database,
+        store: ObjectArtifactStore,
+        symbolizer: Option<Arc<dyn Symbolizer>>,
+    ) -> Self {
         Self {
             rows: Rows::of(&database),
             database,
             store: Arc::new(store),
+            symbolizer,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -92,12 +109,16 @@ pub struct Features {
     pub devices: Devices,
     /// Firmware.
     pub firmware: Firmware,
+    /// Dumps.
+    pub coredumps: Coredumps,
     /// Deletes and sweeps.
     pub upkeep: Upkeep,
     /// Every metric.
     pub metrics: Metrics,
     /// Wakes the worker of queued deletes.
     pub wakeup: Arc<WorkerWakeup>,
+    /// Wakes a worker that parses.
+    pub due: Arc<WorkerWakeup>,
     /// The store with metrics.
     pub store: Arc<dyn ArtifactStore>,
 }
@@ -122,10 +143,26 @@ impl Features {
             outbox: outbox.clone(),
         };
         let devices = Devices::new(ports, config.devices.mode);
+        let reads = VerifiedReads::new(store.clone(), clock.clone());
+        let due = Arc::new(WorkerWakeup::default());
+        let ports = CoredumpPorts {
+            coredumps: rows.coredumps,
+            jobs: rows.jobs,
+            versions: rows.versions.clone(),
+            store: store.clone(),
+            reads: reads.clone(),
+            symbolizer: outside.symbolizer.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            outbox: outbox.clone(),
+            due: due.clone(),
+        };
+        let coredumps = Coredumps::new(ports, config.coredumps.settings.clone());
         let ports = FirmwarePorts {
             versions: rows.versions,
             publications: rows.publications,
             store: store.clone(),
+            reads,
             clock: clock.clone(),
             entropy: entropy.clone(),
             outbox: outbox.clone(),
@@ -144,7 +181,7 @@ impl Features {
             wakeup: outbox,
         };
         let upkeep = Upkeep::new(ports, sweep_settings(config));
-        Ok(Self { models, devices, firmware, upkeep, metrics, wakeup, store })
+        Ok(Self { models, devices, firmware, coredumps, upkeep, metrics, wakeup, due, store })
     }
 }
 

@@ -1,12 +1,15 @@
-//! The tasks behind the server: queued deletes, interrupted publications, the sweep.
+//! The tasks behind the server: parse jobs, queued deletes, interrupted publications, the sweep.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use coredock_domain::coredumps::{ParseResult, Symbolicated};
 use coredock_domain::firmware::Firmware;
 use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
 use coredock_domain::timestamp::Timestamp;
-use coredock_domain::{Clock, Upkeep};
+use coredock_domain::upkeep::Wakeup;
+use coredock_domain::{Clock, Coredumps, Upkeep};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +19,9 @@ use crate::system::WorkerWakeup;
 /// The outbox is looked at this often even if nobody says that there is work.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+/// A worker that parses looks for due jobs this often even if nobody says that there are some.
+const PARSE_INTERVAL: Duration = Duration::from_secs(1);
+const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the workers work with.
 pub struct Workers {
@@ -23,25 +29,97 @@ pub struct Workers {
     pub upkeep: Upkeep,
     /// Interrupted publications.
     pub firmware: Firmware,
+    /// Dumps.
+    pub coredumps: Coredumps,
     /// Says that deletes were queued.
     pub wakeup: Arc<WorkerWakeup>,
+    /// Says that a dump is due.
+    pub due: Arc<WorkerWakeup>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where results are counted.
     pub metrics: Metrics,
     /// Time between two sweeps.
     pub sweep_interval: Duration,
+    /// Dumps parsed at once.
+    pub parsers: usize,
 }
 
 impl Workers {
-    /// Starts every worker; they end when `stop` is cancelled.
-    pub fn start(self, tasks: &TaskTracker, stop: &CancellationToken) {
+    /// Starts every worker; they end when `stop` is cancelled, those that parse when `stop_parsing`
+    /// is, having given their jobs back.
+    pub fn start(
+        self,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+        stop_parsing: &CancellationToken,
+    ) {
         let workers = Arc::new(self);
+        for _ in 0..workers.parsers {
+            let (parser, stop) = (Arc::clone(&workers), stop_parsing.clone());
+            let runtime = Handle::current();
+            // Threads of their own: unwrapping a hostile dump may take a second.
+            tasks.spawn_blocking(move || runtime.block_on(parser.parse(&stop)));
+        }
+        let queue = Arc::clone(&workers);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));
         let outbox = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { outbox.delete().await }));
         let settling = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { settling.settle().await }));
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
+    }
+
+    /// Works on parse jobs one by one.
+    async fn parse(&self, stop: &CancellationToken) {
+        let Some(symbolizer) = self.coredumps.symbolizer() else { return };
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            match self.coredumps.symbolicate_next(stop.cancelled()).await {
+                Ok(Some(parsed)) => self.count_parse(symbolizer.engine(), &parsed, began),
+                Ok(None) => {
+                    let _ = stop.run_until_cancelled(self.due.woken()).await;
+                }
+                Err(error) => {
+                    warn("a parse job waits for the database", &error);
+                    let _ = stop.run_until_cancelled(self.clock.sleep(PARSE_INTERVAL)).await;
+                }
+            }
+        }
+    }
+
+    fn count_parse(&self, engine: &str, parsed: &Symbolicated, began: Instant) {
+        let seconds = began.elapsed().as_secs_f64();
+        let (metrics, result) = (&self.metrics, result_label(parsed.result));
+        metrics.symbolications.with_label_values(&[engine, result]).inc();
+        metrics.symbolication_seconds.with_label_values(&[engine]).observe(seconds);
+        if matches!(parsed.result, ParseResult::Parsed | ParseResult::Error(_)) {
+            let succeeded = parsed.result == ParseResult::Parsed;
+            metrics.operation("coredump_parse", succeeded, seconds);
+            metrics.symbolication_matches.with_label_values(&[parsed.elf_match]).inc();
+        }
+        if let Some(container) = parsed.salvaged {
+            metrics.symbolication_salvaged.with_label_values(&[container]).inc();
+        }
+    }
+
+    /// Has a worker look for jobs that became due by themselves, and shows the state of the queue.
+    async fn watch(&self) {
+        let looks = (QUEUE_INTERVAL.as_secs() / PARSE_INTERVAL.as_secs()).max(1);
+        loop {
+            match self.coredumps.queue().await {
+                Ok(queue) => {
+                    let age = |since| self.clock.now().since(since);
+                    let oldest_ready = queue.oldest_ready.map(age).unwrap_or_default();
+                    self.metrics.show_queue(&queue, oldest_ready);
+                }
+                Err(error) => warn("the state of the queue is not known", &error),
+            }
+            for _ in 0..looks {
+                self.clock.sleep(PARSE_INTERVAL).await;
+                self.due.wake();
+            }
+        }
     }
 
     async fn delete(&self) {
@@ -109,6 +187,16 @@ impl Workers {
         };
         removed("firmware", report.retired.versions.len());
         removed("symbols", report.retired.symbols.len());
+    }
+}
+
+const fn result_label(result: ParseResult) -> &'static str {
+    match result {
+        ParseResult::Parsed => "parsed",
+        ParseResult::Error(_) => "error",
+        ParseResult::Retried => "retried",
+        ParseResult::PutBack => "put_back",
+        ParseResult::Dropped => "dropped",
     }
 }
 

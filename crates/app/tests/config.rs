@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coredock::config::settings::SETTINGS;
-use coredock::config::{Config, ConfigError, Environment, Overrides};
+use coredock::config::{Config, ConfigError, Environment, Overrides, SymbolizerConfig};
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::ImageGate;
 
@@ -449,9 +449,6 @@ fn parts_that_are_not_built_are_named() {
         ("S3_BUCKET_NAME", "bucket"),
         ("S3_ACCESS_KEY_ID", "key"),
         ("SYMBOLIZER", "native"),
-        ("SYMBOLIZER", "sidecar"),
-        ("PARSE_SIDECAR_URL", "http://sidecar"),
-        ("PARSE_SIDECAR_XFER_DIR", "/xfer"),
         ("MQTT_URL", "mqtt://broker"),
         ("DEVICE_IDENTITY", "keycloak"),
         ("DEVICE_IDENTITY", "builtin"),
@@ -485,6 +482,32 @@ fn the_lease_of_a_parse_outlasts_its_time_out() {
     let (time_out, lease) = ("PARSE_TIMEOUT_SECONDS", "PARSE_LEASE_SECONDS");
     assert_accepted(&[(time_out, "30"), (lease, "31")]);
     assert_refused(lease, &[(time_out, "30"), (lease, "30")]);
+}
+
+#[test]
+fn the_sidecar_has_a_url_and_a_directory_or_neither() {
+    let (url, directory) = ("PARSE_SIDECAR_URL", "PARSE_SIDECAR_XFER_DIR");
+    let both = [(url, "http://sidecar:8080/"), (directory, "/xfer")];
+    let sidecar =
+        SymbolizerConfig::Sidecar { url: "http://sidecar:8080".into(), directory: "/xfer".into() };
+    assert_eq!(config(&both).coredumps.symbolizer, sidecar);
+    let chosen = [both[0], both[1], ("SYMBOLIZER", "sidecar")];
+    assert_eq!(config(&chosen).coredumps.symbolizer, sidecar);
+    let off = [both[0], both[1], ("SYMBOLIZER", "off")];
+    assert_eq!(config(&off).coredumps.symbolizer, SymbolizerConfig::Off);
+    assert_eq!(config(&[]).coredumps.symbolizer, SymbolizerConfig::Off);
+    assert_refused(directory, &both[..1]);
+    assert_refused(url, &both[1..]);
+    assert_refused("SYMBOLIZER", &[("SYMBOLIZER", "sidecar")]);
+    assert_refused(url, &[(url, "sidecar:8080"), (directory, "/xfer")]);
+}
+
+#[test]
+fn retry_delays_are_read_in_their_order() {
+    let delays = |text| config(&[("PARSE_RETRY_DELAYS", text)]).coredumps.settings.retry_delays;
+    assert_eq!(delays("0, 5,60"), [0, 5, 60].map(Duration::from_secs));
+    assert_eq!(delays("[10]"), [10].map(Duration::from_secs));
+    assert_refused("PARSE_RETRY_DELAYS", &[("PARSE_RETRY_DELAYS", "99999999999")]);
 }
 
 #[test]

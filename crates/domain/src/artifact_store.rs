@@ -81,6 +81,15 @@ impl ArtifactStoreError {
     }
 }
 
+/// Length and digest of one artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArtifactFacts {
+    /// Length in bytes.
+    pub size: u64,
+    /// Digest of the whole content.
+    pub sha256: Sha256Digest,
+}
+
 /// Bytes on their way into a store, their length and hash known.
 #[derive(Debug, Clone)]
 pub enum ArtifactBody {

@@ -88,6 +88,12 @@ pub enum AuditAction {
     FirmwareActivated,
     /// A version was deleted.
     FirmwareDeleted,
+    /// A dump was received.
+    CoredumpCreated,
+    /// A dump was received once more, or is to be parsed again.
+    CoredumpUpdated,
+    /// A dump was deleted.
+    CoredumpDeleted,
 }
 
 impl AuditAction {
@@ -103,6 +109,9 @@ impl AuditAction {
             Self::FirmwareUploaded => "firmware.uploaded",
             Self::FirmwareActivated => "firmware.activated",
             Self::FirmwareDeleted => "firmware.deleted",
+            Self::CoredumpCreated => "coredump.created",
+            Self::CoredumpUpdated => "coredump.updated",
+            Self::CoredumpDeleted => "coredump.deleted",
         }
     }
 
@@ -114,6 +123,7 @@ impl AuditAction {
             Self::FirmwareUploaded | Self::FirmwareActivated | Self::FirmwareDeleted => {
                 "FirmwareVersion"
             }
+            Self::CoredumpCreated | Self::CoredumpUpdated | Self::CoredumpDeleted => "Coredump",
         }
     }
 }

@@ -6,12 +6,11 @@ pub mod facts;
 pub mod image;
 pub mod image_cache;
 pub mod publish;
-pub mod read;
 pub mod version;
 pub mod version_json;
 pub mod versions;
 
 pub use bundle::{BundleError, BundleRules, FirmwareBundle, ImageGate};
-pub use facts::{ArtifactFacts, FirmwareFacts, FirmwareVersion};
+pub use facts::{FirmwareFacts, FirmwareVersion};
 pub use version::VersionText;
 pub use versions::{Firmware, FirmwarePorts, FirmwareSettings};

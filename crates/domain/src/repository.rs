@@ -1,18 +1,22 @@
 //! The ports to where rows lie. One method is one transaction; absence is `None` or `false`.
 
+pub mod coredumps;
 pub mod devices;
 pub mod firmware;
 pub mod models;
 pub mod outbox;
+pub mod parse_jobs;
 pub mod publication;
 pub mod sweep;
 
 use std::sync::Arc;
 
+pub use coredumps::CoredumpRepository;
 pub use devices::DeviceRepository;
 pub use firmware::FirmwareRepository;
 pub use models::ModelRepository;
 pub use outbox::OutboxRepository;
+pub use parse_jobs::ParseJobRepository;
 pub use publication::PublicationRepository;
 pub use sweep::SweepRepository;
 

@@ -16,11 +16,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
 use coredock_domain::artifact_store::{
-    Artifact, ArtifactBody, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
+    Artifact, ArtifactBody, ArtifactFacts, ArtifactStoreError, ByteRange, ListedObject,
+    StoredArtifact,
 };
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::ArtifactFacts;
-use coredock_domain::firmware::read::{ArtifactBytes, OpenedObject, VerifiedReads};
+use coredock_domain::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
 use coredock_domain::{ArtifactStore, Clock};
 use coredock_testkit::clock::SettableClock;
 use coredock_testkit::faulty_store::{Fault, FaultRule, FaultyStore, Operation};

@@ -102,7 +102,42 @@ macro_rules! write {
     }};
 }
 
-pub(crate) use {on, read, write};
+/// Like `write!`, for a block that owns everything it works with: on `SQLite` the transaction visits
+/// the blocking pool once instead of once per statement. It runs to its end even if nobody waits.
+macro_rules! write_at_once {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
+        let writing = async {
+            let mut connection = $database.writer().await?;
+            let blocks = connection.blocks();
+            let transaction = async move {
+                connection.begin().await?;
+                let $connection = &mut connection;
+                let result: Result<_, $crate::failure::Failure> = async { $block }.await;
+                connection.finish(result).await
+            };
+            $crate::connection::at_once(blocks, transaction).await
+        };
+        let span = ::tracing::debug_span!(concat!("db.", $operation));
+        ::tracing::Instrument::instrument(writing, span).await.map_err(
+            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
+        )
+    }};
+}
+
+pub(crate) use {on, read, write, write_at_once};
+
+/// Runs what blocks in one visit to the blocking pool, anything else where it is.
+pub(crate) async fn at_once<T: Send + 'static>(
+    blocks: bool,
+    transaction: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    if blocks {
+        let visit = tokio::task::spawn_blocking(|| sqlite::run_here(transaction));
+        visit.await.map_err(Failure::pool)?
+    } else {
+        transaction.await
+    }
+}
 
 impl Connection {
     /// Gives the connection back to its pool.
@@ -147,6 +182,38 @@ impl Connection {
             Self::Sqlite(_) => Ok(()),
             #[cfg(feature = "postgres")]
             Self::Postgres(lent) => Ok(postgres::lock(lent.get(), "publications").await?),
+        }
+    }
+
+    /// Lets one transaction at a time past here that inserts or prunes dumps of a device.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, unused_variables, reason = "SQLite has one writer anyway")
+    )]
+    pub(crate) async fn lock_device(&mut self, id: i64) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(lent) => Ok(postgres::lock_device(lent.get(), id).await?),
+        }
+    }
+
+    /// What a query ends with that picks one row out of many callers' way: nobody else gets the row
+    /// until the transaction ends, and rows others picked are passed over.
+    pub(crate) fn skipping_locked_rows(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Whether statements occupy a thread while they run.
+    pub(crate) fn blocks(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
         }
     }
 

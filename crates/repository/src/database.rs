@@ -221,13 +221,18 @@ impl Database {
     }
 
     /// Where what devices are offered is remembered, if this process is the only writer.
+    pub(crate) fn offers(&self) -> Option<&Offers> {
+        self.sqlite().map(|sqlite| &*sqlite.offers)
+    }
+
+    /// What is particular to `SQLite`, if that is where rows lie.
     #[cfg_attr(
         not(feature = "postgres"),
-        expect(clippy::unnecessary_wraps, reason = "other databases have other writers")
+        expect(clippy::unnecessary_wraps, reason = "there are other databases")
     )]
-    pub(crate) fn offers(&self) -> Option<&Offers> {
+    pub(crate) fn sqlite(&self) -> Option<&Sqlite> {
         match &self.db {
-            Db::Sqlite(sqlite) => Some(&sqlite.offers),
+            Db::Sqlite(sqlite) => Some(sqlite),
             #[cfg(feature = "postgres")]
             Db::Postgres(_) => None,
         }

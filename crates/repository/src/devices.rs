@@ -15,7 +15,8 @@ use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on, read, write};
 use crate::deletes;
-use crate::devices::row::{DeviceRow, SummaryRow, read_key};
+pub(crate) use crate::devices::row::read_key;
+use crate::devices::row::{DeviceRow, SummaryRow};
 use crate::failure::Failure;
 use crate::schema::{coredumps, device_models, devices};
 use crate::values::{At, StoredTime};
@@ -146,6 +147,7 @@ async fn create(
 }
 
 async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<bool, Failure> {
+    conn.lock_device(id).await?;
     let key = devices::table.find(id).select(devices::key);
     let Some(key) = on!(&mut *conn, |c| key.first::<String>(c)).optional()? else {
         return Ok(false);

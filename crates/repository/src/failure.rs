@@ -17,6 +17,15 @@ impl Failure {
         Self::Pool(Box::new(source))
     }
 
+    /// The same for somebody else it hit.
+    pub(crate) fn of_another(&self) -> Self {
+        match self {
+            Self::Query(error) => Self::Pool(error.to_string().into()),
+            Self::Pool(error) => Self::Pool(error.to_string().into()),
+            Self::Corrupt { table, column } => Self::Corrupt { table, column },
+        }
+    }
+
     /// The error of the port.
     pub(crate) fn during(self, operation: &'static str) -> RepositoryError {
         match self {

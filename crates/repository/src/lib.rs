@@ -6,15 +6,20 @@
 mod audit;
 mod builds;
 mod connection;
+mod coredumps;
 mod database;
 mod deletes;
 mod devices;
 mod failure;
 mod firmware;
+mod late_symbols;
 mod leases;
 mod models;
 mod offers;
 mod outbox;
+mod parse_jobs;
+#[cfg(test)]
+mod plans;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod publication;

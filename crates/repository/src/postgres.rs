@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use diesel::QueryResult;
 use diesel::connection::InstrumentationEvent;
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::pooled_connection::deadpool::{BuildError, Pool};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
@@ -58,6 +58,15 @@ pub(crate) async fn begin(connection: &mut AsyncPgConnection) -> QueryResult<()>
 pub(crate) async fn lock(connection: &mut AsyncPgConnection, name: &str) -> QueryResult<()> {
     diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind::<Text, _>(name)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// Waits for the row of a device; the end of the transaction gives it back.
+pub(crate) async fn lock_device(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+    diesel::sql_query("SELECT id FROM devices WHERE id = $1 FOR UPDATE")
+        .bind::<BigInt, _>(id)
         .execute(connection)
         .await
         .map(drop)

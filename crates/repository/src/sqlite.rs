@@ -2,6 +2,7 @@
 
 pub(crate) mod migrations;
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 
+use crate::coredumps::{CoredumpIds, CoredumpQueue};
 use crate::offers::Offers;
 
 /// A connection whose statements run on the blocking pool.
@@ -40,6 +42,12 @@ pub(crate) struct Sqlite {
     pub(crate) readers: Pool<SqliteConn>,
     /// Nobody else writes: what devices are offered can be remembered.
     pub(crate) offers: Arc<Offers>,
+    /// Ids of dumps that are reserved already.
+    pub(crate) coredump_ids: Arc<CoredumpIds>,
+    /// Dumps that wait to be recorded together.
+    pub(crate) coredumps: Arc<CoredumpQueue>,
+    /// Longest wait for a connection.
+    pub(crate) wait: Duration,
 }
 
 /// What a connection is for.
@@ -76,6 +84,9 @@ impl Sqlite {
             writer: pool(Access::Write(offers.clone()), 1, options.wait)?,
             readers: pool(Access::Read, options.readers.max(1), options.wait)?,
             offers,
+            coredump_ids: Arc::default(),
+            coredumps: Arc::default(),
+            wait: options.wait,
         })
     }
 }
@@ -132,7 +143,27 @@ pub(crate) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
         .await
 }
 
-/// Runs statements on tokio's blocking pool. The implementation that comes with diesel-async waits
+thread_local! {
+    /// Whether this thread belongs to the blocking pool and runs a whole transaction.
+    static IN_TRANSACTION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a future to its end on this thread, one of the blocking pool: the statements of `SQLite` in
+/// it run right here. A visit to the blocking pool costs more than most statements, so a
+/// transaction that owns all it needs makes one visit instead of one per statement.
+pub(crate) fn run_here<F: Future>(future: F) -> F::Output {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            IN_TRANSACTION.set(false);
+        }
+    }
+    IN_TRANSACTION.set(true);
+    let _leave = Leave;
+    tokio::runtime::Handle::current().block_on(future)
+}
+
+/// Runs statements on tokio's blocking pool, or on this thread if it is one of it. The implementation that comes with diesel-async waits
 /// for a running statement when its future is dropped, which panics on the single-threaded runtimes
 /// of actix; here the statement runs to its end alone, and the connection closes after it.
 pub(crate) struct BlockingPool;
@@ -145,6 +176,10 @@ impl SpawnBlocking for BlockingPool {
     where
         R: Send + 'static,
     {
+        if IN_TRANSACTION.get() {
+            let result = task();
+            return Box::pin(async { Ok(result) });
+        }
         let running = tokio::task::spawn_blocking(task);
         Box::pin(async { running.await.map_err(Into::into) })
     }

@@ -1,8 +1,9 @@
 //! Rows of firmware versions.
 
 use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
+use coredock_domain::artifact_store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::{ArtifactFacts, FirmwareFacts, FirmwareVersion, VersionText};
+use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion, VersionText};
 use coredock_domain::model::ModelCode;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;

@@ -7,7 +7,9 @@
 
 pub mod clock;
 pub mod contract;
+pub mod coredumps;
 pub mod entropy;
 pub mod faulty_store;
 pub mod firmware;
 pub mod gate;
+pub mod sidecar;

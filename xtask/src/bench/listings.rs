@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::bundles::Bundle;
-use super::client::Client;
 use super::fleet;
 use super::report::{Figure, Limit, quantile};
 use super::server::Server;
+use crate::client::Client;
 
 const VERSIONS: usize = 500;
 const DEVICES: usize = 10_000;
@@ -32,8 +32,8 @@ pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
     create_devices(&server, model)?;
     println!("{DEVICES} devices created in {:.1} s", began.elapsed().as_secs_f64());
     let path = format!("/api/device-models/{model}/firmware-versions");
-    let versions = list(&mut client, &path, VERSIONS, runs)?;
-    let devices = list(&mut client, "/api/devices", DEVICES, runs)?;
+    let versions = list(&mut client, &path, (VERSIONS, runs))?;
+    let devices = list(&mut client, "/api/devices", (DEVICES, runs))?;
     let figure = |what, runs| Figure { what, unit: "ms", runs, limit: Limit::None };
     Ok(vec![
         figure("list of 500 versions", versions.0),
@@ -59,12 +59,11 @@ fn create_devices(server: &Server, model: u64) -> Result<()> {
     })
 }
 
-/// Median and p99 of each run, in milliseconds.
-fn list(
+/// Median and p99 of each run, in milliseconds; `count` items are listed.
+pub(super) fn list(
     client: &mut Client,
     path: &str,
-    count: usize,
-    runs: usize,
+    (count, runs): (usize, usize),
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let first = client.get(path)?.json(200)?;
     ensure!(first["count"] == count, "{path} lists {} instead of {count}", first["count"]);

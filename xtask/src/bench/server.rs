@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::client::Client;
 use super::memory;
+use crate::client::Client;
 use crate::program::root;
 
 const LONGEST_START: Duration = Duration::from_secs(20);

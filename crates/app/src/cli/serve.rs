@@ -29,7 +29,7 @@ pub(super) async fn run(config: &Config) -> u8 {
         Ok(embedded) => embedded,
         Err(error) => return fail(&error, MISUSED),
     };
-    embedded.clean_store().await;
+    embedded.clean_leftovers().await;
     // Before the first upload: a store with objects is not taken for a new one.
     let features = match Features::new(config, &embedded.outside) {
         Ok(features) => features,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::{Rule, S3_CHOOSERS, SETTINGS, Setting, Stage};
+use super::settings::{LONG, Rule, S3_CHOOSERS, SETTINGS, Setting, Stage};
 use super::sources::Sources;
 
 /// Reads settings one by one. A faulty one is noted and read as its default.
@@ -72,6 +72,13 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.integer(name))
     }
 
+    /// Several numbers of seconds.
+    pub(super) fn all_seconds(&self, name: &str) -> Vec<Duration> {
+        let text = self.text(name);
+        let seconds = split_list(&text).filter_map(parse_integer);
+        seconds.map(Duration::from_secs).collect()
+    }
+
     /// A boolean.
     pub(super) fn boolean(&self, name: &str) -> bool {
         self.parsed(name, parse_bool).unwrap_or_default()
@@ -101,7 +108,7 @@ fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
     match setting.stage {
         Stage::Built | Stage::BuiltSecret | Stage::Tuning => None,
         Stage::Switch(part) => Some(part),
-        Stage::SwitchValues(values, part) => {
+        Stage::SwitchValues(values, part) | Stage::BuiltExcept(values, part) => {
             let is_bool = matches!(setting.rule, Rule::Bool);
             let on =
                 |value: &&str| text == *value || is_bool && parse_bool(text) == parse_bool(value);
@@ -115,14 +122,12 @@ fn check(rule: Rule, text: &str, testing: bool) -> Result<(), String> {
         Rule::Text => Ok(()),
         Rule::Bool => parse_bool(text).map(drop).ok_or_else(|| "must be true or false".into()),
         Rule::Integer(least, most) => check_integer(text, least, most),
-        Rule::SweepSeconds(least) => {
-            check_integer(text, if testing { 1 } else { least }, 315_360_000)
-        }
+        Rule::SweepSeconds(least) => check_integer(text, if testing { 1 } else { least }, LONG),
         Rule::Choice(words) if words.contains(&text) => Ok(()),
         Rule::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
         Rule::HttpUrl => check_url(text),
         Rule::HttpUrls => split_list(text).try_for_each(check_url),
-        Rule::Integers => split_list(text).try_for_each(|item| check_integer(item, 0, u64::MAX)),
+        Rule::Seconds => split_list(text).try_for_each(|item| check_integer(item, 0, LONG)),
     }
 }
 

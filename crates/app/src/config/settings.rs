@@ -17,8 +17,8 @@ pub enum Rule {
     HttpUrl,
     /// Several `HttpUrl`s.
     HttpUrls,
-    /// Several whole numbers.
-    Integers,
+    /// Several whole numbers of seconds.
+    Seconds,
 }
 
 /// Whether a setting does something yet.
@@ -32,6 +32,8 @@ pub enum Stage {
     Switch(&'static str),
     /// These values switch on a part this binary does not have.
     SwitchValues(&'static [&'static str], &'static str),
+    /// It works, but these values switch on a part this binary does not have.
+    BuiltExcept(&'static [&'static str], &'static str),
     /// A secret that works.
     BuiltSecret,
 }
@@ -54,17 +56,16 @@ const fn row(name: &'static str, default: &'static str, rule: Rule, stage: Stage
 
 const OIDC: &str = "sign-in by OIDC";
 const S3: &str = "the S3 artifact store";
-const SIDECAR: &str = "the symbolizer sidecar";
 const MQTT: &str = "MQTT notices";
 const KEYCLOAK: &str = "device identity by Keycloak";
 const LOGS: &str = "the log store";
 
-use Rule::{Bool, Choice, HttpUrl, HttpUrls, Integer, Integers, SweepSeconds, Text};
-use Stage::{Built, BuiltSecret, Switch, SwitchValues, Tuning};
+use Rule::{Bool, Choice, HttpUrl, HttpUrls, Integer, Seconds, SweepSeconds, Text};
+use Stage::{Built, BuiltExcept, BuiltSecret, Switch, SwitchValues, Tuning};
 
 const ANY: u64 = u64::MAX;
 /// Ten years: longer durations are typing mistakes.
-const LONG: u64 = 315_360_000;
+pub(super) const LONG: u64 = 315_360_000;
 
 /// The table, in the order of contract §13.
 pub const SETTINGS: &[Setting] = &[
@@ -109,28 +110,28 @@ pub const SETTINGS: &[Setting] = &[
     row("TRUSTED_PROXY_HOPS", "1", Integer(0, 5), Built),
     row("HTTP_STALL_SECONDS", "60", Integer(20, LONG), Built),
     row("MAX_FIRMWARES", "5", Integer(1, 1_000_000), Built),
-    row("MAX_COREDUMPS", "20", Integer(1, 1_000_000), Tuning),
+    row("MAX_COREDUMPS", "20", Integer(1, 1_000_000), Built),
     row("MAX_FIRMWARE_UPLOAD_BYTES", "67108864", Integer(1, ANY), Built),
     row("MAX_FIRMWARE_ENTRY_BYTES", "134217728", Integer(1, ANY), Built),
     row("MAX_FIRMWARE_TOTAL_BYTES", "268435456", Integer(1, ANY), Built),
     row("FIRMWARE_IMAGE_GATE", "standard", Choice(&["standard", "full", "appinfo"]), Built),
-    row("MAX_COREDUMP_BYTES", "1048576", Integer(1, 16_777_216), Tuning),
-    row("COREDUMP_DEDUPE_SECONDS", "86400", Integer(0, LONG), Tuning),
+    row("MAX_COREDUMP_BYTES", "1048576", Integer(1, 16_777_216), Built),
+    row("COREDUMP_DEDUPE_SECONDS", "86400", Integer(0, LONG), Built),
     row("RESCUE_SPOOL_BYTES", "268435456", Integer(0, ANY), Tuning),
     row("SYMBOLS_KEEP_DAYS", "180", Integer(0, 36_500), Built),
     row(
         "SYMBOLIZER",
         "auto",
         Choice(&["auto", "native", "sidecar", "off"]),
-        SwitchValues(&["native", "sidecar"], "a symbolizer"),
+        BuiltExcept(&["native"], "the native symbolizer"),
     ),
-    row("SYMBOLIZER_WORKERS", "", Integer(1, 64), Tuning),
-    row("PARSE_SIDECAR_URL", "", HttpUrl, Switch(SIDECAR)),
-    row("PARSE_SIDECAR_XFER_DIR", "", Text, Switch(SIDECAR)),
-    row("PARSE_TIMEOUT_SECONDS", "120", Integer(1, LONG), Tuning),
-    row("PARSE_LEASE_SECONDS", "180", Integer(1, LONG), Tuning),
-    row("PARSE_MAX_ATTEMPTS", "3", Integer(1, 1000), Tuning),
-    row("PARSE_RETRY_DELAYS", "10,60", Integers, Tuning),
+    row("SYMBOLIZER_WORKERS", "", Integer(1, 64), Built),
+    row("PARSE_SIDECAR_URL", "", HttpUrl, Built),
+    row("PARSE_SIDECAR_XFER_DIR", "", Text, Built),
+    row("PARSE_TIMEOUT_SECONDS", "120", Integer(1, LONG), Built),
+    row("PARSE_LEASE_SECONDS", "180", Integer(1, LONG), Built),
+    row("PARSE_MAX_ATTEMPTS", "3", Integer(1, 1000), Built),
+    row("PARSE_RETRY_DELAYS", "10,60", Seconds, Built),
     row("FIRMWARE_POLL_SECONDS", "300", Integer(30, LONG), Built),
     row("DEVICE_CONFIG_MODE", "complete", Choice(&["complete", "verbatim", "strict"]), Built),
     row("MQTT_URL", "", Text, Switch(MQTT)),

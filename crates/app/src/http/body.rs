@@ -6,11 +6,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_multipart::{Multipart, MultipartError};
-use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::{Error, FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::fields::JsonFields;
 use coredock_domain::spool::{SpoolDirectory, SpoolWriter, SpooledFile};
@@ -121,7 +120,7 @@ async fn multipart_upload(
 }
 
 /// Reads what still comes, up to 16 MiB or a silence.
-async fn drain(
+pub(super) async fn drain(
     mut rest: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     silence: Duration,
 ) {
@@ -169,13 +168,13 @@ fn check_declared(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
     }
 }
 
-fn stall_of(request: &HttpRequest) -> Duration {
+pub(super) fn stall_of(request: &HttpRequest) -> Duration {
     let limit = request.app_data::<web::Data<StallLimit>>();
     limit.map_or(Duration::from_mins(1), |limit| limit.0)
 }
 
-async fn next_piece(
-    payload: &mut web::Payload,
+pub(super) async fn next_piece(
+    payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
     stall: Duration,
 ) -> Result<Option<Bytes>, ApiError> {
     let broken = |_| ApiError::invalid("the body could not be read to its end");
@@ -187,18 +186,8 @@ async fn in_time<T>(next: impl Future<Output = T>, stall: Duration) -> Result<T,
     tokio::time::timeout(stall, next).await.map_err(stalled)
 }
 
-/// Reads the body of a `POST` of a device before anything is answered: a device whose socket is
-/// reset while it still writes aborts and reboots (contract §4.5). No route below `/api/iot` takes a
-/// body yet.
-pub async fn drain_device_post(request: &mut ServiceRequest) {
-    if request.method() == Method::POST && request.uri().path().starts_with("/api/iot/") {
-        let stall = stall_of(request.request());
-        drain(request.take_payload(), stall).await;
-    }
-}
-
 /// Collects pieces and writes them to a temporary file off the async threads.
-struct SpoolSink {
+pub(super) struct SpoolSink {
     writer: SpoolWriter,
     waiting: BytesMut,
     length: u64,
@@ -206,12 +195,12 @@ struct SpoolSink {
 }
 
 impl SpoolSink {
-    fn new(spool: &SpoolDirectory, limit: u64) -> Result<Self, ApiError> {
+    pub(super) fn new(spool: &SpoolDirectory, limit: u64) -> Result<Self, ApiError> {
         let writer = spool.create().map_err(|error| ApiError::unavailable(&error))?;
         Ok(Self { writer, waiting: BytesMut::new(), length: 0, limit })
     }
 
-    async fn take(mut self, piece: Bytes) -> Result<Self, ApiError> {
+    pub(super) async fn take(mut self, piece: Bytes) -> Result<Self, ApiError> {
         self.length += piece.len() as u64;
         if self.length > self.limit {
             return Err(ApiError::too_large(self.limit));
@@ -220,7 +209,7 @@ impl SpoolSink {
         if self.waiting.len() < WRITE_BYTES { Ok(self) } else { self.flush().await }
     }
 
-    async fn finish(self) -> Result<SpooledFile, ApiError> {
+    pub(super) async fn finish(self) -> Result<SpooledFile, ApiError> {
         Ok(self.flush().await?.writer.finish())
     }
 

@@ -103,7 +103,7 @@ pub async fn delete_device(
     }))
 }
 
-fn unknown_device(id: i64) -> ApiError {
+pub(super) fn unknown_device(id: i64) -> ApiError {
     ApiError::not_found("Device", id)
 }
 

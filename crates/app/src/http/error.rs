@@ -44,6 +44,8 @@ pub enum ErrorCode {
     RangeNotSatisfiable,
     /// The request is wrong.
     ValidationFailed,
+    /// A route of testing mode outside of it.
+    RouteNotAvailable,
     /// Database or store are down or too slow.
     ServiceUnavailable,
     /// Everything unexpected.
@@ -64,6 +66,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::RangeNotSatisfiable => "RANGE_NOT_SATISFIABLE",
             Self::ValidationFailed => "VALIDATION_FAILED",
+            Self::RouteNotAvailable => "ROUTE_NOT_AVAILABLE",
             Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
             Self::ProcessingError => "PROCESSING_ERROR",
         }
@@ -79,7 +82,7 @@ impl ErrorCode {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::ValidationFailed => StatusCode::BAD_REQUEST,
+            Self::ValidationFailed | Self::RouteNotAvailable => StatusCode::BAD_REQUEST,
             Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProcessingError => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -99,6 +102,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => "Payload is too large",
             Self::RangeNotSatisfiable => "Range is not satisfiable",
             Self::ValidationFailed => "Request is not valid",
+            Self::RouteNotAvailable => "Route is not available",
             Self::ServiceUnavailable => "Service is unavailable",
             Self::ProcessingError => "Internal server error",
         }

@@ -15,8 +15,8 @@ use futures::FutureExt;
 use prometheus::IntGauge;
 use tracing::Instrument;
 
-use super::body;
 use super::cors::CorsOrigins;
+use super::device_body;
 use super::error::ApiError;
 use super::query::percent_decode;
 use crate::metrics::Metrics;
@@ -113,7 +113,7 @@ async fn answer<B: MessageBody + 'static>(
     next: Next<B>,
     id: &CorrelationId,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    body::drain_device_post(&mut request).await;
+    device_body::read_device_post(&mut request).await;
     if let Some(status) = malformed(&request) {
         let empty = HttpResponse::new(status);
         return Ok(request.into_response(empty).map_into_right_body());

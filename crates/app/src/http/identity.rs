@@ -56,6 +56,15 @@ impl DeviceCaller {
         self.key.as_ref().ok_or_else(|| self.unknown())
     }
 
+    /// Where a change of this device comes from.
+    pub fn origin(&self, request: &HttpRequest) -> Origin {
+        Origin {
+            actor: Actor { subject: self.claimed.clone(), name: None, kind: ActorKind::Device },
+            correlation_id: CorrelationId::of(request),
+            remote_address: remote_address(request),
+        }
+    }
+
     /// 404 of a device that does not exist.
     pub fn unknown(&self) -> ApiError {
         ApiError::not_found("Device", &self.claimed)

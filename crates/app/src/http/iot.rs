@@ -11,6 +11,8 @@ use super::artifacts::{Current, Desk};
 use super::error::ApiError;
 use super::feature::Feature;
 use super::identity::DeviceCaller;
+use super::intake::Intake;
+use super::views::coredumps::ReceivedView;
 use super::views::{ErrorView, OfferedVersionView};
 use crate::system::SystemEntropy;
 
@@ -107,6 +109,27 @@ async fn offered_version(
             next_poll_s: jittered(poll, &SystemEntropy),
         },
     ))
+}
+
+/// Takes a dump in.
+#[utoipa::path(
+    post, path = "/api/iot/coredump", tag = "device", operation_id = "upload_coredump",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC"),
+        ("chip" = String, Query, description = "1 to 50 characters `a-z0-9_-`"),
+        ("firmware_version" = String, Query, description = "1 to 50 printable characters")),
+    request_body(content_type = "application/octet-stream", description = "The dump, whatever its framing"),
+    responses(
+        (status = 201, body = ReceivedView), (status = 400, body = ErrorView),
+        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
+        (status = 503, body = ErrorView),
+    )
+)]
+pub async fn upload_coredump(
+    caller: DeviceCaller,
+    intake: Intake,
+) -> Result<HttpResponse, ApiError> {
+    let received = intake.receive(&caller).await?;
+    Ok(HttpResponse::Created().json(ReceivedView { status: "ok", coredump_id: received.id() }))
 }
 
 /// `poll` ± 10 %, so that a fleet does not ask in step.

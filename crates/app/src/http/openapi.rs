@@ -2,15 +2,19 @@
 
 use utoipa::OpenApi;
 
-use super::{devices, firmware, iot, models, operations};
+use super::{coredumps, devices, firmware, iot, models, operations, testing};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Coredock", description = "Firmware delivery for ESP32 fleets."),
+    info(
+        title = "Coredock",
+        description = "Firmware delivery and crash reports for ESP32 fleets."
+    ),
     paths(
         iot::get_iot_config,
         iot::get_iot_firmware,
         iot::get_iot_firmware_version,
+        iot::upload_coredump,
         firmware::pipeline_upload_firmware,
         firmware::pipeline_get_firmware_version,
         models::list_device_models,
@@ -29,6 +33,15 @@ use super::{devices, firmware, iot, models, operations};
         devices::get_device,
         devices::update_device,
         devices::delete_device,
+        coredumps::list_fleet_coredumps,
+        coredumps::list_coredumps,
+        coredumps::delete_all_coredumps,
+        coredumps::get_coredump,
+        coredumps::delete_coredump,
+        coredumps::download_coredump,
+        coredumps::get_coredump_report,
+        coredumps::reparse_coredump,
+        testing::seed_coredump,
         operations::get_liveness,
         operations::get_readiness,
         operations::get_metrics,

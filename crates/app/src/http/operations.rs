@@ -44,11 +44,13 @@ pub async fn get_readiness(
     let found = health.readiness().await;
     let ready = found.database && found.migrations_pending == Some(0) && (found.store || !store.0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(readiness_body(found, ready))
+    HttpResponse::build(status).json(readiness_body(found, ready, health.engine()))
 }
 
-fn readiness_body(found: Readiness, ready: bool) -> serde_json::Value {
-    let degraded: &[&str] = if found.store { &[] } else { &["artifact_store"] };
+fn readiness_body(found: Readiness, ready: bool, engine: &str) -> serde_json::Value {
+    let parts = [(found.store, "artifact_store"), (found.symbolizer, "symbolizer")];
+    let degraded: Vec<&str> =
+        parts.into_iter().filter(|(works, _)| !works).map(|(_, name)| name).collect();
     let migrated = found.migrations_pending == Some(0);
     json!({
         "status": if ready { "ready" } else { "not ready" },
@@ -60,7 +62,7 @@ fn readiness_body(found: Readiness, ready: bool) -> serde_json::Value {
             "migrations_pending": found.migrations_pending,
         },
         "artifact_store": {"ok": found.store, "kind": "local", "writable": found.store},
-        "symbolizer": {"ok": true, "engine": "off"},
+        "symbolizer": {"ok": found.symbolizer, "engine": engine},
         "mqtt": {"ok": true, "enabled": false, "connected": false},
         "identity_provider": {"ok": true, "enabled": false},
     })

@@ -42,6 +42,65 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Takes the parameters of a query one by one and collects every fault (contract §2.3).
+pub struct QueryFields<'a> {
+    query: Query<'a>,
+    faults: Vec<FieldFault>,
+}
+
+impl<'a> QueryFields<'a> {
+    /// Reads the part of a URL behind `?`.
+    pub const fn new(query: &'a str) -> Self {
+        Self { query: Query::new(query), faults: Vec::new() }
+    }
+
+    /// A parameter that may be absent or empty; `rule` says what it must be when `read` refuses it.
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        rule: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = match self.query.get(name) {
+            Ok(text) => text.filter(|text| !text.is_empty())?,
+            Err(fault) => {
+                self.faults.push(fault);
+                return None;
+            }
+        };
+        let value = read(&text);
+        if value.is_none() {
+            self.faults.push(FieldFault::new(name, rule));
+        }
+        value
+    }
+
+    /// A parameter that must be there.
+    pub fn required<T>(
+        &mut self,
+        name: &str,
+        rule: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let faults = self.faults.len();
+        let value = self.optional(name, rule, read);
+        if value.is_none() && self.faults.len() == faults {
+            self.faults.push(FieldFault::new(name, rule));
+        }
+        value
+    }
+
+    /// Notes a fault found otherwise.
+    pub fn fault(&mut self, name: &str, message: &str) {
+        self.faults.push(FieldFault::new(name, message));
+    }
+
+    /// Every fault, if there is one.
+    pub fn finish(self) -> Result<(), Vec<FieldFault>> {
+        if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::artifact_store::ArtifactStoreError;
-use coredock_domain::firmware::read::ArtifactBytes;
+use coredock_domain::verified_reads::ArtifactBytes;
 use futures::{Stream, StreamExt};
 
 use super::conditions::{Plan, Representation};
@@ -28,6 +28,8 @@ pub enum DownloadKind {
     Firmware,
     /// Any other artifact of a version.
     Artifact,
+    /// A dump.
+    Coredump,
 }
 
 impl DownloadKind {
@@ -35,6 +37,7 @@ impl DownloadKind {
         match self {
             Self::Firmware => "firmware",
             Self::Artifact => "artifact",
+            Self::Coredump => "coredump",
         }
     }
 }

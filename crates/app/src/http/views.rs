@@ -1,5 +1,7 @@
 //! What answers look like.
 
+pub mod coredumps;
+
 use coredock_domain::device::{Device, DeviceSummary, client_id};
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::model::{DeviceModel, ModelSummary};

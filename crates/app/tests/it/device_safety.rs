@@ -109,7 +109,12 @@ async fn every_status_a_device_route_can_produce_is_safe() {
     check_safe(&server.get("/api/iot/nope").await.expect(404));
     check_safe(&server.get("/api/iot").await.expect(404));
     check_safe(&server.put(&firmware, "x").await.expect(405));
-    check_safe(&server.post("/api/iot/coredump", "x").await.expect(404));
+    check_safe(&server.post("/api/iot/coredump", "x").await.expect(401));
+    check_safe(&server.post(&format!("/api/iot/coredump?device_key={key}"), "x").await.expect(400));
+    check_safe(&server.post_dump("zzzzzzzz", "1", "x").await.expect(404));
+    check_safe(&server.post_dump(key, "1", "").await.expect(400));
+    check_safe(&server.post_dump(key, "1", "x").await.expect(201));
+    check_safe(&server.get("/api/iot/coredump").await.expect(405));
     check_safe(&server.get("/api/iot/config?device_key=%").await.expect(400));
     let path = format!("/api/iot/firmware-version?device_key={key}");
     check_safe(&server.get(&path).await.expect(200));

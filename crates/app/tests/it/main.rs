@@ -4,9 +4,14 @@
 
 mod bad_input;
 mod device_safety;
+mod dump_faults;
+mod dump_records;
+mod dumps;
+mod fleet_dumps;
 mod invariants;
 mod openapi;
 mod operation;
+mod parsing;
 mod real_bundles;
 mod records;
 mod routing;

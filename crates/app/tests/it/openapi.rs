@@ -12,9 +12,10 @@ async fn the_document_describes_the_routes_there_are() {
     let answer = server.get("/api/docs/openapi.json").await.expect(200);
     let document = answer.json();
     let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() >= 17, "{}", paths.len());
+    assert!(paths.len() >= 24, "{}", paths.len());
     for (path, operations) in paths {
-        let path = path.replace("{id}", "1").replace("{code}", "demo");
+        let path =
+            path.replace("{id}", "1").replace("{code}", "demo").replace("{coredump_id}", "1");
         let path = path.replace("{version}", "1.2.3").replace("{artifact}", "sdkconfig");
         for method in operations.as_object().unwrap().keys() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();

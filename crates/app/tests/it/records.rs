@@ -90,7 +90,8 @@ async fn devices_are_listed_by_key_and_filtered() {
     let other = server.create_model("other").await;
     let stranger = server.create_device(other, "{}").await;
     server.create_device(demo.model_id, "{}").await;
-    server.rows().insert_pending_dump(stranger.id, "1");
+    let dump = server.deliver(&stranger.key, "1", "dump").await;
+    let dump = server.dump(stranger.id, dump).await;
     let listed = server.get("/api/devices").await.expect(200).json();
     let keys: Vec<&str> =
         listed["devices"].as_array().unwrap().iter().map(|d| d["key"].as_str().unwrap()).collect();
@@ -98,7 +99,7 @@ async fn devices_are_listed_by_key_and_filtered() {
     let filtered = server.get(&format!("/api/devices?model_id={other}")).await.expect(200).json();
     assert_eq!(filtered["count"], 1);
     assert_eq!(filtered["devices"][0]["key"], stranger.key);
-    assert_eq!(filtered["devices"][0]["last_coredump_at"], "2026-11-20T10:00:00.000000Z");
+    assert_eq!(filtered["devices"][0]["last_coredump_at"], dump["uploaded_at"]);
     let ok = server.get("/api/devices?rotation_state=OK").await.expect(200).json();
     assert_eq!(ok["count"], 3);
     server.finish().await;
@@ -108,9 +109,9 @@ async fn devices_are_listed_by_key_and_filtered() {
 async fn deleting_a_device_takes_its_dumps_along() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
-    server.rows().insert_pending_dump(demo.device.id, "1");
-    let key = format!("coredumps/{}/1.dmp", demo.device.key);
-    server.place_object(&key, std::time::Duration::ZERO);
+    let id = server.deliver(&demo.device.key, "1", "dump").await;
+    let key = format!("coredumps/{}/{id}.dmp", demo.device.key);
+    assert!(server.stored_keys().contains(&key));
     server.delete(&format!("/api/devices/{}", demo.device.id)).await.expect(204);
     server.wait_for_empty_outbox().await;
     assert!(!server.stored_keys().contains(&key));

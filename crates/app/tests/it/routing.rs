@@ -38,11 +38,11 @@ async fn routes_not_offered_are_unknown() {
         "/api/cas/x",
         "/api/sse/callback",
         "/internal/x",
-        "/api/coredumps",
         "/api/auth/self",
         "/api/rom-elfs",
         "//api/devices",
-        "/api/devices/1/coredumps",
+        "/api/devices/1/coredumps/x",
+        "/api/devices/1/coredumps/1/nope",
         "/health",
         "/api/pipeline/models/demo",
     ] {

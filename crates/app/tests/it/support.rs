@@ -2,6 +2,7 @@
 
 pub(crate) mod checker;
 pub(crate) mod failing_commits;
+pub(crate) mod failing_records;
 pub(crate) mod raw;
 pub(crate) mod rows;
 
@@ -102,19 +103,26 @@ pub(crate) struct Demo {
 impl TestServer {
     /// A server with the settings of contract §19.
     pub(crate) async fn start() -> Self {
-        Self::with(&[("MAX_FIRMWARES", "2"), ("SYMBOLIZER", "off")]).await
+        Self::with(&[("MAX_FIRMWARES", "2"), ("MAX_COREDUMPS", "3"), ("SYMBOLIZER", "off")]).await
     }
 
     /// A server with these settings on a fresh data directory.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let settings = settings.iter().map(owned).collect();
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings, |outside| outside).await
+        Self::wrapped_with(settings, |outside| outside).await
     }
 
     /// A server whose outside was changed by `wrap`.
     pub(crate) async fn wrapped(wrap: impl FnOnce(Outside) -> Outside) -> Self {
-        let settings = vec![("MAX_FIRMWARES".to_owned(), "2".to_owned())];
+        Self::wrapped_with(&[("MAX_FIRMWARES", "2")], wrap).await
+    }
+
+    /// A server with these settings whose outside was changed by `wrap`.
+    pub(crate) async fn wrapped_with(
+        settings: &[(&str, &str)],
+        wrap: impl FnOnce(Outside) -> Outside,
+    ) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = settings.iter().map(owned).collect();
         Self::open(Arc::new(tempfile::tempdir().unwrap()), settings, wrap).await
     }
 
@@ -135,7 +143,7 @@ impl TestServer {
         outside.store = store.clone();
         let outside = wrap(outside);
         let listener = coredock::server::listen(config.http.listen).unwrap();
-        embedded.clean_store().await;
+        embedded.clean_leftovers().await;
         let features = Features::new(&config, &outside).unwrap();
         embedded.claim_store(&features.upkeep).await;
         let server = RunningServer::start(&config, &outside, features, listener).unwrap();
@@ -174,7 +182,9 @@ impl TestServer {
         let violations = self.metric("coredock_invariant_violations_total").await;
         assert_eq!(violations, 0, "the server found broken invariants");
         self.server.take().unwrap().stop().await;
-        checker::check(&self.rows(), &self.artifact_dir(), self.kept_versions());
+        let kept_versions = self.setting("MAX_FIRMWARES", 5);
+        checker::check(&self.rows(), &self.artifact_dir(), kept_versions);
+        checker::check_dumps(&self.rows(), &self.artifact_dir(), self.setting("MAX_COREDUMPS", 20));
         self.embedded.take().unwrap().outside.database.close();
     }
 
@@ -184,9 +194,9 @@ impl TestServer {
         self.embedded.take().unwrap().outside.database.close();
     }
 
-    fn kept_versions(&self) -> usize {
-        let set = self.settings.iter().find(|(name, _)| name == "MAX_FIRMWARES");
-        set.map_or(5, |(_, value)| value.parse().unwrap())
+    fn setting(&self, name: &str, default: usize) -> usize {
+        let set = self.settings.iter().find(|(set, _)| set == name);
+        set.map_or(default, |(_, value)| value.parse().unwrap())
     }
 
     /// The server itself.
@@ -290,6 +300,62 @@ impl TestServer {
     /// Uploads the bundle ZIP(version) of contract §19 for `demo`.
     pub(crate) async fn upload_demo(&self, version: &str) -> Answer {
         self.upload("demo", coredock_testkit::firmware::bundle(version)).await
+    }
+
+    /// Delivers a dump as a device does.
+    pub(crate) async fn post_dump(
+        &self,
+        key: &str,
+        version: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let query = format!("device_key={key}&chip=esp32s3&firmware_version={version}");
+        self.post(&format!("/api/iot/coredump?{query}"), body).await
+    }
+
+    /// Delivers a dump that is taken in; its id.
+    pub(crate) async fn deliver(
+        &self,
+        key: &str,
+        version: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> i64 {
+        let received = self.post_dump(key, version, body).await.expect(201).json();
+        assert_eq!(received["status"], "ok");
+        received["coredump_id"].as_i64().unwrap()
+    }
+
+    /// Ids of the dumps of a device, newest first.
+    pub(crate) async fn dump_ids(&self, device_id: i64) -> Vec<i64> {
+        let listed = self.get(&format!("/api/devices/{device_id}/coredumps")).await.expect(200);
+        let listed = listed.json();
+        let dumps = listed["coredumps"].as_array().unwrap();
+        assert_eq!(listed["count"], dumps.len());
+        dumps.iter().map(|dump| dump["id"].as_i64().unwrap()).collect()
+    }
+
+    /// One dump as its detail route shows it.
+    pub(crate) async fn dump(&self, device_id: i64, id: i64) -> Value {
+        self.get(&format!("/api/devices/{device_id}/coredumps/{id}")).await.expect(200).json()
+    }
+
+    /// The state of a dump's parse.
+    pub(crate) async fn report(&self, device_id: i64, id: i64) -> Value {
+        let path = format!("/api/devices/{device_id}/coredumps/{id}/report");
+        self.get(&path).await.expect(200).json()
+    }
+
+    /// Waits until a dump has this status; its detail.
+    pub(crate) async fn wait_for_dump(&self, device_id: i64, id: i64, status: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let dump = self.dump(device_id, id).await;
+            if dump["parse_status"] == status {
+                return dump;
+            }
+            assert!(Instant::now() < deadline, "never {status}: {dump}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Version texts of a model, newest first.

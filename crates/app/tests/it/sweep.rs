@@ -28,6 +28,12 @@ fn of_build(n: u32) -> Vec<u8> {
     BundleBuilder::new("demo", &version).bin(image).elf(elf).build()
 }
 
+/// Has the first device deliver a dump of this version.
+async fn deliver_dump(server: &TestServer, version: &str) {
+    let device = server.get("/api/devices/1").await.expect(200).json();
+    server.deliver(device["key"].as_str().unwrap(), version, "dump").await;
+}
+
 async fn sweep(server: &TestServer, mode: SweepMode) -> SweepVerdict {
     server.running().features().upkeep.sweep(mode).await.unwrap().verdict
 }
@@ -98,7 +104,7 @@ async fn a_store_of_another_installation_is_never_swept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_only_reports_applies_no_retention_either() {
     let server = well_filled().await;
-    server.rows().insert_pending_dump(1, "1.0.0");
+    deliver_dump(&server, "1.0.0").await;
     server.rows().execute("UPDATE settings SET value = '9' WHERE key = 'sweep_epoch'");
     let before = server.stored_keys();
     let symbols = "UPDATE known_builds SET last_referenced_at = '2020-01-01T00:00:00.000000Z'";
@@ -167,7 +173,7 @@ async fn symbols_outlive_their_last_version_while_a_dump_may_need_them() {
     let server = well_filled().await;
     let build = coredock_domain::digest::Sha256Digest::of(b"\x7fELF0").to_string();
     let symbols = format!("symbols/{build}/firmware.elf");
-    server.rows().insert_pending_dump(1, "other");
+    deliver_dump(&server, "other").await;
     server.rows().execute(&format!("UPDATE coredumps SET build_id = '{}'", &build[..9]));
     server.delete("/api/device-models/1/firmware-versions/1.0.0").await.expect(204);
     sweep(&server, SweepMode::Confirmed).await;

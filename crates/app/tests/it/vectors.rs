@@ -6,7 +6,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer};
+use crate::support::{Answer, TestDevice, TestServer};
 
 const ELF0: &str = "f1b0a36cec27b90029c4cd36c1f9eb8cd40743ccbdf9e3d2a8773b92e86fdb4c";
 const IMG_4096: &str = "fe50d20daebeaf9b07b08e6826c0258cc016546badd13be527bfb3ee71d4e253";
@@ -258,10 +258,10 @@ async fn v21_version_texts() {
     server.finish().await;
 }
 
-/// V22's history: 2.0.0 with a pending dump of `device_id`, then 2.0.1 to 2.0.3.
-async fn publish_four(server: &TestServer, device_id: i64) {
+/// V22's history: 2.0.0 with a pending dump of `device`, then 2.0.1 to 2.0.3.
+async fn publish_four(server: &TestServer, device: &TestDevice) {
     server.upload_demo("2.0.0").await.expect(200);
-    server.rows().insert_pending_dump(device_id, "2.0.0");
+    server.deliver(&device.key, "2.0.0", "dump").await;
     for version in ["2.0.1", "2.0.2", "2.0.3"] {
         server.upload_demo(version).await.expect(200);
     }
@@ -271,7 +271,7 @@ async fn publish_four(server: &TestServer, device_id: i64) {
 async fn v22_a_pending_dump_keeps_its_version() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
-    publish_four(&server, demo.device.id).await;
+    publish_four(&server, &demo.device).await;
     assert_eq!(server.versions(demo.model_id).await, ["2.0.3", "2.0.2", "2.0.0"]);
     server.wait_for_empty_outbox().await;
     let keys = server.stored_keys();
@@ -286,9 +286,12 @@ async fn v22_a_pending_dump_keeps_its_version() {
 async fn v22b_nothing_is_pruned_when_dumps_name_every_old_version() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
-    for version in ["1", "2", "3", "4"] {
+    let other = server.create_device(demo.model_id, "{}").await;
+    for (version, device) in
+        [("1", &demo.device), ("2", &other), ("3", &demo.device), ("4", &other)]
+    {
         server.upload_demo(version).await.expect(200);
-        server.rows().insert_pending_dump(demo.device.id, version);
+        server.deliver(&device.key, version, version).await;
     }
     assert_eq!(server.versions(demo.model_id).await, ["4", "3", "2", "1"]);
     server.finish().await;
@@ -313,7 +316,7 @@ async fn v23_a_dump_of_another_model_keeps_nothing() {
     let demo = server.demo().await;
     let other = server.create_model("other").await;
     let stranger = server.create_device(other, "{}").await;
-    publish_four(&server, stranger.id).await;
+    publish_four(&server, &stranger).await;
     assert_eq!(server.versions(demo.model_id).await, ["2.0.3", "2.0.2"]);
     server.finish().await;
 }
@@ -420,7 +423,7 @@ async fn v43_a_sent_request_id_comes_back() {
 async fn v45_a_version_that_is_current_or_needed_is_not_deleted() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
-    publish_four(&server, demo.device.id).await;
+    publish_four(&server, &demo.device).await;
     let versions = format!("/api/device-models/{}/firmware-versions", demo.model_id);
     let activated = server.post(&format!("{versions}/2.0.2/activate"), "").await.expect(200);
     assert_eq!(

@@ -72,8 +72,6 @@ fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
         ("ARTIFACT_STORE", "s3"),
         ("MQTT_URL", "mqtt://user:hunter2-hunter2@broker"),
         ("SYMBOLIZER", "native"),
-        ("SYMBOLIZER", "sidecar"),
-        ("PARSE_SIDECAR_URL", "http://sidecar"),
         ("KEYCLOAK_ADMIN_CLIENT_SECRET", SECRET),
         ("ELASTICSEARCH_URL", "http://user:hunter2-hunter2@elastic"),
         ("ROTATION_CRON", "0 3 * * *"),

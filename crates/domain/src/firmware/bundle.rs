@@ -3,11 +3,12 @@
 use std::io::{self, Read};
 
 use crate::artifact::ArtifactName;
+use crate::artifact_store::ArtifactFacts;
 use crate::digest::Sha256Digest;
 use crate::firmware::archive::{Archive, ArchiveError, Entry, OutputCaps};
 use crate::firmware::image::{ImageError, ImageHead, MIN_IMAGE_BYTES, check_integrity};
 use crate::firmware::version_json::{MAX_VERSION_JSON_BYTES, VersionJson, VersionJsonError};
-use crate::firmware::{ArtifactFacts, FirmwareFacts, VersionText};
+use crate::firmware::{FirmwareFacts, VersionText};
 use crate::model::ModelCode;
 use crate::spool::{SpoolDirectory, SpoolReader, SpooledFile};
 

@@ -1,19 +1,11 @@
 //! What is known of a published version (contract §5.5).
 
 use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
+use crate::artifact_store::ArtifactFacts;
 use crate::digest::Sha256Digest;
 use crate::firmware::VersionText;
 use crate::model::ModelCode;
 use crate::timestamp::Timestamp;
-
-/// Length and digest of one artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArtifactFacts {
-    /// Length in bytes.
-    pub size: u64,
-    /// Digest of the whole content.
-    pub sha256: Sha256Digest,
-}
 
 /// The facts stored per version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -145,8 +145,12 @@ fn text(field: &[u8]) -> String {
 }
 
 fn chip_name(id: u16) -> String {
-    let known = CHIPS.iter().find(|(chip, _)| *chip == id);
-    known.map_or_else(|| format!("0x{id:04x}"), |(_, name)| (*name).to_owned())
+    known_chip(id).map_or_else(|| format!("0x{id:04x}"), str::to_owned)
+}
+
+/// The name of a chip id (contract §5.4), if it is a known one.
+pub(crate) fn known_chip(id: u16) -> Option<&'static str> {
+    CHIPS.iter().find(|(chip, _)| *chip == id).map(|(_, name)| *name)
 }
 
 /// Checks segment table, checksum and appended hash of a whole image (contract §5.3#15). Bytes

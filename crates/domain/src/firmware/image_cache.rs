@@ -13,7 +13,7 @@ use futures::StreamExt;
 use moka::future::Cache;
 
 use crate::digest::Sha256Digest;
-use crate::firmware::read::ArtifactBytes;
+use crate::verified_reads::ArtifactBytes;
 
 /// Larger images are streamed from the store.
 const LARGEST_IMAGE_BYTES: u64 = 8 * 1024 * 1024;

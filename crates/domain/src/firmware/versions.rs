@@ -7,17 +7,17 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 
 use crate::artifact::{ArtifactKey, ArtifactName};
-use crate::artifact_store::{ArtifactStore, ArtifactStoreError};
+use crate::artifact_store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
 use crate::device::DeviceKey;
 use crate::firmware::image_cache::{ImageCache, pieces};
-use crate::firmware::read::{ArtifactBytes, OpenedObject, ResumeCounts, VerifiedReads};
-use crate::firmware::{ArtifactFacts, FirmwareVersion, VersionText};
+use crate::firmware::{FirmwareVersion, VersionText};
 use crate::model::ModelCode;
 use crate::repository::firmware::{Activation, ListedVersion, OfferedFirmware, VersionDeletion};
 use crate::repository::{FirmwareRepository, PublicationRepository, RepositoryError};
 use crate::upkeep::Wakeup;
+use crate::verified_reads::{ArtifactBytes, OpenedObject, ResumeCounts, VerifiedReads};
 
 /// How often a read starts over because the row changed under it.
 const LOOKS: u32 = 5;
@@ -39,6 +39,8 @@ pub struct FirmwarePorts {
     pub publications: Arc<dyn PublicationRepository>,
     /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
+    /// Reads of the same store.
+    pub reads: VerifiedReads,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -148,7 +150,6 @@ enum Look {
 impl Firmware {
     /// Builds the use cases over their ports.
     pub fn new(ports: FirmwarePorts, settings: FirmwareSettings) -> Self {
-        let reads = VerifiedReads::new(Arc::clone(&ports.store), Arc::clone(&ports.clock));
         Self {
             versions: ports.versions,
             publications: ports.publications,
@@ -156,7 +157,7 @@ impl Firmware {
             clock: ports.clock,
             entropy: ports.entropy,
             outbox: ports.outbox,
-            reads,
+            reads: ports.reads,
             settings,
             images: ImageCache::new(settings.image_cache_bytes),
         }

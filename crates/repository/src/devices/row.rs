@@ -107,7 +107,7 @@ impl DeviceRow {
 }
 
 /// The key of a device.
-pub(super) fn read_key(text: &str) -> Result<DeviceKey, Failure> {
+pub(crate) fn read_key(text: &str) -> Result<DeviceKey, Failure> {
     Column(TABLE, "key").holds(DeviceKey::parse(text))
 }
 

@@ -17,6 +17,7 @@ use crate::builds::{self, BuildOfVersion};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::point_at;
+use crate::late_symbols::{self, PublishedBuild};
 use crate::retention::{self, Quota};
 use crate::schema::firmware_versions;
 use crate::values::{At, Column, StoredTime, read_optional};
@@ -55,6 +56,13 @@ pub(super) async fn publish(
     let pointer_changed = model.current.as_deref() != Some(publication.version.as_str());
     point_at(conn, model.id, &publication.version, change).await?;
     model.current = Some(publication.version.to_string());
+    // First, so that retention keeps the versions that dumps wait for again.
+    let published = PublishedBuild {
+        model_id: model.id,
+        version: publication.version.as_str(),
+        elf_sha256: publication.facts.build_id(),
+    };
+    late_symbols::requeue(conn, published, At(change.at)).await?;
     let quota = Quota { kept_versions: publication.kept_versions, now: change.at };
     let surplus = retention::prune(conn, &model, quota).await?;
     deletes::cancel(conn, &referenced_keys(&model.code, publication)).await?;

@@ -3,11 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
 
+mod coredump_recording;
+mod coredumps;
 mod devices;
+mod dump_retention;
 mod faults;
 mod firmware;
+mod late_symbols;
 mod models;
 mod outbox;
+mod parse_jobs;
+mod parse_results;
 mod publication;
 mod retention;
 mod start;

@@ -1,15 +1,18 @@
 //! A throw-away database and one verb per thing the tests do.
 
+pub(crate) mod dumps;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coredock_domain::Entropy;
 use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
+use coredock_domain::artifact_store::ArtifactFacts;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
 use coredock_domain::device::{DeviceKey, NewDevice};
 use coredock_domain::device_config::DeviceConfig;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::{ArtifactFacts, FirmwareFacts, FirmwareVersion, VersionText};
+use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion, VersionText};
 use coredock_domain::model::{ModelCode, NewModel};
 use coredock_domain::repository::outbox::{ClaimDeletes, QueuedDelete};
 use coredock_domain::repository::publication::{

@@ -35,6 +35,19 @@ fn check_objects(rows: &Rows, artifacts: &Path) {
     rows.texts(symbols).iter().for_each(|line| check_object(artifacts, line));
 }
 
+/// I1 and I9 of dumps: each row has its object, and rows beyond the limit are being parsed.
+pub(crate) fn check_dumps(rows: &Rows, artifacts: &Path, kept_coredumps: usize) {
+    let dumps = "SELECT 'coredumps/' || d.key || '/' || c.id || '.dmp ' || c.size || ' ' || c.sha256 \
+                 AS value FROM coredumps c JOIN devices d ON d.id = c.device_id";
+    rows.texts(dumps).iter().for_each(|line| check_object(artifacts, line));
+    let surplus = format!(
+        "SELECT CAST(id AS text) AS value FROM (SELECT c.*, row_number() OVER \
+         (PARTITION BY device_id ORDER BY uploaded_at DESC, id DESC) AS rank FROM coredumps c) \
+         WHERE rank > {kept_coredumps} AND lease_until IS NULL"
+    );
+    assert_eq!(rows.texts(&surplus), Vec::<String>::new(), "I9");
+}
+
 /// `line` is `KEY SIZE SHA256`; the key may hold spaces.
 fn check_object(artifacts: &Path, line: &str) {
     let mut words = line.rsplitn(3, ' ');

@@ -48,16 +48,4 @@ impl Rows {
     pub(crate) fn execute(&self, statement: &str) {
         diesel::sql_query(statement).execute(&mut *self.connection.lock().unwrap()).unwrap();
     }
-
-    /// A dump that waits to be parsed.
-    pub(crate) fn insert_pending_dump(&self, device_id: i64, version: &str) {
-        let now = "2026-11-20T10:00:00.000000Z";
-        self.execute(&format!(
-            "INSERT INTO coredumps (device_id, chip, firmware_version, size, sha256, parse_status, \
-             uploaded_at, last_seen_at, next_attempt_at, created_at, updated_at) \
-             VALUES ({device_id}, 'esp32c3', '{version}', 4, \
-             '{}', 'PENDING', '{now}', '{now}', '{now}', '{now}', '{now}')",
-            "0".repeat(64)
-        ));
-    }
 }

@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use super::wait_until;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_coredock");
+
 /// Settings of the environment.
 pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
 
@@ -83,9 +85,30 @@ impl Lines {
 impl Process {
     /// Starts `coredock ARGUMENTS` in `directory` with nothing in its environment but `settings`.
     pub(crate) fn start(directory: &Path, arguments: &[&str], settings: Settings<'_>) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(arguments);
+        Self::spawn(command, directory, settings)
+    }
+
+    /// Like [`Process::start`], with its calls that write, sync and rename noted in the file
+    /// `trace` by `strace`, which runs beside it: this process is the server itself.
+    pub(crate) fn start_traced(
+        directory: &Path,
+        arguments: &[&str],
+        settings: Settings<'_>,
+        trace: &Path,
+    ) -> Self {
+        let calls = "trace=rename,mkdir,fsync,fdatasync,write,writev,sendto,sendmsg";
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-yy", "-s", "64", "-e", calls, "-o"]).arg(trace);
+        command.arg(BINARY).args(arguments);
+        Self::spawn(command, directory, settings)
+    }
+
+    fn spawn(mut command: Command, directory: &Path, settings: Settings<'_>) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_coredock"))
-            .args(arguments)
+        let program = command.get_program().to_owned();
+        let mut child = command
             .current_dir(directory)
             .env_clear()
             .env("PATH", path)
@@ -94,7 +117,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let stdout = Lines::of(child.stdout.take().unwrap());
         let stderr = Lines::of(child.stderr.take().unwrap());
         Self { child, stdout, stderr }

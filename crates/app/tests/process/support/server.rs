@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use coredock_testkit::firmware::{BundleBuilder, ZipEntry, bundle, image};
 use reqwest::Method;
@@ -69,7 +70,20 @@ impl Server {
         settings: Settings<'_>,
         data_dir: &Path,
     ) -> Self {
-        let mut process = Process::start(directory, arguments, settings);
+        Self::of(Process::start(directory, arguments, settings), data_dir)
+    }
+
+    /// Serves this data directory with its system calls noted in the file `trace`.
+    #[track_caller]
+    pub(crate) fn start_traced(data_dir: &Path, trace: &Path) -> Self {
+        let directory = data_dir.parent().unwrap();
+        let data = data_dir.to_str().unwrap();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+        Self::of(Process::start_traced(directory, &arguments, &[], trace), data_dir)
+    }
+
+    #[track_caller]
+    fn of(mut process: Process, data_dir: &Path) -> Self {
         let mut address = None;
         wait_until("the server listens", || {
             let lines = process.log();
@@ -193,6 +207,31 @@ impl Server {
         let listed = self.get("/api/device-models").await.expect(200).json();
         let code = |model: &Value| model["code"].as_str().unwrap().to_owned();
         listed["device_models"].as_array().unwrap().iter().map(code).collect()
+    }
+
+    /// Delivers a dump as a device does; the id it gets.
+    pub(crate) async fn deliver(&self, key: &str, version: &str, body: Vec<u8>) -> i64 {
+        let query = format!("device_key={key}&chip=esp32s3&firmware_version={version}");
+        let received = self.post(&format!("/api/iot/coredump?{query}"), body).await.expect(201);
+        received.json()["coredump_id"].as_i64().unwrap()
+    }
+
+    /// The state of a dump of the first device.
+    pub(crate) async fn report(&self, id: i64) -> Value {
+        self.get(&format!("/api/devices/1/coredumps/{id}/report")).await.expect(200).json()
+    }
+
+    /// Waits until a dump of the first device has this status; the state of its parse.
+    pub(crate) async fn wait_for_dump(&self, id: i64, status: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report(id).await;
+            if report["parse_status"] == status {
+                return report;
+            }
+            assert!(Instant::now() < deadline, "never {status}: {report}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits until the store carries the mark of its owner.

@@ -15,10 +15,11 @@ use futures::stream::BoxStream;
 use moka::sync::Cache;
 
 use crate::artifact::ArtifactKey;
-use crate::artifact_store::{Artifact, ArtifactStore, ArtifactStoreError, ByteRange};
+use crate::artifact_store::{
+    Artifact, ArtifactFacts, ArtifactStore, ArtifactStoreError, ByteRange,
+};
 use crate::clock::Clock;
 use crate::digest::{RunningSha256, Sha256Digest};
-use crate::firmware::ArtifactFacts;
 
 /// How often a read that broke off is taken up again at the failed offset.
 const RESUMES: u32 = 3;
@@ -98,6 +99,22 @@ impl VerifiedReads {
     ) -> Result<bool, ArtifactStoreError> {
         let opened = self.open(key, facts, 0..facts.size.min(1)).await?;
         Ok(matches!(opened, OpenedObject::Bytes(_)))
+    }
+
+    /// Opens the whole object under `key` if its digest is `sha256`: its length and its bytes.
+    /// `None` when it is missing or another object.
+    pub async fn open_whole(
+        &self,
+        key: &ArtifactKey,
+        sha256: Sha256Digest,
+    ) -> Result<Option<(u64, ArtifactBytes)>, ArtifactStoreError> {
+        let first_byte = ByteRange::Part { start: 0, end: 1 };
+        let Some(artifact) = self.store.open(key, first_byte).await? else { return Ok(None) };
+        let size = artifact.stored.size;
+        match self.open(key, ArtifactFacts { size, sha256 }, 0..size).await? {
+            OpenedObject::Bytes(bytes) => Ok(Some((size, bytes))),
+            OpenedObject::Missing | OpenedObject::Different => Ok(None),
+        }
     }
 
     fn known_digest(&self, key: &ArtifactKey, artifact: &Artifact) -> Option<Sha256Digest> {

@@ -1,0 +1,130 @@
+//! Takes a dump from the wire to its commit (contract §4.5, §6.1).
+
+use std::future::{Ready, ready};
+use std::time::Instant;
+
+use actix_web::dev::Payload;
+use actix_web::{Error, FromRequest, HttpRequest, web};
+use coredock_domain::Coredumps;
+use coredock_domain::artifact_store::ArtifactBody;
+use coredock_domain::coredump::{Chip, ReportedVersion};
+use coredock_domain::coredumps::{ReceiveCoredump, ReceiveCoredumpError, Received};
+use coredock_domain::fields::FieldFault;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::device_body::DumpBody;
+use super::error::ApiError;
+use super::feature::Operation;
+use super::identity::DeviceCaller;
+use super::query::QueryFields;
+use crate::metrics::Metrics;
+
+/// What a dump is taken in with; its body has been read already.
+pub struct Intake {
+    request: HttpRequest,
+    body: Result<Option<ArtifactBody>, ApiError>,
+    coredumps: web::Data<Coredumps>,
+    metrics: web::Data<Metrics>,
+    tasks: web::Data<TaskTracker>,
+}
+
+impl FromRequest for Intake {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let from = |payload: &mut Payload| {
+            Ok(Self {
+                request: request.clone(),
+                body: DumpBody::from_request(request, payload).into_inner()?.0,
+                coredumps: web::Data::from_request(request, payload).into_inner()?,
+                metrics: web::Data::from_request(request, payload).into_inner()?,
+                tasks: web::Data::from_request(request, payload).into_inner()?,
+            })
+        };
+        ready(from(payload))
+    }
+}
+
+/// What a device says of its dump.
+struct Claims {
+    chip: Chip,
+    firmware_version: ReportedVersion,
+}
+
+impl Intake {
+    /// Takes the dump in and counts what became of it.
+    pub async fn receive(self, caller: &DeviceCaller) -> Result<Received, ApiError> {
+        let (began, metrics) = (Instant::now(), self.metrics.clone());
+        let outcome = self.receive_uncounted(caller).await;
+        let result = match &outcome {
+            Ok(Received::Stored(_)) => "stored",
+            Ok(Received::Repeated(_)) => "duplicate",
+            Err(error) if error.is_refusal() => "rejected",
+            Err(_) => "unavailable",
+        };
+        metrics.coredump_ingest.with_label_values(&[result]).inc();
+        metrics.coredump_ingest_seconds.observe(began.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// In the order of contract §4.5: parameters, device row, body.
+    async fn receive_uncounted(self, caller: &DeviceCaller) -> Result<Received, ApiError> {
+        let claims = claims(self.request.query_string())?;
+        let operation = Operation::begin("iot_upload_coredump", &self.metrics);
+        operation.end(self.store(caller, claims).await)
+    }
+
+    async fn store(self, caller: &DeviceCaller, claims: Claims) -> Result<Received, ApiError> {
+        let (body, unread) = match self.body {
+            Ok(body) => (body, None),
+            Err(error) => (None, Some(error)),
+        };
+        let bytes = body.as_ref().map_or(0, ArtifactBody::length);
+        let dump = ReceiveCoredump {
+            device: caller.known_key()?.clone(),
+            chip: claims.chip,
+            firmware_version: claims.firmware_version,
+            body,
+            origin: caller.origin(&self.request),
+        };
+        // The device erases its dump whatever it hears, so one that hangs up is not let down.
+        let coredumps = self.coredumps.get_ref().clone();
+        let receiving = async move { coredumps.receive(dump).await }.in_current_span();
+        let received = self.tasks.spawn(receiving).await;
+        let received = received.map_err(|error| ApiError::unexpected(error.to_string()))?;
+        let limit = self.coredumps.settings().largest_body;
+        let received = received.map_err(|error| match (error, unread) {
+            (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown(),
+            (ReceiveCoredumpError::TooLarge { .. }, Some(unread)) => unread,
+            (error, _) => receive_error(&error, limit),
+        })?;
+        self.metrics.coredump_ingest_bytes.inc_by(bytes);
+        Ok(received)
+    }
+}
+
+fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiError {
+    match error {
+        ReceiveCoredumpError::UnknownDevice => ApiError::not_found("Device", "of this dump"),
+        ReceiveCoredumpError::Empty | ReceiveCoredumpError::TooLarge { .. } => {
+            ApiError::invalid(format!("{error}; a dump has from 1 to {limit} bytes"))
+        }
+        ReceiveCoredumpError::Repository(error) => error.into(),
+        ReceiveCoredumpError::Store(error) => error.into(),
+    }
+}
+
+/// Both parameters are reported when both are wrong.
+fn claims(query: &str) -> Result<Claims, Vec<FieldFault>> {
+    let mut fields = QueryFields::new(query);
+    let rule = "must be 1 to 50 characters a-z, 0-9, _ or -";
+    let chip = fields.required("chip", rule, Chip::parse);
+    let rule = "must be 1 to 50 printable characters";
+    let version = fields.required("firmware_version", rule, ReportedVersion::parse);
+    let claims =
+        chip.zip(version).map(|(chip, firmware_version)| Claims { chip, firmware_version });
+    let faults = fields.finish();
+    claims.ok_or_else(|| faults.err().unwrap_or_default())
+}

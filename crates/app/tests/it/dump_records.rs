@@ -1,0 +1,234 @@
+//! Dumps of a device as admins see them (contract §8.4), and the routes of testing mode (§17).
+
+use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
+use serde_json::json;
+
+use crate::support::TestServer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumps_are_listed_newest_first() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let path = format!("/api/devices/{}/coredumps", demo.device.id);
+    assert_eq!(server.get(&path).await.expect(200).json(), json!({"count": 0, "coredumps": []}));
+    let first = server.deliver(&demo.device.key, "1", "one").await;
+    let second = server.deliver(&demo.device.key, "2", "two").await;
+    assert_eq!(server.dump_ids(demo.device.id).await, [second, first]);
+    let listed = server.get(&path).await.expect(200).json();
+    let mut detail = server.dump(demo.device.id, second).await;
+    for only_in_detail in ["parsed_output", "updated_at"] {
+        assert!(detail.as_object_mut().unwrap().remove(only_in_detail).is_some());
+    }
+    assert_eq!(listed["coredumps"][0], detail);
+    server.get("/api/devices/99/coredumps").await.expect_error(404, "RECORD_NOT_FOUND");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_costs_the_same_statements_however_long_it_is() {
+    let server = TestServer::with(&[("MAX_COREDUMPS", "100")]).await;
+    let demo = server.demo().await;
+    let mut costs = Vec::new();
+    for dumps in [1_u32, 60] {
+        for n in 0..dumps {
+            server.deliver(&demo.device.key, "1", format!("{dumps} {n}")).await;
+        }
+        let before = server.outside.database.statement_count();
+        server.dump_ids(demo.device.id).await;
+        server.get("/api/coredumps?limit=200").await.expect(200);
+        costs.push(server.outside.database.statement_count() - before);
+    }
+    // The outbox looks for work once a second.
+    assert!(costs[1] <= costs[0] + 3, "{costs:?}");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_another_device_is_not_found() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let other = server.create_device(demo.model_id, "{}").await;
+    let id = server.deliver(&demo.device.key, "1", "dump").await;
+    for rest in ["", "/download", "/report"] {
+        let path = format!("/api/devices/{}/coredumps/{id}{rest}", other.id);
+        server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
+        let path = format!("/api/devices/{}/coredumps/{}{rest}", demo.device.id, id + 1000);
+        server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
+    }
+    let path = format!("/api/devices/{}/coredumps/{id}", other.id);
+    server.delete(&path).await.expect_error(404, "RECORD_NOT_FOUND");
+    server.post(&format!("{path}/reparse"), "").await.expect_error(404, "RECORD_NOT_FOUND");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_follows_the_transfer_rules() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let body: Vec<u8> = (0..200_000_u32).map(|n| (n % 253) as u8).collect();
+    let id = server.deliver(&demo.device.key, "1", body.clone()).await;
+    let path = format!("/api/devices/{}/coredumps/{id}/download", demo.device.id);
+    let whole = server.get(&path).await.expect(200);
+    assert!(whole.body == body);
+    assert_eq!(whole.header("content-length"), "200000");
+    assert_eq!(whole.header("content-type"), "application/octet-stream");
+    let name = format!("attachment; filename=coredump_{id}.dmp");
+    assert_eq!(whole.header("content-disposition"), name);
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    let etag = whole.header("etag").to_owned();
+    let head = server.head(&path).await.expect(200);
+    assert_eq!((head.header("content-length"), head.header("etag")), ("200000", etag.as_str()));
+    let part = server.get_with(&path, &[("range", "bytes=100-199")]).await.expect(206);
+    assert_eq!(part.body, body[100..200]);
+    assert_eq!(part.header("content-range"), "bytes 100-199/200000");
+    server.get_with(&path, &[("if-none-match", &etag)]).await.expect(304);
+    server.get_with(&path, &[("range", "bytes=200000-")]).await.expect(416);
+    server.get_with(&path, &[("if-match", "\"x\"")]).await.expect(412);
+    let complete = server.metric_where("coredock_downloads_total", "kind=\"coredump\"").await;
+    assert_eq!(complete, 3, "one whole, one part, one not modified");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_is_an_outage_while_the_store_is_down_and_goes_on_where_it_broke() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let body: Vec<u8> = (0..900_000_u32).map(|n| (n % 253) as u8).collect();
+    let id = server.deliver(&demo.device.key, "1", body.clone()).await;
+    let path = format!("/api/devices/{}/coredumps/{id}/download", demo.device.id);
+    server.get(&path).await.expect(200);
+    server.store.set_down(true);
+    server.get(&path).await.expect_error(503, "SERVICE_UNAVAILABLE");
+    server.store.set_down(false);
+    let cut = Fault::CutStream { after_bytes: 300_000 };
+    server.store.inject(FaultRule::new(cut).on(Operation::Open).nth(1));
+    assert!(server.get(&path).await.expect(200).body == body);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_object_is_a_404_and_a_broken_invariant() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let id = server.deliver(&demo.device.key, "1", "dump").await;
+    let object = server.artifact_dir().join(format!("coredumps/{}/{id}.dmp", demo.device.key));
+    let path = format!("/api/devices/{}/coredumps/{id}/download", demo.device.id);
+    std::fs::write(&object, "another").unwrap();
+    server.get(&path).await.expect_error(503, "SERVICE_UNAVAILABLE");
+    std::fs::remove_file(&object).unwrap();
+    server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
+    let violations = "coredock_invariant_violations_total";
+    assert_eq!(server.metric_where(violations, "object_missing").await, 1);
+    assert_eq!(server.metric_where(violations, "object_differs").await, 1);
+    server.finish_broken().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_dump_is_gone_with_its_object() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let kept = server.deliver(&demo.device.key, "1", "kept").await;
+    let id = server.deliver(&demo.device.key, "1", "dump").await;
+    let path = format!("/api/devices/{}/coredumps/{id}", demo.device.id);
+    assert!(server.delete(&path).await.expect(204).body.is_empty());
+    server.delete(&path).await.expect_error(404, "RECORD_NOT_FOUND");
+    assert_eq!(server.dump_ids(demo.device.id).await, [kept]);
+    server.wait_for_empty_outbox().await;
+    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{kept}.dmp", demo.device.key)]);
+    let again = server.deliver(&demo.device.key, "1", "dump").await;
+    assert!(again > id, "ids are never given again");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_dumps_of_a_device_are_deleted_at_once() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let other = server.create_device(demo.model_id, "{}").await;
+    let kept = server.deliver(&other.key, "1", "kept").await;
+    for body in ["one", "two"] {
+        server.deliver(&demo.device.key, "1", body).await;
+    }
+    let path = format!("/api/devices/{}/coredumps", demo.device.id);
+    server.delete(&path).await.expect(204);
+    server.delete(&path).await.expect(204);
+    server.delete("/api/devices/99/coredumps").await.expect_error(404, "RECORD_NOT_FOUND");
+    assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
+    server.wait_for_empty_outbox().await;
+    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{kept}.dmp", other.key)]);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_dumps_is_audited() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let id = server.deliver(&demo.device.key, "1", "dump").await;
+    server.deliver(&demo.device.key, "1", "dump").await;
+    for body in ["one", "two", "three"] {
+        server.deliver(&demo.device.key, "1", body).await;
+    }
+    let path = format!("/api/devices/{}/coredumps", demo.device.id);
+    server.delete(&path).await.expect(204);
+    let records = server.rows().texts(&format!(
+        "SELECT action || ' ' || actor_kind || ' ' || actor_subject AS value FROM audit_records \
+         WHERE target_type = 'Coredump' AND target_id = '{id}' ORDER BY id"
+    ));
+    let by_device = format!("device {}", demo.device.key);
+    let expected = [
+        format!("coredump.created {by_device}"),
+        format!("coredump.updated {by_device}"),
+        "coredump.deleted system coredock".to_owned(),
+    ];
+    assert_eq!(records, expected);
+    let deleted = "action = 'coredump.deleted' AND actor_subject = 'local-user'";
+    assert_eq!(server.rows().count("audit_records", deleted), 3);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_bench_can_make_dumps_up() {
+    let server = TestServer::with(&[("COREDOCK_ENV", "testing"), ("MAX_COREDUMPS", "2")]).await;
+    let demo = server.demo().await;
+    let seed = |body: serde_json::Value| server.post("/api/testing/coredumps", body.to_string());
+    let made = seed(json!({"device_id": demo.device.id})).await.expect(201).json();
+    assert_eq!(
+        (&made["chip"], &made["firmware_version"]),
+        (&"esp32s3".into(), &"0.0.0-test".into())
+    );
+    assert_eq!((&made["size"], &made["parse_status"]), (&262_144.into(), &"PARSED".into()));
+    assert!(made["parsed_at"].is_string() && made["parsed_output"].is_string(), "{made}");
+    let again =
+        seed(json!({"device_id": demo.device.id, "parse_status": "PENDING", "size": 262_144}));
+    let again = again.await.expect(201).json();
+    assert_ne!(again["id"], made["id"], "made-up dumps are never the same");
+    assert!(again["parsed_at"].is_null() && again["parsed_output"].is_null(), "{again}");
+    let report = server.report(demo.device.id, again["id"].as_i64().unwrap()).await;
+    assert!(report["next_attempt_at"].is_null(), "no worker ever claims it");
+    let told = json!({"device_id": demo.device.id, "parse_status": "ERROR", "parsed_output": "no",
+        "chip": "ESP32", "firmware_version": "1 2", "size": 1});
+    let told = seed(told).await.expect(201).json();
+    assert_eq!((&told["parsed_output"], &told["chip"]), (&"no".into(), &"esp32".into()));
+    assert_eq!(server.dump_ids(demo.device.id).await.len(), 2);
+    seed(json!({"device_id": 99})).await.expect_error(404, "RECORD_NOT_FOUND");
+    for bad in [
+        json!({}),
+        json!({"device_id": demo.device.id, "parse_status": "DONE"}),
+        json!({"device_id": demo.device.id, "size": 0}),
+        json!({"device_id": demo.device.id, "size": 16_777_217}),
+        json!({"device_id": demo.device.id, "chip": "a;b"}),
+    ] {
+        seed(bad).await.expect_error(400, "VALIDATION_FAILED");
+    }
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_of_testing_mode_do_not_answer_outside_of_it() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let body = json!({"device_id": demo.device.id}).to_string();
+    server.post("/api/testing/coredumps", body).await.expect_error(400, "ROUTE_NOT_AVAILABLE");
+    server.post("/api/testing/coredumps", "[]").await.expect_error(400, "ROUTE_NOT_AVAILABLE");
+    server.finish().await;
+}

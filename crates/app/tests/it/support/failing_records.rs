@@ -1,0 +1,97 @@
+//! Commits of dumps that fail: a wrapper of the port.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use coredock::wiring::Outside;
+use coredock_domain::audit::Change;
+use coredock_domain::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use coredock_domain::device::DeviceKey;
+use coredock_domain::repository::coredumps::{
+    CoredumpPage, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
+};
+use coredock_domain::repository::{CoredumpRepository, RepositoryError};
+
+use super::failing_commits::CommitFault;
+
+/// Fails commits on demand.
+#[derive(Default)]
+pub(crate) struct FailingRecords {
+    next: Mutex<Option<CommitFault>>,
+}
+
+impl FailingRecords {
+    /// Makes the next dump fail at its commit.
+    pub(crate) fn fail_next(&self, fault: CommitFault) {
+        *self.next.lock().unwrap() = Some(fault);
+    }
+
+    /// Puts this between the use cases and their rows.
+    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
+        let inner = outside.rows.coredumps.clone();
+        outside.rows.coredumps = Arc::new(Failing { inner, faults: self.clone() });
+        outside
+    }
+}
+
+struct Failing {
+    inner: Arc<dyn CoredumpRepository>,
+    faults: Arc<FailingRecords>,
+}
+
+#[async_trait]
+impl CoredumpRepository for Failing {
+    async fn reserve_id(&self) -> Result<i64, RepositoryError> {
+        self.inner.reserve_id().await
+    }
+
+    async fn find_sender(
+        &self,
+        device: &DeviceKey,
+        body: Option<SameBody>,
+    ) -> Result<Option<Sender>, RepositoryError> {
+        self.inner.find_sender(device, body).await
+    }
+
+    async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
+        self.inner.repeat(id, change).await
+    }
+
+    async fn record(
+        &self,
+        dump: RecordCoredump,
+        change: &Change,
+    ) -> Result<Recorded, RepositoryError> {
+        let fault = self.faults.next.lock().unwrap().take();
+        let broken = || RepositoryError::unavailable("coredump.record", "connection broke");
+        match fault {
+            None => self.inner.record(dump, change).await,
+            Some(CommitFault::Before) => Err(broken()),
+            Some(CommitFault::After) => {
+                self.inner.record(dump, change).await?;
+                Err(broken())
+            }
+        }
+    }
+
+    async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
+        self.inner.list(device_id).await
+    }
+
+    async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
+        self.inner.page(page).await
+    }
+
+    async fn find(&self, device_id: i64, id: i64) -> Result<Option<Coredump>, RepositoryError> {
+        self.inner.find(device_id, id).await
+    }
+
+    async fn delete(
+        &self,
+        device_id: i64,
+        which: WhichCoredumps,
+        change: &Change,
+    ) -> Result<Option<u64>, RepositoryError> {
+        self.inner.delete(device_id, which, change).await
+    }
+}

@@ -1,0 +1,132 @@
+//! What a stored body may be (contract §6.6).
+//!
+//! The formats are those of ESP-IDF's core dump component (`core_dump_elf.c`, `core_dump_binary.c`,
+//! `core_dump_uart.c`). Everything here is of hostile origin: nothing a body claims is trusted, and
+//! what cannot be read is no error.
+
+mod elf;
+mod framing;
+mod notes;
+mod wrapping;
+
+use bytes::Bytes;
+
+pub use elf::build_id;
+
+use framing::Framing;
+
+/// Wrappings taken off a body, at most.
+const MOST_UNWRAPPINGS: u8 = 2;
+
+/// The innermost reading of a body (contract §6.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// A bare ELF core.
+    Elf,
+    /// What the device wrote to its partition.
+    Raw,
+    /// A bare ELF core cut at the wrong places.
+    StrippedElf,
+    /// Compressed; what is inside is nothing that can be read.
+    Gzip,
+    /// Console text; what is inside is nothing that can be read.
+    Base64,
+    /// Nothing that can be read.
+    Unknown,
+}
+
+impl Container {
+    /// The text in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Elf => "elf",
+            Self::Raw => "raw",
+            Self::StrippedElf => "stripped-elf",
+            Self::Gzip => "gzip",
+            Self::Base64 => "base64",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether a dump was found. Otherwise the body is passed on as it is stored (contract §6.11)
+    /// or is `DUMP_UNREADABLE` (contract §6.5).
+    pub const fn is_dump(self) -> bool {
+        match self {
+            Self::Elf | Self::Raw | Self::StrippedElf => true,
+            Self::Gzip | Self::Base64 | Self::Unknown => false,
+        }
+    }
+}
+
+/// A body without its wrappings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwrapped {
+    /// What it is.
+    pub container: Container,
+    /// Something was missing or damaged and was put right or passed over.
+    pub salvaged: bool,
+    /// A bare ELF, or a raw image without what follows it; the stored body if neither was found.
+    pub bytes: Bytes,
+}
+
+/// Takes the wrappings off a stored body. Never fails, and never needs more than about 200 MiB of
+/// memory beside it.
+pub fn unwrap(body: &Bytes) -> Unwrapped {
+    let read = read(body, MOST_UNWRAPPINGS);
+    if read.container.is_dump() {
+        return read;
+    }
+    Unwrapped { container: read.container, salvaged: false, bytes: body.clone() }
+}
+
+/// The readings in the order of contract §6.6.
+fn read(bytes: &Bytes, unwrappings: u8) -> Unwrapped {
+    let left = unwrappings.checked_sub(1);
+    if let Some(left) = left
+        && let Some(inflated) = wrapping::inflate(bytes)
+    {
+        let inner = read_inside(Container::Gzip, &inflated.bytes, left);
+        // The start of another reading can look like that of gzip, but not inflate to its end.
+        if inflated.whole || inner.container.is_dump() {
+            return Unwrapped { salvaged: inner.salvaged || !inflated.whole, ..inner };
+        }
+    }
+    if let Some(framing) = Framing::of(bytes) {
+        return bare(framing, bytes);
+    }
+    if let Some(left) = left
+        && let Some(decoded) = wrapping::decode_console(bytes)
+    {
+        return read_inside(Container::Base64, &decoded, left);
+    }
+    Unwrapped { container: Container::Unknown, salvaged: false, bytes: bytes.clone() }
+}
+
+fn read_inside(wrapping: Container, content: &Bytes, unwrappings: u8) -> Unwrapped {
+    let inner = read(content, unwrappings);
+    let container = match inner.container {
+        Container::Unknown => wrapping,
+        known @ (Container::Elf
+        | Container::Raw
+        | Container::StrippedElf
+        | Container::Gzip
+        | Container::Base64) => known,
+    };
+    Unwrapped { container, ..inner }
+}
+
+fn bare(framing: Framing, bytes: &Bytes) -> Unwrapped {
+    match framing {
+        Framing::Elf => {
+            Unwrapped { container: Container::Elf, salvaged: false, bytes: bytes.clone() }
+        }
+        Framing::Raw(image) => {
+            let (bytes, intact) = image.cut_from(bytes);
+            Unwrapped { container: Container::Raw, salvaged: !intact, bytes }
+        }
+        Framing::StrippedElf { missing } => {
+            let bytes = [missing, bytes].concat().into();
+            Unwrapped { container: Container::StrippedElf, salvaged: true, bytes }
+        }
+    }
+}

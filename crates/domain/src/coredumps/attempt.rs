@@ -1,0 +1,127 @@
+//! One attempt to make a report: dump and ELF in, report or reason out.
+
+use std::io::Cursor;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::future::{Either, select};
+
+use super::Coredumps;
+use super::symbols::ElfMatch;
+use crate::artifact::ArtifactKey;
+use crate::artifact_store::{ArtifactFacts, ArtifactStoreError};
+use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
+use crate::repository::RepositoryError;
+use crate::repository::parse_jobs::ParseJob;
+use crate::symbolizer::{CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
+use crate::verified_reads::OpenedObject;
+
+/// Why an attempt made no report.
+pub(super) enum AttemptError {
+    /// Every attempt would end so.
+    Permanent(ParseFault),
+    /// Another attempt may go better.
+    Transient { reason: String },
+    /// A dependency is down.
+    Outage,
+}
+
+impl AttemptError {
+    pub(super) fn permanent(code: ParseErrorCode, message: impl Into<String>) -> Self {
+        Self::Permanent(ParseFault { code, message: message.into() })
+    }
+
+    fn outage(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(error, "a parse waits for a dependency");
+        Self::Outage
+    }
+}
+
+impl From<RepositoryError> for AttemptError {
+    fn from(error: RepositoryError) -> Self {
+        Self::outage(&error)
+    }
+}
+
+impl From<ArtifactStoreError> for AttemptError {
+    fn from(error: ArtifactStoreError) -> Self {
+        Self::outage(&error)
+    }
+}
+
+impl From<SymbolizerError> for AttemptError {
+    fn from(error: SymbolizerError) -> Self {
+        match error {
+            SymbolizerError::Rejected { code, reason } => Self::permanent(code, reason),
+            SymbolizerError::Failed { reason, source } => {
+                let error = source.as_deref().map(|source| source as &dyn std::error::Error);
+                tracing::warn!(error, "an attempt of a parse failed: {reason}");
+                Self::Transient { reason }
+            }
+            SymbolizerError::Unavailable { .. } => Self::outage(&error),
+        }
+    }
+}
+
+/// What is found out during an attempt, whether or not it makes a report.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// The build the dump tells of.
+    pub(super) build_id: Option<BuildId>,
+    /// How its ELF was chosen.
+    pub(super) elf_match: Option<ElfMatch>,
+    /// What the body was read as, when it had to be repaired.
+    pub(super) salvaged: Option<&'static str>,
+}
+
+impl Coredumps {
+    pub(super) async fn attempt(
+        &self,
+        job: &ParseJob,
+        symbolizer: &dyn Symbolizer,
+        findings: &mut Findings,
+    ) -> Result<CrashReport, AttemptError> {
+        let unwrapped = body::unwrap(&self.load(job).await?);
+        findings.salvaged = unwrapped.salvaged.then(|| unwrapped.container.as_str());
+        findings.build_id = body::build_id(&mut Cursor::new(&unwrapped.bytes));
+        let (elf, elf_match) = self.open_elf(job, findings.build_id.as_ref()).await?;
+        findings.elf_match = Some(elf_match);
+        let input = SymbolicateCoredump {
+            coredump_id: job.id,
+            model: job.model.clone(),
+            chip: job.chip.clone(),
+            dump: unwrapped.bytes,
+            elf,
+        };
+        let limit = self.settings.longest_attempt;
+        match select(symbolizer.symbolicate(input), self.ports.clock.sleep(limit)).await {
+            Either::Left((outcome, _)) => Ok(outcome?),
+            Either::Right(((), _)) => {
+                let reason = format!("the engine did not answer within {} s", limit.as_secs());
+                Err(AttemptError::Transient { reason })
+            }
+        }
+    }
+
+    /// The stored body, at most 16 MiB.
+    async fn load(&self, job: &ParseJob) -> Result<Bytes, AttemptError> {
+        let missing = |message: &str| {
+            tracing::error!(id = job.id, "{message}");
+            Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
+        };
+        let key = ArtifactKey::Coredump { device: job.device.clone(), id: job.id };
+        let facts = ArtifactFacts { size: job.size, sha256: job.sha256 };
+        let mut pieces = match self.ports.reads.open(&key, facts, 0..job.size).await? {
+            OpenedObject::Bytes(pieces) => pieces,
+            OpenedObject::Missing => return missing("the stored dump is gone"),
+            OpenedObject::Different => {
+                return missing("the stored object is not the dump that was received");
+            }
+        };
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
+    }
+}

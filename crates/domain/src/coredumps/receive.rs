@@ -1,0 +1,205 @@
+//! Taking a dump in (contract §4.5, §6.1–§6.3): bytes first, then the row, then the answer.
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+
+use super::{Coredumps, log_pruned};
+use crate::artifact::ArtifactKey;
+use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
+use crate::audit::Origin;
+use crate::coredump::{BuildId, Chip, Coredump, ParseStatus, ReportedVersion, body};
+use crate::device::DeviceKey;
+use crate::repository::RepositoryError;
+use crate::repository::coredumps::{InitialState, RecordCoredump, Recorded, SameBody, Sender};
+use crate::timestamp::Timestamp;
+
+/// A dump on its way in.
+#[derive(Debug, Clone)]
+pub struct ReceiveCoredump {
+    /// The device that sends it.
+    pub device: DeviceKey,
+    /// The chip it names.
+    pub chip: Chip,
+    /// The version it names.
+    pub firmware_version: ReportedVersion,
+    /// The body; `None` when it was larger than the limit.
+    pub body: Option<ArtifactBody>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// What became of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It is durable and visible under this id.
+    Stored(i64),
+    /// The dump of this id has the same body and was counted once more.
+    Repeated(i64),
+}
+
+impl Received {
+    /// The id the device is told.
+    pub const fn id(self) -> i64 {
+        match self {
+            Self::Stored(id) | Self::Repeated(id) => id,
+        }
+    }
+}
+
+/// Why a dump was not taken in. What is in it is never a reason.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveCoredumpError {
+    /// There is no such device.
+    #[error("device does not exist")]
+    UnknownDevice,
+    /// The body has no byte.
+    #[error("body is empty")]
+    Empty,
+    /// The body is larger than the limit.
+    #[error("body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ArtifactStoreError),
+}
+
+/// A dump made up for a test bench (contract §17).
+#[derive(Debug, Clone)]
+pub struct SeedCoredump {
+    /// Row of the device.
+    pub device_id: i64,
+    /// Key of the device.
+    pub device: DeviceKey,
+    /// The chip.
+    pub chip: Chip,
+    /// The version.
+    pub firmware_version: ReportedVersion,
+    /// Length of the object, all zeros, in bytes.
+    pub size: usize,
+    /// The state, for good.
+    pub status: ParseStatus,
+    /// The report for people.
+    pub parsed_output: Option<String>,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+impl Coredumps {
+    /// Takes a dump in. When it returns `Ok` the bytes are durable and the row is committed (I2);
+    /// when it returns an error nothing is visible (I3).
+    pub async fn receive(&self, dump: ReceiveCoredump) -> Result<Received, ReceiveCoredumpError> {
+        let since = self.same_body_since(self.ports.clock.now());
+        let same = dump.body.as_ref().zip(since);
+        let same = same.map(|(body, since)| SameBody { sha256: body.sha256(), since });
+        let sender = self.ports.coredumps.find_sender(&dump.device, same).await?;
+        let sender = sender.ok_or(ReceiveCoredumpError::UnknownDevice)?;
+        let limit = self.settings.largest_body;
+        let body = match &dump.body {
+            Some(body) if body.length() <= limit => body.clone(),
+            Some(_) | None => return Err(ReceiveCoredumpError::TooLarge { limit }),
+        };
+        if body.length() == 0 {
+            return Err(ReceiveCoredumpError::Empty);
+        }
+        let change = self.change(dump.origin.clone());
+        if let Some(id) = sender.repeated
+            && self.ports.coredumps.repeat(id, &change).await?
+        {
+            return Ok(Received::Repeated(id));
+        }
+        self.store(dump, sender, body).await
+    }
+
+    async fn store(
+        &self,
+        dump: ReceiveCoredump,
+        sender: Sender,
+        body: ArtifactBody,
+    ) -> Result<Received, ReceiveCoredumpError> {
+        let id = self.put(&dump.device, &body).await?;
+        let change = self.change(dump.origin);
+        let record = RecordCoredump {
+            id,
+            device_id: sender.device_id,
+            device: dump.device.clone(),
+            chip: dump.chip,
+            firmware_version: dump.firmware_version,
+            size: body.length(),
+            sha256: body.sha256(),
+            build_id: build_id(&body),
+            state: InitialState::Due,
+            same_body_since: self.same_body_since(change.at),
+            kept_coredumps: self.settings.kept_coredumps,
+        };
+        let received = match self.ports.coredumps.record(record, &change).await? {
+            Recorded::Stored { pruned } => {
+                self.ports.due.wake();
+                if pruned.is_empty() {
+                    return Ok(Received::Stored(id));
+                }
+                log_pruned(&dump.device, &pruned);
+                Ok(Received::Stored(id))
+            }
+            Recorded::Repeated { id } => Ok(Received::Repeated(id)),
+            Recorded::DeviceGone => Err(ReceiveCoredumpError::UnknownDevice),
+        };
+        self.ports.outbox.wake();
+        received
+    }
+
+    /// Adds a dump of zeros in a fixed state, whatever was received before; `None` when the device
+    /// is gone.
+    pub async fn seed(&self, seed: SeedCoredump) -> Result<Option<Coredump>, ReceiveCoredumpError> {
+        let body = ArtifactBody::from(Bytes::from(vec![0; seed.size]));
+        let id = self.put(&seed.device, &body).await?;
+        let record = RecordCoredump {
+            id,
+            device_id: seed.device_id,
+            device: seed.device,
+            chip: seed.chip,
+            firmware_version: seed.firmware_version,
+            size: body.length(),
+            sha256: body.sha256(),
+            build_id: None,
+            state: InitialState::Fixed { status: seed.status, parsed_output: seed.parsed_output },
+            same_body_since: None,
+            kept_coredumps: self.settings.kept_coredumps,
+        };
+        self.ports.coredumps.record(record, &self.change(seed.origin)).await?;
+        self.ports.outbox.wake();
+        Ok(self.find(seed.device_id, id).await?)
+    }
+
+    /// Stores a body under a fresh id.
+    async fn put(
+        &self,
+        device: &DeviceKey,
+        body: &ArtifactBody,
+    ) -> Result<i64, ReceiveCoredumpError> {
+        let id = self.ports.coredumps.reserve_id().await?;
+        let key = ArtifactKey::Coredump { device: device.clone(), id };
+        self.ports.store.put(&key, body).await?;
+        tracing::info!(event = "coredump_s3_upload", id, %key, bytes = body.length(), "dump stored");
+        Ok(id)
+    }
+
+    fn same_body_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let window = self.settings.same_body_for;
+        (!window.is_zero()).then(|| now.before(window))
+    }
+}
+
+/// The build a body tells of without being unwrapped; looks at a few kilobytes.
+fn build_id(body: &ArtifactBody) -> Option<BuildId> {
+    match body {
+        ArtifactBody::Bytes { bytes, .. } => body::build_id(&mut Cursor::new(bytes)),
+        ArtifactBody::File(file) => body::build_id(&mut file.reader()),
+    }
+}

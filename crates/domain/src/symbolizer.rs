@@ -1,0 +1,87 @@
+//! The port to the one who turns a dump into a report.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::coredump::ParseErrorCode;
+use crate::digest::Sha256Digest;
+use crate::model::ModelCode;
+use crate::verified_reads::ArtifactBytes;
+
+/// Turns dumps into crash reports.
+#[async_trait]
+pub trait Symbolizer: Send + Sync {
+    /// The name in metrics and on the health page.
+    fn engine(&self) -> &'static str;
+
+    /// Makes the report of one dump. Gives up by itself within its time limit; whatever it made for
+    /// the job is gone when it returns or is dropped.
+    async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
+
+    /// Whether it answers at all.
+    async fn is_ready(&self) -> bool;
+}
+
+/// A dump to be symbolicated.
+pub struct SymbolicateCoredump {
+    /// Row id of the dump, unique among all jobs that run.
+    pub coredump_id: i64,
+    /// Code of the device's model.
+    pub model: ModelCode,
+    /// The chip the device named.
+    pub chip: String,
+    /// The body, unwrapped as far as it can be read.
+    pub dump: Bytes,
+    /// The ELF the dump was made by.
+    pub elf: ElfFile,
+}
+
+/// An ELF on its way to the symbolizer.
+pub struct ElfFile {
+    /// Digest of the whole file: the build id.
+    pub sha256: Sha256Digest,
+    /// Length in bytes.
+    pub size: u64,
+    /// The whole file.
+    pub bytes: ArtifactBytes,
+}
+
+/// What a symbolizer makes of a dump.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CrashReport {
+    /// For people.
+    pub text: String,
+    /// For programs: a JSON object (contract §6.9).
+    pub structured: Option<String>,
+    /// Hash that dumps of one cause share (contract §6.10).
+    pub signature: Option<String>,
+}
+
+/// Why there is no report (contract §6.5).
+#[derive(Debug, thiserror::Error)]
+pub enum SymbolizerError {
+    /// The input is at fault: another attempt would end the same way.
+    #[error("{reason}")]
+    Rejected {
+        /// What is wrong with which input.
+        code: ParseErrorCode,
+        /// For people.
+        reason: String,
+    },
+    /// The engine crashed, took too long or answered nonsense: worth another attempt.
+    #[error("{reason}")]
+    Failed {
+        /// For people; names no address.
+        reason: String,
+        /// What happened, for the log.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// What the engine works with is down: the attempt does not count.
+    #[error("the symbolizer cannot work now")]
+    Unavailable {
+        /// What happened, for the log.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

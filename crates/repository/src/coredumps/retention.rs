@@ -1,0 +1,94 @@
+//! Retention of the dumps of a device (contract §6.3).
+
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::audit::{AuditAction, Change, Origin};
+use coredock_domain::coredump::ParseStatus;
+use coredock_domain::device::DeviceKey;
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::auto_type;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::audit;
+use crate::connection::{Connection, on};
+use crate::coredumps::newest_first;
+use crate::deletes::{self, MOST_BINDS};
+use crate::failure::Failure;
+use crate::schema::coredumps;
+use crate::values::At;
+
+/// A device, how many dumps of it are kept, and the present.
+#[derive(Clone, Copy)]
+pub(crate) struct DumpQuota<'a> {
+    pub(crate) device_id: i64,
+    pub(crate) device: &'a DeviceKey,
+    pub(crate) kept_coredumps: u32,
+    pub(crate) now: Timestamp,
+}
+
+impl DumpQuota<'_> {
+    /// Rows kept; the newest one always is.
+    pub(crate) fn kept(&self) -> i64 {
+        i64::from(self.kept_coredumps.max(1))
+    }
+}
+
+/// Dumps whose parse does not run.
+#[auto_type]
+fn idle(now: At) -> _ {
+    let pending: &'static str = ParseStatus::Pending.as_str();
+    coredumps::parse_status
+        .ne(pending)
+        .or(coredumps::lease_until.is_null())
+        .or(coredumps::lease_until.assume_not_null().le(now))
+}
+
+/// Deletes the dumps of a device beyond the limit whose parse does not run, oldest first, and queues
+/// the deletes of their objects. The caller holds the device ([`Connection::lock_device`]).
+pub(crate) async fn prune(
+    conn: &mut Connection,
+    quota: DumpQuota<'_>,
+) -> Result<Vec<i64>, Failure> {
+    let beyond =
+        newest_first(quota.device_id).select(coredumps::id).offset(quota.kept()).limit(i64::MAX);
+    let beyond = on!(&mut *conn, |c| beyond.load::<i64>(c))?;
+    let mut pruned = Vec::new();
+    for batch in beyond.chunks(MOST_BINDS) {
+        let surplus =
+            coredumps::table.filter(coredumps::id.eq_any(batch)).filter(idle(At(quota.now)));
+        pruned.extend(on!(&mut *conn, |c| diesel::delete(surplus)
+            .returning(coredumps::id)
+            .get_results::<i64>(c))?);
+    }
+    if pruned.is_empty() {
+        return Ok(pruned);
+    }
+    pruned.sort_unstable();
+    queue_objects(conn, quota.device, &pruned, quota.now).await?;
+    audit::record_all(conn, &by_itself(quota.now), AuditAction::CoredumpDeleted, &pruned).await?;
+    Ok(pruned)
+}
+
+/// Queues the deletes of the objects of dumps.
+pub(crate) async fn queue_objects(
+    conn: &mut Connection,
+    device: &DeviceKey,
+    ids: &[i64],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let key = |&id| ArtifactKey::Coredump { device: device.clone(), id };
+    let keys: Vec<_> = ids.iter().map(key).collect();
+    deletes::queue(conn, &keys, now).await?;
+    Ok(())
+}
+
+/// Logs what a committed [`prune`] took away.
+pub(crate) fn log_pruned(pruned: &[i64], now: Timestamp) {
+    for id in pruned {
+        by_itself(now).log(AuditAction::CoredumpDeleted, id);
+    }
+}
+
+fn by_itself(now: Timestamp) -> Change {
+    Change { at: now, origin: Origin::system("retention") }
+}

@@ -1,0 +1,164 @@
+//! Rows of dumps.
+
+use coredock_domain::coredump::{
+    BuildId, Coredump, CoredumpSummary, FleetCoredump, ParseErrorCode, ParseFault, ParseStatus,
+};
+use coredock_domain::digest::Sha256Digest;
+use diesel::prelude::*;
+
+use crate::devices::read_key;
+use crate::failure::Failure;
+use crate::schema::coredumps;
+use crate::values::{At, Column, StoredTime, read_optional};
+use crate::versions::read_digest;
+
+const TABLE: &str = "coredumps";
+
+/// What lists load; neither reports nor anything else that can be long.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = coredumps)]
+pub(super) struct SummaryRow {
+    id: i64,
+    device_id: i64,
+    chip: String,
+    firmware_version: String,
+    size: i32,
+    parse_status: String,
+    uploaded_at: StoredTime,
+    parsed_at: Option<StoredTime>,
+    created_at: StoredTime,
+    build_id: Option<String>,
+    signature: Option<String>,
+    occurrences: i32,
+    last_seen_at: Option<StoredTime>,
+}
+
+impl SummaryRow {
+    pub(super) fn read(self) -> Result<CoredumpSummary, Failure> {
+        let uploaded_at = self.uploaded_at.read(Column(TABLE, "uploaded_at"))?;
+        let last_seen_at = read_optional(self.last_seen_at, Column(TABLE, "last_seen_at"))?;
+        Ok(CoredumpSummary {
+            id: self.id,
+            device_id: self.device_id,
+            chip: self.chip,
+            firmware_version: self.firmware_version,
+            size: read_size(self.size)?,
+            parse_status: Column(TABLE, "parse_status")
+                .holds(ParseStatus::parse(&self.parse_status))?,
+            uploaded_at,
+            parsed_at: read_optional(self.parsed_at, Column(TABLE, "parsed_at"))?,
+            created_at: self.created_at.read(Column(TABLE, "created_at"))?,
+            // Shorter ones decide nothing and count as none.
+            build_id: self.build_id.as_deref().and_then(BuildId::parse),
+            signature: self.signature,
+            occurrences: Column(TABLE, "occurrences").holds(self.occurrences.try_into().ok())?,
+            last_seen_at: last_seen_at.unwrap_or(uploaded_at),
+        })
+    }
+
+    pub(super) fn read_with(
+        self,
+        (device_key, device_name): (String, Option<String>),
+        model_code: String,
+    ) -> Result<FleetCoredump, Failure> {
+        Ok(FleetCoredump { summary: self.read()?, device_key, device_name, model_code })
+    }
+}
+
+/// A whole row but for its lease.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = coredumps)]
+pub(super) struct DetailRow {
+    #[diesel(embed)]
+    summary: SummaryRow,
+    sha256: Option<String>,
+    parsed_output: Option<String>,
+    report: Option<String>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    attempts: i32,
+    next_attempt_at: Option<StoredTime>,
+    updated_at: StoredTime,
+}
+
+impl DetailRow {
+    /// The dump as the domain knows it.
+    pub(super) fn read(self, device_key: &str) -> Result<Coredump, Failure> {
+        let summary = self.summary.read()?;
+        let next_attempt_at =
+            read_optional(self.next_attempt_at, Column(TABLE, "next_attempt_at"))?;
+        Ok(Coredump {
+            device: read_key(device_key)?,
+            sha256: read_sha256(self.sha256.as_deref())?,
+            parsed_output: self.parsed_output,
+            report: self.report,
+            fault: read_fault(self.error_code.as_deref(), self.error_message)?,
+            attempts: read_attempts(self.attempts)?,
+            next_attempt_at: next_attempt_at
+                .filter(|_| summary.parse_status == ParseStatus::Pending),
+            updated_at: self.updated_at.read(Column(TABLE, "updated_at"))?,
+            summary,
+        })
+    }
+}
+
+fn read_fault(code: Option<&str>, message: Option<String>) -> Result<Option<ParseFault>, Failure> {
+    let Some(code) = code else { return Ok(None) };
+    let code = Column(TABLE, "error_code").holds(ParseErrorCode::parse(code))?;
+    Ok(Some(ParseFault { code, message: message.unwrap_or_default() }))
+}
+
+/// The length of an object.
+pub(crate) fn read_size(size: i32) -> Result<u64, Failure> {
+    Column(TABLE, "size").holds(size.try_into().ok())
+}
+
+/// The digest of an object.
+pub(crate) fn read_sha256(text: Option<&str>) -> Result<Sha256Digest, Failure> {
+    let column = Column(TABLE, "sha256");
+    read_digest(column.holds(text)?, column)
+}
+
+/// Attempts so far.
+pub(crate) fn read_attempts(attempts: i32) -> Result<u32, Failure> {
+    Column(TABLE, "attempts").holds(attempts.try_into().ok())
+}
+
+/// The columns of a dump that is to be parsed, whatever came of it before: no attempts, due at once,
+/// nobody's, without a result (contract §6.12).
+#[derive(AsChangeset)]
+#[diesel(table_name = coredumps, treat_none_as_null = true)]
+pub(crate) struct PendingAgain {
+    parse_status: &'static str,
+    parsed_output: Option<String>,
+    report: Option<String>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    signature: Option<String>,
+    parsed_at: Option<At>,
+    attempts: i32,
+    lease_owner: Option<String>,
+    lease_until: Option<At>,
+    next_attempt_at: Option<At>,
+    updated_at: At,
+}
+
+impl PendingAgain {
+    /// Due from then on.
+    pub(crate) fn due(at: At) -> Self {
+        Self {
+            parse_status: ParseStatus::Pending.as_str(),
+            parsed_output: None,
+            report: None,
+            error_code: None,
+            error_message: None,
+            signature: None,
+            parsed_at: None,
+            attempts: 0,
+            lease_owner: None,
+            lease_until: None,
+            next_attempt_at: Some(at),
+            updated_at: at,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The port to parse jobs: rows of dumps as a queue (contract §6.5).
+
+mod builds;
+mod claim;
+mod finish;
+mod queue;
+
+use async_trait::async_trait;
+use coredock_domain::artifact::UploadId;
+use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::coredump::{Coredump, ParseStatus};
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::repository::parse_jobs::{
+    ClaimJob, Claimed, FinishJob, Finished, ParseJobRepository, PostponeJob, QueueState,
+    WantedBuild,
+};
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::{auto_type, case_when};
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on, read, write, write_at_once};
+use crate::coredumps::retention::log_pruned;
+use crate::coredumps::row::PendingAgain;
+use crate::failure::Failure;
+use crate::schema::coredumps;
+use crate::values::At;
+use crate::{Database, audit};
+
+/// A job, as long as this owner holds it.
+#[auto_type]
+fn held(id: i64, owner: String) -> _ {
+    let pending: &'static str = ParseStatus::Pending.as_str();
+    coredumps::table
+        .filter(coredumps::id.eq(id))
+        .filter(coredumps::lease_owner.eq(owner))
+        .filter(coredumps::parse_status.eq(pending))
+}
+
+#[async_trait]
+impl ParseJobRepository for Database {
+    async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError> {
+        // An idle worker looks every second: it should not write every second.
+        if !read!(self, "parse_job.due", |conn| { claim::is_due(conn, claim.now).await })? {
+            return Ok(Claimed::Nothing);
+        }
+        write_at_once!(self, "parse_job.claim", |conn| { claim::claim(conn, &claim).await })
+    }
+
+    async fn renew(
+        &self,
+        id: i64,
+        owner: &UploadId,
+        until: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        let job = held(id, owner.as_str().to_owned());
+        write_at_once!(self, "parse_job.renew", |conn| {
+            let until = coredumps::lease_until.eq(At(until));
+            let renewed = on!(conn, |c| diesel::update(job).set(until).execute(c))?;
+            Ok(renewed > 0)
+        })
+    }
+
+    async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError> {
+        let now = result.now;
+        let finished = write_at_once!(self, "parse_job.finish", |conn| {
+            finish::finish(conn, &result).await
+        })?;
+        if let Some(finished) = &finished {
+            log_pruned(&finished.pruned, now);
+        }
+        Ok(finished)
+    }
+
+    async fn postpone(&self, postponement: PostponeJob) -> Result<(), RepositoryError> {
+        let job = held(postponement.id, postponement.owner.as_str().to_owned());
+        let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
+        let given_back = (
+            coredumps::lease_owner.eq(None::<String>),
+            coredumps::lease_until.eq(None::<At>),
+            coredumps::next_attempt_at.eq(At(postponement.due)),
+            (!postponement.counts).then_some(coredumps::attempts.eq(uncounted)),
+        );
+        write_at_once!(self, "parse_job.postpone", |conn| {
+            on!(conn, |c| diesel::update(job).set(given_back).execute(c))?;
+            Ok(())
+        })
+    }
+
+    async fn reparse(
+        &self,
+        device_id: i64,
+        id: i64,
+        change: &Change,
+    ) -> Result<Option<Coredump>, RepositoryError> {
+        let (changed, coredump) = write!(self, "parse_job.reparse", |conn| {
+            let changed = reparse(conn, device_id, id, change).await?;
+            Ok((changed, crate::coredumps::load(conn, device_id, id).await?))
+        })?;
+        if changed {
+            change.log(AuditAction::CoredumpUpdated, id);
+        }
+        Ok(coredump)
+    }
+
+    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<Sha256Digest>, RepositoryError> {
+        read!(self, "parse_job.builds", |conn| { builds::find(conn, &wanted).await })
+    }
+
+    async fn queue(&self, now: Timestamp) -> Result<QueueState, RepositoryError> {
+        read!(self, "parse_job.queue", |conn| { queue::count(conn, At(now)).await })
+    }
+}
+
+/// Whether there was a dump with a result.
+async fn reparse(
+    conn: &mut Connection,
+    device_id: i64,
+    id: i64,
+    change: &Change,
+) -> Result<bool, Failure> {
+    let with_result = coredumps::table
+        .filter(coredumps::id.eq(id))
+        .filter(coredumps::device_id.eq(device_id))
+        .filter(coredumps::parse_status.ne(ParseStatus::Pending.as_str()));
+    let again = PendingAgain::due(At(change.at));
+    let changed = on!(&mut *conn, |c| diesel::update(with_result).set(again).execute(c))?;
+    if changed > 0 {
+        audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
+    }
+    Ok(changed > 0)
+}

@@ -1,0 +1,78 @@
+//! Counting jobs.
+
+use coredock_domain::repository::parse_jobs::QueueState;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable};
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on};
+use crate::failure::Failure;
+use crate::values::{At, Column, StoredTime, UtcTimestamp, read_optional};
+
+/// Counts everything at one instant. States stand in the text, not in binds: `SQLite` has indexes
+/// of single states. Pending dumps without a time are nobody's job.
+const COUNTS: &str = "SELECT \
+     (SELECT count(*) FROM coredumps) AS dumps, \
+     (SELECT count(*) FROM coredumps WHERE parse_status = 'ERROR') AS errors, \
+     count(*) AS pending, \
+     count(*) FILTER (WHERE next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)) \
+     AS ready, \
+     count(*) FILTER (WHERE next_attempt_at > $1 AND (lease_until IS NULL OR lease_until <= $1)) \
+     AS delayed, \
+     count(*) FILTER (WHERE lease_until > $1) AS running, \
+     min(next_attempt_at) FILTER \
+     (WHERE next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)) AS oldest_ready \
+     FROM coredumps WHERE parse_status = 'PENDING'";
+
+#[derive(QueryableByName)]
+struct CountsRow {
+    #[diesel(sql_type = BigInt)]
+    dumps: i64,
+    #[diesel(sql_type = BigInt)]
+    errors: i64,
+    #[diesel(sql_type = BigInt)]
+    pending: i64,
+    #[diesel(sql_type = BigInt)]
+    ready: i64,
+    #[diesel(sql_type = BigInt)]
+    delayed: i64,
+    #[diesel(sql_type = BigInt)]
+    running: i64,
+    #[diesel(sql_type = Nullable<UtcTimestamp>)]
+    oldest_ready: Option<StoredTime>,
+}
+
+/// Counts the dumps by what they wait for, in one statement.
+pub(super) async fn count(conn: &mut Connection, now: At) -> Result<QueueState, Failure> {
+    let query = diesel::sql_query(COUNTS).bind::<UtcTimestamp, _>(now);
+    let counts = on!(conn, |c| query.get_result::<CountsRow>(c))?;
+    let column = Column("coredumps", "next_attempt_at");
+    Ok(QueueState {
+        parsed: unsigned(counts.dumps - counts.errors - counts.pending),
+        errors: unsigned(counts.errors),
+        pending: unsigned(counts.pending),
+        ready: unsigned(counts.ready),
+        delayed: unsigned(counts.delayed),
+        running: unsigned(counts.running),
+        oldest_ready: read_optional(counts.oldest_ready, column)?,
+    })
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::COUNTS;
+    use crate::plans::plan;
+
+    #[test]
+    fn states_are_counted_in_indexes_of_them() {
+        let steps = plan(COUNTS);
+        let uses = |text: &str| steps.iter().any(|step| step.contains(text));
+        assert!(uses("USING INDEX coredumps_due"), "{steps:?}");
+        assert!(uses("USING COVERING INDEX coredumps_errors"), "{steps:?}");
+        assert!(!uses("SCAN coredumps\n"), "{steps:?}");
+    }
+}

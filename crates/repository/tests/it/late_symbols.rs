@@ -1,0 +1,93 @@
+use coredock_domain::coredump::ParseStatus;
+use coredock_domain::repository::publication::PublishedObjects;
+
+use crate::support::dumps::Dump;
+use crate::support::{Bench, Set, facts, second};
+
+/// A dump that failed for want of an ELF.
+async fn without_elf(bench: &Bench, dump: &Dump<'_>) -> i64 {
+    let id = bench.record(&Dump { kept: 100, ..dump.clone() }).await.0;
+    bench.sql(&format!(
+        "UPDATE coredumps SET parse_status = 'ERROR', error_code = 'ELF_NOT_FOUND', \
+         error_message = 'none', parsed_output = 'none', attempts = 1, next_attempt_at = NULL, \
+         parsed_at = uploaded_at WHERE id = {id}"
+    ));
+    id
+}
+
+async fn pending(bench: &Bench) -> Vec<i64> {
+    let ids = "SELECT CAST(id AS text) AS line FROM coredumps WHERE parse_status = 'PENDING' \
+               AND next_attempt_at IS NOT NULL ORDER BY id";
+    bench.lines(ids).iter().map(|id| id.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn dumps_of_a_build_are_pending_again_when_its_symbols_arrive() {
+    let (bench, device_id) = Bench::with_device().await;
+    let model = bench.model("other").await;
+    let other = bench.device(model, "zzzzzzz2").await;
+    let build = facts("first").build_id().to_string();
+    let of_other = Dump { device_id: other, key: "zzzzzzz2", version: "9.9.9", ..Dump::default() };
+    let mut expected = Vec::new();
+    for length in [8, 9, 64] {
+        let dump = Dump { build: Some(&build[..length]), ..of_other.clone() };
+        expected.push(without_elf(&bench, &dump).await);
+    }
+    let longer = format!("{}{}", &build[..9], if build.as_bytes()[9] == b'0' { "1" } else { "0" });
+    without_elf(&bench, &Dump { build: Some(&longer), ..Dump::default() }).await;
+    bench.publish(&Set::default()).await;
+    assert_eq!(pending(&bench).await, expected);
+    let dump = bench.coredump(other, expected[0]).await;
+    assert_eq!((dump.attempts, dump.next_attempt_at), (0, Some(second(100))));
+    assert_eq!((dump.fault, dump.parsed_output, dump.summary.parsed_at), (None, None, None));
+    assert_eq!(dump.summary.build_id.unwrap().as_str(), &build[..8]);
+    assert_eq!(bench.dumps(device_id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn dumps_without_a_build_go_by_model_and_version() {
+    let (bench, device_id) = Bench::with_device().await;
+    let model = bench.model("other").await;
+    let other = bench.device(model, "zzzzzzz2").await;
+    let expected = without_elf(&bench, &Dump::default()).await;
+    without_elf(&bench, &Dump { body: "b", version: "1.0.1", ..Dump::default() }).await;
+    without_elf(&bench, &Dump { body: "c", build: Some("deadbeef"), ..Dump::default() }).await;
+    without_elf(&bench, &Dump { device_id: other, key: "zzzzzzz2", ..Dump::default() }).await;
+    let failed = without_elf(&bench, &Dump { body: "d", ..Dump::default() }).await;
+    bench.sql(&format!("UPDATE coredumps SET error_code = 'ENGINE_FAILED' WHERE id = {failed}"));
+    bench.publish(&Set::default()).await;
+    assert_eq!(pending(&bench).await, [expected]);
+    let dump = bench.coredump(device_id, failed).await;
+    assert_eq!(dump.summary.parse_status, ParseStatus::Error);
+}
+
+#[tokio::test]
+async fn a_dump_waits_for_symbols_once_per_commit_that_brings_them() {
+    let (bench, _) = Bench::with_device().await;
+    let id = without_elf(&bench, &Dump::default()).await;
+    bench.publish(&Set::default()).await;
+    let job = bench.job("aa", 101).await;
+    assert_eq!(job.id, id);
+    let unchanged = Set { objects: PublishedObjects::Unchanged, at: 110, ..Set::default() };
+    bench.publish(&unchanged).await;
+    assert!(bench.finish(crate::support::dumps::parsed(&job, "aa", 111)).await.is_some());
+    bench.publish(&Set { at: 120, ..unchanged }).await;
+    assert_eq!(pending(&bench).await, Vec::<i64>::new());
+
+    let late = without_elf(&bench, &Dump { body: "late", at: 130, ..Dump::default() }).await;
+    bench.publish(&Set { at: 140, ..unchanged }).await;
+    assert_eq!(pending(&bench).await, [late], "whatever is committed, it brings the symbols");
+}
+
+#[tokio::test]
+async fn the_version_dumps_wait_for_again_survives_the_retention_of_the_same_commit() {
+    let (bench, _) = Bench::with_device().await;
+    let shared = |version, at| Set { version, seed: "shared", at, ..Set::default() };
+    bench.publish(&shared("1.0.0", 100)).await;
+    bench.publish(&shared("1.0.1", 101)).await;
+    let build = facts("shared").build_id().to_string();
+    without_elf(&bench, &Dump { build: Some(&build[..9]), ..Dump::default() }).await;
+    let published = bench.publish(&shared("1.0.2", 102)).await;
+    assert_eq!((published.pruned.len(), published.protected.len()), (0, 1));
+    assert_eq!(bench.versions(1).await, ["1.0.0", "1.0.1", "1.0.2"]);
+}

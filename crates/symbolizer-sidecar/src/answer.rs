@@ -1,0 +1,174 @@
+//! Reading what the sidecar answers (contract §6.5, §6.11).
+
+use std::fmt;
+
+use coredock_domain::coredump::ParseErrorCode;
+use coredock_domain::symbolizer::SymbolizerError;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+use serde::de::{Error, Visitor};
+
+use crate::excerpt::excerpt;
+
+/// Longest answer that is read, in bytes.
+pub(crate) const MOST_ANSWER: usize = 16 * 1024 * 1024;
+/// Longest body of a refusal that is looked into, in bytes.
+const MOST_REFUSAL: usize = 64 * 1024;
+
+/// The report in the answer.
+pub(crate) async fn report(response: Response) -> Result<String, SymbolizerError> {
+    let status = response.status();
+    if status.is_success() {
+        let body = read(response, MOST_ANSWER).await.map_err(broken)?;
+        let body = body.ok_or_else(|| failed("the sidecar's answer is too long", None))?;
+        return output(&body);
+    }
+    if status.is_client_error() {
+        // Without a body that can be read, the status has to do.
+        let body = read(response, MOST_REFUSAL).await.ok().flatten();
+        return Err(refused(status, body.and_then(|body| excerpt(&body))));
+    }
+    Err(failed(&format!("the sidecar answered with status {}", status.as_u16()), None))
+}
+
+/// The sidecar could not be asked.
+pub(crate) fn unanswered(error: reqwest::Error) -> SymbolizerError {
+    let reason = if error.is_timeout() {
+        return too_late();
+    } else if error.is_connect() {
+        "the sidecar could not be reached"
+    } else {
+        "the sidecar did not answer"
+    };
+    failed(reason, Some(error.without_url().into()))
+}
+
+/// The time of the attempt is over.
+pub(crate) fn too_late() -> SymbolizerError {
+    failed("the sidecar did not answer in time", None)
+}
+
+fn broken(error: reqwest::Error) -> SymbolizerError {
+    if error.is_timeout() {
+        return too_late();
+    }
+    failed("the sidecar's answer broke off", Some(error.without_url().into()))
+}
+
+/// The body, or `None` when it has more than `most` bytes.
+async fn read(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if piece.len() > most - body.len() {
+            return Ok(None);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(Some(body))
+}
+
+fn output(body: &[u8]) -> Result<String, SymbolizerError> {
+    // The derived reader would take an array for an object.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(failed("the sidecar's answer is no JSON object", None));
+    }
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(answer) => Ok(answer.output.map(|Text(text)| text).unwrap_or_default()),
+        Err(error) => {
+            let reason = "the sidecar's answer is no JSON object with a text \"output\"";
+            Err(failed(reason, Some(error.into())))
+        }
+    }
+}
+
+fn refused(status: StatusCode, excerpt: Option<String>) -> SymbolizerError {
+    let mut reason = format!("the sidecar refused the dump with status {}", status.as_u16());
+    if let Some(excerpt) = excerpt {
+        reason.push_str(": ");
+        reason.push_str(&excerpt);
+    }
+    SymbolizerError::Rejected { code: ParseErrorCode::EngineRefused, reason }
+}
+
+fn failed(
+    reason: &str,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> SymbolizerError {
+    SymbolizerError::Failed { reason: reason.to_owned(), source }
+}
+
+/// All that is wanted of an answer; other members are skipped, not kept.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    output: Option<Text>,
+}
+
+/// A JSON text. Bytes that are no UTF-8 and lone surrogates, as a debugger prints them for memory
+/// it takes for text, become replacement characters (contract §6.8).
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl Visitor<'_> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
+        Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_of_an_object_is_the_report() {
+        for (body, expected) in [
+            (&br#"{"output":"bt\nline"}"#[..], "bt\nline"),
+            (b" \r\n{\"status\":{\"output\":1},\"output\":\"bt\",\"more\":[1,[2]]} ", "bt"),
+            (br#"{"output":null}"#, ""),
+            (b"{}", ""),
+            (br#"{"output":""}"#, ""),
+            (br#"{"output":"nul\u0000 \u00e9 \ud83d\ude00"}"#, "nul\0 é 😀"),
+            (b"{\"output\":\"a\xffb\"}", "a\u{fffd}b"),
+        ] {
+            assert_eq!(output(body).unwrap(), expected);
+        }
+        let lone = output(br#"{"output":"a\udcffb"}"#).unwrap();
+        assert!(lone.starts_with("a\u{fffd}") && lone.ends_with('b'), "{lone:?}");
+    }
+
+    #[test]
+    fn anything_else_is_bad_json_worth_another_attempt() {
+        let deep = format!("{{\"more\":{}", "[".repeat(100_000));
+        for body in [
+            "",
+            "bt",
+            "null",
+            "\"bt\"",
+            "[\"bt\"]",
+            "[{\"output\":\"bt\"}]",
+            "{\"output\":\"bt\"",
+            "{\"output\":\"bt\"} {}",
+            "{\"output\":[98,116]}",
+            "{\"output\":17}",
+            "{\"output\":{\"text\":\"bt\"}}",
+            "{\"output\":true}",
+            &deep,
+        ] {
+            let error = output(body.as_bytes()).unwrap_err();
+            assert!(matches!(error, SymbolizerError::Failed { .. }), "{body}: {error}");
+        }
+    }
+}

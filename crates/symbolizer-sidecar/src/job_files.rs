@@ -1,0 +1,143 @@
+//! The files of one attempt.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use coredock_domain::symbolizer::ElfFile;
+use coredock_domain::verified_reads::ArtifactBytes;
+use futures::StreamExt;
+use tokio::io::AsyncWriteExt;
+use tokio::task::spawn_blocking;
+
+use crate::names::JobFile;
+
+/// The sidecar runs as another user.
+const READABLE_BY_ALL: u32 = 0o644;
+
+/// What an attempt could not put into the shared directory, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteJobError {
+    #[error("could not write to the directory shared with the sidecar")]
+    Directory(#[from] io::Error),
+    #[error("could not read the ELF")]
+    Store(#[from] coredock_domain::artifact_store::ArtifactStoreError),
+    #[error("the ELF has not the length it is known by")]
+    Length,
+}
+
+/// Dump and ELF of one attempt in the shared directory. Dropping it removes them, written or not.
+pub(crate) struct JobFiles {
+    files: [JobFile; 2],
+    directory: Arc<AttemptDirectory>,
+}
+
+/// The shared directory as one attempt sees it.
+struct AttemptDirectory {
+    path: PathBuf,
+    /// Set when the attempt ends; from then on none of its file operations still under way on
+    /// another thread brings a name back.
+    ended: Mutex<bool>,
+}
+
+impl JobFiles {
+    pub(crate) fn new(directory: &Path, dump: JobFile, elf: JobFile) -> Self {
+        let directory = AttemptDirectory { path: directory.to_owned(), ended: Mutex::new(false) };
+        Self { files: [dump, elf], directory: Arc::new(directory) }
+    }
+
+    /// Writes both; each has its name only once it is whole.
+    pub(crate) async fn write(&self, dump: Bytes, elf: ElfFile) -> Result<(), WriteJobError> {
+        let [dump_file, elf_file] = &self.files;
+        let mut file = self.create(dump_file).await?;
+        file.write_all(&dump).await?;
+        self.complete(dump_file, file).await?;
+
+        let mut file = self.create(elf_file).await?;
+        copy(elf.bytes, elf.size, &mut file).await?;
+        self.complete(elf_file, file).await?;
+        Ok(())
+    }
+
+    async fn create(&self, file: &JobFile) -> io::Result<tokio::fs::File> {
+        let part_name = file.part_name();
+        let create = move |directory: &Path| create_anew(&directory.join(part_name));
+        Ok(tokio::fs::File::from_std(self.unless_ended(create).await?))
+    }
+
+    async fn complete(&self, file: &JobFile, mut written: tokio::fs::File) -> io::Result<()> {
+        written.flush().await?;
+        drop(written);
+        let (from, to) = (file.part_name(), file.name());
+        self.unless_ended(move |directory| fs::rename(directory.join(from), directory.join(to)))
+            .await
+    }
+
+    async fn unless_ended<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let directory = Arc::clone(&self.directory);
+        let run = move || {
+            let ended = directory.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if *ended {
+                return Err(io::Error::other("the attempt has ended"));
+            }
+            operation(&directory.path)
+        };
+        spawn_blocking(run).await?
+    }
+}
+
+impl Drop for JobFiles {
+    fn drop(&mut self) {
+        let mut ended = self.directory.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        *ended = true;
+        for file in &self.files {
+            for name in [file.part_name(), file.name()] {
+                remove(&self.directory.path, &name);
+            }
+        }
+    }
+}
+
+/// Makes the file, in place of one that an attempt which died has left. Never writes through a link
+/// somebody else has put there.
+fn create_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(READABLE_BY_ALL).open(path)?;
+    // The mask of the process may have taken bits away.
+    if file.metadata()?.mode() & READABLE_BY_ALL != READABLE_BY_ALL {
+        file.set_permissions(Permissions::from_mode(READABLE_BY_ALL))?;
+    }
+    Ok(file)
+}
+
+async fn copy(
+    mut pieces: ArtifactBytes,
+    size: u64,
+    file: &mut tokio::fs::File,
+) -> Result<(), WriteJobError> {
+    let mut left = size;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        left = left.checked_sub(piece.len() as u64).ok_or(WriteJobError::Length)?;
+        file.write_all(&piece).await?;
+    }
+    if left == 0 { Ok(()) } else { Err(WriteJobError::Length) }
+}
+
+fn remove(directory: &Path, name: &str) {
+    match fs::remove_file(directory.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = name, %error, "could not remove a file shared with the sidecar");
+        }
+        _ => {}
+    }
+}

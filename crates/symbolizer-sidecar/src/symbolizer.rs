@@ -1,0 +1,122 @@
+//! The port over a sidecar.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use coredock_domain::Symbolizer;
+use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use rustix::fs::{Access, access};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::answer::{report, too_late, unanswered};
+use crate::endpoint::{Endpoint, SidecarSetupError};
+use crate::job_files::JobFiles;
+use crate::leftovers;
+use crate::names::JobFile;
+
+/// A sidecar in reach accepts a connection within this time.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+/// How long [`Symbolizer::is_ready`] takes at most (contract §14.1).
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a sidecar is used.
+pub struct SidecarOptions {
+    /// Where it is called: `http` or `https`; a trailing `/` makes no difference.
+    pub url: String,
+    /// The directory it shares with us, as we see it.
+    pub directory: PathBuf,
+    /// How long one attempt takes at most, the writing of its files included.
+    pub timeout: Duration,
+}
+
+/// Has reports made by a service that shares a directory with us.
+pub struct SidecarSymbolizer {
+    client: Client,
+    endpoint: Endpoint,
+    directory: PathBuf,
+    timeout: Duration,
+}
+
+impl SidecarSymbolizer {
+    /// Checks the URL and sets up the client; neither service nor directory need be there yet.
+    pub fn new(options: SidecarOptions) -> Result<Self, SidecarSetupError> {
+        let SidecarOptions { url, directory, timeout } = options;
+        let endpoint = Endpoint::parse(&url)?;
+        let mut client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECTS_WITHIN)
+            .timeout(timeout)
+            // Calls are rare: a connection kept is one the sidecar has closed meanwhile.
+            .pool_max_idle_per_host(0);
+        if !endpoint.is_encrypted() {
+            // Certificates of the system, which may have none, are not needed then.
+            client = client.tls_certs_only([]);
+        }
+        let client =
+            client.build().map_err(|error| SidecarSetupError::Client { source: error.into() })?;
+        Ok(Self { client, endpoint, directory, timeout })
+    }
+
+    /// Removes what attempts that died have left in the shared directory: files with names of ours,
+    /// last written before `written_before`. Returns how many; fails when the directory cannot be
+    /// read. Attempts under way elsewhere lose files that old, so `written_before` should lie
+    /// further back than an attempt can take wherever others share the directory.
+    pub async fn clean_leftovers(&self, written_before: SystemTime) -> io::Result<usize> {
+        let directory = self.directory.clone();
+        spawn_blocking(move || leftovers::clean(&directory, written_before)).await?
+    }
+
+    async fn answers(&self) -> bool {
+        self.client.get(self.endpoint.root()).send().await.is_ok()
+    }
+}
+
+#[async_trait]
+impl Symbolizer for SidecarSymbolizer {
+    fn engine(&self) -> &'static str {
+        "sidecar"
+    }
+
+    async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
+        let started = Instant::now();
+        let SymbolicateCoredump { coredump_id, model, chip, dump, elf } = job;
+        let (core_file, elf_file) = (JobFile::Dump(coredump_id), JobFile::Elf(model, coredump_id));
+        let url = self.endpoint.call(&core_file.name(), &elf_file.name(), &chip);
+
+        let files = JobFiles::new(&self.directory, core_file, elf_file);
+        // Too slow or broken, directory and store are not the engine: the attempt does not count.
+        match timeout(self.timeout, files.write(dump, elf)).await {
+            Ok(written) => written.map_err(unavailable)?,
+            Err(elapsed) => return Err(unavailable(elapsed)),
+        }
+
+        let ask = async { report(self.client.get(url).send().await.map_err(unanswered)?).await };
+        let left = self.timeout.saturating_sub(started.elapsed());
+        let text = timeout(left, ask).await.unwrap_or_else(|_| Err(too_late()))?;
+        Ok(CrashReport { text, structured: None, signature: None })
+    }
+
+    async fn is_ready(&self) -> bool {
+        let directory = self.directory.clone();
+        let check = async {
+            let usable = spawn_blocking(move || is_usable(&directory)).await.unwrap_or(false);
+            usable && self.answers().await
+        };
+        timeout(READY_WITHIN, check).await.unwrap_or(false)
+    }
+}
+
+fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SymbolizerError {
+    SymbolizerError::Unavailable { source: source.into() }
+}
+
+/// Whether files can be made there, as far as can be told without making one.
+fn is_usable(directory: &Path) -> bool {
+    directory.is_dir() && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}

@@ -1,0 +1,130 @@
+//! A sidecar, the directory it shares, and the adapter between them.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coredock_domain::Symbolizer;
+use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::coredump::ParseErrorCode;
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::model::ModelCode;
+use coredock_domain::symbolizer::{CrashReport, ElfFile, SymbolicateCoredump, SymbolizerError};
+use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSymbolizer};
+use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
+use futures::StreamExt;
+use futures::stream;
+use tempfile::TempDir;
+
+/// Longer than any test takes.
+pub(crate) const AMPLE: Duration = Duration::from_mins(1);
+/// For attempts that are to run out of it.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+pub(crate) struct Setting {
+    pub(crate) shared: TempDir,
+    pub(crate) sidecar: ScriptedSidecar,
+    pub(crate) symbolizer: SidecarSymbolizer,
+}
+
+impl Setting {
+    pub(crate) async fn new() -> Self {
+        Self::with_timeout(AMPLE).await
+    }
+
+    pub(crate) async fn with_timeout(timeout: Duration) -> Self {
+        let shared = tempfile::tempdir().unwrap();
+        let sidecar = ScriptedSidecar::start(shared.path()).await;
+        let symbolizer = symbolizer(sidecar.url(), shared.path(), timeout);
+        Self { shared, sidecar, symbolizer }
+    }
+
+    /// One attempt for dump 17, after which no file may be left.
+    pub(crate) async fn attempt(&self) -> Result<CrashReport, SymbolizerError> {
+        let result = self.symbolizer.symbolicate(job(17, b"the elf")).await;
+        assert_eq!(names(self.shared.path()), [""; 0]);
+        result
+    }
+
+    /// The reason of an attempt that is worth another one. The reason tells nothing of where the
+    /// sidecar is.
+    pub(crate) async fn failure(&self) -> String {
+        match self.attempt().await {
+            Err(SymbolizerError::Failed { reason, .. }) => {
+                self.assert_discreet(&reason);
+                reason
+            }
+            other => panic!("not a failure: {other:?}"),
+        }
+    }
+
+    /// The reason why the sidecar does not take the input, answering with `reply`.
+    pub(crate) async fn refusal(&self, reply: Reply) -> String {
+        self.sidecar.script([reply]);
+        match self.attempt().await {
+            Err(SymbolizerError::Rejected { code: ParseErrorCode::EngineRefused, reason }) => {
+                self.assert_discreet(&reason);
+                reason
+            }
+            other => panic!("not a refusal: {other:?}"),
+        }
+    }
+
+    fn assert_discreet(&self, reason: &str) {
+        let port = self.sidecar.url().rsplit(':').next().unwrap();
+        let directory = self.shared.path().to_str().unwrap();
+        for hidden in ["127.0.0.1", "localhost", "http:", "parse-coredump", port, directory] {
+            assert!(!reason.contains(hidden), "{reason:?} tells {hidden:?}");
+        }
+    }
+}
+
+pub(crate) fn symbolizer(url: &str, directory: &Path, timeout: Duration) -> SidecarSymbolizer {
+    let options = SidecarOptions { url: url.into(), directory: directory.to_owned(), timeout };
+    SidecarSymbolizer::new(options).unwrap()
+}
+
+/// A job of the model `demo`.
+pub(crate) fn job(id: i64, elf: &'static [u8]) -> SymbolicateCoredump {
+    SymbolicateCoredump {
+        coredump_id: id,
+        model: ModelCode::parse("demo").unwrap(),
+        chip: "esp32s3".into(),
+        dump: Bytes::from(format!("dump {id}")),
+        elf: elf_of(elf.len(), elf.chunks(3).map(|piece| Ok(Bytes::from_static(piece))).collect()),
+    }
+}
+
+/// An ELF said to have `size` bytes that comes in `pieces`.
+pub(crate) fn elf_of(size: usize, pieces: Vec<Result<Bytes, ArtifactStoreError>>) -> ElfFile {
+    let sha256 = Sha256Digest::of(b"whatever the store vouches for");
+    ElfFile { sha256, size: size as u64, bytes: stream::iter(pieces).boxed() }
+}
+
+/// An ELF of which no more than a piece ever comes.
+pub(crate) fn stalling_elf() -> ElfFile {
+    let piece = stream::iter([Ok(Bytes::from_static(b"piece"))]);
+    let sha256 = Sha256Digest::of(b"never known");
+    ElfFile { sha256, size: 1000, bytes: piece.chain(stream::pending()).boxed() }
+}
+
+/// The names in `directory`, sorted.
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let mut names: Vec<_> = entries.map(|entry| name(entry.unwrap())).collect();
+    names.sort();
+    names
+}
+
+/// Returns once `directory` has these names. Panics when that takes too long.
+pub(crate) async fn wait_for_names(directory: &Path, expected: &[&str]) {
+    let look = async {
+        while names(directory) != expected {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let found = tokio::time::timeout(AMPLE, look).await;
+    assert!(found.is_ok(), "{:?} instead of {expected:?}", names(directory));
+}

@@ -1,0 +1,72 @@
+//! The sidecar of one life of the server, and what its calls must have been.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
+use tokio::runtime::Runtime;
+
+use super::dice::Dice;
+use super::findings::{Findings, Rule};
+use super::material::Fact;
+use super::objects::Known;
+
+/// Answers prepared for a life; whoever is beyond gets reports at once.
+const SCRIPTED: usize = 400;
+
+/// The report of a call that was answered with one of its own.
+const REPORT: &str = "report of the drill";
+
+/// A sidecar for one life.
+pub(super) struct Engine {
+    sidecar: ScriptedSidecar,
+}
+
+impl Engine {
+    /// Starts one that answers most calls soon, some with failure, some not at all.
+    pub(super) fn start(runtime: &Runtime, transfer: &Path, dice: &mut Dice) -> Self {
+        let sidecar = runtime.block_on(ScriptedSidecar::start(transfer));
+        sidecar.script((0..SCRIPTED).map(|_| reply(dice)).collect::<Vec<_>>());
+        Self { sidecar }
+    }
+
+    /// Where it is.
+    pub(super) fn url(&self) -> &str {
+        self.sidecar.url()
+    }
+
+    /// I10: never two calls for one dump at once, and each with the bytes of that dump and of an
+    /// ELF; returns how many there were.
+    pub(super) fn check(&self, known: &Known<'_>, findings: &mut Findings) -> Result<usize> {
+        findings.check(Rule::Parses, !self.sidecar.same_core_at_once(), || {
+            "the sidecar was called twice at once for the same dump".into()
+        });
+        let calls = self.sidecar.calls();
+        for call in &calls {
+            let id = call.core.strip_prefix("coredump_").and_then(|name| name.strip_suffix(".dmp"));
+            ensure!(id.is_some_and(|id| id.parse::<i64>().is_ok()), "call for {}", call.core);
+            let core = call.core_bytes.as_deref().map(Fact::of);
+            findings.check(Rule::Parses, core.is_some_and(|fact| known.is_dump(fact)), || {
+                format!("{} was no whole dump during its call: {core:?}", call.core)
+            });
+            let elf = call.elf_bytes.as_deref().map(Fact::of);
+            findings.check(Rule::Parses, elf.is_some_and(|fact| known.is_elf(fact)), || {
+                format!("{} was no whole ELF during its call: {elf:?}", call.elf)
+            });
+        }
+        Ok(calls.len())
+    }
+}
+
+fn reply(dice: &mut Dice) -> Reply {
+    match dice.below(100) {
+        0..40 => Reply::output(REPORT),
+        40..80 => Reply::after(Duration::from_millis(dice.number() % 60)),
+        80..88 => Reply::status(500),
+        88..92 => Reply::cut(),
+        92..95 => Reply::body(200, "no JSON"),
+        95..98 => Reply::hang(),
+        _ => Reply::status(422),
+    }
+}

@@ -1,0 +1,90 @@
+//! The table in the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::events::Events;
+use super::findings::{Findings, Rule};
+
+/// When the server was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// While it started.
+    Start,
+    /// While it took up what another kill had left.
+    Recovery,
+    /// While clients were at work.
+    Load,
+}
+
+impl Phase {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Start => "while starting",
+            Self::Recovery => "while recovering",
+            Self::Load => "under load",
+        }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) trials: usize,
+    pub(super) kills: BTreeMap<Phase, u64>,
+    pub(super) parses: usize,
+    pub(super) leftovers: usize,
+    posts: u64,
+    requests: BTreeMap<(&'static str, String), u64>,
+}
+
+impl Tally {
+    /// Adds what clients did.
+    pub(super) fn add(&mut self, events: &Events) {
+        for (key, count) in &events.requests {
+            *self.requests.entry(key.clone()).or_default() += count;
+        }
+        let answered = events.posts.iter().filter(|post| post.id.is_some()).count();
+        self.posts += u64::try_from(answered).unwrap_or(0);
+    }
+
+    /// One line for the way.
+    pub(super) fn line(&self) -> String {
+        let kills: u64 = self.kills.values().sum();
+        let requests: u64 = self.requests.values().sum();
+        let (posts, parses) = (self.posts, self.parses);
+        format!("{kills} kills, {requests} requests, {posts} dumps acknowledged, {parses} parses")
+    }
+
+    /// Everything.
+    pub(super) fn table(&self, findings: &Findings) -> String {
+        let mut table = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(table, "{} trials", self.trials);
+        for (phase, count) in &self.kills {
+            let _ = writeln!(table, "  {count:>7} kills {}", phase.text());
+        }
+        let _ = writeln!(table, "\nrequests");
+        let kinds: std::collections::BTreeSet<_> =
+            self.requests.keys().map(|(kind, _)| *kind).collect();
+        for kind in kinds {
+            let of_kind = self.requests.iter().filter(|((of, _), _)| *of == kind);
+            let outcomes: Vec<_> =
+                of_kind.map(|((_, outcome), count)| format!("{outcome}: {count}")).collect();
+            let _ = writeln!(table, "  {kind:<18} {}", outcomes.join(", "));
+        }
+        let _ = writeln!(table, "\n{:>9} dumps acknowledged", self.posts);
+        let _ = writeln!(table, "{:>9} calls of the symbolizer", self.parses);
+        let _ = writeln!(table, "{:>9} files of cut writes, removed at a start", self.leftovers);
+        let _ = writeln!(table, "\n{:<62} {:>9} {:>10}", "rule", "checks", "violations");
+        for rule in Rule::ALL {
+            let (checks, violations) = (findings.checks(rule), findings.violations_of(rule));
+            let _ = writeln!(table, "{:<62} {checks:>9} {violations:>10}", rule.text());
+        }
+        let _ = writeln!(table, "I7, I11, I12, I13: covered by `cargo xtask test`");
+        for violation in findings.violations() {
+            let _ = writeln!(table, "VIOLATION {violation}");
+        }
+        table
+    }
+}

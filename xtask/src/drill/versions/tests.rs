@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use super::super::events::Span;
+use super::super::material::Fact;
+use super::*;
+
+/// A ledger, both models, and what happens to them.
+struct Bench {
+    versions: Versions,
+    fleet: Fleet,
+    events: Events,
+    time: u64,
+}
+
+fn set(name: &str) -> SetFacts {
+    [Fact::of(name.as_bytes()); 5]
+}
+
+impl Bench {
+    fn new() -> Self {
+        let fleet = Fleet { models: vec![1, 2], devices: Vec::new() };
+        Self { versions: Versions::default(), fleet, events: Events::default(), time: 0 }
+    }
+
+    fn act(&mut self, version: &'static str, act: VersionAct, outcome: Outcome) {
+        self.time += 2;
+        let answered = (outcome != Outcome::Lost).then(|| Duration::from_micros(self.time + 1));
+        let span = Span { sent: Duration::from_micros(self.time), answered };
+        self.events.versions.push(VersionChange { model: 0, version, act, span, outcome });
+    }
+
+    fn publish(&mut self, version: &'static str, name: &str, outcome: Outcome) {
+        self.act(version, VersionAct::Publish(Box::new(set(name))), outcome);
+    }
+
+    /// Ends the life; these versions of the first model are visible, oldest first. Returns what was
+    /// found wrong.
+    fn left(&mut self, versions: &[(&str, &str)], current: Option<&str>) -> Vec<String> {
+        let row = |(id, (version, name)): (i64, &(&str, &str))| VersionRow {
+            id,
+            model_id: 1,
+            version: (*version).to_owned(),
+            facts: set(name),
+            staging: None,
+            uploaded_at: id.to_string(),
+        };
+        let versions = (1..).zip(versions).map(row).collect();
+        let pointers = vec![(1, current.map(str::to_owned)), (2, None)];
+        let rows = Rows { versions, pointers, ..Rows::default() };
+        let mut findings = Findings::default();
+        let events = std::mem::take(&mut self.events);
+        self.versions.judge(&events, &rows, (&self.fleet, &mut findings)).unwrap();
+        findings.violations().map(str::to_owned).collect()
+    }
+}
+
+#[track_caller]
+fn assert_found(violations: &[String], text: &str) {
+    assert!(violations.iter().any(|one| one.contains(text)), "{text} is not in {violations:?}");
+}
+
+#[test]
+fn an_answered_version_is_there_with_its_set_and_current() {
+    let mut bench = Bench::new();
+    bench.publish("1.0.0", "a", Outcome::Done);
+    assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+    bench.publish("1.0.1", "b", Outcome::Done);
+    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "is gone without a reason");
+    bench.publish("1.0.1", "b", Outcome::Done);
+    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "c")], Some("1.0.1"));
+    assert_found(&violations, "holds a set it should not hold");
+    bench.publish("1.0.1", "b", Outcome::Done);
+    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "b")], Some("1.0.0"));
+    assert_found(&violations, "which nobody set last");
+}
+
+#[test]
+fn the_set_of_a_lost_replacement_may_be_the_old_or_the_new_one() {
+    for (held, fine) in [("a", true), ("b", true), ("c", false)] {
+        let mut bench = Bench::new();
+        bench.publish("1.0.0", "a", Outcome::Done);
+        assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+        bench.publish("1.0.0", "b", Outcome::Lost);
+        assert_eq!(bench.left(&[("1.0.0", held)], Some("1.0.0")).is_empty(), fine, "{held}");
+    }
+}
+
+#[test]
+fn an_answered_replacement_overrules_what_was_there() {
+    let mut bench = Bench::new();
+    bench.publish("1.0.0", "a", Outcome::Done);
+    bench.publish("1.0.0", "b", Outcome::Done);
+    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "holds a set");
+}
+
+#[test]
+fn refused_changes_have_no_effect() {
+    let mut bench = Bench::new();
+    bench.publish("1.0.0", "a", Outcome::Done);
+    bench.publish("1.0.1", "b", Outcome::Done);
+    bench.act("1.0.0", VersionAct::Activate, Outcome::Refused);
+    bench.act("1.0.1", VersionAct::Delete, Outcome::Refused);
+    let violations = bench.left(&[("1.0.0", "a")], Some("1.0.0"));
+    assert_found(&violations, "is gone without a reason");
+    assert_found(&violations, "which nobody set last");
+}
+
+#[test]
+fn deleted_versions_stay_away() {
+    let mut bench = Bench::new();
+    bench.publish("1.0.0", "a", Outcome::Done);
+    bench.publish("1.0.1", "b", Outcome::Done);
+    bench.act("1.0.0", VersionAct::Delete, Outcome::Done);
+    assert_eq!(bench.left(&[("1.0.1", "b")], Some("1.0.1")), [""; 0]);
+    assert_eq!(bench.versions.without_objects().count(), 1);
+    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "b")], Some("1.0.1"));
+    assert_found(&violations, "(0, \"1.0.0\") holds a set it should not hold");
+}
+
+#[test]
+fn a_pointer_names_a_version_that_is_there() {
+    let mut bench = Bench::new();
+    bench.publish("1.0.0", "a", Outcome::Done);
+    bench.act("1.0.0", VersionAct::Delete, Outcome::Lost);
+    assert_found(&bench.left(&[], Some("1.0.0")), "which is not there");
+}
+
+#[test]
+fn retention_takes_a_version_only_when_enough_newer_ones_came() {
+    for (newer, fine) in [(MAX_FIRMWARES, true), (MAX_FIRMWARES - 1, false)] {
+        let mut bench = Bench::new();
+        bench.publish("1.0.0", "a", Outcome::Done);
+        assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+        let versions = &["2.0.0", "2.0.1", "2.0.2"][..newer];
+        for version in versions {
+            bench.publish(version, "b", Outcome::Done);
+        }
+        let left: Vec<_> = versions.iter().map(|version| (*version, "b")).collect();
+        assert_eq!(bench.left(&left, versions.last().copied()).is_empty(), fine, "{newer}");
+    }
+}
