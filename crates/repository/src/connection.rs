@@ -1,7 +1,8 @@
 //! One connection out of a pool, whichever database it leads to.
 //!
 //! A query is written once, inside `on!`, which expands it for every backend. `read!` lends a
-//! connection to a block; `write!` runs a block as one transaction.
+//! connection to a block; `write!` runs a block as one transaction, `write_at_once!` does so in one
+//! piece.
 
 use deadpool::managed::{Manager, Object};
 use diesel_async::{AsyncConnection, TransactionManager};

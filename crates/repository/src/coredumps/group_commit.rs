@@ -82,20 +82,25 @@ impl CoredumpQueue {
 
     /// Takes an entry out again; `None` when somebody records it already.
     fn withdraw(&self, ticket: u64) -> Option<Entry> {
-        let mut waiting = self.lock();
-        let index = waiting.entries.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
-        waiting.entries.remove(index)
+        self.lock().take(ticket)
     }
 
     /// Takes a batch with this entry in it; empty when somebody records it already.
     fn take_with(&self, ticket: u64) -> Vec<Entry> {
-        let own = self.withdraw(ticket);
-        let Some(own) = own else { return Vec::new() };
         let mut waiting = self.lock();
+        let Some(own) = waiting.take(ticket) else { return Vec::new() };
         let others = waiting.entries.len().min(LARGEST_BATCH - 1);
         let mut batch: Vec<_> = waiting.entries.drain(..others).collect();
         batch.push(own);
         batch
+    }
+}
+
+impl Waiting {
+    fn take(&mut self, ticket: u64) -> Option<Entry> {
+        // Tickets grow, so the entries are in their order.
+        let index = self.entries.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
+        self.entries.remove(index)
     }
 }
 

@@ -189,12 +189,12 @@ async fn a_dump_of_a_caller_that_left_the_queue_is_never_recorded() {
     let dump = |body| Dump { body, ..Dump::default() };
     let (first, second) = (dump("first"), dump("second"));
     let leading = bench.record_as(1, &first);
-    let leaving = async {
+    let going = async {
         let waiting = bench.record_as(2, &second);
         assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
         blocker.batch_execute("ROLLBACK").unwrap();
     };
-    let (led, ()) = tokio::join!(leading, leaving);
+    let (led, ()) = tokio::join!(leading, going);
     assert_eq!(led.unwrap(), Recorded::Stored { pruned: vec![] });
     bench.record_as(3, &dump("third")).await.unwrap();
     assert_eq!(bench.dumps(device_id).await, [3, 1, 7]);
@@ -234,6 +234,22 @@ async fn a_dump_alone_costs_three_statements_and_its_transaction() {
     let before = bench.db.statement_count();
     bench.record_as(id, &Dump { body: "next", ..Dump::default() }).await.unwrap();
     assert_eq!(bench.db.statement_count() - before, 5);
+}
+
+#[tokio::test]
+async fn dumps_that_come_at_the_same_time_share_their_commits() {
+    let (bench, device_id) = Bench::with_device().await;
+    let before = bench.db.statement_count();
+    let recorded = together(200, async |index| {
+        let body = format!("body {index}");
+        let dump = Dump { body: &body, kept: 1000, ..Dump::default() };
+        bench.record_as(1000 + index, &dump).await.unwrap()
+    })
+    .await;
+    assert!(recorded.into_iter().all(|one| one == Recorded::Stored { pruned: vec![] }));
+    assert_eq!(bench.dumps(device_id).await.len(), 200);
+    let statements = bench.db.statement_count() - before;
+    assert!(statements < 200 * 3 + 20, "{statements}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn without_elf(bench: &Bench, dump: &Dump<'_>) -> i64 {
     id
 }
 
-async fn pending(bench: &Bench) -> Vec<i64> {
+fn pending(bench: &Bench) -> Vec<i64> {
     let ids = "SELECT CAST(id AS text) AS line FROM coredumps WHERE parse_status = 'PENDING' \
                AND next_attempt_at IS NOT NULL ORDER BY id";
     bench.lines(ids).iter().map(|id| id.parse().unwrap()).collect()
@@ -36,7 +36,7 @@ async fn dumps_of_a_build_are_pending_again_when_its_symbols_arrive() {
     let longer = format!("{}{}", &build[..9], if build.as_bytes()[9] == b'0' { "1" } else { "0" });
     without_elf(&bench, &Dump { build: Some(&longer), ..Dump::default() }).await;
     bench.publish(&Set::default()).await;
-    assert_eq!(pending(&bench).await, expected);
+    assert_eq!(pending(&bench), expected);
     let dump = bench.coredump(other, expected[0]).await;
     assert_eq!((dump.attempts, dump.next_attempt_at), (0, Some(second(100))));
     assert_eq!((dump.fault, dump.parsed_output, dump.summary.parsed_at), (None, None, None));
@@ -56,7 +56,7 @@ async fn dumps_without_a_build_go_by_model_and_version() {
     let failed = without_elf(&bench, &Dump { body: "d", ..Dump::default() }).await;
     bench.sql(&format!("UPDATE coredumps SET error_code = 'ENGINE_FAILED' WHERE id = {failed}"));
     bench.publish(&Set::default()).await;
-    assert_eq!(pending(&bench).await, [expected]);
+    assert_eq!(pending(&bench), [expected]);
     let dump = bench.coredump(device_id, failed).await;
     assert_eq!(dump.summary.parse_status, ParseStatus::Error);
 }
@@ -72,11 +72,11 @@ async fn a_dump_waits_for_symbols_once_per_commit_that_brings_them() {
     bench.publish(&unchanged).await;
     assert!(bench.finish(crate::support::dumps::parsed(&job, "aa", 111)).await.is_some());
     bench.publish(&Set { at: 120, ..unchanged }).await;
-    assert_eq!(pending(&bench).await, Vec::<i64>::new());
+    assert_eq!(pending(&bench), Vec::<i64>::new());
 
     let late = without_elf(&bench, &Dump { body: "late", at: 130, ..Dump::default() }).await;
     bench.publish(&Set { at: 140, ..unchanged }).await;
-    assert_eq!(pending(&bench).await, [late], "whatever is committed, it brings the symbols");
+    assert_eq!(pending(&bench), [late], "whatever is committed, it brings the symbols");
 }
 
 #[tokio::test]

@@ -154,9 +154,10 @@ impl Bench {
         ParseJobRepository::finish(&self.db, result).await.unwrap()
     }
 
-    pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, due: i64, counts: bool) {
-        let postponement =
-            PostponeJob { id: job.id, owner: upload(owner), due: second(due), counts };
+    /// Gives a job back until a second; the attempt counts or not.
+    pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, (due, counts): (i64, bool)) {
+        let (owner, due) = (upload(owner), second(due));
+        let postponement = PostponeJob { id: job.id, owner, due, counts };
         ParseJobRepository::postpone(&self.db, postponement).await.unwrap();
     }
 }
