@@ -11,7 +11,7 @@ use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
 use super::ledger::Dumps;
 use super::material::{Fact, MODELS, Material};
-use super::rows::Rows;
+use super::rows::{Rows, VersionRow};
 
 /// The lock file of a data directory.
 const LOCK: &str = "coredock.lock";
@@ -62,16 +62,16 @@ impl Objects {
         self.whole.keys().map(String::as_str).collect()
     }
 
-    /// I1: every object a row refers to is there, as the row says.
+    /// `rule`: every object a row refers to is there, as the row says.
     pub(super) fn check_rows(
         &self,
         rows: &Rows,
         fleet: &Fleet,
-        findings: &mut Findings,
+        (rule, findings): (Rule, &mut Findings),
     ) -> Result<()> {
         for (key, fact) in referenced(rows, fleet)? {
             let found = self.whole.get(&key);
-            findings.check(Rule::Objects, found == Some(&fact), || match found {
+            findings.check(rule, found == Some(&fact), || match found {
                 None => format!("{key} of a visible row is missing"),
                 Some(found) => format!("{key} is {found:?}, its row says {fact:?}"),
             });
@@ -140,24 +140,22 @@ pub(super) fn referenced(rows: &Rows, fleet: &Fleet) -> Result<Vec<(String, Fact
             referenced.push((format!("{directory}/{artifact}"), fact));
         }
         let build = version.build();
-        referenced.push((format!("symbols/{}/firmware.elf", build.sha256), build));
+        referenced.push((symbols(&build.sha256.to_string()), build));
     }
     Ok(referenced)
 }
 
-/// Everything that may be there after a sweep.
-fn expected(rows: &Rows, fleet: &Fleet) -> Result<BTreeSet<String>> {
-    let mut expected: BTreeSet<String> =
-        referenced(rows, fleet)?.into_iter().map(|(key, _)| key).collect();
-    expected.extend(rows.builds.iter().map(|build| format!("symbols/{build}/firmware.elf")));
-    expected.insert(OWNER.to_owned());
-    Ok(expected)
-}
-
-/// Objects no row refers to.
+/// Objects no row gives a meaning to.
 pub(super) fn surplus(objects: &Objects, rows: &Rows, fleet: &Fleet) -> Result<Vec<String>> {
-    let expected = expected(rows, fleet)?;
-    let surplus = objects.keys().into_iter().filter(|key| !expected.contains(*key));
+    let mut meant: BTreeSet<String> =
+        referenced(rows, fleet)?.into_iter().map(|(key, _)| key).collect();
+    // Until a replacement is settled, both sets are there.
+    let settled = rows.versions.iter().map(|row| VersionRow { staging: None, ..row.clone() });
+    let settled = Rows { versions: settled.collect(), ..Rows::default() };
+    meant.extend(referenced(&settled, fleet)?.into_iter().map(|(key, _)| key));
+    meant.extend(rows.builds.iter().map(|build| symbols(build)));
+    meant.insert(OWNER.to_owned());
+    let surplus = objects.keys().into_iter().filter(|key| !meant.contains(*key));
     Ok(surplus.map(str::to_owned).collect())
 }
 
@@ -167,16 +165,20 @@ pub(super) fn check_swept(
     rows: &Rows,
     (fleet, findings): (&Fleet, &mut Findings),
 ) -> Result<()> {
-    let expected = expected(rows, fleet)?;
-    for key in objects.keys() {
-        findings.check(Rule::Garbage, expected.contains(key), || {
-            format!("{key} is garbage and still there after the sweep")
-        });
+    let surplus = surplus(objects, rows, fleet)?;
+    findings.held(Rule::Garbage, objects.whole.len() as u64);
+    findings.check(Rule::Garbage, surplus.is_empty(), || {
+        format!("garbage and still there after the sweep: {surplus:?}")
+    });
+    let kept = rows.builds.iter().map(|build| symbols(build)).chain([OWNER.to_owned()]);
+    for key in kept {
+        findings.check(Rule::Garbage, objects.holds(&key), || format!("{key} is gone"));
     }
-    for key in &expected {
-        findings.check(Rule::Garbage, objects.holds(key), || format!("{key} is gone"));
-    }
-    Ok(())
+    objects.check_rows(rows, fleet, (Rule::Garbage, findings))
+}
+
+fn symbols(build: &str) -> String {
+    format!("symbols/{build}/firmware.elf")
 }
 
 /// Writes go to `{name}#{number}` first.
@@ -210,19 +212,4 @@ fn unless_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_being_written_are_told_from_whole_ones() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().join("coredumps/abcd2345");
-        std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join("1.dmp"), "whole").unwrap();
-        std::fs::write(place.join("2.dmp#1"), "ha").unwrap();
-        std::fs::write(directory.path().join(LOCK), "").unwrap();
-        let objects = Objects::read(directory.path()).unwrap();
-        assert_eq!(objects.keys().into_iter().collect::<Vec<_>>(), ["coredumps/abcd2345/1.dmp"]);
-        assert_eq!(objects.temporary, [place.join("2.dmp#1")]);
-    }
-}
+mod tests;

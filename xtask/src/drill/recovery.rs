@@ -24,6 +24,8 @@ const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
 pub(super) struct Expected<'a> {
     pub(super) known: Known<'a>,
     pub(super) objects: &'a Objects,
+    /// What [`lists`] returned.
+    pub(super) lists: &'a [BTreeSet<i64>],
     pub(super) versions: &'a Versions,
 }
 
@@ -63,10 +65,10 @@ pub(super) fn check(
 ) -> Result<()> {
     let known = &expected.known;
     let objects = expected.objects;
-    objects.check_rows(rows, known.fleet, findings)?;
-    findings.held(Rule::DeletesInUse, rows.dumps.len() as u64 + rows.versions.len() as u64);
+    objects.check_rows(rows, known.fleet, (Rule::DeletesInUse, findings))?;
     objects.check_whole(known, findings);
     check_gone(expected, findings);
+    check_lists(rows, expected, findings);
     check_results(rows, findings);
     check_retention(rows, known.fleet, findings);
     for (place, directory) in [("spool", site.data().join("tmp")), ("transfer", site.transfer())] {
@@ -121,32 +123,37 @@ fn check_retention(rows: &Rows, fleet: &Fleet, findings: &mut Findings) {
     }
 }
 
-/// The API shows what the rows say, and nothing temporary.
-pub(super) fn check_lists(
-    address: SocketAddr,
-    rows: &Rows,
-    (fleet, findings): (&Fleet, &mut Findings),
-) -> Result<()> {
+/// Ids that the API lists: of dumps per device, then of versions per model, as the fleet has them.
+pub(super) fn lists(address: SocketAddr, fleet: &Fleet) -> Result<Vec<BTreeSet<i64>>> {
     let mut client = Client::connect(address)?;
+    let mut lists = Vec::new();
     for device in &fleet.devices {
         let path = format!("/api/devices/{}/coredumps", device.id);
-        let listed = ids(&client.get(&path)?.json(200)?["coredumps"])?;
-        let of_device = rows.dumps.iter().filter(|dump| dump.device_id == device.id);
-        let expected: BTreeSet<i64> = of_device.map(|dump| dump.id).collect();
-        findings.check(Rule::Answers, listed == expected, || {
-            format!("{path} lists {listed:?}, the rows are {expected:?}")
-        });
+        lists.push(ids(&client.get(&path)?.json(200)?["coredumps"])?);
     }
     for model in &fleet.models {
         let path = format!("/api/device-models/{model}/firmware-versions");
-        let listed = ids(&client.get(&path)?.json(200)?["firmware_versions"])?;
+        lists.push(ids(&client.get(&path)?.json(200)?["firmware_versions"])?);
+    }
+    Ok(lists)
+}
+
+/// The API shows what the rows say.
+fn check_lists(rows: &Rows, expected: &Expected<'_>, findings: &mut Findings) {
+    let fleet = expected.known.fleet;
+    let dumps = fleet.devices.iter().map(|device| {
+        let of_device = rows.dumps.iter().filter(|dump| dump.device_id == device.id);
+        of_device.map(|dump| dump.id).collect::<BTreeSet<_>>()
+    });
+    let versions = fleet.models.iter().map(|model| {
         let of_model = rows.versions.iter().filter(|version| version.model_id == *model);
-        let expected: BTreeSet<i64> = of_model.map(|version| version.id).collect();
-        findings.check(Rule::Answers, listed == expected, || {
-            format!("{path} lists {listed:?}, the rows are {expected:?}")
+        of_model.map(|version| version.id).collect::<BTreeSet<_>>()
+    });
+    for (listed, rows) in expected.lists.iter().zip(dumps.chain(versions)) {
+        findings.check(Rule::Answers, *listed == rows, || {
+            format!("the API lists {listed:?}, the rows are {rows:?}")
         });
     }
-    Ok(())
 }
 
 fn ids(list: &serde_json::Value) -> Result<BTreeSet<i64>> {

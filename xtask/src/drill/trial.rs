@@ -188,24 +188,21 @@ impl Drill {
     /// Waits until a restarted server has nothing left to do, and looks.
     fn recover(&mut self, address: SocketAddr, jobs: bool) -> Result<()> {
         let mut rows = recovery::wait(&self.site, (&self.dead, jobs), &mut self.findings)?;
-        // A sweep may take surplus versions away while files are read.
-        let mut objects = Objects::read(&self.site.artifacts())?;
-        loop {
+        let (objects, lists) = loop {
+            let objects = Objects::read(&self.site.artifacts())?;
+            let lists = recovery::lists(address, &self.fleet)?;
             let again = recovery::wait(&self.site, (&[], false), &mut self.findings)?;
             if again.names() == rows.names() {
-                break;
+                break (objects, lists);
             }
+            // A sweep has taken surplus versions away meanwhile.
             rows = again;
-            objects = Objects::read(&self.site.artifacts())?;
-        }
+        };
         self.judge(&Events::default(), &rows)?;
-        let (known, versions) = (
-            Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps },
-            &self.versions,
-        );
-        let expected = Expected { known, versions, objects: &objects };
-        recovery::check(&self.site, &rows, (&expected, &mut self.findings))?;
-        recovery::check_lists(address, &rows, (&self.fleet, &mut self.findings))
+        let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
+        let expected =
+            Expected { known, versions: &self.versions, objects: &objects, lists: &lists };
+        recovery::check(&self.site, &rows, (&expected, &mut self.findings))
     }
 
     /// What a dead server left, against what clients were told.
@@ -214,7 +211,7 @@ impl Drill {
         self.dead = dead;
         self.judge(events, &rows)?;
         let objects = Objects::read(&self.site.artifacts())?;
-        objects.check_rows(&rows, &self.fleet, &mut self.findings)?;
+        objects.check_rows(&rows, &self.fleet, (Rule::Objects, &mut self.findings))?;
         objects.check_whole(
             &Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps },
             &mut self.findings,
