@@ -21,6 +21,7 @@ use crate::http::cors::CorsOrigins;
 use crate::http::device_body::DumpRules;
 use crate::http::exchange::exchange;
 use crate::http::identity::TrustedProxies;
+use crate::http::intake::IntakeDesk;
 use crate::http::iot::PollInterval;
 use crate::http::operations::{MetricsGuard, StoreDecides};
 use crate::http::testing::TestingMode;
@@ -81,7 +82,7 @@ struct Shared {
     health: web::Data<Health>,
     uploads: web::Data<UploadRules>,
     dumps: web::Data<DumpRules>,
-    receiving: TaskTracker,
+    intake: web::Data<IntakeDesk>,
     testing: TestingMode,
     shutdown: Shutdown,
     cors: web::Data<CorsOrigins>,
@@ -101,7 +102,7 @@ impl RunningServer {
         listener: TcpListener,
     ) -> Result<Self, StartServerError> {
         let shared = share(config, outside, &features)?;
-        let receiving = shared.receiving.clone();
+        let receiving = shared.uploads.tasks.clone();
         let shutdown = shared.shutdown.clone();
         let failed = |source| StartServerError::Listen { address: config.http.listen, source };
         let address = listener.local_addr().map_err(failed)?;
@@ -224,7 +225,7 @@ fn share(
             largest_body: config.coredumps.settings.largest_body,
             spool,
         }),
-        receiving,
+        intake: web::Data::new(IntakeDesk::new(receiving)),
         testing: TestingMode(config.environment == Environment::Testing),
         shutdown: Shutdown::default(),
         cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
@@ -266,7 +267,7 @@ fn http_server(
             .app_data(shared.health.clone())
             .app_data(shared.uploads.clone())
             .app_data(shared.dumps.clone())
-            .app_data(web::Data::new(shared.receiving.clone()))
+            .app_data(shared.intake.clone())
             .app_data(web::Data::new(shared.testing))
             .app_data(shared.cors.clone())
             .app_data(shared.metrics_guard.clone())

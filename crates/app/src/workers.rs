@@ -8,7 +8,7 @@ use coredock_domain::firmware::Firmware;
 use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::Wakeup;
-use coredock_domain::{Clock, Coredumps, Upkeep};
+use coredock_domain::{Clock, Coredumps, Upkeep, blocking};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,7 +59,9 @@ impl Workers {
             let (parser, stop) = (Arc::clone(&workers), stop_parsing.clone());
             let runtime = Handle::current();
             // Threads of their own: unwrapping a hostile dump may take a second.
-            tasks.spawn_blocking(move || runtime.block_on(parser.parse(&stop)));
+            tasks.spawn_blocking(move || {
+                blocking::allow(|| runtime.block_on(parser.parse(&stop)));
+            });
         }
         let queue = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));

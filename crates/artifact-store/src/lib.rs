@@ -11,6 +11,7 @@ mod local;
 mod store;
 mod upload;
 mod walk;
+mod whole;
 
 pub use local::OpenDirectoryError;
 pub use store::{ObjectArtifactStore, StoreFeatures};

@@ -67,6 +67,22 @@ impl LocalDirectory {
         Ok(spawn_blocking(move || this.create_durable(&directory)).await??)
     }
 
+    /// Like [`LocalDirectory::prepare`], on this thread.
+    pub(crate) fn make_parent(&self, file: &Path) -> io::Result<()> {
+        match file.parent() {
+            Some(directory) if !self.is_durable(directory) => self.create_durable(directory),
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory of `file` is gone, perhaps with some above it.
+    pub(crate) fn forget_parent(&self, file: &Path) {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        for directory in file.ancestors().skip(1) {
+            durable.remove(directory);
+        }
+    }
+
     fn create_durable(&self, directory: &Path) -> io::Result<()> {
         let mut below: Vec<_> =
             directory.ancestors().take_while(|ancestor| *ancestor != &*self.root).collect();
@@ -152,8 +168,9 @@ fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_parent(directory: &Path) -> io::Result<()> {
-    match directory.parent() {
+/// Makes the name of a file or directory durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }

@@ -32,11 +32,14 @@ impl ObjectArtifactStore {
         object: &Path,
         body: &ArtifactBody,
     ) -> Result<StoredArtifact, Fault> {
+        if let (Some(directory), ArtifactBody::Bytes(body)) = (&self.directory, body) {
+            return directory.write_whole(object, body.bytes().clone()).await;
+        }
         self.prepare(object).await?;
         let sha256 = self.features.metadata.then(|| body.sha256());
         let attributes = sha256.map(attributes).unwrap_or_default();
         let (parts, whole) = match body {
-            ArtifactBody::Bytes { bytes, sha256 } => (checked_bytes(bytes.clone(), *sha256), true),
+            ArtifactBody::Bytes(body) => (stream::iter([Ok(body.bytes().clone())]).boxed(), true),
             ArtifactBody::File(file) => {
                 let part_size = self.features.part_size;
                 (checked_parts(file, part_size), file.length() <= part_size as u64)
@@ -143,14 +146,6 @@ async fn send(upload: &mut dyn MultipartUpload, mut parts: Parts) -> Result<PutR
         upload.put_part(part.into()).await?;
     }
     Ok(upload.complete().await?)
-}
-
-fn checked_bytes(bytes: Bytes, sha256: Sha256Digest) -> Parts {
-    let check = async move {
-        let check = move || (Sha256Digest::of(&bytes) == sha256).then_some(bytes);
-        spawn_blocking(check).await?.ok_or_else(|| Fault::from(WRONG_DIGEST))
-    };
-    stream::once(check).boxed()
 }
 
 fn checked_parts(file: &SpooledFile, part_size: usize) -> Parts {

@@ -94,21 +94,30 @@ pub struct ArtifactFacts {
 #[derive(Debug, Clone)]
 pub enum ArtifactBody {
     /// Small enough for memory.
-    Bytes {
-        /// The content.
-        bytes: Bytes,
-        /// Its digest.
-        sha256: Sha256Digest,
-    },
+    Bytes(HashedBytes),
     /// Spooled to a temporary file.
     File(SpooledFile),
+}
+
+/// Bytes in memory and their digest, which was made from them and nothing else.
+#[derive(Debug, Clone)]
+pub struct HashedBytes {
+    bytes: Bytes,
+    sha256: Sha256Digest,
+}
+
+impl HashedBytes {
+    /// The content.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 impl ArtifactBody {
     /// Length in bytes.
     pub fn length(&self) -> u64 {
         match self {
-            Self::Bytes { bytes, .. } => bytes.len() as u64,
+            Self::Bytes(body) => body.bytes.len() as u64,
             Self::File(file) => file.length(),
         }
     }
@@ -116,7 +125,7 @@ impl ArtifactBody {
     /// Digest of the whole content.
     pub fn sha256(&self) -> Sha256Digest {
         match self {
-            Self::Bytes { sha256, .. } => *sha256,
+            Self::Bytes(body) => body.sha256,
             Self::File(file) => file.sha256(),
         }
     }
@@ -125,7 +134,7 @@ impl ArtifactBody {
 impl From<Bytes> for ArtifactBody {
     fn from(bytes: Bytes) -> Self {
         let sha256 = Sha256Digest::of(&bytes);
-        Self::Bytes { bytes, sha256 }
+        Self::Bytes(HashedBytes { bytes, sha256 })
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod artifact;
 pub mod artifact_store;
 pub mod audit;
+pub mod blocking;
 pub mod clock;
 pub mod coredump;
 pub mod coredumps;

@@ -76,7 +76,7 @@ impl ArtifactStore for MemoryStore {
         body: &ArtifactBody,
     ) -> Result<StoredArtifact, ArtifactStoreError> {
         let bytes = match body {
-            ArtifactBody::Bytes { bytes, .. } => bytes.clone(),
+            ArtifactBody::Bytes(body) => body.bytes().clone(),
             ArtifactBody::File(file) => {
                 let mut bytes = Vec::new();
                 file.reader().read_to_end(&mut bytes).unwrap();

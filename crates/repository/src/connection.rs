@@ -4,6 +4,7 @@
 //! connection to a block; `write!` runs a block as one transaction, `write_at_once!` does so in one
 //! piece.
 
+use coredock_domain::blocking;
 use deadpool::managed::{Manager, Object};
 use diesel_async::{AsyncConnection, TransactionManager};
 
@@ -132,7 +133,7 @@ pub(crate) async fn at_once<T: Send + 'static>(
     blocks: bool,
     transaction: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
-    if blocks {
+    if blocks && !blocking::is_allowed() {
         let visit = tokio::task::spawn_blocking(|| sqlite::run_here(transaction));
         visit.await.map_err(Failure::pool)?
     } else {

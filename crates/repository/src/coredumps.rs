@@ -211,7 +211,11 @@ mod tests {
             devices::table.filter(devices::key.eq("abcd2345")).select(newest_of_body(None, None));
         let steps = plan_of(&query);
         let uses = |index: &str| steps.iter().any(|step| step.contains(index));
-        assert!(uses("coredumps_by_digest") || uses("coredumps_by_device"), "{steps:?}");
+        assert!(
+            uses("coredumps_by_digest (device_id=? AND sha256=? AND uploaded_at>?)"),
+            "{steps:?}"
+        );
+        assert!(!uses("TEMP B-TREE"), "{steps:?}");
         assert!(!uses("SCAN d"), "{steps:?}");
     }
 }

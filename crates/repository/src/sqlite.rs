@@ -2,7 +2,6 @@
 
 pub(crate) mod migrations;
 
-use std::cell::Cell;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use coredock_domain::blocking;
 use deadpool::Runtime;
 use diesel::connection::{AnsiTransactionManager, InstrumentationEvent, SimpleConnection};
 use diesel::{Connection as _, ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
@@ -31,8 +31,10 @@ pub(crate) const ELEMENTS_OF_SECOND_BIND: &str = "json_each($2)";
 
 /// Comes first: switching to WAL already needs the file.
 const PATIENCE: &str = "PRAGMA busy_timeout = 5000;";
-const SETUP: &str =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+/// The log is moved into the file every 16 MiB, not every 4: a page that changes with every dump is
+/// written there less often.
+const SETUP: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4096;";
 
 /// The two pools of a database file.
 #[derive(Clone)]
@@ -143,29 +145,17 @@ pub(crate) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
         .await
 }
 
-thread_local! {
-    /// Whether this thread belongs to the blocking pool and runs a whole transaction.
-    static IN_TRANSACTION: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Runs a future to its end on this thread, one of the blocking pool: the statements of `SQLite` in
 /// it run right here. A visit to the blocking pool costs more than most statements, so a
 /// transaction that owns all it needs makes one visit instead of one per statement.
 pub(crate) fn run_here<F: Future>(future: F) -> F::Output {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            IN_TRANSACTION.set(false);
-        }
-    }
-    IN_TRANSACTION.set(true);
-    let _leave = Leave;
-    tokio::runtime::Handle::current().block_on(future)
+    blocking::allow(|| tokio::runtime::Handle::current().block_on(future))
 }
 
-/// Runs statements on tokio's blocking pool, or on this thread if it is one of it. The implementation that comes with diesel-async waits
-/// for a running statement when its future is dropped, which panics on the single-threaded runtimes
-/// of actix; here the statement runs to its end alone, and the connection closes after it.
+/// Runs statements on tokio's blocking pool, or on this thread if it exists to wait. The
+/// implementation that comes with diesel-async waits for a running statement when its future is
+/// dropped, which panics on the single-threaded runtimes of actix; here the statement runs to its
+/// end alone, and the connection closes after it.
 pub(crate) struct BlockingPool;
 
 type Blocked<'a, R> =
@@ -176,7 +166,7 @@ impl SpawnBlocking for BlockingPool {
     where
         R: Send + 'static,
     {
-        if IN_TRANSACTION.get() {
+        if blocking::is_allowed() {
             let result = task();
             return Box::pin(async { Ok(result) });
         }

@@ -9,3 +9,11 @@ CREATE INDEX coredumps_by_signature ON coredumps (signature, uploaded_at, id)
 
 -- Dumps that wait for the symbols of a build.
 CREATE INDEX coredumps_without_elf ON coredumps (build_id) WHERE error_code = 'ELF_NOT_FOUND';
+
+-- The newest dump of a device with the same body, without looking at its other dumps.
+DROP INDEX coredumps_by_digest;
+CREATE INDEX coredumps_by_digest ON coredumps (device_id, sha256, uploaded_at);
+
+-- Most dumps tell of no build until they are unwrapped, many never.
+DROP INDEX coredumps_by_build;
+CREATE INDEX coredumps_by_build ON coredumps (build_id) WHERE build_id IS NOT NULL;

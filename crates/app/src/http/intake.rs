@@ -1,15 +1,19 @@
 //! Takes a dump from the wire to its commit (contract §4.5, §6.1).
 
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpRequest, web};
-use coredock_domain::Coredumps;
 use coredock_domain::artifact_store::ArtifactBody;
 use coredock_domain::coredump::{Chip, ReportedVersion};
 use coredock_domain::coredumps::{ReceiveCoredump, ReceiveCoredumpError, Received};
 use coredock_domain::fields::FieldFault;
+use coredock_domain::{Coredumps, blocking};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -20,13 +24,47 @@ use super::identity::DeviceCaller;
 use super::query::QueryFields;
 use crate::metrics::Metrics;
 
+/// Dumps taken in at once. More would wait for the same disk, and each holds a thread.
+const SEATS: usize = 32;
+
+/// Where dumps are taken in: on threads that wait for disk and database with them, so that a dump
+/// changes threads twice and not at each step.
+pub struct IntakeDesk {
+    threads: Handle,
+    tasks: TaskTracker,
+    seats: Arc<Semaphore>,
+}
+
+impl IntakeDesk {
+    /// Uses the threads of the runtime this is called in; `tasks` are waited for at shutdown.
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self { threads: Handle::current(), tasks, seats: Arc::new(Semaphore::new(SEATS)) }
+    }
+
+    /// Runs `receiving` to its end, whether or not anybody waits for it: the device erases its dump
+    /// whatever it hears, so one that hangs up is not let down.
+    async fn run<T: Send + 'static>(
+        &self,
+        receiving: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let (threads, seats) = (self.threads.clone(), Arc::clone(&self.seats));
+        let seated = async move {
+            let _seat = seats.acquire_owned().await;
+            let runtime = threads.clone();
+            let waiting = move || blocking::allow(|| runtime.block_on(receiving));
+            threads.spawn_blocking(waiting).await
+        };
+        self.tasks.spawn(seated).await?
+    }
+}
+
 /// What a dump is taken in with; its body has been read already.
 pub struct Intake {
     request: HttpRequest,
     body: Result<Option<ArtifactBody>, ApiError>,
     coredumps: web::Data<Coredumps>,
     metrics: web::Data<Metrics>,
-    tasks: web::Data<TaskTracker>,
+    desk: web::Data<IntakeDesk>,
 }
 
 impl FromRequest for Intake {
@@ -40,7 +78,7 @@ impl FromRequest for Intake {
                 body: DumpBody::from_request(request, payload).into_inner()?.0,
                 coredumps: web::Data::from_request(request, payload).into_inner()?,
                 metrics: web::Data::from_request(request, payload).into_inner()?,
-                tasks: web::Data::from_request(request, payload).into_inner()?,
+                desk: web::Data::from_request(request, payload).into_inner()?,
             })
         };
         ready(from(payload))
@@ -89,10 +127,9 @@ impl Intake {
             body,
             origin: caller.origin(&self.request),
         };
-        // The device erases its dump whatever it hears, so one that hangs up is not let down.
         let coredumps = self.coredumps.get_ref().clone();
         let receiving = async move { coredumps.receive(dump).await }.in_current_span();
-        let received = self.tasks.spawn(receiving).await;
+        let received = self.desk.run(receiving).await;
         let received = received.map_err(|error| ApiError::unexpected(error.to_string()))?;
         let limit = self.coredumps.settings().largest_body;
         let received = received.map_err(|error| match (error, unread) {

@@ -138,19 +138,18 @@ impl Coredumps {
             same_body_since: self.same_body_since(change.at),
             kept_coredumps: self.settings.kept_coredumps,
         };
-        let received = match self.ports.coredumps.record(record, &change).await? {
+        let (received, deletes) = match self.ports.coredumps.record(record, &change).await? {
             Recorded::Stored { pruned } => {
                 self.ports.due.wake();
-                if pruned.is_empty() {
-                    return Ok(Received::Stored(id));
-                }
                 log_pruned(&dump.device, &pruned);
-                Ok(Received::Stored(id))
+                (Ok(Received::Stored(id)), !pruned.is_empty())
             }
-            Recorded::Repeated { id } => Ok(Received::Repeated(id)),
-            Recorded::DeviceGone => Err(ReceiveCoredumpError::UnknownDevice),
+            Recorded::Repeated { id } => (Ok(Received::Repeated(id)), true),
+            Recorded::DeviceGone => (Err(ReceiveCoredumpError::UnknownDevice), true),
         };
-        self.ports.outbox.wake();
+        if deletes {
+            self.ports.outbox.wake();
+        }
         received
     }
 
@@ -199,7 +198,7 @@ impl Coredumps {
 /// The build a body tells of without being unwrapped; looks at a few kilobytes.
 fn build_id(body: &ArtifactBody) -> Option<BuildId> {
     match body {
-        ArtifactBody::Bytes { bytes, .. } => body::build_id(&mut Cursor::new(bytes)),
+        ArtifactBody::Bytes(body) => body::build_id(&mut Cursor::new(body.bytes())),
         ArtifactBody::File(file) => body::build_id(&mut file.reader()),
     }
 }

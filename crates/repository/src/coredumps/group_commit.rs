@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coredock_domain::audit::Change;
+use coredock_domain::blocking;
 use coredock_domain::repository::RepositoryError;
 use coredock_domain::repository::coredumps::{RecordCoredump, Recorded};
 use tokio::sync::oneshot;
@@ -128,7 +129,9 @@ async fn wait_or_lead(
         biased;
         recorded = &mut answer => return recorded.map_err(Failure::pool)?,
         writer = database.writer() => match writer {
-            Ok(connection) => lead(database, connection, sqlite.coredumps.take_with(place.ticket)),
+            Ok(connection) => {
+                lead(database, connection, sqlite.coredumps.take_with(place.ticket)).await;
+            }
             Err(failure) => if sqlite.coredumps.withdraw(place.ticket).is_some() {
                 return Err(failure);
             },
@@ -138,10 +141,14 @@ async fn wait_or_lead(
 }
 
 /// Has a batch recorded, whether or not its callers stay.
-fn lead(database: &Database, connection: Connection, batch: Vec<Entry>) {
+async fn lead(database: &Database, connection: Connection, batch: Vec<Entry>) {
     if batch.is_empty() {
         connection.give_back();
         return;
+    }
+    // A thread that exists to wait runs its jobs to their ends: no caller can go away.
+    if blocking::is_allowed() {
+        return record_batch(database, connection, batch).await;
     }
     let database = database.clone();
     tokio::task::spawn_blocking(move || {

@@ -31,7 +31,6 @@ pub struct Backend {
 pub async fn artifact_store_contract(store: &dyn ArtifactStore, backend: Backend) {
     content::bytes_are_read_back(store, backend).await;
     content::spooled_files_are_read_back(store, backend).await;
-    content::bytes_of_another_digest_are_refused(store).await;
     content::ranges_are_cut_at_the_end(store).await;
     replacing::replacing_changes_the_identity(store).await;
     replacing::writers_of_one_key_leave_one_whole_value(store).await;

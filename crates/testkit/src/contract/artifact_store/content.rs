@@ -1,13 +1,11 @@
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::{
-    ArtifactBody, ArtifactStoreError, ByteRange, StoredArtifact,
-};
+use coredock_domain::artifact_store::{ByteRange, StoredArtifact};
 use coredock_domain::digest::Sha256Digest;
 use futures::TryStreamExt;
 
-use super::{Backend, content, is_absent, key, pattern, put, spooled};
+use super::{Backend, key, pattern, put, spooled};
 
 const MIB: usize = 1 << 20;
 const PIECE: usize = 64 << 10;
@@ -45,18 +43,6 @@ async fn check_read_back(
     let pieces: Vec<_> = opened.body.try_collect().await.expect("the body is readable");
     assert!(pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())), "pieces are small");
     assert!(pieces.concat() == **bytes, "{} bytes are read back", bytes.len());
-}
-
-pub(super) async fn bytes_of_another_digest_are_refused(store: &dyn ArtifactStore) {
-    let key = key("coredumps/contract/2.dmp");
-    let sha256 = Sha256Digest::of(b"something else");
-    let lie = ArtifactBody::Bytes { bytes: Bytes::from_static(b"abc"), sha256 };
-    let refused = store.put(&key, &lie).await;
-    assert!(matches!(refused, Err(ArtifactStoreError::Unavailable { operation: "put", .. })));
-    assert!(is_absent(store, &key).await, "nothing is stored");
-    put(store, &key, Bytes::from_static(b"old")).await;
-    store.put(&key, &lie).await.expect_err("the bytes have another digest");
-    assert_eq!(content(store, &key).await, "old", "the old object stays");
 }
 
 pub(super) async fn ranges_are_cut_at_the_end(store: &dyn ArtifactStore) {
