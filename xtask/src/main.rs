@@ -13,6 +13,7 @@ mod drill;
 mod layers;
 mod licences;
 mod program;
+mod sidecar_stub;
 mod small_fs;
 mod test_run;
 
@@ -49,6 +50,8 @@ enum Chore {
     /// Breaks the real server on purpose and looks at what is left
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    /// Plays the symbolizer sidecar: tells the sizes of what it was given
+    SidecarStub(sidecar_stub::SidecarStub),
     /// Serves one constant answer: what the benchmark compares with
     #[command(hide = true)]
     BareServer(bench::BareServer),
@@ -76,6 +79,7 @@ impl Chore {
             Self::Licences => licences::check(),
             Self::Bench(bench) => bench.run(),
             Self::Drill(drill) => drill.run(),
+            Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
         }
     }

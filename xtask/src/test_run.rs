@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::drill::Kill;
-use crate::program::{program, root, shown};
+use crate::program::{apt_install, program, root, shown};
 use crate::small_fs::{self, SmallFs};
 
 /// How often the drill behind the tests kills the server.
@@ -51,6 +51,10 @@ pub(crate) fn run(extra: &[String]) -> Result<Tally> {
     let _entered = runtime.enter();
     // Ctrl-C ends the tests, which share the terminal; what was set up is then removed as always.
     let _interrupts = signal(SignalKind::interrupt())?;
+    // A test reads from the system calls of the server what is on the disk when it answers.
+    if program("strace", &["--version"]).output().is_err() {
+        apt_install("strace")?;
+    }
     let small_fs = SmallFs::prepare(given_small_fs())?;
     let tally = cargo_test(extra, &small_fs)?;
     if extra.is_empty() {

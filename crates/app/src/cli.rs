@@ -86,7 +86,12 @@ pub fn run() -> ExitCode {
     let command = Cli::parse().command;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => ExitCode::from(runtime.block_on(dispatch(command))),
+        Ok(runtime) => {
+            let status = runtime.block_on(dispatch(command));
+            // A thread that hangs on a dead disk must not keep the process.
+            runtime.shutdown_background();
+            ExitCode::from(status)
+        }
         Err(error) => ExitCode::from(fail(&error, FAILED)),
     }
 }

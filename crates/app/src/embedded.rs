@@ -56,6 +56,7 @@ pub struct Embedded {
 impl Embedded {
     /// Locks the data, opens database and store, and migrates if `migrate` says so.
     pub async fn open(config: &Config, migrate: bool) -> Result<Self, OpenError> {
+        let sidecar = open_sidecar(config)?;
         let database_dir = config.database.path.parent().unwrap_or(Path::new("."));
         let database_dir =
             if database_dir.as_os_str().is_empty() { Path::new(".") } else { database_dir };
@@ -69,7 +70,6 @@ impl Embedded {
             }
         }
         let store = ObjectArtifactStore::local(&config.artifact_dir)?;
-        let sidecar = open_sidecar(config)?;
         let symbolizer = sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>);
         let outside = Outside::new(database, store.clone(), symbolizer);
         if outside.database.pending_migrations().await.map_err(wrong)? == 0 {

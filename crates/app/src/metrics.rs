@@ -284,6 +284,11 @@ impl Metrics {
         self.operation_seconds.with_label_values(&[name]).observe(seconds);
     }
 
+    /// Takes over how many dumps retention deleted.
+    pub fn read_pruned_dumps(&self, pruned: &AtomicU64) {
+        raise(&self.retention_removed, "coredumps", pruned);
+    }
+
     /// Requests being handled and downloads under way.
     pub fn requests_in_flight(&self) -> i64 {
         let classes = ["device", "pipeline", "admin", "operator"];

@@ -11,7 +11,7 @@ use actix_web::{App, HttpServer, web};
 use coredock_domain::spool::SpoolDirectory;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Environment};
@@ -49,6 +49,8 @@ pub struct RunningServer {
     workers: TaskTracker,
     receiving: TaskTracker,
     stop: CancellationToken,
+    /// Workers end with the server, however that ends.
+    _stops: DropGuard,
     stop_parsing: CancellationToken,
     features: Features,
     grace: Duration,
@@ -133,6 +135,7 @@ impl RunningServer {
             shutdown,
             workers,
             receiving,
+            _stops: stop.clone().drop_guard(),
             stop,
             stop_parsing,
             features,

@@ -100,6 +100,10 @@ impl Workers {
             metrics.operation("coredump_parse", succeeded, seconds);
             metrics.symbolication_matches.with_label_values(&[parsed.elf_match]).inc();
         }
+        metrics
+            .invariant_violations
+            .with_label_values(&["object_missing"])
+            .inc_by(parsed.broken_objects);
         if let Some(container) = parsed.salvaged {
             metrics.symbolication_salvaged.with_label_values(&[container]).inc();
         }

@@ -7,6 +7,7 @@ mod symbols;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use receive::{ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
@@ -17,6 +18,7 @@ use crate::artifact_store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
 use crate::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use crate::device::DeviceKey;
 use crate::repository::coredumps::{CoredumpPage, WhichCoredumps};
 use crate::repository::parse_jobs::QueueState;
 use crate::repository::{
@@ -76,6 +78,8 @@ pub struct CoredumpPorts {
 pub struct Coredumps {
     ports: Arc<CoredumpPorts>,
     settings: Arc<CoredumpSettings>,
+    unwrapping: Arc<futures::lock::Mutex<()>>,
+    pruned: Arc<AtomicU64>,
 }
 
 /// A dump ready to be sent.
@@ -109,7 +113,12 @@ pub enum ReadCoredumpError {
 impl Coredumps {
     /// Builds the use cases over their ports.
     pub fn new(ports: CoredumpPorts, settings: CoredumpSettings) -> Self {
-        Self { ports: Arc::new(ports), settings: Arc::new(settings) }
+        Self {
+            ports: Arc::new(ports),
+            settings: Arc::new(settings),
+            unwrapping: Arc::default(),
+            pruned: Arc::default(),
+        }
     }
 
     /// The limits in force.
@@ -196,14 +205,21 @@ impl Coredumps {
         self.ports.jobs.queue(self.ports.clock.now()).await
     }
 
+    /// How many dumps retention deleted since the start.
+    pub fn pruned(&self) -> &AtomicU64 {
+        &self.pruned
+    }
+
     fn change(&self, origin: Origin) -> Change {
         Change { at: self.ports.clock.now(), origin }
     }
-}
 
-/// The event `coredump_retention_pruned` (contract §14.3).
-fn log_pruned(device: &crate::device::DeviceKey, pruned: &[i64]) {
-    if !pruned.is_empty() {
+    /// Counts and logs what retention deleted, and has its objects follow.
+    fn note_pruned(&self, device: &DeviceKey, pruned: &[i64]) {
+        if pruned.is_empty() {
+            return;
+        }
+        self.pruned.fetch_add(pruned.len() as u64, Ordering::Relaxed);
         tracing::info!(
             event = "coredump_retention_pruned",
             %device,
@@ -211,5 +227,6 @@ fn log_pruned(device: &crate::device::DeviceKey, pruned: &[i64]) {
             ids = ?pruned,
             "old dumps of a device made room"
         );
+        self.ports.outbox.wake();
     }
 }

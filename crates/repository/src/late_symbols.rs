@@ -1,10 +1,9 @@
 //! Dumps whose symbols came late (contract §6.12).
 
-use coredock_domain::coredump::{BuildId, ParseStatus};
+use coredock_domain::coredump::{BuildId, ParseErrorCode, ParseStatus};
 use coredock_domain::digest::Sha256Digest;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
@@ -20,14 +19,14 @@ pub(crate) struct PublishedBuild<'a> {
     pub(crate) elf_sha256: Sha256Digest,
 }
 
-/// Dumps without a report because no ELF was held. The code is a literal, as in the index of them.
+/// Dumps without a report because no ELF was held.
 #[auto_type]
 fn without_elf() -> _ {
     let error: &'static str = ParseStatus::Error.as_str();
-    let code: diesel::expression::SqlLiteral<Text> = diesel::dsl::sql("'ELF_NOT_FOUND'");
+    let code: &'static str = ParseErrorCode::ElfNotFound.as_str();
     coredumps::table
         .filter(coredumps::parse_status.eq(error))
-        .filter(coredumps::error_code.assume_not_null().eq(code))
+        .filter(coredumps::error_code.eq(code))
 }
 
 /// Makes every dump that failed for want of this build, or of this version if it tells no build,
@@ -66,7 +65,7 @@ mod tests {
             .filter(coredumps::build_id.is_null())
             .filter(coredumps::firmware_version.eq("1.0.0"));
         for (steps, index) in [
-            (plan_of(&of_build), "coredumps_without_elf (build_id=?)"),
+            (plan_of(&of_build), "coredumps_by_build (build_id=?)"),
             (plan_of(&of_version), "coredumps_by_version (firmware_version=? AND parse_status=?)"),
         ] {
             assert!(steps[0].contains(index), "{steps:?}");

@@ -9,14 +9,13 @@ use async_trait::async_trait;
 use coredock_domain::artifact::UploadId;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredump::{Coredump, ParseStatus};
-use coredock_domain::digest::Sha256Digest;
 use coredock_domain::repository::RepositoryError;
 use coredock_domain::repository::parse_jobs::{
-    ClaimJob, Claimed, FinishJob, Finished, ParseJobRepository, PostponeJob, QueueState,
+    ClaimJob, Claimed, FinishJob, Finished, HeldBuild, ParseJobRepository, PostponeJob, QueueState,
     WantedBuild,
 };
 use coredock_domain::timestamp::Timestamp;
-use diesel::dsl::{auto_type, case_when};
+use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -73,19 +72,18 @@ impl ParseJobRepository for Database {
         Ok(finished)
     }
 
-    async fn postpone(&self, postponement: PostponeJob) -> Result<(), RepositoryError> {
-        let job = held(postponement.id, postponement.owner.as_str().to_owned());
-        let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
-        let given_back = (
-            coredumps::lease_owner.eq(None::<String>),
-            coredumps::lease_until.eq(None::<At>),
-            coredumps::next_attempt_at.eq(At(postponement.due)),
-            (!postponement.counts).then_some(coredumps::attempts.eq(uncounted)),
-        );
-        write_at_once!(self, "parse_job.postpone", |conn| {
-            on!(conn, |c| diesel::update(job).set(given_back).execute(c))?;
-            Ok(())
-        })
+    async fn postpone(
+        &self,
+        postponement: PostponeJob,
+    ) -> Result<Option<Finished>, RepositoryError> {
+        let now = postponement.now;
+        let postponed = write_at_once!(self, "parse_job.postpone", |conn| {
+            finish::postpone(conn, &postponement).await
+        })?;
+        if let Some(postponed) = &postponed {
+            log_pruned(&postponed.pruned, now);
+        }
+        Ok(postponed)
     }
 
     async fn reparse(
@@ -104,7 +102,7 @@ impl ParseJobRepository for Database {
         Ok(coredump)
     }
 
-    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<Sha256Digest>, RepositoryError> {
+    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<HeldBuild>, RepositoryError> {
         read!(self, "parse_job.builds", |conn| { builds::find(conn, &wanted).await })
     }
 

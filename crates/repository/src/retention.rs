@@ -17,7 +17,7 @@ use crate::audit;
 use crate::connection::{Connection, on};
 use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
-use crate::schema::{coredumps, devices, firmware_versions, known_builds};
+use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds};
 use crate::values::{At, Column};
 use crate::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
 
@@ -128,8 +128,11 @@ pub(crate) async fn retire_symbols(
     }
     let held = builds_of_versions(conn, &stale).await?;
     let wanted = builds_of_unparsed_dumps(conn).await?;
+    let unread = builds_of_unread_dumps(conn, &stale).await?;
     stale.retain(|build| {
-        !held.contains(build) && !wanted.iter().any(|prefix| build.starts_with(prefix))
+        !held.contains(build)
+            && !unread.contains(build)
+            && !wanted.iter().any(|prefix| build.starts_with(prefix))
     });
     let mut digests = Vec::new();
     for batch in stale.chunks(MOST_BINDS) {
@@ -157,6 +160,31 @@ async fn builds_of_versions(
         held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
     }
     Ok(held)
+}
+
+/// Those of the builds that were published for a model with dumps nobody has looked into yet: what
+/// is wrapped tells its build only when it is parsed.
+async fn builds_of_unread_dumps(
+    conn: &mut Connection,
+    builds: &[String],
+) -> Result<HashSet<String>, Failure> {
+    let models = coredumps::table
+        .inner_join(devices::table.inner_join(device_models::table))
+        .filter(coredumps::parse_status.eq(ParseStatus::Pending.as_str()))
+        .filter(coredumps::build_id.is_null())
+        .select(device_models::code)
+        .distinct();
+    let models = on!(&mut *conn, |c| models.load::<String>(c))?;
+    let mut unread = HashSet::new();
+    for batch in builds.chunks(MOST_BINDS) {
+        let published = known_builds::table
+            .filter(known_builds::elf_sha256.eq_any(batch))
+            .select((known_builds::elf_sha256, known_builds::model_code));
+        let published = on!(&mut *conn, |c| published.load::<(String, String)>(c))?;
+        let of_models = published.into_iter().filter(|(_, model)| models.contains(model));
+        unread.extend(of_models.map(|(build, _)| build));
+    }
+    Ok(unread)
 }
 
 async fn builds_of_unparsed_dumps(conn: &mut Connection) -> Result<Vec<String>, Failure> {

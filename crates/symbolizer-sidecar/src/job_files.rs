@@ -29,6 +29,19 @@ pub(crate) enum WriteJobError {
     Length,
 }
 
+impl WriteJobError {
+    /// Whether the directory is full, or too small.
+    pub(crate) fn is_want_of_room(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::Directory(error) => {
+                matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            Self::Store(_) | Self::Length => false,
+        }
+    }
+}
+
 /// Dump and ELF of one attempt in the shared directory. Dropping it removes them, written or not.
 pub(crate) struct JobFiles {
     files: [JobFile; 2],

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::answer::{report, too_late, unanswered};
 use crate::endpoint::{Endpoint, SidecarSetupError};
-use crate::job_files::JobFiles;
+use crate::job_files::{JobFiles, WriteJobError};
 use crate::leftovers;
 use crate::names::JobFile;
 
@@ -92,7 +92,7 @@ impl Symbolizer for SidecarSymbolizer {
         let files = JobFiles::new(&self.directory, core_file, elf_file);
         // Too slow or broken, directory and store are not the engine: the attempt does not count.
         match timeout(self.timeout, files.write(dump, elf)).await {
-            Ok(written) => written.map_err(unavailable)?,
+            Ok(written) => written.map_err(unwritten)?,
             Err(elapsed) => return Err(unavailable(elapsed)),
         }
 
@@ -114,6 +114,15 @@ impl Symbolizer for SidecarSymbolizer {
 
 fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SymbolizerError {
     SymbolizerError::Unavailable { source: source.into() }
+}
+
+/// A directory that is gone comes back; one that is too small for an ELF stays so.
+fn unwritten(error: WriteJobError) -> SymbolizerError {
+    if error.is_want_of_room() {
+        let reason = "the directory shared with the sidecar has no room for dump and ELF".into();
+        return SymbolizerError::Failed { reason, source: Some(error.into()) };
+    }
+    unavailable(error)
 }
 
 /// Whether files can be made there, as far as can be told without making one.

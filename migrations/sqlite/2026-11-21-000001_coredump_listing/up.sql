@@ -7,9 +7,6 @@ DROP INDEX coredumps_by_signature;
 CREATE INDEX coredumps_by_signature ON coredumps (signature, uploaded_at, id)
     WHERE signature IS NOT NULL;
 
--- Dumps that wait for the symbols of a build.
-CREATE INDEX coredumps_without_elf ON coredumps (build_id) WHERE error_code = 'ELF_NOT_FOUND';
-
 -- The newest dump of a device with the same body, without looking at its other dumps.
 DROP INDEX coredumps_by_digest;
 CREATE INDEX coredumps_by_digest ON coredumps (device_id, sha256, uploaded_at);

@@ -42,25 +42,30 @@ pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
 /// Ours and both peers in turns, so that the machine's mood hits all of them.
 fn rates(runs: usize) -> Result<Vec<Figure>> {
     println!("Ingest: {runs} times {DURATION:?} of files, of commits and of dumps in turns");
-    let (mut ratios, mut ours) = (Vec::new(), Vec::new());
-    let (mut files, mut commits) = (Vec::new(), Vec::new());
+    let (mut ratios, mut strict, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut files, mut files_at_once, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     let (mut medians, mut p99s) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let directory = TempDir::with_prefix_in("bench-", root().join("target"))?;
-        let of_files = peers::files(directory.path(), DURATION)?;
+        let of_files = peers::files(directory.path(), 1, DURATION)?;
+        let of_files_at_once = peers::files(directory.path(), AT_ONCE, DURATION)?;
         let of_commits = peers::commits(directory.path(), DURATION)?;
         let server = Server::start(&[OFF, KEEP_ALL])?;
         let taken = Burst::prepare(&server)?.run(Extent::For(DURATION))?;
         ratios.push(taken.per_second / of_files.min(of_commits));
+        strict.push(taken.per_second / of_files_at_once.min(of_commits));
         files.push(of_files);
+        files_at_once.push(of_files_at_once);
         commits.push(of_commits);
         note(&taken, &mut [&mut ours, &mut medians, &mut p99s]);
     }
     let what = "dumps, ratio to the slower of both";
     Ok(vec![
         Figure { what, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
+        told("the same, files written by 16 threads at once", "", strict),
         told("dumps of 64 KiB (16 connections)", "/s", ours),
-        told("fsynced files of 64 KiB (16 threads), alone", "/s", files),
+        told("fsynced files of 64 KiB, one after another", "/s", files),
+        told("fsynced files of 64 KiB (16 threads), alone", "/s", files_at_once),
         told("commits of one row (SQLite, WAL, FULL), alone", "/s", commits),
         told("dumps, median", "ms", medians),
         told("dumps, p99", "ms", p99s),

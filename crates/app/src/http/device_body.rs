@@ -47,18 +47,26 @@ impl FromRequest for DumpBody {
 
 /// Reads the body of a `POST` of a device: that of a dump for its handler, any other to no end.
 pub async fn read_device_post(request: &mut ServiceRequest) {
-    if request.method() != Method::POST || !request.uri().path().starts_with("/api/iot/") {
+    // The router matches decoded paths; what cannot be decoded is drained all the same.
+    let path = percent_decode(request.uri().path());
+    let path = path.as_deref().unwrap_or(request.uri().path());
+    if request.method() != Method::POST || !path.starts_with("/api/iot/") {
         return;
     }
     let stall = stall_of(request.request());
-    let is_dump = percent_decode(request.uri().path()).as_deref() == Some("/api/iot/coredump");
+    let is_dump = path == "/api/iot/coredump";
     let rules = request.app_data::<web::Data<DumpRules>>().cloned();
     let declared = request.headers().get("content-length").and_then(|value| value.to_str().ok());
     let declared = declared.and_then(|text| text.parse().ok()).unwrap_or_default();
     let mut payload = request.take_payload();
     if let Some(rules) = rules.filter(|_| is_dump) {
         let body = read_dump(&mut payload, &rules, (declared, stall)).await;
+        // Nothing more will come from a caller that broke off or fell silent.
+        let ended = body.as_ref().is_err_and(ApiError::is_refusal);
         request.extensions_mut().insert(Waiting(Cell::new(Some(body))));
+        if ended {
+            return;
+        }
     }
     drain(payload, stall).await;
 }

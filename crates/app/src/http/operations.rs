@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
-use coredock_domain::Firmware;
+use coredock_domain::{Coredumps, Firmware};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -76,7 +76,7 @@ pub async fn get_metrics(
     request: HttpRequest,
     metrics: web::Data<Metrics>,
     guard: web::Data<MetricsGuard>,
-    (health, firmware): (web::Data<Health>, web::Data<Firmware>),
+    (health, firmware, coredumps): (web::Data<Health>, web::Data<Firmware>, web::Data<Coredumps>),
 ) -> Result<HttpResponse, ApiError> {
     if let Some(token) = &guard.0
         && !presents(request.headers(), token)
@@ -85,6 +85,7 @@ pub async fn get_metrics(
     }
     metrics.read_database(health.database());
     metrics.read_resumes(firmware.resumes());
+    metrics.read_pruned_dumps(coredumps.pruned());
     let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let open = accepts.is_some_and(|text| text.contains("application/openmetrics-text"));
     let (content_type, text) = if open {

@@ -54,7 +54,7 @@ impl<'a> QueryFields<'a> {
         Self { query: Query::new(query), faults: Vec::new() }
     }
 
-    /// A parameter that may be absent or empty; `rule` says what it must be when `read` refuses it.
+    /// A parameter that may be absent; `rule` says what it must be when `read` refuses it.
     pub fn optional<T>(
         &mut self,
         name: &str,
@@ -62,7 +62,7 @@ impl<'a> QueryFields<'a> {
         read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         let text = match self.query.get(name) {
-            Ok(text) => text.filter(|text| !text.is_empty())?,
+            Ok(text) => text?,
             Err(fault) => {
                 self.faults.push(fault);
                 return None;

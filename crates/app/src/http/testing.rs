@@ -24,6 +24,7 @@ const LARGEST_SIZE: i64 = 16 * 1024 * 1024;
 const DEFAULT_CHIP: &str = "esp32s3";
 const DEFAULT_VERSION: &str = "0.0.0-test";
 const DEFAULT_SIZE: i64 = 262_144;
+const DEFAULT_REASON: &str = "Unable to parse coredump: made up for a test bench";
 const DEFAULT_REPORT: &str = "This report was made up for a test bench.";
 
 /// Whether this is a test bench (`COREDOCK_ENV=testing`).
@@ -115,7 +116,11 @@ fn wanted(mut fields: JsonFields) -> Result<Wanted, ApiError> {
     fields.finish()?;
     let defaulted = || {
         let status = status.flatten().unwrap_or(ParseStatus::Parsed);
-        let made_up = || (status != ParseStatus::Pending).then(|| DEFAULT_REPORT.to_owned());
+        let made_up = || match status {
+            ParseStatus::Pending => None,
+            ParseStatus::Parsed => Some(DEFAULT_REPORT.to_owned()),
+            ParseStatus::Error => Some(DEFAULT_REASON.to_owned()),
+        };
         Some(Wanted {
             device_id: device_id?,
             chip: chip.flatten().or_else(|| Chip::parse(DEFAULT_CHIP))?,

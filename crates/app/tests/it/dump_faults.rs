@@ -163,6 +163,9 @@ async fn a_clock_that_steps_back_evicts_no_new_dump() {
     clock.set(Timestamp::parse("2026-11-19T12:00:00Z").unwrap());
     let three = server.deliver(&demo.device.key, "1", "three").await;
     assert_eq!(server.dump_ids(demo.device.id).await, [three, two]);
+    let report = server.report(demo.device.id, three).await;
+    let due = report["next_attempt_at"].as_str().unwrap();
+    assert!(due.starts_with("2026-11-19"), "due now, not when the clock is there again: {due}");
     server.finish().await;
 }
 

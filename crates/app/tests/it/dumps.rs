@@ -243,6 +243,26 @@ async fn no_content_is_a_reason_to_refuse() {
     server.finish().await;
 }
 
+/// Paths are decoded once, whatever part of them is encoded.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoded_path_is_the_same_path() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let query = format!("device_key={}&chip=esp32&firmware_version=1", demo.device.key);
+    for (n, path) in ["/api/iot/cor%65dump", "/api/%69ot/coredump", "/%61pi/iot/coredump"]
+        .into_iter()
+        .enumerate()
+    {
+        let request = format!("POST {path}?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let request = format!("{request}Content-Length: 1\r\n\r\n{n}");
+        let answer = raw::exchange(&server.authority(), request.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 201"), "{path}: {answer}");
+    }
+    assert_eq!(server.dump_ids(demo.device.id).await.len(), 3);
+    server.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_build_of_a_plain_core_is_known_at_once() {
     let server = TestServer::start().await;

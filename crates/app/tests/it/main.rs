@@ -6,6 +6,7 @@ mod bad_input;
 mod device_safety;
 mod dump_faults;
 mod dump_records;
+mod dump_symbols;
 mod dumps;
 mod fleet_dumps;
 mod invariants;

@@ -1,84 +1,13 @@
-//! Dumps become reports (contract §6.5–§6.8, §6.11, §6.12), by a sidecar played over real HTTP.
+//! Dumps become reports (contract §6.5, §6.8, §6.11), by a sidecar played over real HTTP.
 
-use coredock_domain::digest::Sha256Digest;
-use coredock_testkit::coredumps::{CoreBuilder, gzip};
+use std::sync::atomic::Ordering;
+
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
-use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
-use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
+use coredock_testkit::sidecar::Reply;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::{Demo, TestServer, wait_until};
-
-/// A server with a sidecar.
-struct Parsing {
-    sidecar: ScriptedSidecar,
-    directory: TempDir,
-    server: TestServer,
-    demo: Demo,
-}
-
-impl Parsing {
-    async fn start() -> Self {
-        Self::with(&[]).await
-    }
-
-    async fn with(more: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let sidecar = ScriptedSidecar::start(directory.path()).await;
-        let (url, path) = (sidecar.url(), directory.path().to_str().unwrap());
-        let mut settings = vec![
-            ("PARSE_SIDECAR_URL", url),
-            ("PARSE_SIDECAR_XFER_DIR", path),
-            ("PARSE_RETRY_DELAYS", "0,0"),
-            ("SYMBOLIZER_WORKERS", "2"),
-        ];
-        settings.extend(more);
-        let server = TestServer::with(&settings).await;
-        let demo = server.demo().await;
-        Self { sidecar, directory, server, demo }
-    }
-
-    async fn deliver(&self, version: &str, body: impl Into<reqwest::Body>) -> i64 {
-        self.server.deliver(&self.demo.device.key, version, body).await
-    }
-
-    async fn wait(&self, id: i64, status: &str) -> Value {
-        self.server.wait_for_dump(self.demo.device.id, id, status).await
-    }
-
-    async fn report(&self, id: i64) -> Value {
-        self.server.report(self.demo.device.id, id).await
-    }
-
-    /// Waits for the end of a parse without a report and checks why there is none.
-    async fn wait_for_error(&self, id: i64, code: &str) -> String {
-        let dump = self.wait(id, "ERROR").await;
-        let error = self.report(id).await["error"].clone();
-        assert_eq!(error["code"], code, "{error}");
-        let message = error["message"].as_str().unwrap();
-        assert_eq!(dump["parsed_output"], format!("Unable to parse coredump: {message}"));
-        assert!(dump["parsed_at"].is_string());
-        message.to_owned()
-    }
-
-    fn path(&self, id: i64) -> String {
-        format!("/api/devices/{}/coredumps/{id}", self.demo.device.id)
-    }
-
-    async fn finish(self) {
-        assert!(!self.sidecar.same_core_at_once());
-        self.server.finish().await;
-        let left: Vec<_> = std::fs::read_dir(self.directory.path()).unwrap().collect();
-        assert!(left.is_empty(), "{left:?}");
-    }
-}
-
-/// A bundle of this build.
-fn build_of(version: &str, elf: &[u8]) -> Vec<u8> {
-    let image = ImageBuilder::new(version, 4096).of_elf(elf).build();
-    BundleBuilder::new("demo", version).bin(image).elf(elf).build()
-}
+use crate::support::parsing::{Parsing, build_of};
+use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn v46_a_sidecar_that_fails_twice_is_asked_three_times() {
@@ -217,70 +146,58 @@ async fn an_outage_of_the_shared_directory_is_no_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_comes_late_brings_its_dumps_back() {
-    let bench = Parsing::start().await;
-    let id = bench.deliver("1.2.3", "dump").await;
-    let message = bench.wait_for_error(id, "ELF_NOT_FOUND").await;
-    assert!(message.contains("demo") && message.contains("1.2.3"), "{message}");
-    let other = bench.deliver("9.9.9", "other").await;
-    bench.wait_for_error(other, "ELF_NOT_FOUND").await;
+async fn a_report_waits_for_a_database_that_is_away() {
+    let bench = Parsing::with(&[("PARSE_MAX_ATTEMPTS", "1")]).await;
     bench.server.upload_demo("1.2.3").await.expect(200);
+    bench.sidecar.script([Reply::hang()]);
+    let id = bench.deliver("1.2.3", "dump").await;
+    bench.sidecar.wait_for_calls(1).await;
+    let locked = bench.server.rows();
+    locked.execute("BEGIN IMMEDIATE");
+    bench.sidecar.release();
+    let errors = || bench.server.outside.database.failures().unavailable.load(Ordering::Relaxed);
+    let before = errors();
+    wait_until("the database refuses the report", || errors() > before).await;
+    locked.execute("COMMIT");
     bench.wait(id, "PARSED").await;
+    assert_eq!(bench.sidecar.calls().len(), 1, "the report was made once");
     assert_eq!(bench.report(id).await["attempts"], 1);
-    assert_eq!(bench.server.dump(bench.demo.device.id, other).await["parse_status"], "ERROR");
-    bench.finish().await;
-}
-
-/// The answer of another build would be confident nonsense.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dump_is_parsed_with_the_very_build_it_came_from() {
-    let bench = Parsing::start().await;
-    let (old, new) = (&b"\x7fELF old"[..], &b"\x7fELF new"[..]);
-    bench.server.upload("demo", build_of("1.0.0", old)).await.expect(200);
-    bench.server.upload("demo", build_of("1.0.0", new)).await.expect(200);
-    let core = |build: &str| CoreBuilder::new().build_id(&build[..9]).elf();
-    let of_old = Sha256Digest::of(old).to_string();
-    let id = bench.deliver("1.0.0", core(&of_old)).await;
-    let dump = bench.wait(id, "PARSED").await;
-    assert_eq!(dump["build_id"], of_old[..9]);
-    assert_eq!(bench.sidecar.calls()[0].elf_bytes.as_deref(), Some(old));
-    let late = &b"\x7fELF late"[..];
-    let of_late = Sha256Digest::of(late).to_string();
-    let id = bench.deliver("1.0.0", core(&of_late)).await;
-    let message = bench.wait_for_error(id, "ELF_NOT_FOUND").await;
-    assert!(message.contains(&of_late[..9]), "{message}");
-    bench.server.upload("demo", build_of("7.0.0", late)).await.expect(200);
-    bench.wait(id, "PARSED").await;
-    assert_eq!(bench.sidecar.calls()[1].elf_bytes.as_deref(), Some(late));
     bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrapped_body_is_unwrapped_for_the_sidecar() {
-    let bench = Parsing::start().await;
-    let elf = &b"\x7fELF wrapped"[..];
-    bench.server.upload("demo", build_of("1.0.0", elf)).await.expect(200);
-    let build = Sha256Digest::of(elf).to_string();
-    let core = CoreBuilder::new().build_id(&build[..9]).elf();
-    let id = bench.deliver("old version", gzip(&core)).await;
-    let dump = bench.wait(id, "PARSED").await;
-    assert_eq!(dump["build_id"], build[..9], "read when it was unwrapped");
-    let calls = bench.sidecar.calls();
-    assert_eq!(calls[0].core_bytes.as_deref(), Some(&core[..]));
-    let stored = bench.server.object(&format!("coredumps/{}/{id}.dmp", bench.demo.device.key));
-    assert_eq!(stored, gzip(&core), "the stored object is never changed");
+async fn a_parse_put_off_makes_room_for_newer_dumps() {
+    let bench = Parsing::with(&[("MAX_COREDUMPS", "1"), ("PARSE_RETRY_DELAYS", "600")]).await;
+    bench.server.upload_demo("1.2.3").await.expect(200);
+    bench.sidecar.script([Reply::hang(), Reply::hang()]);
+    bench.deliver("1.2.3", "one").await;
+    bench.deliver("1.2.3", "two").await;
+    bench.sidecar.wait_for_calls(2).await;
+    let newest = bench.deliver("1.2.3", "three").await;
+    assert_eq!(bench.server.rows().count("coredumps", "1=1"), 3, "both parses run");
+    bench.sidecar.script([Reply::status(500)]);
+    bench.sidecar.release();
+    let rows = bench.server.rows();
+    wait_until("the surplus is gone", || rows.count("coredumps", "1=1") == 1).await;
+    assert_eq!(bench.server.dump_ids(bench.demo.device.id).await, [newest]);
+    let pruned = "coredock_retention_removed_total";
+    assert_eq!(bench.server.metric_where(pruned, "coredumps").await, 2);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_wait_while_there_is_no_symbolizer() {
+    let bench = Parsing::with(&[("SYMBOLIZER", "off")]).await;
+    let id = bench.deliver("1.2.3", "dump").await;
+    let report = bench.report(id).await;
+    assert_eq!((&report["parse_status"], &report["attempts"]), (&json!("PENDING"), &json!(0)));
+    assert!(report["next_attempt_at"].is_string(), "due, and nobody takes it");
+    assert_eq!(bench.sidecar.calls().len(), 0);
     bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_object_is_told_and_not_tried_again() {
-    let bench = Parsing::with(&[("SYMBOLIZER", "off")]).await;
-    let id = bench.deliver("1.2.3", "dump").await;
-    let report = bench.report(id).await;
-    assert_eq!((&report["parse_status"], &report["attempts"]), (&json!("PENDING"), &json!(0)));
-    assert!(report["next_attempt_at"].is_string(), "jobs wait while there is no symbolizer");
-    assert_eq!(bench.sidecar.calls().len(), 0);
-    bench.finish().await;
     let bench = Parsing::start().await;
     bench.sidecar.script([Reply::status(500), Reply::hang()]);
     bench.server.upload_demo("1.2.3").await.expect(200);
@@ -292,9 +209,9 @@ async fn a_lost_object_is_told_and_not_tried_again() {
     bench.wait(id, "PARSED").await;
     bench.server.post(&format!("{}/reparse", bench.path(id)), "").await.expect(202);
     bench.wait_for_error(id, "DUMP_MISSING").await;
-    bench.server.place_object(&object, std::time::Duration::ZERO);
-    std::fs::write(bench.server.artifact_dir().join(&object), "dump").unwrap();
-    bench.finish().await;
+    let violations = "coredock_invariant_violations_total";
+    assert_eq!(bench.server.metric_where(violations, "object_missing").await, 1);
+    bench.server.finish_broken().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

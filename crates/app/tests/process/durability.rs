@@ -20,15 +20,15 @@ struct Call {
 
 /// The calls of a trace by `strace -f`, in which calls of several threads overlap.
 fn calls(trace: &str) -> Vec<Call> {
-    let mut begun = HashMap::new();
+    let mut open = HashMap::new();
     let mut calls = Vec::new();
     for (line, text) in trace.lines().enumerate() {
         let Some((thread, text)) = text.split_once(' ') else { continue };
         let text = text.trim_start();
         if let Some((start, _)) = text.split_once(" <unfinished ...>") {
-            begun.insert(thread, (line, start.to_owned()));
+            open.insert(thread, (line, start.to_owned()));
         } else if let Some(rest) = text.strip_prefix("<... ") {
-            let Some((began, start)) = begun.remove(thread) else { continue };
+            let Some((began, start)) = open.remove(thread) else { continue };
             let rest = rest.split_once(" resumed>").map_or("", |(_, rest)| rest);
             calls.push(Call { text: format!("{start}{rest}"), began, ended: line });
         } else {
@@ -99,7 +99,7 @@ async fn an_acknowledged_dump_is_synced_with_all_its_names_before_the_answer() {
     walk.to("fsync", &path(&format!("{object}#")));
     walk.to("rename", &format!(", \"{}\")", path(&object)));
     walk.to("fsync", &closed(&format!("coredumps/{key}")));
-    walk.to("fsync", "coredock.db-wal>)");
+    walk.to("fdatasync", "coredock.db-wal>)");
     walk.to("sendto", "HTTP/1.1 201 Created");
 }
 
@@ -118,9 +118,9 @@ async fn a_deleted_dump_loses_its_row_for_good_before_the_answer() {
     let calls = trace_of(&trace, "exited with 0");
     let mut walk = Walk { calls: &calls, line: 0 };
     walk.to("rename", &format!("{id}.dmp\")"));
-    walk.to("fsync", "coredock.db-wal>)");
+    walk.to("fdatasync", "coredock.db-wal>)");
     walk.to("sendto", "HTTP/1.1 201 Created");
-    walk.to("fsync", "coredock.db-wal>)");
+    walk.to("fdatasync", "coredock.db-wal>)");
     walk.to("sendto", "HTTP/1.1 204 No Content");
 }
 

@@ -1,6 +1,7 @@
 //! One attempt to make a report: dump and ELF in, report or reason out.
 
 use std::io::Cursor;
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -12,7 +13,7 @@ use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactFacts, ArtifactStoreError};
 use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
 use crate::repository::RepositoryError;
-use crate::repository::parse_jobs::ParseJob;
+use crate::repository::parse_jobs::{MissingElf, ParseJob};
 use crate::symbolizer::{CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
 use crate::verified_reads::OpenedObject;
 
@@ -72,6 +73,10 @@ pub(super) struct Findings {
     pub(super) elf_match: Option<ElfMatch>,
     /// What the body was read as, when it had to be repaired.
     pub(super) salvaged: Option<&'static str>,
+    /// The ELF that was looked for in vain.
+    pub(super) missing_elf: Option<MissingElf>,
+    /// Objects of visible rows that are missing or other ones.
+    pub(super) broken_objects: u64,
 }
 
 impl Coredumps {
@@ -81,20 +86,18 @@ impl Coredumps {
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
     ) -> Result<CrashReport, AttemptError> {
-        let unwrapped = body::unwrap(&self.load(job).await?);
-        findings.salvaged = unwrapped.salvaged.then(|| unwrapped.container.as_str());
-        findings.build_id = body::build_id(&mut Cursor::new(&unwrapped.bytes));
-        let (elf, elf_match) = self.open_elf(job, findings.build_id.as_ref()).await?;
-        findings.elf_match = Some(elf_match);
-        let input = SymbolicateCoredump {
-            coredump_id: job.id,
-            model: job.model.clone(),
-            chip: job.chip.clone(),
-            dump: unwrapped.bytes,
-            elf,
-        };
         let limit = self.settings.longest_attempt;
-        match select(symbolizer.symbolicate(input), self.ports.clock.sleep(limit)).await {
+        let began = self.ports.clock.now();
+        let preparing = self.prepare(job, findings);
+        let input = match select(pin!(preparing), self.ports.clock.sleep(limit)).await {
+            Either::Left((input, _)) => input?,
+            Either::Right(((), _)) => {
+                tracing::warn!(id = job.id, "dump and ELF could not be read in time");
+                return Err(AttemptError::Outage);
+            }
+        };
+        let left = limit.saturating_sub(self.ports.clock.now().since(began));
+        match select(symbolizer.symbolicate(input), self.ports.clock.sleep(left)).await {
             Either::Left((outcome, _)) => Ok(outcome?),
             Either::Right(((), _)) => {
                 let reason = format!("the engine did not answer within {} s", limit.as_secs());
@@ -103,9 +106,33 @@ impl Coredumps {
         }
     }
 
+    async fn prepare(
+        &self,
+        job: &ParseJob,
+        findings: &mut Findings,
+    ) -> Result<SymbolicateCoredump, AttemptError> {
+        let stored = self.load(job, findings).await?;
+        let unwrapped = {
+            // One at a time: a hostile body may take a second and 200 MiB.
+            let _turn = self.unwrapping.lock().await;
+            body::unwrap(&stored)
+        };
+        findings.salvaged = unwrapped.salvaged.then(|| unwrapped.container.as_str());
+        findings.build_id = body::build_id(&mut Cursor::new(&unwrapped.bytes));
+        let elf = self.open_elf(job, findings).await?;
+        Ok(SymbolicateCoredump {
+            coredump_id: job.id,
+            model: job.model.clone(),
+            chip: job.chip.clone(),
+            dump: unwrapped.bytes,
+            elf,
+        })
+    }
+
     /// The stored body, at most 16 MiB.
-    async fn load(&self, job: &ParseJob) -> Result<Bytes, AttemptError> {
-        let missing = |message: &str| {
+    async fn load(&self, job: &ParseJob, findings: &mut Findings) -> Result<Bytes, AttemptError> {
+        let mut missing = |message: &str| {
+            findings.broken_objects += 1;
             tracing::error!(id = job.id, "{message}");
             Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
         };

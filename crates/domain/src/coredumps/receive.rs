@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 
-use super::{Coredumps, log_pruned};
+use super::Coredumps;
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
 use crate::audit::Origin;
@@ -138,19 +138,21 @@ impl Coredumps {
             same_body_since: self.same_body_since(change.at),
             kept_coredumps: self.settings.kept_coredumps,
         };
-        let (received, deletes) = match self.ports.coredumps.record(record, &change).await? {
+        match self.ports.coredumps.record(record, &change).await? {
             Recorded::Stored { pruned } => {
                 self.ports.due.wake();
-                log_pruned(&dump.device, &pruned);
-                (Ok(Received::Stored(id)), !pruned.is_empty())
+                self.note_pruned(&dump.device, &pruned);
+                Ok(Received::Stored(id))
             }
-            Recorded::Repeated { id } => (Ok(Received::Repeated(id)), true),
-            Recorded::DeviceGone => (Err(ReceiveCoredumpError::UnknownDevice), true),
-        };
-        if deletes {
-            self.ports.outbox.wake();
+            Recorded::Repeated { id } => {
+                self.ports.outbox.wake();
+                Ok(Received::Repeated(id))
+            }
+            Recorded::DeviceGone => {
+                self.ports.outbox.wake();
+                Err(ReceiveCoredumpError::UnknownDevice)
+            }
         }
-        received
     }
 
     /// Adds a dump of zeros in a fixed state, whatever was received before; `None` when the device

@@ -9,18 +9,22 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{Either, select};
 
+use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
 use super::symbols::ElfMatch;
-use super::{Coredumps, log_pruned};
 use crate::artifact::UploadId;
 use crate::clock::Entropy;
 use crate::coredump::{ParseErrorCode, ParseFault, ParseStatus};
 use crate::repository::RepositoryError;
-use crate::repository::parse_jobs::{ClaimJob, Claimed, FinishJob, ParseJob, PostponeJob};
+use crate::repository::parse_jobs::{
+    ClaimJob, Claimed, FinishJob, Finished, ParseJob, PostponeJob,
+};
 use crate::symbolizer::{CrashReport, Symbolizer};
 
 /// A job that met an outage is due again after this; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
+/// A result that the database could not take is offered again after this.
+const RESULT_RETRY: Duration = Duration::from_secs(1);
 /// Largest `parsed_output` in bytes (contract §6.8).
 const LONGEST_OUTPUT: usize = 1024 * 1024;
 const CUT_MARK: &str = "\n[the report was cut here: it is longer than 1 MiB]";
@@ -52,6 +56,8 @@ pub struct Symbolicated {
     pub elf_match: &'static str,
     /// What the body was read as, when it had to be repaired.
     pub salvaged: Option<&'static str>,
+    /// Objects of visible rows that were missing or other ones (I1).
+    pub broken_objects: u64,
 }
 
 /// A leased job and the holder of the lease.
@@ -64,7 +70,13 @@ struct Held<'a> {
 impl Held<'_> {
     fn ended(self, result: ParseResult, findings: &Findings) -> Symbolicated {
         let elf_match = findings.elf_match.map_or("none", ElfMatch::as_str);
-        Symbolicated { id: self.job.id, result, elf_match, salvaged: findings.salvaged }
+        Symbolicated {
+            id: self.job.id,
+            result,
+            elf_match,
+            salvaged: findings.salvaged,
+            broken_objects: findings.broken_objects,
+        }
     }
 }
 
@@ -184,14 +196,18 @@ impl Coredumps {
             parsed_output: printable(report.text),
             report: report.structured,
             signature: report.signature,
+            missing_elf: findings.missing_elf.clone(),
             build_id: findings.build_id.clone(),
             kept_coredumps: self.settings.kept_coredumps,
         };
-        let Some(finished) = self.ports.jobs.finish(result).await? else {
+        let Some(finished) = self.write_result(result).await? else {
             return Ok(held.ended(ParseResult::Dropped, &findings));
         };
-        log_pruned(&job.device, &finished.pruned);
-        self.ports.outbox.wake();
+        self.note_pruned(&job.device, &finished.pruned);
+        if finished.requeued {
+            self.ports.due.wake();
+            return Ok(held.ended(ParseResult::PutBack, &findings));
+        }
         let status = if code.is_none() { ParseStatus::Parsed } else { ParseStatus::Error };
         tracing::info!(
             event = "coredump_parsed",
@@ -202,6 +218,21 @@ impl Coredumps {
             "dump parsed"
         );
         Ok(held.ended(code.map_or(ParseResult::Parsed, ParseResult::Error), &findings))
+    }
+
+    /// A report is worth waiting for the database: making it again may take minutes, and the attempt
+    /// would count (contract §6.5).
+    async fn write_result(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError> {
+        loop {
+            match self.ports.jobs.finish(result.clone()).await {
+                Err(error @ RepositoryError::Unavailable { .. }) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, id = result.id, "a report waits for the database");
+                    self.ports.clock.sleep(RESULT_RETRY).await;
+                }
+                written => return written,
+            }
+        }
     }
 
     /// Ends a job whose workers died in every attempt.
@@ -219,13 +250,17 @@ impl Coredumps {
         result: ParseResult,
         delay: Duration,
     ) -> Result<Symbolicated, RepositoryError> {
+        let now = self.ports.clock.now();
         let postponement = PostponeJob {
             id: held.job.id,
             owner: held.owner.clone(),
-            due: self.ports.clock.now().after(delay),
+            due: now.after(delay),
             counts: result == ParseResult::Retried,
+            now,
+            kept_coredumps: self.settings.kept_coredumps,
         };
-        self.ports.jobs.postpone(postponement).await?;
+        let postponed = self.ports.jobs.postpone(postponement).await?.unwrap_or_default();
+        self.note_pruned(&held.job.device, &postponed.pruned);
         Ok(held.ended(result, &Findings::default()))
     }
 

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::RepositoryError;
-use crate::artifact::UploadId;
+use crate::artifact::{ArtifactKey, UploadId};
 use crate::audit::Change;
 use crate::coredump::{BuildId, Coredump, ParseFault};
 use crate::device::DeviceKey;
@@ -29,13 +29,17 @@ pub trait ParseJobRepository: Send + Sync {
     ) -> Result<bool, RepositoryError>;
 
     /// Writes the result, gives the lease back and applies the retention of the device, which may
-    /// have waited for it (contract §6.3). `None` when `owner` no longer holds the job; then nothing
-    /// was changed.
+    /// have waited for it (contract §6.3). A job that misses an ELF which was published meanwhile
+    /// becomes due again instead (contract §6.12). `None` when `owner` no longer holds the job; then
+    /// nothing was changed.
     async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError>;
 
-    /// Gives the lease back; the job is due again at `postponement.due`. Without effect when
-    /// `owner` no longer holds it.
-    async fn postpone(&self, postponement: PostponeJob) -> Result<(), RepositoryError>;
+    /// Gives the lease back, makes the job due again at `postponement.due` and applies the retention
+    /// of the device. `None` when `owner` no longer holds the job; then nothing was changed.
+    async fn postpone(
+        &self,
+        postponement: PostponeJob,
+    ) -> Result<Option<Finished>, RepositoryError>;
 
     /// Makes a dump `PENDING` again: no attempts, due at once, result cleared, not audited when it
     /// was `PENDING` already, which changes nothing. `None` when there is no such dump of the device.
@@ -48,7 +52,7 @@ pub trait ParseJobRepository: Send + Sync {
 
     /// The builds held whose id begins so, those of the model first, then those of the version, then
     /// the newest (contract §6.7).
-    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<Sha256Digest>, RepositoryError>;
+    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<HeldBuild>, RepositoryError>;
 
     /// How many dumps there are in which state.
     async fn queue(&self, now: Timestamp) -> Result<QueueState, RepositoryError>;
@@ -120,17 +124,44 @@ pub struct FinishJob {
     pub report: Option<String>,
     /// Hash that dumps of one cause share.
     pub signature: Option<String>,
+    /// The ELF that was looked for in vain, when that is the fault.
+    pub missing_elf: Option<MissingElf>,
     /// The build the dump tells of; `None` leaves what the row has.
     pub build_id: Option<BuildId>,
     /// Dumps kept of a device (`MAX_COREDUMPS`, at least 1).
     pub kept_coredumps: u32,
 }
 
-/// What finishing a job changed beside its dump.
+/// An ELF that was looked for in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingElf {
+    /// Which one.
+    pub wanted: WantedElf,
+    /// Builds that are held by their rows and whose objects are not there.
+    pub tried: Vec<Sha256Digest>,
+}
+
+/// How an ELF is looked for (contract §6.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WantedElf {
+    /// By the build the dump tells of.
+    Build(WantedBuild),
+    /// By the version the device named; the dump tells of no build.
+    Version {
+        /// Row of the model.
+        model_id: i64,
+        /// The version text.
+        version: String,
+    },
+}
+
+/// What ending work on a job changed beside its dump.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finished {
     /// Dumps of the device that retention deleted.
     pub pruned: Vec<i64>,
+    /// Whether the job is due again, because the ELF it misses has come.
+    pub requeued: bool,
 }
 
 /// A job to be given back.
@@ -144,6 +175,10 @@ pub struct PostponeJob {
     pub due: Timestamp,
     /// Whether the attempt that was begun counts.
     pub counts: bool,
+    /// The present.
+    pub now: Timestamp,
+    /// Dumps kept of a device (`MAX_COREDUMPS`, at least 1).
+    pub kept_coredumps: u32,
 }
 
 /// A build to look for.
@@ -155,6 +190,15 @@ pub struct WantedBuild {
     pub model: ModelCode,
     /// The version text that is preferred.
     pub version: String,
+}
+
+/// A build that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldBuild {
+    /// Digest of its ELF.
+    pub elf_sha256: Sha256Digest,
+    /// The ELF of a version of this build, beside the copy under its digest.
+    pub of_version: Option<ArtifactKey>,
 }
 
 /// The state of the queue.

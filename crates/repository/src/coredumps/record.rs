@@ -97,7 +97,7 @@ async fn insert(
         InitialState::Due => (ParseStatus::Pending, None),
         InitialState::Fixed { status, parsed_output } => (*status, parsed_output.as_deref()),
     };
-    let due = (dump.state == InitialState::Due).then_some(At(uploaded_at));
+    let due = (dump.state == InitialState::Due).then_some(At(now));
     let row = (
         coredumps::id.eq(dump.id),
         coredumps::device_id.eq(dump.device_id),

@@ -1,9 +1,8 @@
 //! Which builds a dump may come from (contract §6.7).
 
-use std::collections::HashSet;
-
+use coredock_domain::artifact::{ArtifactKey, ArtifactName};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::parse_jobs::WantedBuild;
+use coredock_domain::repository::parse_jobs::{HeldBuild, WantedBuild};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -12,16 +11,26 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::{device_models, firmware_versions, known_builds};
 use crate::values::{Column, StoredTime};
-use crate::versions::read_digest;
+use crate::versions::{read_code, read_digest, read_staging, read_version};
 
 /// A build, the model and version it was published as, and when it was last.
 type BuildRow = (String, String, String, StoredTime);
+
+/// A build by what it is preferred for.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ranked {
+    is_of_model: bool,
+    is_of_version: bool,
+    time: Timestamp,
+    elf_sha256: Sha256Digest,
+}
 
 /// Each build once, the preferred one first.
 pub(super) async fn find(
     conn: &mut Connection,
     wanted: &WantedBuild,
-) -> Result<Vec<Sha256Digest>, Failure> {
+) -> Result<Vec<HeldBuild>, Failure> {
+    let (mut ranked, of_versions) = (Vec::new(), versions_of(conn, wanted).await?);
     // Behind every hex text that begins with the id, before every other one.
     let (from, to) = (wanted.build_id.as_str(), format!("{}g", wanted.build_id));
     let known = known_builds::table
@@ -33,36 +42,91 @@ pub(super) async fn find(
             known_builds::version,
             known_builds::last_referenced_at,
         ));
-    let mut rows = on!(&mut *conn, |c| known.load::<BuildRow>(c))?;
-    let of_versions = firmware_versions::table
+    for row in on!(conn, |c| known.load::<BuildRow>(c))? {
+        ranked.push(rank(row, wanted)?);
+    }
+    let mut keys = Vec::new();
+    for (row, key) in of_versions {
+        let of_version = rank(row, wanted)?;
+        keys.push((of_version.elf_sha256, key));
+        ranked.push(of_version);
+    }
+    Ok(preferred_first(ranked, &keys))
+}
+
+/// The build of a version of a model.
+pub(super) async fn of_version(
+    conn: &mut Connection,
+    model_id: i64,
+    version: &str,
+) -> Result<Vec<Sha256Digest>, Failure> {
+    let query = firmware_versions::table
+        .filter(firmware_versions::device_model_id.eq(model_id))
+        .filter(firmware_versions::version.eq(version))
+        .select(firmware_versions::elf_sha256);
+    let found = on!(conn, |c| query.load::<String>(c))?;
+    let column = Column("firmware_versions", "elf_sha256");
+    found.iter().map(|text| read_digest(text, column)).collect()
+}
+
+/// Versions of such builds, each with the key of its ELF.
+async fn versions_of(
+    conn: &mut Connection,
+    wanted: &WantedBuild,
+) -> Result<Vec<(BuildRow, ArtifactKey)>, Failure> {
+    let (from, to) = (wanted.build_id.as_str(), format!("{}g", wanted.build_id));
+    let query = firmware_versions::table
         .inner_join(device_models::table)
         .filter(firmware_versions::elf_sha256.ge(from))
         .filter(firmware_versions::elf_sha256.lt(&to))
         .select((
-            firmware_versions::elf_sha256,
-            device_models::code,
-            firmware_versions::version,
-            firmware_versions::uploaded_at,
+            (
+                firmware_versions::elf_sha256,
+                device_models::code,
+                firmware_versions::version,
+                firmware_versions::uploaded_at,
+            ),
+            firmware_versions::staging_upload_id,
         ));
-    rows.extend(on!(conn, |c| of_versions.load::<BuildRow>(c))?);
-    preferred_first(rows, wanted)
+    let rows = on!(conn, |c| query.load::<(BuildRow, Option<String>)>(c))?;
+    let with_key = rows.into_iter().map(|(row, staging)| {
+        let artifact = ArtifactName::Elf;
+        let key = match read_staging(staging.as_deref())? {
+            Some(upload) => ArtifactKey::Staging { upload, artifact },
+            None => ArtifactKey::Firmware {
+                model: read_code(&row.1)?,
+                version: read_version(&row.2)?,
+                artifact,
+            },
+        };
+        Ok((row, key))
+    });
+    with_key.collect()
+}
+
+fn rank(
+    (elf_sha256, model, version, time): BuildRow,
+    wanted: &WantedBuild,
+) -> Result<Ranked, Failure> {
+    Ok(Ranked {
+        is_of_model: model == wanted.model.as_str(),
+        is_of_version: version == wanted.version,
+        time: time.read(Column("known_builds", "last_referenced_at"))?,
+        elf_sha256: read_digest(&elf_sha256, Column("known_builds", "elf_sha256"))?,
+    })
 }
 
 fn preferred_first(
-    rows: Vec<BuildRow>,
-    wanted: &WantedBuild,
-) -> Result<Vec<Sha256Digest>, Failure> {
-    let column = Column("known_builds", "elf_sha256");
-    let mut ranked = Vec::new();
-    for (elf_sha256, model, version, time) in rows {
-        let elf_sha256 = read_digest(&elf_sha256, column)?;
-        let time: Timestamp = time.read(Column("known_builds", "last_referenced_at"))?;
-        let is_of_model = model == wanted.model.as_str();
-        let is_of_version = version == wanted.version;
-        ranked.push((is_of_model, is_of_version, time, elf_sha256));
-    }
+    mut ranked: Vec<Ranked>,
+    keys: &[(Sha256Digest, ArtifactKey)],
+) -> Vec<HeldBuild> {
     ranked.sort_unstable_by(|one, other| other.cmp(one));
-    let mut seen = HashSet::new();
-    ranked.retain(|(.., elf_sha256)| seen.insert(*elf_sha256));
-    Ok(ranked.into_iter().map(|(.., elf_sha256)| elf_sha256).collect())
+    let mut held: Vec<HeldBuild> = Vec::new();
+    for Ranked { elf_sha256, .. } in ranked {
+        if held.iter().all(|build| build.elf_sha256 != elf_sha256) {
+            let key = keys.iter().find(|(build, _)| *build == elf_sha256);
+            held.push(HeldBuild { elf_sha256, of_version: key.map(|(_, key)| key.clone()) });
+        }
+    }
+    held
 }

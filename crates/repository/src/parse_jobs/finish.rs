@@ -1,13 +1,18 @@
 //! Writing the result of a job.
 
 use coredock_domain::coredump::{ParseFault, ParseStatus};
-use coredock_domain::repository::parse_jobs::{FinishJob, Finished};
+use coredock_domain::device::DeviceKey;
+use coredock_domain::repository::parse_jobs::{
+    FinishJob, Finished, MissingElf, PostponeJob, WantedElf,
+};
+use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::held;
+use super::{builds, held};
 use crate::connection::{Connection, on};
 use crate::coredumps::retention::{self, DumpQuota};
+use crate::coredumps::row::PendingAgain;
 use crate::devices::read_key;
 use crate::failure::Failure;
 use crate::schema::{coredumps, devices};
@@ -18,23 +23,83 @@ pub(super) async fn finish(
     conn: &mut Connection,
     result: &FinishJob,
 ) -> Result<Option<Finished>, Failure> {
-    let device = coredumps::table
-        .inner_join(devices::table)
-        .filter(coredumps::id.eq(result.id))
-        .select((devices::id, devices::key));
-    let device = on!(&mut *conn, |c| device.first::<(i64, String)>(c)).optional()?;
-    let Some((device_id, key)) = device else { return Ok(None) };
-    conn.lock_device(device_id).await?;
-    if !write_result(conn, result).await? {
+    let requeued = has_come(conn, result.missing_elf.as_ref()).await?;
+    let Some((device_id, key)) = device_of(conn, result.id).await? else { return Ok(None) };
+    let written =
+        if requeued { requeue(conn, result).await? } else { write_result(conn, result).await? };
+    if !written {
         return Ok(None);
     }
     let quota = DumpQuota {
         device_id,
-        device: &read_key(&key)?,
+        device: &key,
         kept_coredumps: result.kept_coredumps,
         now: result.now,
     };
-    Ok(Some(Finished { pruned: retention::prune(conn, quota).await? }))
+    Ok(Some(Finished { pruned: retention::prune(conn, quota).await?, requeued }))
+}
+
+/// `None` when somebody else holds the job, or nobody, or its dump is gone.
+pub(super) async fn postpone(
+    conn: &mut Connection,
+    postponement: &PostponeJob,
+) -> Result<Option<Finished>, Failure> {
+    let Some((device_id, key)) = device_of(conn, postponement.id).await? else { return Ok(None) };
+    let job = held(postponement.id, postponement.owner.as_str().to_owned());
+    let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
+    let given_back = (
+        coredumps::lease_owner.eq(None::<String>),
+        coredumps::lease_until.eq(None::<At>),
+        coredumps::next_attempt_at.eq(At(postponement.due)),
+        (!postponement.counts).then_some(coredumps::attempts.eq(uncounted)),
+    );
+    if on!(&mut *conn, |c| diesel::update(job).set(given_back).execute(c))? == 0 {
+        return Ok(None);
+    }
+    let quota = DumpQuota {
+        device_id,
+        device: &key,
+        kept_coredumps: postponement.kept_coredumps,
+        now: postponement.now,
+    };
+    let pruned = retention::prune(conn, quota).await?;
+    Ok(Some(Finished { pruned, requeued: false }))
+}
+
+/// The device of a dump, held until the transaction ends; `None` when the dump is gone.
+async fn device_of(conn: &mut Connection, id: i64) -> Result<Option<(i64, DeviceKey)>, Failure> {
+    let device = coredumps::table
+        .inner_join(devices::table)
+        .filter(coredumps::id.eq(id))
+        .select((devices::id, devices::key));
+    let device = on!(&mut *conn, |c| device.first::<(i64, String)>(c)).optional()?;
+    let Some((device_id, key)) = device else { return Ok(None) };
+    conn.lock_device(device_id).await?;
+    Ok(Some((device_id, read_key(&key)?)))
+}
+
+/// Whether an ELF that was looked for in vain has been published since. Publications wait meanwhile:
+/// one of them must see the `ERROR` that is about to be written, or be seen here.
+async fn has_come(conn: &mut Connection, missing: Option<&MissingElf>) -> Result<bool, Failure> {
+    let Some(missing) = missing else { return Ok(false) };
+    conn.lock_publications().await?;
+    let held = match &missing.wanted {
+        WantedElf::Build(wanted) => {
+            let held = builds::find(conn, wanted).await?;
+            held.into_iter().map(|build| build.elf_sha256).collect()
+        }
+        WantedElf::Version { model_id, version } => {
+            builds::of_version(conn, *model_id, version).await?
+        }
+    };
+    Ok(held.iter().any(|elf_sha256| !missing.tried.contains(elf_sha256)))
+}
+
+async fn requeue(conn: &mut Connection, result: &FinishJob) -> Result<bool, Failure> {
+    let job = held(result.id, result.owner.as_str().to_owned());
+    let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
+    let again = (PendingAgain::due(At(result.now)), build_id);
+    Ok(on!(conn, |c| diesel::update(job).set(again).execute(c))? > 0)
 }
 
 async fn write_result(conn: &mut Connection, result: &FinishJob) -> Result<bool, Failure> {

@@ -1,7 +1,10 @@
-use coredock_domain::coredump::ParseStatus;
+use coredock_domain::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::model::ModelCode;
+use coredock_domain::repository::parse_jobs::{FinishJob, MissingElf, WantedBuild, WantedElf};
 use coredock_domain::repository::publication::PublishedObjects;
 
-use crate::support::dumps::Dump;
+use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, Set, facts, second};
 
 /// A dump that failed for want of an ELF.
@@ -90,4 +93,47 @@ async fn the_version_dumps_wait_for_again_survives_the_retention_of_the_same_com
     let published = bench.publish(&shared("1.0.2", 102)).await;
     assert_eq!((published.pruned.len(), published.protected.len()), (0, 1));
     assert_eq!(bench.versions(1).await, ["1.0.0", "1.0.1", "1.0.2"]);
+}
+
+/// A publication that commits between the look for an ELF and the result sees no `ERROR` to bring
+/// back; the result sees the publication instead.
+#[tokio::test]
+async fn a_job_whose_elf_came_meanwhile_is_due_again() {
+    let (bench, device_id) = Bench::with_device().await;
+    let build = facts("late").build_id();
+    let missing = |tried: Vec<Sha256Digest>, by_build: bool| MissingElf {
+        wanted: if by_build {
+            WantedElf::Build(WantedBuild {
+                build_id: BuildId::parse(&build.to_string()[..9]).unwrap(),
+                model: ModelCode::parse("demo").unwrap(),
+                version: "1.0.0".into(),
+            })
+        } else {
+            WantedElf::Version { model_id: 1, version: "1.0.0".into() }
+        },
+        tried,
+    };
+    let end = async |at: i64, body: &'static str, missing_elf: MissingElf| {
+        let id = bench.record(&Dump { body, at, kept: 100, ..Dump::default() }).await.0;
+        let job = bench.job("aa", at + 1).await;
+        let fault = ParseFault { code: ParseErrorCode::ElfNotFound, message: "none".into() };
+        let (fault, missing_elf) = (Some(fault), Some(missing_elf));
+        let result = FinishJob { fault, missing_elf, ..parsed(&job, "aa", at + 2) };
+        let finished = bench.finish(result).await.unwrap();
+        let dump = bench.coredump(device_id, id).await;
+        assert_eq!(finished.requeued, dump.summary.parse_status == ParseStatus::Pending);
+        if finished.requeued {
+            assert_eq!((dump.attempts, dump.next_attempt_at), (0, Some(second(at + 2))));
+            bench.sql(&format!("DELETE FROM coredumps WHERE id = {id}"));
+        }
+        finished.requeued
+    };
+    assert!(!end(10, "nothing came", missing(vec![], true)).await);
+    assert!(!end(20, "no version came", missing(vec![], false)).await);
+    bench.publish(&Set { version: "1.0.0", seed: "late", at: 30, ..Set::default() }).await;
+    bench.sql("DELETE FROM coredumps");
+    assert!(end(40, "the build came", missing(vec![], true)).await);
+    assert!(end(50, "the version came", missing(vec![], false)).await);
+    assert!(!end(60, "its object is lost", missing(vec![build], true)).await);
+    assert!(!end(70, "its object is lost too", missing(vec![build], false)).await);
 }

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use coredock_domain::coredump::BuildId;
+use coredock_domain::digest::Sha256Digest;
 use coredock_domain::model::ModelCode;
 use coredock_domain::repository::parse_jobs::{
     ClaimJob, Claimed, FinishJob, ParseJob, QueueState, WantedBuild,
@@ -158,7 +159,7 @@ async fn the_queue_is_counted_by_what_its_jobs_wait_for() {
         ready: 3,
         delayed: 1,
         running: 1,
-        oldest_ready: Some(second(103)),
+        oldest_ready: Some(second(100)),
     };
     assert_eq!(bench.db.queue(second(112)).await.unwrap(), expected);
     assert_eq!(bench.db.statement_count() - before, 1);
@@ -195,13 +196,14 @@ async fn builds_come_in_the_order_of_how_well_they_fit() {
     }
     let build = |seed: &str| {
         let text = facts(seed).build_id().to_string();
-        format!("{common}{}", &text[8..]).parse().unwrap()
+        format!("{common}{}", &text[8..]).parse::<Sha256Digest>().unwrap()
     };
     let builds = async |id: &str, model: &str, version: &str| {
         let build_id = BuildId::parse(id).unwrap();
         let model = ModelCode::parse(model).unwrap();
         let wanted = WantedBuild { build_id, model, version: version.to_owned() };
-        bench.db.builds(wanted).await.unwrap()
+        let held = bench.db.builds(wanted).await.unwrap();
+        held.into_iter().map(|build| build.elf_sha256).collect::<Vec<Sha256Digest>>()
     };
     let before = bench.db.statement_count();
     let of_one = [build("a"), build("c"), build("b"), build("d")];

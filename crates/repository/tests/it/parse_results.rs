@@ -12,7 +12,7 @@ async fn a_result_replaces_everything_the_row_had_of_an_older_one() {
     let job = bench.job("aa", 100).await;
     bench.sql("UPDATE coredumps SET error_code = 'ENGINE_FAILED', error_message = 'once'");
     let finished = bench.finish(parsed(&job, "aa", 120)).await;
-    assert_eq!(finished, Some(Finished { pruned: vec![] }));
+    assert_eq!(finished, Some(Finished::default()));
     let dump = bench.coredump(device_id, id).await;
     assert_eq!(dump.summary.parse_status, ParseStatus::Parsed);
     assert_eq!((dump.summary.parsed_at, dump.updated_at), (Some(second(120)), second(120)));

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use diesel::prelude::*;
 
+use super::BODY;
 use super::burst::{body, per_second};
-use super::{AT_ONCE, BODY};
 
 diesel::table! {
     notes (id) {
@@ -22,14 +22,15 @@ diesel::table! {
 /// About as much as a row of a dump holds.
 const ROW: usize = 300;
 
-/// Files written per second: created, written and synced, in one directory by many threads.
-pub(super) fn files(directory: &Path, duration: Duration) -> Result<f64> {
+/// Files written per second: created, written and synced, in one directory by so many threads.
+pub(super) fn files(directory: &Path, writers: usize, duration: Duration) -> Result<f64> {
     let began = Instant::now();
     let write = |writer: usize| -> Result<usize> {
         let content = body(writer, BODY);
         let mut written = 0;
         while began.elapsed() < duration {
-            let mut file = File::create(directory.join(format!("{writer}-{written}")))?;
+            let name = format!("{writer}-of-{writers}-{written}");
+            let mut file = File::create(directory.join(name))?;
             file.write_all(&content)?;
             file.sync_all()?;
             written += 1;
@@ -37,9 +38,9 @@ pub(super) fn files(directory: &Path, duration: Duration) -> Result<f64> {
         Ok(written)
     };
     let written = scope(|threads| {
-        let writers: Vec<_> =
-            (0..AT_ONCE).map(|writer| threads.spawn(move || write(writer))).collect();
-        writers.into_iter().try_fold(0, |sum, writer| {
+        let writing: Vec<_> =
+            (0..writers).map(|writer| threads.spawn(move || write(writer))).collect();
+        writing.into_iter().try_fold(0, |sum, writer| {
             let written =
                 writer.join().map_err(|_panic| anyhow!("a writing thread panicked"))??;
             Ok::<_, anyhow::Error>(sum + written)

@@ -90,6 +90,7 @@ pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
         parsed_output: "a report".into(),
         report: Some("{}".into()),
         signature: Some("9f86d081884c7d65".into()),
+        missing_elf: None,
         build_id: None,
         kept_coredumps: 3,
     }
@@ -156,8 +157,9 @@ impl Bench {
 
     /// Gives a job back until a second; the attempt counts or not.
     pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, (due, counts): (i64, bool)) {
-        let (owner, due) = (upload(owner), second(due));
-        let postponement = PostponeJob { id: job.id, owner, due, counts };
+        let owner = upload(owner);
+        let (now, kept_coredumps) = (second(due), 100);
+        let postponement = PostponeJob { id: job.id, owner, due: now, counts, now, kept_coredumps };
         ParseJobRepository::postpone(&self.db, postponement).await.unwrap();
     }
 }

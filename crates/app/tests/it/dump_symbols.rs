@@ -1,0 +1,127 @@
+//! Which ELF a dump is parsed with, and dumps whose ELF comes late (contract §6.7, §6.12).
+
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::sweep::SweepMode;
+use coredock_testkit::coredumps::{CoreBuilder, gzip};
+
+use crate::support::parsing::{Parsing, build_of};
+use crate::support::wait_until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_comes_late_brings_its_dumps_back() {
+    let bench = Parsing::start().await;
+    let id = bench.deliver("1.2.3", "dump").await;
+    let message = bench.wait_for_error(id, "ELF_NOT_FOUND").await;
+    assert!(message.contains("demo") && message.contains("1.2.3"), "{message}");
+    let other = bench.deliver("9.9.9", "other").await;
+    bench.wait_for_error(other, "ELF_NOT_FOUND").await;
+    bench.server.upload_demo("1.2.3").await.expect(200);
+    bench.wait(id, "PARSED").await;
+    assert_eq!(bench.report(id).await["attempts"], 1);
+    assert_eq!(bench.server.dump(bench.demo.device.id, other).await["parse_status"], "ERROR");
+    bench.finish().await;
+}
+
+/// The answer of another build would be confident nonsense.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_is_parsed_with_the_very_build_it_came_from() {
+    let bench = Parsing::start().await;
+    let (old, new) = (&b"\x7fELF old"[..], &b"\x7fELF new"[..]);
+    bench.server.upload("demo", build_of("1.0.0", old)).await.expect(200);
+    bench.server.upload("demo", build_of("1.0.0", new)).await.expect(200);
+    let core = |build: &str| CoreBuilder::new().build_id(&build[..9]).elf();
+    let of_old = Sha256Digest::of(old).to_string();
+    let id = bench.deliver("1.0.0", core(&of_old)).await;
+    let dump = bench.wait(id, "PARSED").await;
+    assert_eq!(dump["build_id"], of_old[..9]);
+    assert_eq!(bench.sidecar.calls()[0].elf_bytes.as_deref(), Some(old));
+    let late = &b"\x7fELF late"[..];
+    let of_late = Sha256Digest::of(late).to_string();
+    let id = bench.deliver("1.0.0", core(&of_late)).await;
+    let message = bench.wait_for_error(id, "ELF_NOT_FOUND").await;
+    assert!(message.contains(&of_late[..9]), "{message}");
+    bench.server.upload("demo", build_of("7.0.0", late)).await.expect(200);
+    bench.wait(id, "PARSED").await;
+    assert_eq!(bench.sidecar.calls()[1].elf_bytes.as_deref(), Some(late));
+    bench.finish().await;
+}
+
+/// Publications that commit while dumps of their build are being parsed miss none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_that_come_in_the_middle_of_a_storm_reach_every_dump() {
+    let bench = Parsing::with(&[("MAX_COREDUMPS", "500"), ("SYMBOLIZER_WORKERS", "8")]).await;
+    let elf = &b"\x7fELF storm"[..];
+    let build = Sha256Digest::of(elf).to_string();
+    let core = |n: u8| CoreBuilder::new().build_id(&build[..9]).segment(0, &[n; 64]).elf();
+    let storm = async {
+        let posts = (0..120).map(|n| bench.deliver("1.0.0", core(n)));
+        futures::future::join_all(posts).await
+    };
+    let publication = async {
+        let rows = bench.server.rows();
+        wait_until("dumps fail", || rows.count("coredumps", "parse_status = 'ERROR'") > 10).await;
+        bench.server.upload("demo", build_of("1.0.0", elf)).await.expect(200);
+    };
+    let (ids, ()) = tokio::join!(storm, publication);
+    for id in ids {
+        bench.wait(id, "PARSED").await;
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_symbols_are_told_and_replaced_by_those_of_the_version() {
+    let bench = Parsing::start().await;
+    let elf = &b"\x7fELF lost"[..];
+    bench.server.upload("demo", build_of("1.0.0", elf)).await.expect(200);
+    let build = Sha256Digest::of(elf).to_string();
+    let symbols = bench.server.artifact_dir().join(format!("symbols/{build}/firmware.elf"));
+    std::fs::remove_file(&symbols).unwrap();
+    let id = bench.deliver("x", CoreBuilder::new().build_id(&build[..9]).elf()).await;
+    bench.wait(id, "PARSED").await;
+    assert_eq!(bench.sidecar.calls()[0].elf_bytes.as_deref(), Some(elf));
+    let violations = "coredock_invariant_violations_total";
+    assert_eq!(bench.server.metric_where(violations, "object_missing").await, 1);
+    bench.server.finish_broken().await;
+}
+
+/// Symbols that a dump nobody has unwrapped yet may need are kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn symbols_are_kept_for_dumps_that_were_never_looked_into() {
+    let settings = [("MAX_FIRMWARES", "1"), ("SYMBOLS_KEEP_DAYS", "0"), ("SYMBOLIZER", "off")];
+    let bench = Parsing::with(&settings).await;
+    let (old, new) = (&b"\x7fELF old"[..], &b"\x7fELF new"[..]);
+    bench.server.upload("demo", build_of("1.0.0", old)).await.expect(200);
+    let build = Sha256Digest::of(old).to_string();
+    let core = CoreBuilder::new().build_id(&build[..9]).elf();
+    let id = bench.deliver("unknown", gzip(&core)).await;
+    bench.server.upload("demo", build_of("2.0.0", new)).await.expect(200);
+    let symbols = format!("symbols/{build}/firmware.elf");
+    let sweep = || async {
+        let upkeep = bench.server.running().features().upkeep.clone();
+        upkeep.sweep(SweepMode::Confirmed).await.unwrap();
+        bench.server.wait_for_empty_outbox().await;
+        bench.server.stored_keys().contains(&symbols)
+    };
+    assert!(sweep().await, "a dump of the model waits");
+    bench.server.delete(&bench.path(id)).await.expect(204);
+    assert!(!sweep().await, "nothing needs them");
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrapped_body_is_unwrapped_for_the_sidecar() {
+    let bench = Parsing::start().await;
+    let elf = &b"\x7fELF wrapped"[..];
+    bench.server.upload("demo", build_of("1.0.0", elf)).await.expect(200);
+    let build = Sha256Digest::of(elf).to_string();
+    let core = CoreBuilder::new().build_id(&build[..9]).elf();
+    let id = bench.deliver("old version", gzip(&core)).await;
+    let dump = bench.wait(id, "PARSED").await;
+    assert_eq!(dump["build_id"], build[..9], "read when it was unwrapped");
+    let calls = bench.sidecar.calls();
+    assert_eq!(calls[0].core_bytes.as_deref(), Some(&core[..]));
+    let stored = bench.server.object(&format!("coredumps/{}/{id}.dmp", bench.demo.device.key));
+    assert_eq!(stored, gzip(&core), "the stored object is never changed");
+    bench.finish().await;
+}
