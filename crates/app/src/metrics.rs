@@ -2,6 +2,8 @@
 //!
 //! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
 
+mod declare;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,13 +13,11 @@ use coredock_domain::verified_reads::ResumeCounts;
 use coredock_repository::Database;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
-/// Latencies in seconds from half a millisecond to half a minute.
-const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+use self::declare::Declare;
 
 /// Every metric of the process. Clones share their values.
 #[derive(Clone)]
@@ -370,71 +370,6 @@ fn open_metrics_line(line: &str) -> String {
             format!("# {keyword} {} {rest}", name.strip_suffix("_total").unwrap_or(name))
         }
         _ => line.to_owned(),
-    }
-}
-
-struct Declare<'a>(&'a Registry);
-
-impl Declare<'_> {
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        let metric = IntCounter::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        let metric = IntGauge::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let metric = HistogramVec::new(options, labels)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        let metric =
-            Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn build_info(&self) -> Result<(), prometheus::Error> {
-        let labels = ["version", "commit"];
-        let info = self.gauges("coredock_build_info", "1, with the build in labels", &labels)?;
-        let commit = option_env!("COREDOCK_COMMIT").unwrap_or("unknown");
-        info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
-        Ok(())
     }
 }
 
