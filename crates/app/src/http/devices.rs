@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::feature::Feature;
 use super::identity::{Editor, Viewer};
 use super::models::unknown_model;
-use super::query::Query;
+use super::query::QueryFields;
 use super::views::{DeviceListView, DeviceView, ErrorView};
 
 /// The devices, by key.
@@ -118,29 +118,20 @@ fn save_error(error: SaveDeviceError) -> ApiError {
 
 /// `None` when no device can pass: a state that does not exist.
 fn device_filter(query: &str) -> Result<Option<DeviceFilter>, Vec<FieldFault>> {
-    let query = Query::new(query);
-    let mut faults = Vec::new();
-    let mut value = |name, read: fn(String) -> Result<String, FieldFault>| {
-        let value = query.get(name).and_then(|value| value.map(read).transpose());
-        value.map_err(|fault| faults.push(fault)).ok().flatten()
-    };
-    let model_id = value("model_id", integer_text);
-    let state = value("rotation_state", Ok);
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let model_id = model_id.and_then(|text| text.parse().ok());
-    let Some(state) = state else {
-        return Ok(Some(DeviceFilter { model_id, rotation_state: None }));
-    };
-    let known = RotationState::parse(&state);
-    Ok(known.map(|state| DeviceFilter { model_id, rotation_state: Some(state) }))
+    let mut fields = QueryFields::new(query);
+    let model_id = fields.optional("model_id", "must be an integer", integer_text);
+    let state = fields.optional("rotation_state", "", |state| Some(RotationState::parse(state)));
+    fields.finish()?;
+    Ok(match state {
+        None => Some(DeviceFilter { model_id, rotation_state: None }),
+        Some(known) => known.map(|state| DeviceFilter { model_id, rotation_state: Some(state) }),
+    })
 }
 
-fn integer_text(text: String) -> Result<String, FieldFault> {
-    let digits = text.strip_prefix('-').unwrap_or(&text);
+fn integer_text(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
     let numeric = (1..=18).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    if numeric { Ok(text) } else { Err(FieldFault::new("model_id", "must be an integer")) }
+    numeric.then(|| text.parse().ok())?
 }
 
 fn new_device(mut fields: JsonFields, mode: ConfigMode) -> Result<(i64, DeviceConfig), ApiError> {

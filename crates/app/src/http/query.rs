@@ -90,11 +90,6 @@ impl<'a> QueryFields<'a> {
         value
     }
 
-    /// Notes a fault found otherwise.
-    pub fn fault(&mut self, name: &str, message: &str) {
-        self.faults.push(FieldFault::new(name, message));
-    }
-
     /// Every fault, if there is one.
     pub fn finish(self) -> Result<(), Vec<FieldFault>> {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
