@@ -14,7 +14,7 @@ use std::time::Duration;
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::{BundleRules, ImageGate};
 
-pub use coredumps::{CoredumpConfig, SymbolizerConfig};
+pub use coredumps::{CoredumpConfig, SidecarConfig, SymbolizerConfig};
 use reader::Reader;
 use sources::Sources;
 

@@ -9,7 +9,7 @@ use coredock_domain::{Clock, Symbolizer, Upkeep};
 use coredock_repository::{Database, SqliteOptions, StartError};
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
-use crate::config::{Config, SymbolizerConfig};
+use crate::config::{Config, SidecarConfig, SymbolizerConfig};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
 use crate::wiring::Outside;
@@ -70,7 +70,12 @@ impl Embedded {
             }
         }
         let store = ObjectArtifactStore::local(&config.artifact_dir)?;
-        let symbolizer = sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>);
+        let symbolizer = match config.coredumps.symbolizer {
+            SymbolizerConfig::Off => None,
+            SymbolizerConfig::Sidecar => {
+                sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>)
+            }
+        };
         let outside = Outside::new(database, store.clone(), symbolizer);
         if outside.database.pending_migrations().await.map_err(wrong)? == 0 {
             let now = SystemClock.now();
@@ -106,12 +111,11 @@ impl Embedded {
 }
 
 fn open_sidecar(config: &Config) -> Result<Option<Arc<SidecarSymbolizer>>, SidecarSetupError> {
-    let SymbolizerConfig::Sidecar { url, directory } = &config.coredumps.symbolizer else {
+    let Some(SidecarConfig { url, directory }) = config.coredumps.sidecar.clone() else {
         return Ok(None);
     };
     let timeout = config.coredumps.settings.longest_attempt;
-    let options = SidecarOptions { url: url.clone(), directory: directory.clone(), timeout };
-    Ok(Some(Arc::new(SidecarSymbolizer::new(options)?)))
+    Ok(Some(Arc::new(SidecarSymbolizer::new(SidecarOptions { url, directory, timeout })?)))
 }
 
 /// Opens the database of `config`; applies nothing.

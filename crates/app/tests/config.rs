@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coredock::config::settings::SETTINGS;
-use coredock::config::{Config, ConfigError, Environment, Overrides, SymbolizerConfig};
+use coredock::config::{
+    Config, ConfigError, Environment, Overrides, SidecarConfig, SymbolizerConfig,
+};
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::ImageGate;
 
@@ -488,11 +490,11 @@ fn the_lease_of_a_parse_outlasts_its_time_out() {
 fn the_sidecar_has_a_url_and_a_directory_or_neither() {
     let (url, directory) = ("PARSE_SIDECAR_URL", "PARSE_SIDECAR_XFER_DIR");
     let both = [(url, "http://sidecar:8080/"), (directory, "/xfer")];
-    let sidecar =
-        SymbolizerConfig::Sidecar { url: "http://sidecar:8080".into(), directory: "/xfer".into() };
-    assert_eq!(config(&both).coredumps.symbolizer, sidecar);
+    let sidecar = SidecarConfig { url: "http://sidecar:8080".into(), directory: "/xfer".into() };
+    assert_eq!(config(&both).coredumps.sidecar, Some(sidecar));
+    assert_eq!(config(&both).coredumps.symbolizer, SymbolizerConfig::Sidecar);
     let chosen = [both[0], both[1], ("SYMBOLIZER", "sidecar")];
-    assert_eq!(config(&chosen).coredumps.symbolizer, sidecar);
+    assert_eq!(config(&chosen).coredumps.symbolizer, SymbolizerConfig::Sidecar);
     let off = [both[0], both[1], ("SYMBOLIZER", "off")];
     assert_eq!(config(&off).coredumps.symbolizer, SymbolizerConfig::Off);
     assert_eq!(config(&[]).coredumps.symbolizer, SymbolizerConfig::Off);

@@ -15,6 +15,8 @@ const MOST_WORKERS_BY_DEFAULT: usize = 8;
 pub struct CoredumpConfig {
     /// Limits of keeping and parsing.
     pub settings: CoredumpSettings,
+    /// The sidecar, whether or not it is used.
+    pub sidecar: Option<SidecarConfig>,
     /// Who makes reports.
     pub symbolizer: SymbolizerConfig,
     /// Jobs worked on at once.
@@ -22,17 +24,21 @@ pub struct CoredumpConfig {
 }
 
 /// Who makes reports (`SYMBOLIZER`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SymbolizerConfig {
     /// Nobody: jobs wait.
     Off,
     /// The HTTP sidecar.
-    Sidecar {
-        /// `PARSE_SIDECAR_URL`
-        url: String,
-        /// `PARSE_SIDECAR_XFER_DIR`
-        directory: PathBuf,
-    },
+    Sidecar,
+}
+
+/// The HTTP sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarConfig {
+    /// `PARSE_SIDECAR_URL`
+    pub url: String,
+    /// `PARSE_SIDECAR_XFER_DIR`
+    pub directory: PathBuf,
 }
 
 pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
@@ -41,6 +47,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
     }
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let workers = reader.optional_integer("SYMBOLIZER_WORKERS");
+    let sidecar = sidecar(reader);
     CoredumpConfig {
         settings: CoredumpSettings {
             largest_body: reader.integer("MAX_COREDUMP_BYTES"),
@@ -51,7 +58,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
             most_attempts: small(reader.integer("PARSE_MAX_ATTEMPTS")),
             retry_delays: reader.all_seconds("PARSE_RETRY_DELAYS"),
         },
-        symbolizer: symbolizer(reader),
+        symbolizer: symbolizer(reader, sidecar.as_ref()),
+        sidecar,
         workers: workers.map_or_else(default_workers, |workers| {
             usize::try_from(workers).unwrap_or(MOST_WORKERS_BY_DEFAULT)
         }),
@@ -63,21 +71,29 @@ fn default_workers() -> usize {
     cpus.min(MOST_WORKERS_BY_DEFAULT)
 }
 
-/// `auto` without a sidecar is `off` until there is a native engine (contract §13).
-fn symbolizer(reader: &mut Reader<'_>) -> SymbolizerConfig {
+/// Its URL and its directory are set together or not at all.
+fn sidecar(reader: &mut Reader<'_>) -> Option<SidecarConfig> {
     let (url, directory) = ("PARSE_SIDECAR_URL", "PARSE_SIDECAR_XFER_DIR");
-    let choice = reader.text("SYMBOLIZER");
     match (reader.optional(url), reader.optional(directory)) {
+        (Some(url), Some(directory)) => {
+            let url = url.trim_end_matches('/').to_owned();
+            return Some(SidecarConfig { url, directory: directory.into() });
+        }
         (Some(_), None) => reader.fault(format!("{directory}: must be set with {url}")),
         (None, Some(_)) => reader.fault(format!("{url}: must be set with {directory}")),
-        (None, None) if choice == "sidecar" => {
+        (None, None) if reader.text("SYMBOLIZER") == "sidecar" => {
             reader.fault(format!("SYMBOLIZER: sidecar needs {url} and {directory}"));
         }
-        (Some(url), Some(directory)) if choice != "off" => {
-            let url = url.trim_end_matches('/').to_owned();
-            return SymbolizerConfig::Sidecar { url, directory: directory.into() };
-        }
-        (None, None) | (Some(_), Some(_)) => {}
+        (None, None) => {}
     }
-    SymbolizerConfig::Off
+    None
+}
+
+/// `auto` without a sidecar is `off` until there is a native engine (contract §13).
+fn symbolizer(reader: &Reader<'_>, sidecar: Option<&SidecarConfig>) -> SymbolizerConfig {
+    if sidecar.is_some() && reader.text("SYMBOLIZER") != "off" {
+        SymbolizerConfig::Sidecar
+    } else {
+        SymbolizerConfig::Off
+    }
 }

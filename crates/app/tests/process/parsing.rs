@@ -21,7 +21,12 @@ impl Shared {
     }
 
     fn serve(&self, data_dir: &Path) -> Server {
+        self.serve_with(data_dir, "auto")
+    }
+
+    fn serve_with(&self, data_dir: &Path, symbolizer: &str) -> Server {
         let settings = [
+            ("SYMBOLIZER", symbolizer),
             ("PARSE_SIDECAR_URL", self.sidecar.url()),
             ("PARSE_SIDECAR_XFER_DIR", self.directory.path().to_str().unwrap()),
             ("PARSE_TIMEOUT_SECONDS", "1"),
@@ -65,7 +70,7 @@ async fn files_of_a_dead_parse_are_removed_at_start_even_if_nobody_needs_them() 
     server.send(server.request(reqwest::Method::DELETE, &path)).await.expect(204);
     server.kill();
     std::fs::write(shared.directory.path().join("notes.txt"), "not ours").unwrap();
-    let server = shared.serve(&data_dir);
+    let server = shared.serve_with(&data_dir, "off");
     assert_eq!(files_below(shared.directory.path()), ["notes.txt"]);
     server.stop();
 }
