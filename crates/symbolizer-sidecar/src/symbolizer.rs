@@ -129,3 +129,23 @@ fn unwritten(error: WriteJobError) -> SymbolizerError {
 fn is_usable(directory: &Path) -> bool {
     directory.is_dir() && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_room_is_a_failed_attempt_and_a_missing_one_an_outage() {
+        let unwritten =
+            |kind: std::io::ErrorKind| unwritten(WriteJobError::from(std::io::Error::from(kind)));
+        for full in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded] {
+            let error = unwritten(full);
+            assert!(
+                matches!(&error, SymbolizerError::Failed { reason, .. } if reason.contains("room"))
+            );
+        }
+        for gone in [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied] {
+            assert!(matches!(unwritten(gone), SymbolizerError::Unavailable { .. }));
+        }
+    }
+}
