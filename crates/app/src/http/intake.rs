@@ -142,7 +142,7 @@ impl Intake {
     }
 }
 
-fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiError {
+pub(super) fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiError {
     match error {
         ReceiveCoredumpError::UnknownDevice => ApiError::not_found("Device", "of this dump"),
         ReceiveCoredumpError::Empty | ReceiveCoredumpError::TooLarge { .. } => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
+use coredock_domain::clock::spread;
 use coredock_domain::firmware::versions::FirmwareOf;
 use coredock_domain::{Devices, Entropy, Firmware};
 
@@ -18,6 +19,7 @@ use crate::system::SystemEntropy;
 
 /// Devices are never told to ask more often.
 const SHORTEST_POLL: u64 = 30;
+const POLL_SPREAD: f64 = 0.1;
 
 /// How often devices should ask (`FIRMWARE_POLL_SECONDS`).
 #[derive(Debug, Clone, Copy)]
@@ -134,12 +136,7 @@ pub async fn upload_coredump(
 
 /// `poll` ± 10 %, so that a fleet does not ask in step.
 fn jittered(poll: Duration, entropy: &dyn Entropy) -> u64 {
-    let mut bytes = [0; 2];
-    entropy.fill(&mut bytes);
-    let seconds = poll.as_secs();
-    let spread = seconds / 5;
-    let offset = spread * u64::from(u16::from_le_bytes(bytes)) / u64::from(u16::MAX);
-    (seconds - seconds / 10 + offset).max(SHORTEST_POLL)
+    spread(poll, POLL_SPREAD, entropy).as_secs().max(SHORTEST_POLL)
 }
 
 #[cfg(test)]

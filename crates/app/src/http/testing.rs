@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use coredock_domain::audit::Origin;
 use coredock_domain::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
-use coredock_domain::coredumps::{ReceiveCoredumpError, SeedCoredump};
+use coredock_domain::coredumps::SeedCoredump;
 use coredock_domain::device::DeviceKey;
 use coredock_domain::fields::{JsonFields, integer, verbatim_text};
 use coredock_domain::{Coredumps, Devices};
@@ -16,6 +16,7 @@ use super::body::JsonBody;
 use super::devices::unknown_device;
 use super::error::{ApiError, ErrorCode};
 use super::identity::Editor;
+use super::intake::receive_error;
 use super::views::ErrorView;
 use super::views::coredumps::CoredumpView;
 
@@ -91,19 +92,9 @@ async fn seed(
         parsed_output: wanted.parsed_output,
         origin,
     });
-    let seeded = seeded.await.map_err(|error| seed_error(&error))?;
+    let limit = coredumps.settings().largest_body;
+    let seeded = seeded.await.map_err(|error| receive_error(&error, limit))?;
     seeded.ok_or_else(|| unknown_device(device_id))
-}
-
-fn seed_error(error: &ReceiveCoredumpError) -> ApiError {
-    match error {
-        ReceiveCoredumpError::UnknownDevice => ApiError::not_found("Device", "of this dump"),
-        ReceiveCoredumpError::Empty | ReceiveCoredumpError::TooLarge { .. } => {
-            ApiError::invalid(error.to_string())
-        }
-        ReceiveCoredumpError::Repository(error) => error.into(),
-        ReceiveCoredumpError::Store(error) => error.into(),
-    }
 }
 
 fn wanted(mut fields: JsonFields) -> Result<Wanted, ApiError> {

@@ -13,7 +13,7 @@ use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
 use super::symbols::ElfMatch;
 use crate::artifact::UploadId;
-use crate::clock::Entropy;
+use crate::clock::spread;
 use crate::coredump::{ParseErrorCode, ParseFault, ParseStatus};
 use crate::repository::RepositoryError;
 use crate::repository::parse_jobs::{
@@ -25,6 +25,8 @@ use crate::symbolizer::{CrashReport, Symbolizer};
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
 /// A result that the database could not take is offered again after this.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
+/// Jobs that failed together do not come back together (contract §6.5).
+const RETRY_SPREAD: f64 = 0.2;
 /// Largest `parsed_output` in bytes (contract §6.8).
 const LONGEST_OUTPUT: usize = 1024 * 1024;
 const CUT_MARK: &str = "\n[the report was cut here: it is longer than 1 MiB]";
@@ -269,16 +271,8 @@ impl Coredumps {
         let delays = &self.settings.retry_delays;
         let index = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
         let delay = delays.get(index).or(delays.last()).copied().unwrap_or_default();
-        jittered(delay, &*self.ports.entropy)
+        spread(delay, RETRY_SPREAD, &*self.ports.entropy)
     }
-}
-
-/// `delay` ± 20 %, so that jobs that failed together do not come back together.
-fn jittered(delay: Duration, entropy: &dyn Entropy) -> Duration {
-    let mut bytes = [0; 2];
-    entropy.fill(&mut bytes);
-    let fraction = f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX);
-    delay.mul_f64(0.8 + 0.4 * fraction)
 }
 
 /// A text a database and a browser can take: no NUL, at most 1 MiB.
@@ -294,21 +288,6 @@ fn printable(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Constant(u8);
-
-    impl Entropy for Constant {
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(self.0);
-        }
-    }
-
-    #[test]
-    fn delays_spread_by_a_fifth() {
-        let delay = |byte| jittered(Duration::from_secs(10), &Constant(byte)).as_secs_f64();
-        assert!((delay(0) - 8.0).abs() < 1e-6 && (delay(255) - 12.0).abs() < 1e-6);
-        assert_eq!(jittered(Duration::ZERO, &Constant(255)), Duration::ZERO);
-    }
 
     #[test]
     fn reports_are_cut_at_a_character_and_say_so() {
