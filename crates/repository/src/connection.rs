@@ -4,20 +4,22 @@
 //! connection to a block; `write!` runs a block as one transaction, `write_at_once!` does so in one
 //! piece.
 
+use std::time::Duration;
+
 use coredock_domain::blocking;
 use deadpool::managed::{Manager, Object};
-use diesel_async::{AsyncConnection, TransactionManager};
+use diesel::QueryResult;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager};
 
 use crate::failure::Failure;
-#[cfg(feature = "postgres")]
-use crate::postgres::{self, PostgresManager};
+use crate::postgres::{self, Postgres, PostgresManager};
 use crate::sqlite::{self, SqliteManager};
 
 /// A connection lent for one read or one transaction.
 pub(crate) enum Connection {
     Sqlite(Lent<SqliteManager>),
-    #[cfg(feature = "postgres")]
-    Postgres(Box<Lent<PostgresManager>>),
+    Postgres(Box<LentPostgres>),
 }
 
 /// A pooled connection that goes back to its pool only when it was given back. One that is dropped
@@ -53,6 +55,53 @@ impl<M: Manager> Drop for Lent<M> {
     }
 }
 
+/// A connection to a `PostgreSQL` server. Once a statement was given up it is of no more use: its
+/// answer may still come.
+pub(crate) struct LentPostgres {
+    lent: Lent<PostgresManager>,
+    postgres: Postgres,
+    given_up: bool,
+}
+
+/// How long the answer to a statement is waited for.
+pub(crate) struct Patience<'a> {
+    limit: Duration,
+    given_up: &'a mut bool,
+}
+
+impl LentPostgres {
+    pub(crate) fn new(lent: Lent<PostgresManager>, postgres: Postgres) -> Self {
+        Self { lent, postgres, given_up: false }
+    }
+
+    /// The connection itself, and the patience to use it with.
+    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, Patience<'_>) {
+        let patience = Patience { limit: self.postgres.patience, given_up: &mut self.given_up };
+        (self.lent.get(), patience)
+    }
+
+    fn give_back(self) {
+        if !self.given_up && !self.postgres.is_surplus() {
+            self.lent.give_back();
+        }
+    }
+}
+
+impl Patience<'_> {
+    /// Waits for the answer, but not for ever: a server that stalls must not hold a request.
+    pub(crate) async fn wait<T>(
+        self,
+        answer: impl Future<Output = QueryResult<T>>,
+    ) -> QueryResult<T> {
+        if let Ok(answered) = tokio::time::timeout(self.limit, answer).await {
+            return answered;
+        }
+        *self.given_up = true;
+        let text = Box::new("the database did not answer in time".to_owned());
+        Err(Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand, text))
+    }
+}
+
 /// Runs one query, written once, on whichever database the connection leads to.
 macro_rules! on {
     ($connection:expr, |$c:ident| $query:expr) => {
@@ -61,10 +110,9 @@ macro_rules! on {
                 let $c = lent.get();
                 $query.await
             }
-            #[cfg(feature = "postgres")]
             $crate::connection::Connection::Postgres(lent) => {
-                let $c = lent.get();
-                $query.await
+                let ($c, patience) = lent.parts();
+                patience.wait($query).await
             }
         }
     };
@@ -82,6 +130,23 @@ macro_rules! read {
         };
         let span = ::tracing::debug_span!(concat!("db.", $operation));
         ::tracing::Instrument::instrument(reading, span).await.map_err(
+            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
+        )
+    }};
+}
+
+/// Runs a block of one statement that writes, and is a transaction by itself.
+macro_rules! one_statement {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
+        let writing = async {
+            let mut connection = $database.writer().await?;
+            let $connection = &mut connection;
+            let result: Result<_, $crate::failure::Failure> = async { $block }.await;
+            connection.give_back();
+            result
+        };
+        let span = ::tracing::debug_span!(concat!("db.", $operation));
+        ::tracing::Instrument::instrument(writing, span).await.map_err(
             |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
         )
     }};
@@ -126,7 +191,7 @@ macro_rules! write_at_once {
     }};
 }
 
-pub(crate) use {on, read, write, write_at_once};
+pub(crate) use {on, one_statement, read, write, write_at_once};
 
 /// Runs what blocks in one visit to the blocking pool, anything else where it is.
 pub(crate) async fn at_once<T: Send + 'static>(
@@ -146,7 +211,6 @@ impl Connection {
     pub(crate) fn give_back(self) {
         match self {
             Self::Sqlite(lent) => lent.give_back(),
-            #[cfg(feature = "postgres")]
             Self::Postgres(lent) => lent.give_back(),
         }
     }
@@ -155,8 +219,10 @@ impl Connection {
     pub(crate) async fn begin(&mut self) -> Result<(), Failure> {
         match self {
             Self::Sqlite(lent) => Ok(sqlite::begin(lent.get()).await?),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(lent) => Ok(postgres::begin(lent.get()).await?),
+            Self::Postgres(lent) => {
+                let (connection, patience) = lent.parts();
+                Ok(patience.wait(postgres::begin(connection)).await?)
+            }
         }
     }
 
@@ -165,7 +231,7 @@ impl Connection {
         if result.is_ok() {
             on!(&mut self, |c| commit(c))?;
             self.give_back();
-        } else if on!(&mut self, |c| roll_back(c)).is_ok() {
+        } else if !self.is_given_up() && on!(&mut self, |c| roll_back(c)).is_ok() {
             // A failed rollback says less than what led to it; the connection is closed instead.
             self.give_back();
         }
@@ -175,46 +241,55 @@ impl Connection {
     /// Lets one transaction at a time past here until it ends. Every transaction that takes or
     /// checks leases, writes versions or queues deletes of their objects begins with it: what one
     /// of them found out stays true until it commits.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unused_async, reason = "SQLite has one writer anyway")
-    )]
+    ///
+    /// Locks are taken in one order, so that no two transactions wait for each other: publications,
+    /// models, devices by id, dumps, queued deletes.
     pub(crate) async fn lock_publications(&mut self) -> Result<(), Failure> {
-        match self {
-            Self::Sqlite(_) => Ok(()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(lent) => Ok(postgres::lock(lent.get(), "publications").await?),
-        }
+        self.on_postgres(async |c| postgres::lock_publications(c).await).await.map(drop)
+    }
+
+    /// Keeps a model from being deleted until the transaction ends, if it is there.
+    pub(crate) async fn keep_model(&mut self, id: i64) -> Result<(), Failure> {
+        self.on_postgres(async |c| postgres::keep_model(c, id).await).await.map(drop)
+    }
+
+    /// Keeps a model from getting further devices until the transaction ends.
+    pub(crate) async fn lock_model(&mut self, id: i64) -> Result<(), Failure> {
+        self.on_postgres(async |c| postgres::lock_model(c, id).await).await.map(drop)
     }
 
     /// Lets one transaction at a time past here that inserts or prunes dumps of a device.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unused_async, unused_variables, reason = "SQLite has one writer anyway")
-    )]
     pub(crate) async fn lock_device(&mut self, id: i64) -> Result<(), Failure> {
+        self.on_postgres(async |c| postgres::lock_device(c, id).await).await.map(drop)
+    }
+
+    /// The same for several devices.
+    pub(crate) async fn lock_devices(&mut self, ids: &[i64]) -> Result<(), Failure> {
+        self.on_postgres(async |c| postgres::lock_devices(c, ids).await).await.map(drop)
+    }
+
+    /// Runs what only `PostgreSQL` needs or has, as locks: `SQLite` has one writer anyway.
+    pub(crate) async fn on_postgres<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
+    ) -> Result<Option<T>, Failure> {
         match self {
-            Self::Sqlite(_) => Ok(()),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(lent) => Ok(postgres::lock_device(lent.get(), id).await?),
+            Self::Sqlite(_) => Ok(None),
+            Self::Postgres(lent) => {
+                let (connection, patience) = lent.parts();
+                Ok(Some(patience.wait(statement(connection)).await?))
+            }
         }
     }
 
-    /// What a query ends with that picks one row out of many callers' way: nobody else gets the row
-    /// until the transaction ends, and rows others picked are passed over.
-    pub(crate) fn skipping_locked_rows(&self) -> &'static str {
-        match self {
-            Self::Sqlite(_) => "",
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => " FOR UPDATE SKIP LOCKED",
-        }
+    fn is_given_up(&self) -> bool {
+        matches!(self, Self::Postgres(lent) if lent.given_up)
     }
 
     /// Whether statements occupy a thread while they run.
     pub(crate) fn blocks(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
-            #[cfg(feature = "postgres")]
             Self::Postgres(_) => false,
         }
     }
@@ -224,7 +299,6 @@ impl Connection {
     pub(crate) fn elements_of_second_bind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => sqlite::ELEMENTS_OF_SECOND_BIND,
-            #[cfg(feature = "postgres")]
             Self::Postgres(_) => postgres::ELEMENTS_OF_SECOND_BIND,
         }
     }

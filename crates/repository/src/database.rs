@@ -12,9 +12,10 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, LentPostgres, on, read, write};
 use crate::failure::Failure;
 use crate::offers::Offers;
+use crate::postgres::{self, Postgres, PostgresOptions};
 use crate::schema::settings;
 use crate::sqlite::{self, Sqlite};
 use crate::start::{SchemaStatus, StartError};
@@ -45,8 +46,7 @@ pub struct FailureCounts {
 #[derive(Clone)]
 enum Db {
     Sqlite(Sqlite),
-    #[cfg(feature = "postgres")]
-    Postgres(diesel_async::pooled_connection::deadpool::Pool<diesel_async::AsyncPgConnection>),
+    Postgres(Postgres),
 }
 
 /// How a `SQLite` file is used.
@@ -54,16 +54,6 @@ enum Db {
 pub struct SqliteOptions {
     /// Connections that read; one more writes.
     pub readers: usize,
-    /// Longest wait for a connection.
-    pub wait: Duration,
-}
-
-/// How a `PostgreSQL` server is used.
-#[cfg(feature = "postgres")]
-#[derive(Debug, Clone, Copy)]
-pub struct PostgresOptions {
-    /// Connections.
-    pub connections: usize,
     /// Longest wait for a connection.
     pub wait: Duration,
 }
@@ -91,21 +81,19 @@ impl Database {
         Ok(Self { db: Db::Sqlite(pools), statements, failures: Arc::default() })
     }
 
-    /// Prepares connections to a `PostgreSQL` server; none is made yet.
-    #[cfg(feature = "postgres")]
-    pub fn open_postgres(url: &str, options: PostgresOptions) -> Result<Self, StartError> {
+    /// Prepares connections to a `PostgreSQL` server; none is made yet. Connections live on the
+    /// runtime this is called in.
+    pub fn open_postgres(options: PostgresOptions) -> Result<Self, StartError> {
         let statements = Arc::new(AtomicU64::new(0));
-        let pool = crate::postgres::pool(url, options, statements.clone())
-            .map_err(|error| StartError::unavailable("open", error))?;
-        Ok(Self { db: Db::Postgres(pool), statements, failures: Arc::default() })
+        let postgres = Postgres::new(options, statements.clone())?;
+        Ok(Self { db: Db::Postgres(postgres), statements, failures: Arc::default() })
     }
 
     /// Which migrations the database has and which it waits for. Changes nothing.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StartError> {
         match &self.db {
             Db::Sqlite(sqlite) => sqlite::migrations::status(sqlite.path.clone()).await,
-            #[cfg(feature = "postgres")]
-            Db::Postgres(_) => Err(StartError::no_migrations()),
+            Db::Postgres(postgres) => postgres::migrations::status(postgres).await,
         }
     }
 
@@ -123,8 +111,7 @@ impl Database {
     pub async fn migrate(&self) -> Result<Vec<String>, StartError> {
         match &self.db {
             Db::Sqlite(sqlite) => sqlite::migrations::apply(sqlite.path.clone()).await,
-            #[cfg(feature = "postgres")]
-            Db::Postgres(_) => Err(StartError::no_migrations()),
+            Db::Postgres(postgres) => postgres::migrations::apply(postgres).await,
         }
     }
 
@@ -164,7 +151,6 @@ impl Database {
                 Connection::Sqlite(lent) => {
                     lent.get().batch_execute("PRAGMA wal_checkpoint(TRUNCATE);").await
                 }
-                #[cfg(feature = "postgres")]
                 Connection::Postgres(_) => Ok(()),
             };
             connection.give_back();
@@ -181,8 +167,7 @@ impl Database {
                 sqlite.readers.close();
                 sqlite.writer.close();
             }
-            #[cfg(feature = "postgres")]
-            Db::Postgres(pool) => pool.close(),
+            Db::Postgres(postgres) => postgres.pool.close(),
         }
     }
 
@@ -195,9 +180,8 @@ impl Database {
                 let idle = readers.available + writer.available;
                 ConnectionCounts { open, in_use: open.saturating_sub(idle) }
             }
-            #[cfg(feature = "postgres")]
-            Db::Postgres(pool) => {
-                let status = pool.status();
+            Db::Postgres(postgres) => {
+                let status = postgres.pool.status();
                 let in_use = status.size.saturating_sub(status.available);
                 ConnectionCounts { open: status.size, in_use }
             }
@@ -220,20 +204,34 @@ impl Database {
         error
     }
 
+    /// The time all processes on this database share: that of the `PostgreSQL` server; `None` where
+    /// there is one process and its own clock will do.
+    pub async fn shared_time(&self) -> Result<Option<Timestamp>, RepositoryError> {
+        if self.sqlite().is_some() {
+            return Ok(None);
+        }
+        read!(self, "database.time", |conn| {
+            conn.on_postgres(async |c| postgres::now(c).await).await?.transpose()
+        })
+    }
+
+    /// Where rows lie, without a password.
+    pub fn shown(&self) -> String {
+        match &self.db {
+            Db::Sqlite(sqlite) => format!("sqlite://{}", sqlite.path),
+            Db::Postgres(postgres) => postgres.url().to_string(),
+        }
+    }
+
     /// Where what devices are offered is remembered, if this process is the only writer.
     pub(crate) fn offers(&self) -> Option<&Offers> {
         self.sqlite().map(|sqlite| &*sqlite.offers)
     }
 
     /// What is particular to `SQLite`, if that is where rows lie.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unnecessary_wraps, reason = "there are other databases")
-    )]
     pub(crate) fn sqlite(&self) -> Option<&Sqlite> {
         match &self.db {
             Db::Sqlite(sqlite) => Some(sqlite),
-            #[cfg(feature = "postgres")]
             Db::Postgres(_) => None,
         }
     }
@@ -247,8 +245,7 @@ impl Database {
     pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
         match &self.db {
             Db::Sqlite(sqlite) => lend_sqlite(&sqlite.readers).await,
-            #[cfg(feature = "postgres")]
-            Db::Postgres(pool) => lend_postgres(pool).await,
+            Db::Postgres(postgres) => lend_postgres(postgres).await,
         }
     }
 
@@ -256,8 +253,7 @@ impl Database {
     pub(crate) async fn writer(&self) -> Result<Connection, Failure> {
         match &self.db {
             Db::Sqlite(sqlite) => lend_sqlite(&sqlite.writer).await,
-            #[cfg(feature = "postgres")]
-            Db::Postgres(pool) => lend_postgres(pool).await,
+            Db::Postgres(postgres) => lend_postgres(postgres).await,
         }
     }
 }
@@ -268,13 +264,10 @@ async fn lend_sqlite(
     let object = pool.get().await.map_err(Failure::pool)?;
     Ok(Connection::Sqlite(object.into()))
 }
-
-#[cfg(feature = "postgres")]
-async fn lend_postgres(
-    pool: &diesel_async::pooled_connection::deadpool::Pool<diesel_async::AsyncPgConnection>,
-) -> Result<Connection, Failure> {
-    let object = pool.get().await.map_err(Failure::pool)?;
-    Ok(Connection::Postgres(Box::new(object.into())))
+async fn lend_postgres(postgres: &Postgres) -> Result<Connection, Failure> {
+    let object = postgres.pool.get().await.map_err(Failure::pool)?;
+    let lent = LentPostgres::new(object.into(), postgres.clone());
+    Ok(Connection::Postgres(Box::new(lent)))
 }
 
 /// The value of a setting.

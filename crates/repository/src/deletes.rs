@@ -59,6 +59,21 @@ pub(crate) async fn cancel(conn: &mut Connection, keys: &[ArtifactKey]) -> Resul
     Ok(())
 }
 
+/// Cancels the queued delete of an object that was written already and is about to be referred to;
+/// `false` when the delete has begun, so that the object may go at any moment.
+pub(crate) async fn cancel_unless_begun(
+    conn: &mut Connection,
+    key: &ArtifactKey,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    let of_key = outbox::table.filter(outbox::object_key.eq(key.to_string()));
+    let waiting =
+        of_key.clone().filter(outbox::lease_until.is_null().or(outbox::lease_until.le(At(now))));
+    on!(&mut *conn, |c| diesel::delete(waiting).execute(c))?;
+    let begun = of_key.select(outbox::id);
+    Ok(on!(conn, |c| begun.first::<i64>(c)).optional()?.is_none())
+}
+
 /// The keys as they lie in the table.
 pub(crate) fn texts(keys: &[ArtifactKey]) -> Vec<String> {
     keys.iter().map(ToString::to_string).collect()

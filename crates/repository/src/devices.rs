@@ -122,6 +122,7 @@ async fn create(
     device: &NewDevice,
     change: &Change,
 ) -> Result<Option<Device>, Failure> {
+    conn.keep_model(device.model_id).await?;
     let model = device_models::table.find(device.model_id).select(device_models::id);
     if on!(&mut *conn, |c| model.first::<i64>(c)).optional()?.is_none() {
         return Ok(None);

@@ -40,14 +40,26 @@ pub(crate) async fn requeue(
     // A dump tells as much of its build as it likes; looking each length up uses the index.
     let beginnings = (BuildId::SHORTEST..=elf_sha256.len()).map(|length| &elf_sha256[..length]);
     let of_build = without_elf().filter(coredumps::build_id.eq_any(beginnings));
-    let again = PendingAgain::due(now);
-    on!(&mut *conn, |c| diesel::update(of_build).set(again).execute(c))?;
     let of_model =
         devices::table.filter(devices::device_model_id.eq(build.model_id)).select(devices::id);
     let of_version = without_elf()
         .filter(coredumps::build_id.is_null())
         .filter(coredumps::firmware_version.eq(build.version))
         .filter(coredumps::device_id.eq_any(of_model));
+    let of_both = [
+        on!(&mut *conn, |c| of_build.clone().select(coredumps::device_id).load::<i64>(c))?,
+        on!(&mut *conn, |c| of_version.clone().select(coredumps::device_id).load::<i64>(c))?,
+    ];
+    let mut devices = of_both.concat();
+    if devices.is_empty() {
+        return Ok(());
+    }
+    devices.sort_unstable();
+    devices.dedup();
+    // None can be missed: a dump fails for want of an ELF only while no publication runs.
+    conn.lock_devices(&devices).await?;
+    let again = PendingAgain::due(now);
+    on!(&mut *conn, |c| diesel::update(of_build).set(again).execute(c))?;
     let again = PendingAgain::due(now);
     on!(conn, |c| diesel::update(of_version).set(again).execute(c))?;
     Ok(())

@@ -34,6 +34,30 @@ pub(crate) async fn take(conn: &mut Connection, lease: LeaseRow) -> Result<(), F
     Ok(())
 }
 
+/// Takes a lease that nobody else holds now, or extends it; `false` when somebody does.
+pub(crate) async fn take_over(
+    conn: &mut Connection,
+    name: &str,
+    owner: &str,
+    (now, until): (At, At),
+) -> Result<bool, Failure> {
+    let free = leases::table
+        .filter(leases::name.eq(name))
+        .filter(leases::expires_at.le(now).or(leases::owner.eq(owner)));
+    on!(&mut *conn, |c| diesel::delete(free).execute(c))?;
+    let row = (
+        leases::name.eq(name),
+        leases::scope.eq(name),
+        leases::owner.eq(owner),
+        leases::expires_at.eq(until),
+    );
+    let taken = on!(conn, |c| diesel::insert_into(leases::table)
+        .values(row)
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    Ok(taken > 0)
+}
+
 /// Who holds the exclusive lease of a scope.
 pub(crate) async fn holder(
     conn: &mut Connection,

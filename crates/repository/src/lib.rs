@@ -14,13 +14,13 @@ mod failure;
 mod firmware;
 mod late_symbols;
 mod leases;
+mod migrations;
 mod models;
 mod offers;
 mod outbox;
 mod parse_jobs;
 #[cfg(test)]
 mod plans;
-#[cfg(feature = "postgres")]
 mod postgres;
 mod publication;
 mod references;
@@ -31,8 +31,6 @@ mod start;
 mod sweep;
 mod values;
 mod versions;
-
-#[cfg(feature = "postgres")]
-pub use database::PostgresOptions;
 pub use database::{ConnectionCounts, Database, FailureCounts, SqliteOptions};
+pub use postgres::{PostgresOptions, PostgresUrl};
 pub use start::{SchemaStatus, StartError};

@@ -188,6 +188,7 @@ impl ModelRepository for Database {
 
 async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<ModelDeletion, Failure> {
     conn.lock_publications().await?;
+    conn.lock_model(id).await?;
     let Some(model) = versions::head(conn, id).await? else {
         return Ok(ModelDeletion::NotFound);
     };

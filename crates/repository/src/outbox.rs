@@ -1,5 +1,7 @@
 //! The port to queued deletes.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::repository::RepositoryError;
@@ -44,13 +46,16 @@ impl OutboxRepository for Database {
         }
         let (claimed, cancelled) = write!(self, "outbox.claim", |conn| {
             conn.lock_publications().await?;
-            let due = due(conn, &claim).await?;
-            let keys: Vec<ArtifactKey> = due.iter().map(|entry| entry.key.clone()).collect();
+            let mut leased = due(conn, &claim).await?;
+            // First the lease, then the look: a dump that is being recorded either took its entry
+            // away before, or finds it leased and is not recorded.
+            let ids = lease(conn, &leased, &claim).await?;
+            leased.retain(|entry| ids.contains(&entry.id));
+            let keys: Vec<ArtifactKey> = leased.iter().map(|entry| entry.key.clone()).collect();
             let references = references::to(conn, &keys, claim.now).await?;
             let (cancelled, claimed): (Vec<_>, Vec<_>) =
-                due.into_iter().partition(|entry| references.contain(&entry.key));
+                leased.into_iter().partition(|entry| references.contain(&entry.key));
             remove(conn, &cancelled).await?;
-            lease(conn, &claimed, &claim).await?;
             Ok((claimed, cancelled))
         })?;
         for entry in cancelled {
@@ -61,6 +66,7 @@ impl OutboxRepository for Database {
 
     async fn finish(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
         write!(self, "outbox.finish", |conn| {
+            conn.lock_publications().await?;
             for batch in ids.chunks(MOST_BINDS) {
                 let done = outbox::table
                     .filter(outbox::id.eq_any(batch))
@@ -78,6 +84,7 @@ impl OutboxRepository for Database {
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError> {
         write!(self, "outbox.retry", |conn| {
+            conn.lock_publications().await?;
             for batch in ids.chunks(MOST_BINDS) {
                 let failed = outbox::table
                     .filter(outbox::id.eq_any(batch))
@@ -128,17 +135,22 @@ async fn remove(conn: &mut Connection, entries: &[QueuedDelete]) -> Result<(), F
     Ok(())
 }
 
+/// Returns the ids of those that were still there.
 async fn lease(
     conn: &mut Connection,
     entries: &[QueuedDelete],
     claim: &ClaimDeletes,
-) -> Result<(), Failure> {
+) -> Result<HashSet<i64>, Failure> {
+    let mut leased = HashSet::new();
     for batch in entries.chunks(MOST_BINDS) {
         let ids = batch.iter().map(|entry| entry.id);
         let batch = outbox::table.filter(outbox::id.eq_any(ids));
         let lease =
             (outbox::lease_owner.eq(claim.owner.as_str()), outbox::lease_until.eq(At(claim.until)));
-        on!(&mut *conn, |c| diesel::update(batch).set(lease).execute(c))?;
+        leased.extend(on!(&mut *conn, |c| diesel::update(batch)
+            .set(lease)
+            .returning(outbox::id)
+            .get_results::<i64>(c))?);
     }
-    Ok(())
+    Ok(leased)
 }

@@ -2,6 +2,7 @@
 
 mod builds;
 mod claim;
+mod claim_postgres;
 mod finish;
 mod queue;
 
@@ -19,7 +20,7 @@ use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use crate::connection::{Connection, on, read, write, write_at_once};
+use crate::connection::{Connection, on, one_statement, read, write, write_at_once};
 use crate::coredumps::retention::log_pruned;
 use crate::coredumps::row::PendingAgain;
 use crate::failure::Failure;
@@ -44,7 +45,16 @@ impl ParseJobRepository for Database {
         if !read!(self, "parse_job.due", |conn| { claim::is_due(conn, claim.now).await })? {
             return Ok(Claimed::Nothing);
         }
-        write_at_once!(self, "parse_job.claim", |conn| { claim::claim(conn, &claim).await })
+        if self.sqlite().is_some() {
+            return write_at_once!(self, "parse_job.claim", |conn| {
+                claim::claim(conn, &claim).await
+            });
+        }
+        one_statement!(self, "parse_job.claim", |conn| {
+            conn.on_postgres(async |c| claim_postgres::claim(c, &claim).await)
+                .await?
+                .unwrap_or(Ok(Claimed::Nothing))
+        })
     }
 
     async fn renew(

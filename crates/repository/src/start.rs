@@ -12,10 +12,26 @@ pub enum StartError {
         path: String,
     },
     /// Somebody else's tables.
-    #[error("it holds tables, but not those of Coredock; name another file")]
-    Foreign {
-        /// The file.
-        path: String,
+    #[error("it holds tables, but not those of Coredock; name another database")]
+    Foreign,
+    /// The tables of a legacy deployment, which are adopted only on request.
+    #[error("it holds the tables of a legacy deployment, which this version cannot adopt")]
+    Legacy,
+    /// Something else answers at the address of the server.
+    #[error("what answers there is not a PostgreSQL server")]
+    NotPostgres,
+    /// Older than the oldest that is supported.
+    #[error("the server is PostgreSQL {version}; Coredock needs 13 or newer")]
+    TooOld {
+        /// What the server says it is.
+        version: String,
+    },
+    /// The server does not let this user in, has no such database, or cannot be trusted.
+    #[error("the server refused the connection")]
+    Refused {
+        /// What it said.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// A newer Coredock has been here.
     #[error(
@@ -45,9 +61,24 @@ impl StartError {
         Self::Unavailable { operation, source: Arc::from(source.into()) }
     }
 
-    #[cfg(feature = "postgres")]
-    pub(crate) fn no_migrations() -> Self {
-        Self::unavailable("migrate", "this build has no migrations for PostgreSQL")
+    pub(crate) fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Refused { source: Arc::from(source.into()) }
+    }
+
+    /// Whether waiting may mend it.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// The whole chain of causes in one text.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::repository::RepositoryError;
 use coredock_domain::repository::sweep::{
     RetentionRules, Retired, StoreOwnership, SweepRepository,
@@ -18,12 +18,15 @@ use crate::database::{INSTALLATION_ID, setting};
 use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
 use crate::retention::{self, Quota};
-use crate::schema::{outbox, settings};
+use crate::schema::{devices, outbox, settings};
 use crate::values::{At, Column};
 use crate::{leases, references, versions};
 
 /// The setting that counts armed sweeps.
 const SWEEP_EPOCH: &str = "sweep_epoch";
+
+/// The lease of the process that sweeps. Its name is that of no publication.
+const SWEEP_LEASE: &str = "sweep";
 
 #[async_trait]
 impl SweepRepository for Database {
@@ -42,6 +45,9 @@ impl SweepRepository for Database {
     ) -> Result<u64, RepositoryError> {
         write!(self, "sweep.queue_garbage", |conn| {
             conn.lock_publications().await?;
+            // Dumps that are being recorded become visible before the look, or find the entry.
+            let devices = devices_of(conn, keys).await?;
+            conn.lock_devices(&devices).await?;
             let garbage = unreferenced(conn, keys, now).await?;
             deletes::queue(conn, &garbage, now).await
         })
@@ -54,6 +60,22 @@ impl SweepRepository for Database {
             retention::log_pruned(model, std::slice::from_ref(version), rules.now);
         }
         Ok(retired)
+    }
+
+    async fn hold(
+        &self,
+        owner: &UploadId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, RepositoryError> {
+        write!(self, "sweep.hold", |conn| {
+            conn.lock_publications().await?;
+            leases::take_over(conn, SWEEP_LEASE, owner.as_str(), (At(now), At(until))).await
+        })
+    }
+
+    async fn release(&self, owner: &UploadId) -> Result<(), RepositoryError> {
+        write!(self, "sweep.release", |conn| { leases::drop_of(conn, owner.as_str()).await })
     }
 
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError> {
@@ -97,6 +119,25 @@ async fn unreferenced(
         !references.contain(key) && !under_publication && !queued.contains(&key.to_string())
     });
     Ok(garbage)
+}
+
+/// The devices to which the names of dumps among the keys belong.
+async fn devices_of(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<Vec<i64>, Failure> {
+    let names: HashSet<String> = keys
+        .iter()
+        .filter_map(|key| match key {
+            ArtifactKey::Coredump { device, .. } => Some(device.to_string()),
+            _ => None,
+        })
+        .collect();
+    let names: Vec<_> = names.into_iter().collect();
+    let mut ids = Vec::new();
+    for batch in names.chunks(MOST_BINDS) {
+        let of_names = devices::table.filter(devices::key.eq_any(batch)).select(devices::id);
+        ids.extend(on!(&mut *conn, |c| of_names.load::<i64>(c))?);
+    }
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 async fn queued(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<HashSet<String>, Failure> {

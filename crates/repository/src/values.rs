@@ -72,8 +72,6 @@ mod sqlite {
         }
     }
 }
-
-#[cfg(feature = "postgres")]
 mod postgres {
     use diesel::data_types::PgTimestamp;
     use diesel::pg::{Pg, PgValue};

@@ -12,4 +12,23 @@ pub mod entropy;
 pub mod faulty_store;
 pub mod firmware;
 pub mod gate;
+pub mod postgres;
 pub mod sidecar;
+
+/// Set to run the tests that work on either on `PostgreSQL` and S3 instead of the embedded backends.
+pub const PRODUCTION_BACKENDS: &str = "COREDOCK_TEST_PRODUCTION_BACKENDS";
+
+/// Whether tests that work on either are to use `PostgreSQL` and S3.
+#[expect(clippy::disallowed_methods, reason = "the tests are configured by those who start them")]
+pub fn production_backends() -> bool {
+    std::env::var_os(PRODUCTION_BACKENDS).is_some()
+}
+
+/// What `cargo xtask test` tells the tests of the servers it started; panics where it did not.
+#[expect(clippy::disallowed_methods, reason = "the tests are configured by those who start them")]
+pub fn setting(variable: &str) -> String {
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => value,
+        _ => panic!("{variable} is not set: run `cargo xtask test`, which starts what tests need"),
+    }
+}

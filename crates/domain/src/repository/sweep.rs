@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::RepositoryError;
-use crate::artifact::ArtifactKey;
+use crate::artifact::{ArtifactKey, UploadId};
 use crate::digest::Sha256Digest;
 use crate::firmware::VersionText;
 use crate::model::ModelCode;
@@ -32,6 +32,18 @@ pub trait SweepRepository: Send + Sync {
     /// Applies the retention of versions to every model, and that of symbols (contract §5.10),
     /// queueing the deletes of their objects.
     async fn apply_retention(&self, rules: RetentionRules) -> Result<Retired, RepositoryError>;
+
+    /// Takes or extends the lease of the process that sweeps, until `until`; `false` when another
+    /// one holds it.
+    async fn hold(
+        &self,
+        owner: &UploadId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, RepositoryError>;
+
+    /// Gives that lease back; without effect when `owner` does not hold it.
+    async fn release(&self, owner: &UploadId) -> Result<(), RepositoryError>;
 
     /// What is known of this database and its store.
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError>;

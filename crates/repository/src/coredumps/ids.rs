@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 use tokio::sync::Mutex;
 
 use crate::Database;
-use crate::connection::{Connection, on, write, write_at_once};
+use crate::connection::{Connection, on, one_statement, write_at_once};
 use crate::failure::Failure;
 use crate::sqlite::Sqlite;
 use crate::values::Column;
@@ -43,7 +43,7 @@ pub(super) async fn reserve(database: &Database) -> Result<i64, RepositoryError>
     if let Some(sqlite) = database.sqlite() {
         return out_of_block(database, sqlite).await;
     }
-    write!(database, "coredump.reserve_id", |conn| {
+    one_statement!(database, "coredump.reserve_id", |conn| {
         let row = on!(conn, |c| diesel::sql_query(NEXT).get_result::<IdRow>(c))?;
         Ok(row.id)
     })

@@ -46,8 +46,8 @@ pub(super) async fn record(
         deletes::queue(conn, &[key], change.at).await?;
         return Ok(Recorded::Repeated { id });
     }
-    if found.is_queued {
-        deletes::cancel(conn, &[key]).await?;
+    if found.is_queued && !deletes::cancel_unless_begun(conn, &key, change.at).await? {
+        return Err(Failure::Pool("the delete of the object has begun".into()));
     }
     let newest = read_optional(found.newest, Column("coredumps", "uploaded_at"))?;
     insert(conn, dump, upload_time(newest, change.at), change.at).await?;

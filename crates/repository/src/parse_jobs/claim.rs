@@ -28,7 +28,7 @@ struct IdRow {
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = coredumps)]
-struct JobRow {
+pub(super) struct JobRow {
     id: i64,
     device_id: i64,
     chip: String,
@@ -39,9 +39,24 @@ struct JobRow {
 }
 
 /// Where a job comes from: key of the device, row and code of its model.
-type Origin = (String, i64, String);
+pub(super) type Origin = (String, i64, String);
 
 impl JobRow {
+    fn is_exhausted(&self, claim: &ClaimJob) -> bool {
+        i64::from(self.attempts) >= i64::from(claim.most_attempts)
+    }
+
+    /// The job as it is once it is leased.
+    pub(super) fn claimed(self, origin: Origin, claim: &ClaimJob) -> Result<Claimed, Failure> {
+        let is_exhausted = self.is_exhausted(claim);
+        let mut job = self.read(origin)?;
+        if is_exhausted {
+            return Ok(Claimed::Exhausted(Box::new(job)));
+        }
+        job.attempts += 1;
+        Ok(Claimed::Job(Box::new(job)))
+    }
+
     fn read(self, (key, model_id, code): Origin) -> Result<ParseJob, Failure> {
         Ok(ParseJob {
             id: self.id,
@@ -64,10 +79,9 @@ pub(super) async fn is_due(conn: &mut Connection, now: Timestamp) -> Result<bool
     Ok(on!(conn, |c| query.get_result::<IdRow>(c)).optional()?.is_some())
 }
 
-/// Leases the first due job.
+/// Leases the first due job. The caller is the only writer.
 pub(super) async fn claim(conn: &mut Connection, claim: &ClaimJob) -> Result<Claimed, Failure> {
-    let query = format!("{FIRST_DUE}{}", conn.skipping_locked_rows());
-    let query = diesel::sql_query(query).bind::<UtcTimestamp, _>(At(claim.now));
+    let query = diesel::sql_query(FIRST_DUE).bind::<UtcTimestamp, _>(At(claim.now));
     let Some(IdRow { id }) = on!(&mut *conn, |c| query.get_result::<IdRow>(c)).optional()? else {
         return Ok(Claimed::Nothing);
     };
@@ -77,19 +91,13 @@ pub(super) async fn claim(conn: &mut Connection, claim: &ClaimJob) -> Result<Cla
     let (row, origin) = on!(&mut *conn, |c| query
         .select((JobRow::as_select(), (devices::key, device_models::id, device_models::code)))
         .first::<(JobRow, Origin)>(c))?;
-    let mut job = row.read(origin)?;
-    let is_exhausted = job.attempts >= claim.most_attempts;
-    if !is_exhausted {
-        job.attempts += 1;
-    }
     let lease = (
         coredumps::lease_owner.eq(claim.owner.as_str()),
         coredumps::lease_until.eq(At(claim.until)),
-        (!is_exhausted).then_some(coredumps::attempts.eq(coredumps::attempts + 1)),
+        (!row.is_exhausted(claim)).then_some(coredumps::attempts.eq(coredumps::attempts + 1)),
     );
     on!(conn, |c| diesel::update(coredumps::table.find(id)).set(lease).execute(c))?;
-    let job = Box::new(job);
-    Ok(if is_exhausted { Claimed::Exhausted(job) } else { Claimed::Job(job) })
+    row.claimed(origin, claim)
 }
 
 #[cfg(test)]

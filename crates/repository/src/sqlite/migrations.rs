@@ -1,19 +1,14 @@
 //! Migrations of a `SQLite` file, over a connection of their own.
 
-use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
+use crate::migrations::{self, RECORD, blocking};
 use crate::start::{SchemaStatus, StartError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
-
-/// Where diesel keeps which migrations were applied.
-const RECORD: &str = "__diesel_schema_migrations";
-
-type Migrations = Vec<Box<dyn Migration<Sqlite>>>;
 
 /// Opens the file, creating it if need be, and looks whose it is.
 pub(crate) async fn check(path: String) -> Result<(), StartError> {
@@ -24,7 +19,7 @@ pub(crate) async fn check(path: String) -> Result<(), StartError> {
 pub(crate) async fn status(path: String) -> Result<SchemaStatus, StartError> {
     blocking("inspect", move || {
         let (_, applied) = open(&path, "inspect")?;
-        Ok(compare(&applied, &known()?))
+        Ok(migrations::compare(&applied, &migrations::known::<Sqlite>(&MIGRATIONS)?))
     })
     .await
 }
@@ -33,58 +28,14 @@ pub(crate) async fn status(path: String) -> Result<SchemaStatus, StartError> {
 pub(crate) async fn apply(path: String) -> Result<Vec<String>, StartError> {
     blocking("migrate", move || {
         let (mut connection, applied) = open(&path, "migrate")?;
-        let migrations = known()?;
-        let status = compare(&applied, &migrations);
-        if !status.unknown.is_empty() {
-            return Err(StartError::Newer { unknown: status.unknown });
-        }
-        let mut names = Vec::new();
-        for migration in &migrations {
-            if apply_one(&mut connection, migration.as_ref())
-                .map_err(|error| StartError::unavailable("migrate", error))?
-            {
-                names.push(migration.name().to_string());
-            }
-        }
-        Ok(names)
+        let known = migrations::known::<Sqlite>(&MIGRATIONS)?;
+        migrations::apply(&mut connection, (&applied, &known), |connection, migration| {
+            connection.exclusive_transaction(|connection| {
+                migrations::run_unless_applied(connection, migration)
+            })
+        })
     })
     .await
-}
-
-/// Applies one migration unless it was, maybe by another process that held the lock just before.
-fn apply_one(
-    connection: &mut SqliteConnection,
-    migration: &dyn Migration<Sqlite>,
-) -> diesel::migration::Result<bool> {
-    connection.exclusive_transaction(|connection| {
-        if connection.applied_migrations()?.contains(&migration.name().version()) {
-            return Ok(false);
-        }
-        connection.run_migration(migration)?;
-        Ok(true)
-    })
-}
-
-fn known() -> Result<Migrations, StartError> {
-    let mut migrations = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)
-        .map_err(|error| StartError::unavailable("migrate", error))?;
-    migrations.sort_by_key(|migration| migration.name().version().as_owned());
-    Ok(migrations)
-}
-
-fn compare(applied: &[String], known: &Migrations) -> SchemaStatus {
-    let mut status = SchemaStatus::default();
-    for migration in known {
-        let version = migration.name().version().to_string();
-        let names =
-            if applied.contains(&version) { &mut status.applied } else { &mut status.pending };
-        names.push(migration.name().to_string());
-    }
-    let is_known = |version: &String| {
-        known.iter().any(|migration| migration.name().version().to_string() == *version)
-    };
-    status.unknown = applied.iter().filter(|version| !is_known(version)).cloned().collect();
-    status
 }
 
 #[derive(QueryableByName)]
@@ -121,7 +72,7 @@ fn open(
     let mut connection = super::open(path).map_err(|error| classify(&error, path, operation))?;
     let applied = applied_versions(&mut connection)
         .map_err(|error| classify(&error, path, operation))?
-        .ok_or_else(|| StartError::Foreign { path: path.to_owned() })?;
+        .ok_or(StartError::Foreign)?;
     super::set_up(&mut connection).map_err(|error| classify(&error, path, operation))?;
     Ok((connection, applied))
 }
@@ -136,15 +87,5 @@ where
         StartError::NotADatabase { path: path.to_owned() }
     } else {
         StartError::unavailable(operation, format!("{path}: {text}"))
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    operation: &'static str,
-    task: impl FnOnce() -> Result<T, StartError> + Send + 'static,
-) -> Result<T, StartError> {
-    match tokio::task::spawn_blocking(task).await {
-        Ok(result) => result,
-        Err(error) => Err(StartError::unavailable(operation, error)),
     }
 }

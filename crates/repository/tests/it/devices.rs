@@ -121,8 +121,9 @@ async fn the_list_costs_one_statement_for_10_and_for_500_devices() {
         bench.sql(&format!(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {devices}) \
              INSERT INTO devices (key, device_model_id, config, active, created_at, updated_at) \
-             SELECT printf('%08d', i), {model_id}, '{{}}', 1, '{at}', '{at}' FROM n",
-            at = second(0)
+             SELECT {key}, {model_id}, '{{}}', TRUE, {at}, {at} FROM n",
+            key = bench.digits("i", 8),
+            at = bench.instant(&format!("'{}'", second(0)))
         ));
         let before = bench.db.statement_count();
         let list = DeviceRepository::list(&bench.db, DeviceFilter::default()).await.unwrap();

@@ -11,14 +11,6 @@ use coredock_repository::{Database, SqliteOptions};
 use crate::support::{Bench, Set, change, code, connect, second, version};
 use diesel::connection::SimpleConnection;
 
-/// From here on the last statement of every audited transaction fails.
-fn break_audit(bench: &Bench) {
-    bench.sql(
-        "CREATE TRIGGER broken BEFORE INSERT ON audit_records \
-         BEGIN SELECT RAISE(ABORT, 'injected'); END",
-    );
-}
-
 #[tokio::test]
 async fn a_publication_that_fails_at_its_end_leaves_nothing_visible() {
     let bench = Bench::new().await;
@@ -26,7 +18,7 @@ async fn a_publication_that_fails_at_its_end_leaves_nothing_visible() {
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
     let set = Set { model_id, version: "1.2.0", seed: "1.2.0", at: 110, ..Set::default() };
     bench.begin(&set).await;
-    break_audit(&bench);
+    bench.break_inserts("audit_records");
     let error = bench.db.publish(set.publish(), &change(110)).await.unwrap_err();
     let RepositoryError::Unavailable { operation, source } = error else {
         panic!("{error:?}");
@@ -38,7 +30,7 @@ async fn a_publication_that_fails_at_its_end_leaves_nothing_visible() {
     assert_eq!(model.summary.firmware_version.as_deref(), Some("1.1.0"));
     assert_eq!(bench.queued(), Vec::<String>::new());
 
-    bench.sql("DROP TRIGGER broken");
+    bench.mend_inserts("audit_records");
     assert!(bench.commit(&set).await.is_some(), "the lease is still held, the retry goes through");
 }
 
@@ -49,7 +41,7 @@ async fn a_delete_that_fails_at_its_end_deletes_and_queues_nothing() {
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
     let device = bench.device(model_id, "abcd2345").await;
     bench.dump(device, "1.0.0", "PARSED");
-    break_audit(&bench);
+    bench.break_inserts("audit_records");
     assert!(DeviceRepository::delete(&bench.db, device, &change(9)).await.is_err());
     let deletion =
         FirmwareRepository::delete(&bench.db, model_id, &version("1.0.0"), &change(9)).await;
@@ -82,7 +74,7 @@ async fn a_cancelled_write_leaves_nothing_and_the_next_one_goes_through() {
 
 #[tokio::test]
 async fn waiting_for_the_one_writer_ends() {
-    let bench = Bench::new().await;
+    let bench = Bench::sqlite().await;
     let options = SqliteOptions { readers: 1, wait: Duration::from_millis(50) };
     let db = Database::open_sqlite(&bench.file(), options).await.unwrap();
     let mut blocker = connect(&bench.file());
@@ -102,7 +94,7 @@ async fn waiting_for_the_one_writer_ends() {
 
 #[tokio::test]
 async fn readers_go_on_while_a_writer_is_at_work() {
-    let bench = Bench::new().await;
+    let bench = Bench::sqlite().await;
     let model_id = bench.model("demo").await;
     let mut writer = connect(&bench.file());
     writer.batch_execute("BEGIN IMMEDIATE; UPDATE device_models SET name = 'new'").unwrap();

@@ -48,7 +48,7 @@ async fn a_device_is_offered_what_the_pointer_of_its_model_names() {
 
 #[tokio::test]
 async fn an_offer_is_read_once_between_two_commits() {
-    let bench = Bench::new().await;
+    let bench = Bench::sqlite().await;
     let model_id = bench.model("demo").await;
     let device_id = bench.device(model_id, "abcd2345").await;
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;

@@ -17,5 +17,6 @@ mod parse_results;
 mod publication;
 mod retention;
 mod start;
+mod start_postgres;
 mod support;
 mod sweep;

@@ -38,7 +38,7 @@ async fn jobs_are_claimed_in_the_order_they_became_due() {
 }
 
 #[tokio::test]
-async fn an_idle_look_is_one_statement_and_a_claim_three_more() {
+async fn an_idle_look_is_one_statement_and_a_claim_a_short_transaction_more() {
     let (bench, _) = Bench::with_device().await;
     let before = bench.db.statement_count();
     assert_eq!(bench.claim_job("aa", 200).await, Claimed::Nothing);
@@ -46,7 +46,9 @@ async fn an_idle_look_is_one_statement_and_a_claim_three_more() {
     bench.store(&Dump::default()).await;
     let before = bench.db.statement_count();
     bench.job("aa", 200).await;
-    assert_eq!(bench.db.statement_count() - before, 1 + 3 + 2);
+    // PostgreSQL chooses, locks and leases in one statement.
+    let claim = if coredock_testkit::production_backends() { 1 } else { 3 + 2 };
+    assert_eq!(bench.db.statement_count() - before, 1 + claim);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -56,8 +58,9 @@ async fn eight_workers_share_five_hundred_jobs_without_a_double_claim() {
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < 500) \
          INSERT INTO coredumps (device_id, chip, firmware_version, size, sha256, next_attempt_at, \
          uploaded_at, created_at, updated_at) SELECT {device_id}, 'esp32', '1.0.0', 4, \
-         printf('%064x', i), '{at}', '{at}', '{at}', '{at}' FROM n",
-        at = second(50)
+         {sha256}, {at}, {at}, {at}, {at} FROM n",
+        sha256 = bench.digits("i", 64),
+        at = bench.instant(&format!("'{}'", second(50)))
     ));
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..8 {

@@ -155,7 +155,9 @@ async fn a_set_that_replaces_a_staged_one_queues_the_older_staged_objects() {
     assert_eq!(bench.queued(), paths(&staging_keys("bb")));
     let found = bench.version(model_id, "1.0.0").await;
     assert_eq!(found.staging, Some(upload("cc")));
-    let referenced = bench.lines("SELECT last_referenced_at AS line FROM known_builds ORDER BY id");
+    let referenced = bench.instant_text("last_referenced_at");
+    let referenced =
+        bench.lines(&format!("SELECT {referenced} AS line FROM known_builds ORDER BY id"));
     let expected = [second(110), second(120), second(120)].map(|at| at.to_string());
     assert_eq!(referenced, expected, "a replaced build is referenced until it is replaced");
 }

@@ -22,7 +22,8 @@ use coredock_domain::repository::{
     DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository, PublicationRepository,
 };
 use coredock_domain::timestamp::Timestamp;
-use coredock_repository::{Database, SqliteOptions};
+use coredock_repository::{Database, PostgresOptions, PostgresUrl, SqliteOptions};
+use coredock_testkit::postgres::TestDatabase;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -31,10 +32,16 @@ pub(crate) const OPTIONS: SqliteOptions =
     SqliteOptions { readers: 2, wait: Duration::from_secs(10) };
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
-/// A migrated database of its own.
+/// A migrated database of its own: on `SQLite`, or on `PostgreSQL` when the tests are told so
+/// ([`coredock_testkit::production_backends`]).
 pub(crate) struct Bench {
     pub(crate) db: Database,
-    directory: tempfile::TempDir,
+    place: Place,
+}
+
+enum Place {
+    File(tempfile::TempDir),
+    Server(TestDatabase),
 }
 
 pub(crate) struct Zeros;
@@ -53,24 +60,119 @@ struct LineRow {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        if coredock_testkit::production_backends() {
+            Self::postgres().await
+        } else {
+            Self::sqlite().await
+        }
+    }
+
+    /// On `SQLite`, for what only that has.
+    pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Database::open_sqlite(&file_in(&directory), OPTIONS).await.unwrap();
         db.migrate().await.unwrap();
         db.ensure_installation(&Zeros, second(0)).await.unwrap();
-        Self { db, directory }
+        Self { db, place: Place::File(directory) }
     }
 
+    /// On `PostgreSQL`, for what only that has.
+    pub(crate) async fn postgres() -> Self {
+        let database = TestDatabase::empty();
+        let db = connect_to(&database.url()).unwrap();
+        db.migrate().await.unwrap();
+        db.ensure_installation(&Zeros, second(0)).await.unwrap();
+        Self { db, place: Place::Server(database) }
+    }
+
+    /// The file; only of `SQLite`.
     pub(crate) fn file(&self) -> PathBuf {
-        file_in(&self.directory)
+        match &self.place {
+            Place::File(directory) => file_in(directory),
+            Place::Server(_) => panic!("a server has no file"),
+        }
+    }
+
+    /// Where the database is; only of `PostgreSQL`.
+    pub(crate) fn url(&self) -> String {
+        match &self.place {
+            Place::File(_) => panic!("a file has no URL"),
+            Place::Server(database) => database.url(),
+        }
+    }
+
+    /// A non-negative number as an SQL text of `width` digits.
+    pub(crate) fn digits(&self, number: &str, width: usize) -> String {
+        match &self.place {
+            Place::File(_) => format!("printf('%0{width}d', {number})"),
+            Place::Server(_) => format!("lpad(({number})::text, {width}, '0')"),
+        }
+    }
+
+    /// An SQL text as the SQL value of an instant.
+    pub(crate) fn instant(&self, text: &str) -> String {
+        match &self.place {
+            Place::File(_) => text.to_owned(),
+            Place::Server(_) => format!("({text})::timestamptz"),
+        }
+    }
+
+    /// The SQL value of an instant as an SQL text of the form of the contract.
+    pub(crate) fn instant_text(&self, value: &str) -> String {
+        match &self.place {
+            Place::File(_) => value.to_owned(),
+            Place::Server(_) => {
+                format!("to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+            }
+        }
+    }
+
+    /// From here on rows of `table` cannot be inserted: the database says `injected`.
+    pub(crate) fn break_inserts(&self, table: &str) {
+        match &self.place {
+            Place::File(_) => self.sql(&format!(
+                "CREATE TRIGGER broken BEFORE INSERT ON {table} \
+                 BEGIN SELECT RAISE(ABORT, 'injected'); END"
+            )),
+            Place::Server(_) => self.sql(&format!(
+                "CREATE FUNCTION broken() RETURNS trigger AS \
+                 'BEGIN RAISE EXCEPTION USING MESSAGE = ''injected''; END' LANGUAGE plpgsql; \
+                 CREATE TRIGGER broken BEFORE INSERT ON {table} EXECUTE FUNCTION broken()"
+            )),
+        }
+    }
+
+    /// Undoes [`Bench::break_inserts`].
+    pub(crate) fn mend_inserts(&self, table: &str) {
+        match &self.place {
+            Place::File(_) => self.sql("DROP TRIGGER broken"),
+            Place::Server(_) => {
+                self.sql(&format!("DROP TRIGGER broken ON {table}; DROP FUNCTION broken()"));
+            }
+        }
+    }
+
+    /// Statements beyond those of `SQLite` that `PostgreSQL` runs, where it takes `locks`.
+    pub(crate) fn locks(&self, locks: u64) -> u64 {
+        match &self.place {
+            Place::File(_) => 0,
+            Place::Server(_) => locks,
+        }
     }
 
     /// Runs raw SQL over a connection of its own.
     pub(crate) fn sql(&self, statements: &str) {
-        connect(&self.file()).batch_execute(statements).unwrap();
+        match &self.place {
+            Place::File(_) => connect(&self.file()).batch_execute(statements).unwrap(),
+            Place::Server(database) => database.execute(statements),
+        }
     }
 
     /// The texts a raw query yields as `line`.
     pub(crate) fn lines(&self, query: &str) -> Vec<String> {
+        if let Place::Server(database) = &self.place {
+            return database.texts(query);
+        }
         let rows = diesel::sql_query(query).load::<LineRow>(&mut connect(&self.file())).unwrap();
         rows.into_iter().map(|row| row.line).collect()
     }
@@ -228,6 +330,16 @@ pub(crate) fn facts(seed: &str) -> FirmwareFacts {
         secure_version: u32::MAX,
         git_commit: Some(seed.to_owned()),
     }
+}
+
+/// A few connections to a `PostgreSQL` database; none is made yet.
+pub(crate) fn connect_to(url: &str) -> Result<Database, coredock_repository::StartError> {
+    Database::open_postgres(PostgresOptions {
+        url: PostgresUrl::parse(url).unwrap(),
+        kept: 4,
+        overflow: 4,
+        wait: Duration::from_secs(10),
+    })
 }
 
 /// A second of a fixed hour.

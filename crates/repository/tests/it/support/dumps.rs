@@ -99,7 +99,16 @@ pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
 impl Bench {
     /// A database with one model and one device of it.
     pub(crate) async fn with_device() -> (Self, i64) {
-        let bench = Self::new().await;
+        Self::new().await.add_device().await
+    }
+
+    /// The same on `SQLite`, for what only that has.
+    pub(crate) async fn sqlite_with_device() -> (Self, i64) {
+        Self::sqlite().await.add_device().await
+    }
+
+    async fn add_device(self) -> (Self, i64) {
+        let bench = self;
         let model_id = bench.model("demo").await;
         let device_id = bench.device(model_id, KEY).await;
         (bench, device_id)

@@ -1,0 +1,162 @@
+//! Making a connection, and saying what is wrong when that fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use diesel::connection::InstrumentationEvent;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::tls;
+use super::url::PostgresUrl;
+use crate::start::StartError;
+
+/// The oldest major version served (contract §10).
+const OLDEST: u32 = 13;
+/// Longest a connection may stay in a transaction without a statement: a process that froze must not
+/// keep its locks.
+const LONGEST_IDLE_TRANSACTION: Duration = Duration::from_mins(1);
+/// What every client sends that asks for TLS, and only a `PostgreSQL` server answers with one letter.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Makes connections to one server.
+pub(crate) struct Connector {
+    url: PostgresUrl,
+    tls: MakeRustlsConnect,
+    /// Longest wait for a connection, and for the answer to a statement.
+    patience: Duration,
+    statements: Arc<AtomicU64>,
+    /// Where connections live: not on the thread of the server that happened to need one.
+    runtime: Handle,
+}
+
+impl Connector {
+    /// Reads certificates; connects nowhere.
+    pub(super) fn new(
+        url: PostgresUrl,
+        patience: Duration,
+        statements: Arc<AtomicU64>,
+    ) -> Result<Self, StartError> {
+        let tls = tls::connector(&url.tls).map_err(|source| StartError::refused(source))?;
+        let mut url = url;
+        url.config
+            .application_name("coredock")
+            .connect_timeout(patience)
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(patience.saturating_mul(2));
+        Ok(Self { url, tls, patience, statements, runtime: Handle::current() })
+    }
+
+    /// A connection, set up; or what is wrong with the server.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<AsyncPgConnection, StartError> {
+        let this = Arc::clone(self);
+        let connecting = self.runtime.spawn(async move {
+            timeout(this.patience, this.connect_here())
+                .await
+                .unwrap_or_else(|elapsed| Err(StartError::unavailable("open", elapsed)))
+        });
+        let connected =
+            connecting.await.unwrap_or_else(|gone| Err(StartError::unavailable("open", gone)));
+        match connected {
+            Err(StartError::Unavailable { .. }) if self.is_something_else().await => {
+                Err(StartError::NotPostgres)
+            }
+            connected => connected,
+        }
+    }
+
+    async fn connect_here(&self) -> Result<AsyncPgConnection, StartError> {
+        let connected = self.url.config.connect(self.tls.clone()).await;
+        let (client, connection) = connected.map_err(classify)?;
+        let version = connection.parameter("server_version").unwrap_or_default().to_owned();
+        let major = version.split(['.', ' ']).next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none() || connection.parameter("crdb_version").is_some() {
+            return Err(StartError::NotPostgres);
+        }
+        if major.is_some_and(|major| major < OLDEST) {
+            return Err(StartError::TooOld { version });
+        }
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection)
+            .await
+            .map_err(|error| StartError::unavailable("open", error))?;
+        let setup = format!(
+            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {};",
+            self.patience.as_millis(),
+            LONGEST_IDLE_TRANSACTION.as_millis()
+        );
+        connection
+            .batch_execute(&setup)
+            .await
+            .map_err(|error| StartError::unavailable("open", error))?;
+        let statements = self.statements.clone();
+        connection.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { .. } = event {
+                statements.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok(connection)
+    }
+
+    /// Whether something answers there that is no `PostgreSQL` server; that would be no outage.
+    async fn is_something_else(&self) -> bool {
+        let Some(address) = self.url.address() else { return false };
+        let probe = async {
+            let mut stream = TcpStream::connect(address).await.ok()?;
+            stream.write_all(&TLS_REQUEST).await.ok()?;
+            let mut answer = [0; 2];
+            let first = stream.read(&mut answer).await.ok()?;
+            let more = if first == 1 {
+                // One letter, and then it waits for the client.
+                let waiting = timeout(PROBE_PATIENCE / 2, stream.read(&mut answer[1..]));
+                waiting.await.ok()?.ok()?
+            } else {
+                0
+            };
+            Some(first + more > 1 || (first == 1 && !b"SNE".contains(&answer[0])))
+        };
+        timeout(PROBE_PATIENCE, probe).await.ok().flatten().unwrap_or(false)
+    }
+
+    pub(super) fn url(&self) -> &PostgresUrl {
+        &self.url
+    }
+}
+
+/// Tells what waiting may mend from what it will not.
+fn classify(error: tokio_postgres::Error) -> StartError {
+    let refused = match error.as_db_error() {
+        Some(answer) => {
+            let code = answer.code();
+            let wrong_place = [SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
+            // Class 28: the server does not know this user or this password.
+            code.code().starts_with("28") || wrong_place.contains(code)
+        }
+        None => is_about_trust(&error),
+    };
+    if refused { StartError::refused(error) } else { StartError::unavailable("open", error) }
+}
+
+/// Whether the two sides do not agree on TLS or on how to prove who is who.
+fn is_about_trust(error: &tokio_postgres::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        let text = error.to_string();
+        if text.contains("server does not support TLS") || text.starts_with("invalid configuration")
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

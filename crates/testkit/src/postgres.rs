@@ -1,0 +1,119 @@
+//! Throw-away databases on the `PostgreSQL` server that `cargo xtask test` starts, and raw looks into
+//! them.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// Names the server: a URL of a superuser without a password.
+pub const VARIABLE: &str = "COREDOCK_TEST_POSTGRES";
+
+/// A database of its own; gone when dropped.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+}
+
+impl TestDatabase {
+    /// An empty one.
+    pub fn empty() -> Self {
+        Self::create("template0")
+    }
+
+    /// A copy of `template`, to which nobody may be connected.
+    pub fn copy_of(template: &Self) -> Self {
+        Self::create(&template.name)
+    }
+
+    fn create(template: &str) -> Self {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        execute(&server(), &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        Self { name }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        url_of(&server(), &self.name)
+    }
+
+    /// Runs statements.
+    pub fn execute(&self, statements: &str) {
+        execute(&self.url(), statements);
+    }
+
+    /// The first column of what a query yields, as text; null is empty.
+    pub fn texts(&self, query: &str) -> Vec<String> {
+        texts(&self.url(), query)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The server is thrown away as well: that it is gone already is no fault.
+        let url = server();
+        let _ = with_client(&url, async move |client| client.batch_execute(&drop).await.ok());
+    }
+}
+
+/// The URL of the server; panics where there is none.
+pub fn server() -> String {
+    crate::setting(VARIABLE)
+}
+
+/// The same server, another database.
+pub fn url_of(server: &str, database: &str) -> String {
+    let place = server.rsplit_once('/').map_or(server, |(place, _)| place);
+    format!("{place}/{database}")
+}
+
+/// Runs statements over a connection of its own.
+pub fn execute(url: &str, statements: &str) {
+    let statements = statements.to_owned();
+    with_client(url, async move |client| {
+        client
+            .batch_execute(&statements)
+            .await
+            .unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+    });
+}
+
+/// The first column of what a query yields, over a connection of its own; null is empty.
+pub fn texts(url: &str, query: &str) -> Vec<String> {
+    let query = query.to_owned();
+    with_client(url, async move |client| {
+        let answer = client.simple_query(&query).await;
+        let messages = answer.unwrap_or_else(|error| panic!("{query}: {error:?}"));
+        let text = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+            _ => None,
+        };
+        messages.iter().filter_map(text).collect()
+    })
+}
+
+/// Connects on a thread of its own, whatever runtime the caller is in.
+fn with_client<T, F>(url: &str, work: impl FnOnce(Client) -> F + Send) -> T
+where
+    T: Send,
+    F: Future<Output = T>,
+{
+    let running = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime can be made");
+        runtime.block_on(async {
+            let connecting = tokio_postgres::connect(url, NoTls).await;
+            let (client, connection) =
+                connecting.unwrap_or_else(|error| panic!("{url} does not answer: {error:?}"));
+            let (done, _) = tokio::join!(work(client), connection);
+            done
+        })
+    };
+    thread::scope(|scope| scope.spawn(running).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

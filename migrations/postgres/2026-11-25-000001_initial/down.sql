@@ -1,0 +1,9 @@
+DROP TABLE audit_records;
+DROP TABLE leases;
+DROP TABLE outbox;
+DROP TABLE known_builds;
+DROP TABLE coredumps;
+DROP TABLE firmware_versions;
+DROP TABLE devices;
+DROP TABLE device_models;
+DROP TABLE settings;
