@@ -232,6 +232,7 @@ fn log_sweep(report: &SweepReport) {
         SweepVerdict::Removed
         | SweepVerdict::DryRun
         | SweepVerdict::Adopted
+        | SweepVerdict::Busy
         | SweepVerdict::FirstRun => {}
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use crate::artifact::{ArtifactKey, ArtifactPrefix};
+use crate::artifact::{ArtifactKey, ArtifactPrefix, UploadId};
 use crate::artifact_store::{ArtifactBody, ListedObject, read_all};
 use crate::repository::sweep::{RetentionRules, Retired, StoreOwnership};
 use crate::upkeep::{Upkeep, UpkeepError};
@@ -20,6 +20,8 @@ const MAX_REMOVED: usize = 1000;
 /// As does one that would remove more than this share of what it saw.
 const MAX_SHARE_PERCENT: usize = 10;
 const LOOKUP_BATCH: usize = 500;
+/// How long a sweep that stands still keeps others from sweeping.
+const SWEEP_LEASE: Duration = Duration::from_mins(5);
 const LARGEST_MARK_BYTES: u64 = 4096;
 
 /// The limits of the sweep.
@@ -62,6 +64,8 @@ pub enum SweepVerdict {
     FirstRun,
     /// Too much garbage to be believed without a confirmation.
     TooMuch,
+    /// Another process sweeps.
+    Busy,
 }
 
 /// What a sweep saw and did.
@@ -84,6 +88,18 @@ pub struct SweepReport {
 }
 
 impl SweepReport {
+    fn busy() -> Self {
+        Self {
+            verdict: SweepVerdict::Busy,
+            seen: 0,
+            unknown: 0,
+            stored_bytes: BTreeMap::new(),
+            garbage: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            retired: Retired::default(),
+        }
+    }
+
     /// Garbage objects under all prefixes.
     pub fn garbage_objects(&self) -> usize {
         self.garbage.values().sum()
@@ -152,6 +168,30 @@ impl Upkeep {
     /// Applies retention, then looks for garbage and, if `mode` and the mark allow it, queues its
     /// deletion.
     pub async fn sweep(&self, mode: SweepMode) -> Result<SweepReport, UpkeepError> {
+        if mode == SweepMode::DryRun {
+            return self.sweep_alone(mode, None).await;
+        }
+        // Two that sweep at once would count the mark on against each other.
+        let owner = UploadId::random(&*self.ports.entropy);
+        if !self.hold(&owner).await? {
+            return Ok(SweepReport::busy());
+        }
+        let swept = self.sweep_alone(mode, Some(&owner)).await;
+        self.ports.sweep.release(&owner).await?;
+        swept
+    }
+
+    /// Takes or extends the lease.
+    async fn hold(&self, owner: &UploadId) -> Result<bool, UpkeepError> {
+        let now = self.ports.clock.now();
+        Ok(self.ports.sweep.hold(owner, now, now.after(SWEEP_LEASE)).await?)
+    }
+
+    async fn sweep_alone(
+        &self,
+        mode: SweepMode,
+        owner: Option<&UploadId>,
+    ) -> Result<SweepReport, UpkeepError> {
         let ownership = self.ports.sweep.ownership().await?;
         let standing = self.standing(&ownership).await?;
         let retired = match (mode, &standing) {
@@ -162,7 +202,9 @@ impl Upkeep {
                 self.ports.sweep.apply_retention(self.retention_rules()).await?
             }
         };
-        let findings = self.find_garbage().await?;
+        let Some(findings) = self.find_garbage(owner).await? else {
+            return Ok(SweepReport::busy());
+        };
         let mut report = SweepReport {
             verdict: SweepVerdict::DryRun,
             seen: findings.seen,
@@ -180,7 +222,10 @@ impl Upkeep {
                 self.write_mark(&ownership).await?;
                 report.removed = self.remove(&findings.garbage).await?;
             }
-            SweepVerdict::DryRun | SweepVerdict::Foreign { .. } | SweepVerdict::TooMuch => {}
+            SweepVerdict::DryRun
+            | SweepVerdict::Foreign { .. }
+            | SweepVerdict::TooMuch
+            | SweepVerdict::Busy => {}
         }
         self.ports.wakeup.wake();
         Ok(report)
@@ -228,7 +273,11 @@ impl Upkeep {
         Ok(true)
     }
 
-    async fn find_garbage(&self) -> Result<Findings, UpkeepError> {
+    /// `None` when the lease was lost on the way.
+    async fn find_garbage(
+        &self,
+        owner: Option<&UploadId>,
+    ) -> Result<Option<Findings>, UpkeepError> {
         let now = self.ports.clock.now();
         let oldest_kept = now.before(self.settings.grace);
         let mut findings = Findings::default();
@@ -243,9 +292,14 @@ impl Upkeep {
                 findings.unknown += unknown;
                 let garbage = self.ports.sweep.unreferenced(&keys, now).await?;
                 findings.garbage.extend(garbage.into_iter().map(|key| (prefix, key)));
+                if let Some(owner) = owner
+                    && !self.hold(owner).await?
+                {
+                    return Ok(None);
+                }
             }
         }
-        Ok(findings)
+        Ok(Some(findings))
     }
 
     async fn remove(

@@ -69,6 +69,7 @@ fn explain(verdict: &SweepVerdict) -> String {
              run will"
                 .into()
         }
+        SweepVerdict::Busy => "another process is sweeping; nothing was changed".into(),
         SweepVerdict::TooMuch => {
             "that is more than is plausible: no garbage was removed; run again with --confirm if it \
              is right"
@@ -83,6 +84,6 @@ fn status_of(verdict: &SweepVerdict) -> u8 {
         | SweepVerdict::DryRun
         | SweepVerdict::Adopted
         | SweepVerdict::FirstRun => DONE,
-        SweepVerdict::Foreign { .. } | SweepVerdict::TooMuch => FAILED,
+        SweepVerdict::Foreign { .. } | SweepVerdict::TooMuch | SweepVerdict::Busy => FAILED,
     }
 }

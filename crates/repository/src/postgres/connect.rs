@@ -65,7 +65,9 @@ impl Connector {
         let connected =
             connecting.await.unwrap_or_else(|gone| Err(StartError::unavailable("open", gone)));
         match connected {
-            Err(StartError::Unavailable { .. }) if self.is_something_else().await => {
+            Err(StartError::Unavailable { .. } | StartError::Refused { .. })
+                if self.is_something_else().await =>
+            {
                 Err(StartError::NotPostgres)
             }
             connected => connected,
