@@ -12,4 +12,5 @@ pub mod entropy;
 pub mod faulty_store;
 pub mod firmware;
 pub mod gate;
+pub mod s3;
 pub mod sidecar;

@@ -1,0 +1,41 @@
+//! Opens stores on the servers of the tests.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use coredock_artifact_store::{ObjectArtifactStore, S3Bucket, S3Options};
+use coredock_testkit::s3::{S3TestServer, fresh_bucket};
+
+/// Settings of a bucket that is not there yet.
+pub(crate) fn options(server: &S3TestServer) -> S3Options {
+    install_crypto();
+    S3Options {
+        endpoint: Some(server.endpoint.clone()),
+        access_key_id: Some(server.access_key_id.clone()),
+        secret_access_key: Some(server.secret_access_key.clone()),
+        bucket: fresh_bucket(),
+        region: "us-east-1".to_owned(),
+        use_ssl: false,
+        force_path_style: true,
+        timeout: Duration::from_secs(10),
+    }
+}
+
+/// Two parts of the process bring a provider each: one must be chosen, as `main` does.
+fn install_crypto() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    });
+}
+
+pub(crate) fn open(options: &S3Options) -> ObjectArtifactStore {
+    ObjectArtifactStore::s3(options).unwrap()
+}
+
+/// A store in a new bucket.
+pub(crate) async fn fresh_store(server: &S3TestServer) -> (ObjectArtifactStore, S3Options) {
+    let options = options(server);
+    S3Bucket::new(&options).unwrap().ensure().await.unwrap();
+    (open(&options), options)
+}
