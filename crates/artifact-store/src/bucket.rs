@@ -92,10 +92,12 @@ impl S3Bucket {
         let region =
             Region::Custom { region: options.region.clone(), endpoint: address.server.clone() };
         let (key, secret) = (&address.access_key_id, &address.secret_access_key);
-        let credentials = Credentials::new(Some(key), Some(secret), None, None, None)
-            .map_err(|_| wrong("S3_ACCESS_KEY_ID", "cannot be used"))?;
-        let mut bucket = Bucket::new(&options.bucket, region, credentials)
-            .map_err(|_| wrong("S3_BUCKET_NAME", "cannot be used"))?;
+        let Ok(credentials) = Credentials::new(Some(key), Some(secret), None, None, None) else {
+            return Err(wrong("S3_ACCESS_KEY_ID", "cannot be used"));
+        };
+        let Ok(mut bucket) = Bucket::new(&options.bucket, region, credentials) else {
+            return Err(wrong("S3_BUCKET_NAME", "cannot be used"));
+        };
         bucket.set_request_timeout(Some(options.timeout));
         if address.path_style {
             bucket.set_path_style();
@@ -140,8 +142,10 @@ impl S3Bucket {
         let created = self.bucket.put_object_with_content_type("/", body.as_bytes(), "text/xml");
         match created.await {
             Ok(_) => Ok(BucketState::Created),
-            // Another process of ours was faster.
-            Err(error) if has_code(&error, "BucketAlreadyOwnedByYou") => Ok(BucketState::Existed),
+            // Another process of ours may have been faster; who owns it shows when it is used.
+            Err(S3Error::HttpFailWithBody(409, _)) if self.look().await.is_ok() => {
+                Ok(BucketState::Existed)
+            }
             Err(error) => Err(explain("create", error)),
         }
     }

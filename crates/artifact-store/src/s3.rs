@@ -54,8 +54,8 @@ impl ObjectArtifactStore {
         let address = options.address()?;
         let transport = Transport::new(options.timeout).map_err(OpenStoreError::Client)?;
         let client = HttpClient::new(transport.clone());
-        let objects = amazon(options, &address, transport.clone())?;
-        let single = amazon(options, &address, transport)?.with_disable_bulk_delete(true);
+        let objects = amazon(options, &address, transport.clone());
+        let single = amazon(options, &address, transport).with_disable_bulk_delete(true);
         let listing = Listing {
             client,
             credential: Arc::new(AwsCredential {
@@ -78,13 +78,9 @@ impl ObjectArtifactStore {
 
 /// Retries are those of the transport. A digest is sent with every body and part, twice: as part of
 /// the signature and as a checksum, because servers differ in which one they check.
-fn amazon(
-    options: &S3Options,
-    address: &Address,
-    transport: Transport,
-) -> Result<AmazonS3Builder, OpenStoreError> {
+fn amazon(options: &S3Options, address: &Address, transport: Transport) -> AmazonS3Builder {
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    Ok(AmazonS3Builder::new()
+    AmazonS3Builder::new()
         .with_http_connector(transport)
         .with_bucket_name(&options.bucket)
         .with_region(&options.region)
@@ -94,7 +90,7 @@ fn amazon(
         .with_virtual_hosted_style_request(!address.path_style)
         .with_allow_http(true)
         .with_checksum_algorithm(Checksum::SHA256)
-        .with_retry(retry))
+        .with_retry(retry)
 }
 
 fn build(builder: AmazonS3Builder) -> Result<AmazonS3, OpenStoreError> {

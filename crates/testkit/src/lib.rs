@@ -13,4 +13,5 @@ pub mod faulty_store;
 pub mod firmware;
 pub mod gate;
 pub mod s3;
+pub mod s3_proxy;
 pub mod sidecar;

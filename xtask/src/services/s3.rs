@@ -19,7 +19,7 @@ const SECRET_KEY: &str = "testsecretkey";
 
 const MOTO_VERSION: &str = "5.2.5";
 /// Starting Python on a busy machine takes a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that ends with its owner.
 struct Server(Child);
@@ -68,7 +68,7 @@ impl S3s {
     }
 }
 
-/// moto, installed from PyPI into a directory of its own.
+/// moto, installed by pip into a directory of its own.
 pub(crate) struct Moto {
     url: String,
     _server: Server,

@@ -31,6 +31,12 @@ pub(crate) enum Failure {
         #[source]
         source: reqwest::Error,
     },
+    /// Success, but not what S3 says then.
+    #[error("answered {status} without what S3 says then")]
+    Strange {
+        /// Status of the answer.
+        status: StatusCode,
+    },
     /// The address is none.
     #[error("has no valid address")]
     BadUrl,
@@ -65,7 +71,9 @@ impl Failure {
                 [StatusCode::NOT_IMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED].contains(status)
                     || code.as_deref() == Some("NotImplemented")
             }
-            Self::Stalled { .. } | Self::Broken { .. } | Self::BadUrl => false,
+            Self::Stalled { .. } | Self::Broken { .. } | Self::Strange { .. } | Self::BadUrl => {
+                false
+            }
         }
     }
 

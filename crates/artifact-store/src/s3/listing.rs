@@ -64,11 +64,13 @@ impl Listing {
 
     async fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, Fault> {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-        let mut query = format!("list-type=2&prefix={}", encode(prefix));
-        if let Some(token) = token {
-            query.push_str(&format!("&continuation-token={}", encode(token)));
+        let query = format!("list-type=2&prefix={}", encode(prefix));
+        match token {
+            None => self.answer(&query).await,
+            Some(token) => {
+                self.answer(&format!("{query}&continuation-token={}", encode(token))).await
+            }
         }
-        self.answer(&query).await
     }
 
     async fn answer(&self, query: &str) -> Result<Page, Fault> {

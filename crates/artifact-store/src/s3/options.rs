@@ -115,7 +115,7 @@ impl S3Options {
             Some(host) if self.use_ssl => format!("https://{host}"),
             Some(host) => format!("http://{host}"),
         };
-        let url = Url::parse(&text).map_err(|_| wrong(NAME, "is not a URL"))?;
+        let Ok(url) = Url::parse(&text) else { return Err(wrong(NAME, "is not a URL")) };
         if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
             return Err(wrong(NAME, "must begin with http:// or https://"));
         }
@@ -134,9 +134,10 @@ impl S3Options {
         if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return Err(wrong(name, "must be true when the endpoint is an IP address"));
         }
-        let set = server.set_host(Some(&format!("{}.{host}", self.bucket)));
-        set.map_err(|_| wrong(name, "must be true for this name of a bucket"))?;
-        Ok(server)
+        match server.set_host(Some(&format!("{}.{host}", self.bucket))) {
+            Ok(()) => Ok(server),
+            Err(_) => Err(wrong(name, "must be true for this name of a bucket")),
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::CONTENT_LENGTH;
-use http::{Response, StatusCode};
+use http::header::{CONTENT_LENGTH, ETAG};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
 use object_store::client::{
@@ -25,6 +25,31 @@ const RETRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest error answer that is looked at.
 const MOST_ERROR: usize = 64 << 10;
+
+/// A copy that failed half-way is answered with 200 and another document.
+const COPIED: &[u8] = b"CopyObjectResult";
+
+/// What success must come with: some page of a proxy is a success too.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// Its document is looked at elsewhere, or it has none.
+    None,
+    /// The identity of the object.
+    Tag,
+    /// The document of a copy.
+    Copied,
+}
+
+impl Proof {
+    fn wanted(request: &HttpRequest) -> Self {
+        if request.headers().contains_key("x-amz-copy-source") {
+            return Self::Copied;
+        }
+        let of_object = request.uri().query().is_none();
+        let reads = [Method::GET, Method::HEAD].contains(request.method());
+        if of_object && reads { Self::Tag } else { Self::None }
+    }
+}
 
 /// One client, one connection pool; clones share them.
 #[derive(Debug, Clone)]
@@ -52,7 +77,7 @@ impl Transport {
 
     async fn attempt(&self, request: HttpRequest) -> Result<Response<reqwest::Body>, Failure> {
         let (parts, body) = request.into_parts();
-        let url = parts.uri.to_string().parse().map_err(|_| Failure::BadUrl)?;
+        let Ok(url) = parts.uri.to_string().parse() else { return Err(Failure::BadUrl) };
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         let progress = Progress::default();
@@ -69,13 +94,32 @@ impl Transport {
     }
 
     /// The answer itself, if it is good or says that the object is absent.
-    async fn judge(&self, answer: Response<reqwest::Body>) -> Result<HttpResponse, Failure> {
+    async fn judge(
+        &self,
+        answer: Response<reqwest::Body>,
+        proof: Proof,
+    ) -> Result<HttpResponse, Failure> {
         let (parts, body) = answer.into_parts();
         let body = limited(body, self.limit);
-        if parts.status.is_success() {
-            return Ok(Response::from_parts(parts, body));
+        let succeeded = parts.status.is_success();
+        let strange = Failure::Strange { status: parts.status };
+        match proof {
+            Proof::None if succeeded => return Ok(Response::from_parts(parts, body)),
+            Proof::Tag if succeeded && parts.headers.contains_key(ETAG) => {
+                return Ok(Response::from_parts(parts, body));
+            }
+            Proof::Tag if succeeded => return Err(strange),
+            Proof::None | Proof::Tag | Proof::Copied => {}
         }
         let text = read_start(body).await;
+        if succeeded {
+            let copied = text.windows(COPIED.len()).any(|word| word == COPIED);
+            return if copied {
+                Ok(Response::from_parts(parts, text.into()))
+            } else {
+                Err(strange)
+            };
+        }
         let refusal = Failure::refused(parts.status, &text);
         if refusal.is_absence() {
             return Ok(Response::from_parts(parts, text.into()));
@@ -102,15 +146,16 @@ impl HttpService for Transport {
     /// as such within little more than the limit.
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let begun = Instant::now();
+        let proof = Proof::wanted(&request);
         for retry in 0..RETRIES {
             let outcome = self.attempt(request.clone()).await;
             let pause = FIRST_PAUSE * 2_u32.pow(retry);
             if !may_pass(&outcome) || begun.elapsed() + pause > self.limit / 4 {
-                return self.finish(outcome).await;
+                return self.finish(outcome, proof).await;
             }
             sleep(pause).await;
         }
-        self.finish(self.attempt(request).await).await
+        self.finish(self.attempt(request).await, proof).await
     }
 }
 
@@ -118,9 +163,10 @@ impl Transport {
     async fn finish(
         &self,
         outcome: Result<Response<reqwest::Body>, Failure>,
+        proof: Proof,
     ) -> Result<HttpResponse, HttpError> {
         let judged = match outcome {
-            Ok(answer) => self.judge(answer).await,
+            Ok(answer) => self.judge(answer, proof).await,
             Err(failure) => Err(failure),
         };
         judged.map_err(|failure| HttpError::new(HttpErrorKind::Unknown, failure))

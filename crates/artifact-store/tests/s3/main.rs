@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 mod bucket;
+mod faults;
 mod servers;
 mod support;

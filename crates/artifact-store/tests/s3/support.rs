@@ -1,9 +1,13 @@
 //! Opens stores on the servers of the tests.
 
+use std::io::Write;
 use std::sync::Once;
 use std::time::Duration;
 
 use coredock_artifact_store::{ObjectArtifactStore, S3Bucket, S3Options};
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifact_store::ArtifactBody;
+use coredock_domain::spool::SpoolDirectory;
 use coredock_testkit::s3::{S3TestServer, fresh_bucket};
 
 /// Settings of a bucket that is not there yet.
@@ -38,4 +42,16 @@ pub(crate) async fn fresh_store(server: &S3TestServer) -> (ObjectArtifactStore, 
     let options = options(server);
     S3Bucket::new(&options).unwrap().ensure().await.unwrap();
     (open(&options), options)
+}
+
+pub(crate) fn key(path: &str) -> ArtifactKey {
+    path.parse().unwrap()
+}
+
+/// A file of this many bytes.
+pub(crate) fn spooled(length: usize) -> ArtifactBody {
+    let mut spool = SpoolDirectory::new(std::env::temp_dir()).create().unwrap();
+    let bytes: Vec<u8> = (0..length).map(|index| (index % 251).to_le_bytes()[0]).collect();
+    spool.write_all(&bytes).unwrap();
+    spool.finish().into()
 }
