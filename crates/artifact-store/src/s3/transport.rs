@@ -101,30 +101,27 @@ impl Transport {
     ) -> Result<HttpResponse, Failure> {
         let (parts, body) = answer.into_parts();
         let body = limited(body, self.limit);
-        let succeeded = parts.status.is_success();
-        let strange = Failure::Strange { status: parts.status };
-        match proof {
-            Proof::None if succeeded => return Ok(Response::from_parts(parts, body)),
-            Proof::Tag if succeeded && parts.headers.contains_key(ETAG) => {
-                return Ok(Response::from_parts(parts, body));
-            }
-            Proof::Tag if succeeded => return Err(strange),
-            Proof::None | Proof::Tag | Proof::Copied => {}
-        }
-        let text = read_start(body).await;
-        if succeeded {
-            let copied = text.windows(COPIED.len()).any(|word| word == COPIED);
-            return if copied {
+        if !parts.status.is_success() {
+            let text = read_start(body).await;
+            let refusal = Failure::refused(parts.status, &text);
+            let absent = refusal.is_absence();
+            return if absent {
                 Ok(Response::from_parts(parts, text.into()))
             } else {
-                Err(strange)
+                Err(refusal)
             };
         }
-        let refusal = Failure::refused(parts.status, &text);
-        if refusal.is_absence() {
-            return Ok(Response::from_parts(parts, text.into()));
+        let strange = Failure::Strange { status: parts.status };
+        match proof {
+            Proof::None => Ok(Response::from_parts(parts, body)),
+            Proof::Tag if parts.headers.contains_key(ETAG) => Ok(Response::from_parts(parts, body)),
+            Proof::Tag => Err(strange),
+            Proof::Copied => {
+                let text = read_start(body).await;
+                let copied = text.windows(COPIED.len()).any(|word| word == COPIED);
+                if copied { Ok(Response::from_parts(parts, text.into())) } else { Err(strange) }
+            }
         }
-        Err(refusal)
     }
 }
 

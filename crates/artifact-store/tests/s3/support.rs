@@ -9,6 +9,9 @@ use coredock_domain::artifact::ArtifactKey;
 use coredock_domain::artifact_store::ArtifactBody;
 use coredock_domain::spool::SpoolDirectory;
 use coredock_testkit::s3::{S3TestServer, fresh_bucket};
+use s3::bucket::Bucket;
+use s3::creds::Credentials;
+use s3::region::Region;
 
 /// Settings of a bucket that is not there yet.
 pub(crate) fn options(server: &S3TestServer) -> S3Options {
@@ -54,4 +57,15 @@ pub(crate) fn spooled(length: usize) -> ArtifactBody {
     let bytes: Vec<u8> = (0..length).map(|index| (index % 251).to_le_bytes()[0]).collect();
     spool.write_all(&bytes).unwrap();
     spool.finish().into()
+}
+
+/// The bucket as others use it.
+pub(crate) fn raw_bucket(options: &S3Options) -> Box<Bucket> {
+    let region = Region::Custom {
+        region: options.region.clone(),
+        endpoint: options.endpoint.clone().unwrap(),
+    };
+    let (key, secret) = (options.access_key_id.as_deref(), options.secret_access_key.as_deref());
+    let credentials = Credentials::new(key, secret, None, None, None).unwrap();
+    Bucket::new(&options.bucket, region, credentials).unwrap().with_path_style()
 }
