@@ -13,6 +13,8 @@ mod drill;
 mod layers;
 mod licences;
 mod program;
+mod s3_server;
+mod services;
 mod sidecar_stub;
 mod small_fs;
 mod test_run;
@@ -55,6 +57,9 @@ enum Chore {
     /// Serves one constant answer: what the benchmark compares with
     #[command(hide = true)]
     BareServer(bench::BareServer),
+    /// Serves S3 from a directory: what the tests store in
+    #[command(hide = true)]
+    S3Server(s3_server::S3Server),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +86,7 @@ impl Chore {
             Self::Drill(drill) => drill.run(),
             Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
+            Self::S3Server(server) => server.run(),
         }
     }
 }

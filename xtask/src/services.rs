@@ -1,6 +1,7 @@
 //! Servers that the tests talk to, started before and ended after them.
 
 pub(crate) mod postgres;
+pub(crate) mod s3;
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -8,21 +9,31 @@ use anyhow::Result;
 use coredock_testkit::postgres::VARIABLE as POSTGRES;
 
 use postgres::{Durability, PostgresServer};
+use s3::{Moto, S3s};
 
 /// All of them; they end when it is dropped.
 pub(crate) struct Services {
     postgres: PostgresServer,
+    s3s: S3s,
+    moto: Moto,
 }
 
 impl Services {
     /// Starts them and waits until they answer. What is missing is installed.
     pub(crate) fn start() -> Result<Self> {
-        Ok(Self { postgres: PostgresServer::start(Durability::None)? })
+        Ok(Self {
+            postgres: PostgresServer::start(Durability::None)?,
+            s3s: S3s::start()?,
+            moto: Moto::start()?,
+        })
     }
 
     /// Where the tests find them.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![(POSTGRES, self.postgres.url("postgres"))]
+        let mut variables = vec![(POSTGRES, self.postgres.url("postgres"))];
+        variables.extend(self.s3s.environment());
+        variables.extend(self.moto.environment());
+        variables
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::drill::Kill;
 use crate::program::{apt_install, program, root, shown};
+use crate::services::Services;
 use crate::small_fs::{self, SmallFs};
 
 /// How often the drill behind the tests kills the server.
@@ -56,7 +57,8 @@ pub(crate) fn run(extra: &[String]) -> Result<Tally> {
         apt_install("strace")?;
     }
     let small_fs = SmallFs::prepare(given_small_fs())?;
-    let tally = cargo_test(extra, &small_fs)?;
+    let services = Services::start()?;
+    let tally = cargo_test(extra, &small_fs, &services)?;
     if extra.is_empty() {
         drill()?;
     }
@@ -74,7 +76,7 @@ fn given_small_fs() -> Option<std::ffi::OsString> {
     std::env::var_os(small_fs::VARIABLE).filter(|given| !given.is_empty())
 }
 
-fn cargo_test(extra: &[String], small_fs: &SmallFs) -> Result<Tally> {
+fn cargo_test(extra: &[String], small_fs: &SmallFs, services: &Services) -> Result<Tally> {
     let mut cargo = program("cargo", &["test", "--locked", "--no-fail-fast"]);
     let one_package = extra
         .iter()
@@ -84,6 +86,7 @@ fn cargo_test(extra: &[String], small_fs: &SmallFs) -> Result<Tally> {
         cargo.arg("--workspace");
     }
     cargo.args(extra).env(small_fs::VARIABLE, small_fs.path());
+    cargo.envs(services.environment());
     // A snapshot that differs is a failure and is not written.
     cargo.env("INSTA_UPDATE", "no").env("CI", "true");
     println!("$ {}", shown(&cargo));

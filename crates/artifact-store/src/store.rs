@@ -20,6 +20,7 @@ use object_store::{
 
 use crate::body;
 use crate::local::{LocalDirectory, OpenDirectoryError};
+use crate::s3::{Failure, S3Access};
 use crate::walk::objects_below;
 
 /// Why an operation failed, before it is mapped to the error of the port.
@@ -27,6 +28,8 @@ pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 const MIB: usize = 1 << 20;
 const SHA256: &str = "sha256";
+/// An offset behind the end of any object. s3s-fs refuses larger ones than fit into 63 bits.
+const FAR: u64 = 1 << 62;
 
 /// What the store underneath can do.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +48,8 @@ pub struct ObjectArtifactStore {
     pub(crate) features: StoreFeatures,
     /// The directory underneath, if it is one.
     pub(crate) directory: Option<LocalDirectory>,
+    /// The bucket underneath, if it is one.
+    pub(crate) s3: Option<S3Access>,
 }
 
 impl ObjectArtifactStore {
@@ -67,7 +72,7 @@ impl ObjectArtifactStore {
 
     /// Keeps objects in `objects`, which does not keep them in a local directory.
     pub fn over(objects: Arc<dyn ObjectStore>, features: StoreFeatures) -> Self {
-        Self { objects, features, directory: None }
+        Self { objects, features, directory: None, s3: None }
     }
 
     /// Removes what interrupted writes left in a local directory: temporary files under names of
@@ -88,17 +93,19 @@ impl ObjectArtifactStore {
         }
     }
 
-    /// Call when something seems absent: an error when the whole directory is.
-    async fn check_present(
+    /// Call when something seems absent: an error when the whole directory or bucket is, because
+    /// then no object is known to be absent.
+    pub(crate) async fn check_present(
         &self,
         operation: &'static str,
         key: impl ToString,
     ) -> Result<(), ArtifactStoreError> {
-        let Some(directory) = &self.directory else { return Ok(()) };
-        directory
-            .check_present()
-            .await
-            .map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
+        let present = match (&self.directory, &self.s3) {
+            (Some(directory), _) => directory.check_present().await,
+            (None, Some(s3)) => s3.listing.check_present().await,
+            (None, None) => Ok(()),
+        };
+        present.map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
     }
 
     /// Answers a read of a part that the store refused: when the part begins at or behind the end,
@@ -140,7 +147,9 @@ impl ArtifactStore for ObjectArtifactStore {
     ) -> Result<Option<Artifact>, ArtifactStoreError> {
         let wanted = match range {
             ByteRange::Full => None,
-            ByteRange::Part { start, end } => Some(GetRange::Bounded(start..end)),
+            ByteRange::Part { start, end } => {
+                Some(GetRange::Bounded(start.min(FAR)..end.min(FAR + 1)))
+            }
         };
         let options = GetOptions { range: wanted, ..GetOptions::default() };
         match self.objects.get_opts(&path("open", key)?, options).await {
@@ -157,8 +166,10 @@ impl ArtifactStore for ObjectArtifactStore {
                 Ok(None)
             }
             Err(refusal) => match range {
-                ByteRange::Full => Err(ArtifactStoreError::unavailable("open", key, refusal)),
-                ByteRange::Part { .. } => self.open_behind_end(key, range, refusal).await,
+                ByteRange::Part { .. } if may_be_behind_end(&refusal) => {
+                    self.open_behind_end(key, range, refusal).await
+                }
+                _ => Err(ArtifactStoreError::unavailable("open", key, refusal)),
             },
         }
     }
@@ -170,6 +181,7 @@ impl ArtifactStore for ObjectArtifactStore {
         match self.objects.copy(&path("copy", from)?, &path("copy", to)?).await {
             Ok(()) => Ok(()),
             Err(Error::NotFound { .. }) => {
+                self.check_present("copy", from).await?;
                 Err(ArtifactStoreError::NotFound { key: from.to_string() })
             }
             Err(source) => Err(ArtifactStoreError::unavailable("copy", from, source)),
@@ -177,28 +189,7 @@ impl ArtifactStore for ObjectArtifactStore {
     }
 
     async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError> {
-        let Some(first) = keys.first() else { return Ok(()) };
-        let objects: Vec<_> =
-            keys.iter().map(|key| path("delete", key)).collect::<Result<_, _>>()?;
-        let mut deletions =
-            self.objects.delete_stream(stream::iter(objects.into_iter().map(Ok)).boxed());
-        let mut absent = false;
-        let mut failure = None;
-        // Every deletion is awaited, also after a failure: what can go, goes.
-        while let Some(deletion) = deletions.next().await {
-            match deletion {
-                Ok(_) => {}
-                Err(Error::NotFound { .. }) => absent = true,
-                Err(source) => failure = failure.or(Some(source)),
-            }
-        }
-        if let Some(source) = failure {
-            return Err(ArtifactStoreError::unavailable("delete", among(first, keys), source));
-        }
-        if let Some(directory) = &self.directory {
-            directory.remove_staging_of(keys).await;
-        }
-        if absent { self.check_present("delete", first).await } else { Ok(()) }
+        self.delete_all(keys).await
     }
 
     fn list(
@@ -212,12 +203,23 @@ impl ArtifactStore for ObjectArtifactStore {
             let present = self.check_present("list", name);
             return present.map_ok(|()| objects).try_flatten_stream().boxed();
         }
+        if let Some(s3) = &self.s3 {
+            let objects = s3.listing.objects(format!("{name}/"));
+            return objects
+                .map_err(move |source| ArtifactStoreError::unavailable("list", name, source))
+                .boxed();
+        }
         let objects = self.objects.list(Some(&Path::from_iter([name])));
         let listed = objects
             .map_ok(listed)
             .map_err(move |source| ArtifactStoreError::unavailable("list", name, source));
         listed.boxed()
     }
+}
+
+/// S3 says so; of other stores it is not known.
+fn may_be_behind_end(refusal: &Error) -> bool {
+    Failure::behind(refusal).is_none_or(Failure::is_behind_end)
 }
 
 /// Where the object lies. Parsed, because `Path::from` would percent-encode.
@@ -254,13 +256,5 @@ fn listed(meta: ObjectMeta) -> ListedObject {
         path: meta.location.into(),
         size: meta.size,
         modified: Timestamp::from(meta.last_modified),
-    }
-}
-
-/// Names the keys of one deletion; the store does not say which of them failed.
-fn among(first: &ArtifactKey, keys: &[ArtifactKey]) -> String {
-    match keys.len() - 1 {
-        0 => first.to_string(),
-        others => format!("{first} and {others} more"),
     }
 }

@@ -14,7 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 async fn a_local_directory_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let store = ObjectArtifactStore::local(directory.path()).unwrap();
-    let backend = Backend { metadata: false, stable_readers: true };
+    let backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
     artifact_store_contract(&store, backend).await;
     std::fs::write(directory.path().join(FOREIGN_PATH), b"foreign").unwrap();
     lists_foreign_objects(&store, 7).await;
@@ -22,7 +22,7 @@ async fn a_local_directory_keeps_the_contract() {
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    let backend = Backend { metadata: true, stable_readers: true };
+    let backend = Backend { metadata: true, stable_readers: true, separate_writers: true };
     artifact_store_contract(&ObjectArtifactStore::memory(), backend).await;
 }
 
@@ -31,7 +31,7 @@ async fn a_store_without_metadata_keeps_the_contract() {
     let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let features = StoreFeatures { part_size: 100_000, metadata: false };
     let store = ObjectArtifactStore::over(Arc::clone(&objects), features);
-    let backend = Backend { metadata: false, stable_readers: true };
+    let backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
     artifact_store_contract(&store, backend).await;
     objects.put(&Path::parse(FOREIGN_PATH).unwrap(), "foreign".into()).await.unwrap();
     lists_foreign_objects(&store, 7).await;

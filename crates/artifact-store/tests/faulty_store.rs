@@ -47,7 +47,7 @@ async fn read(store: &FaultyStore) -> (usize, Result<(), ArtifactStoreError>) {
 
 #[tokio::test]
 async fn without_faults_it_changes_nothing() {
-    let backend = Backend { metadata: true, stable_readers: true };
+    let backend = Backend { metadata: true, stable_readers: true, separate_writers: true };
     artifact_store_contract(&store(), backend).await;
 }
 

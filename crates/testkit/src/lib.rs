@@ -13,6 +13,8 @@ pub mod faulty_store;
 pub mod firmware;
 pub mod gate;
 pub mod postgres;
+pub mod s3;
+pub mod s3_proxy;
 pub mod sidecar;
 
 /// Set to run the tests that work on either on `PostgreSQL` and S3 instead of the embedded backends.

@@ -81,31 +81,44 @@ pub(super) async fn prefixes_are_listed_apart(store: &dyn ArtifactStore) {
     store.delete(&[key("coredock/owner")]).await.expect("the owner mark is deleted");
 }
 
-pub(super) async fn hundreds_of_objects_are_listed_and_deleted(store: &dyn ArtifactStore) {
-    let keys: Vec<_> = (1..=600).map(|id| key(&format!("coredumps/contrac3/{id}.dmp"))).collect();
+/// More than two pages of a listing, and more than two batches of a deletion, where the store has
+/// them; every fifth key is one that must be encoded on its way.
+pub(super) async fn thousands_of_objects_are_listed_and_deleted(store: &dyn ArtifactStore) {
+    let version = |number: u32| match number % 5 {
+        0 => format!("3.{number}+a%2B b&ü"),
+        _ => format!("3.{number}"),
+    };
+    let keys: Vec<_> = (1..=2500).map(|number| map_of("contrac3", &version(number))).collect();
     let body = Bytes::from_static(b"x").into();
     let puts = keys.iter().map(|key| store.put(key, &body));
     let stored: Vec<_> = stream::iter(puts).buffer_unordered(16).collect().await;
     assert!(stored.iter().all(Result::is_ok));
     let expected: BTreeSet<_> = keys.iter().map(ToString::to_string).collect();
     let held = || async {
-        let objects = list(store, ArtifactPrefix::Coredumps).await.into_iter();
-        objects.map(|object| object.path).filter(|path| path.starts_with("coredumps/contrac3/"))
+        let objects = list(store, ArtifactPrefix::Firmware).await.into_iter();
+        let paths = objects.map(|object| object.path);
+        paths.filter(|path| path.starts_with("firmware/contrac3/")).collect::<Vec<_>>()
     };
-    assert_eq!(held().await.collect::<BTreeSet<_>>(), expected);
+    let listed = held().await;
+    assert_eq!(listed.len(), keys.len(), "each is listed once");
+    assert!(listed.into_iter().collect::<BTreeSet<_>>() == expected, "each as it is");
     store.delete(&keys).await.expect("many are deleted at once");
-    assert_eq!(held().await.count(), 0);
+    assert!(held().await.is_empty());
+}
+
+fn map_of(model: &str, version: &str) -> ArtifactKey {
+    ArtifactKey::Firmware {
+        model: ModelCode::parse(model).expect("a model code"),
+        version: VersionText::parse(version).expect("a version text"),
+        artifact: ArtifactName::Map,
+    }
 }
 
 pub(super) async fn every_version_text_is_a_key(store: &dyn ArtifactStore) {
     // What uploads may bring, and what older deployments hold.
     let texts =
         ["1.0.0+5.gabc-dirty", "1.0.0%2B5", "v 1", "1.0#2", "1?x=y&z", "1.0.0 5", "ü~:;=@!"];
-    let keyed = |text: &str| ArtifactKey::Firmware {
-        model: ModelCode::parse("contract").expect("a model code"),
-        version: VersionText::parse(text).expect("a version text"),
-        artifact: ArtifactName::Map,
-    };
+    let keyed = |text: &str| map_of("contract", text);
     for text in texts {
         put(store, &keyed(text), Bytes::copy_from_slice(text.as_bytes())).await;
     }

@@ -1,0 +1,234 @@
+//! The bucket itself: is it there, and is it ours to set up.
+//!
+//! By `rust-s3`, because `object_store` knows objects only.
+
+use s3::bucket::Bucket;
+use s3::creds::Credentials;
+use s3::error::S3Error;
+use s3::region::Region;
+use s3::serde_types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, LifecycleFilter, LifecycleRule,
+};
+
+use crate::s3::{OpenStoreError, S3Options, error_code};
+
+/// After this many days a server removes the parts of an upload that nobody completed.
+const DEAD_UPLOAD_DAYS: i32 = 7;
+const NO_RULE: &str = "NoSuchLifecycleConfiguration";
+
+/// A bucket of S3, perhaps not yet there.
+pub struct S3Bucket {
+    bucket: Box<Bucket>,
+    name: String,
+    region: String,
+}
+
+/// How the bucket was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketState {
+    /// It was there.
+    Existed,
+    /// It was missing and has been created.
+    Created,
+}
+
+/// Why the bucket cannot be used. The texts hold neither secrets nor addresses.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// The server knows no such key, or the signature is wrong.
+    #[error("S3 does not accept S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY ({code})")]
+    WrongCredentials {
+        /// S3's word for it.
+        code: String,
+    },
+    /// The credentials are right, but not for this.
+    #[error("the S3 credentials do not permit to {action} the bucket of S3_BUCKET_NAME")]
+    NotPermitted {
+        /// `look into` or `create`.
+        action: &'static str,
+    },
+    /// The name is taken.
+    #[error("the bucket of S3_BUCKET_NAME belongs to another account")]
+    OwnedByAnother,
+    /// The bucket, or the whole server, is in another region than set.
+    #[error("S3_REGION is not the region of the bucket or of the server ({code})")]
+    WrongRegion {
+        /// S3's word for it.
+        code: String,
+    },
+    /// Signatures are valid for some minutes only.
+    #[error("the clock of this machine differs too much from the clock of S3")]
+    ClockDiffers,
+    /// Whatever answers there does not speak S3.
+    #[error("the server of S3_ENDPOINT_URL does not answer like S3{}", shown(*status))]
+    NotS3 {
+        /// Status of its answer, if that is what was unexpected.
+        status: Option<u16>,
+    },
+    /// It speaks S3, but could not do it.
+    #[error("S3 could not {action} the bucket of S3_BUCKET_NAME ({status} {code})")]
+    Failed {
+        /// `look into` or `create`.
+        action: &'static str,
+        /// Status of its answer.
+        status: u16,
+        /// S3's word for it.
+        code: String,
+    },
+    /// No connection or no answer.
+    #[error("S3 cannot be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn shown(status: Option<u16>) -> String {
+    status.map(|status| format!(" (status {status})")).unwrap_or_default()
+}
+
+impl S3Bucket {
+    /// Connects to nothing yet.
+    pub fn new(options: &S3Options) -> Result<Self, OpenStoreError> {
+        let wrong = |name, problem| OpenStoreError::Setting { name, problem };
+        let address = options.address()?;
+        let region =
+            Region::Custom { region: options.region.clone(), endpoint: address.server.clone() };
+        let (key, secret) = (&address.access_key_id, &address.secret_access_key);
+        let Ok(credentials) = Credentials::new(Some(key), Some(secret), None, None, None) else {
+            return Err(wrong("S3_ACCESS_KEY_ID", "cannot be used"));
+        };
+        let Ok(mut bucket) = Bucket::new(&options.bucket, region, credentials) else {
+            return Err(wrong("S3_BUCKET_NAME", "cannot be used"));
+        };
+        bucket.set_request_timeout(Some(options.timeout));
+        if address.path_style {
+            bucket.set_path_style();
+        }
+        Ok(Self { bucket, name: options.bucket.clone(), region: options.region.clone() })
+    }
+
+    /// Makes sure that the bucket is there: creates it when it is positively missing, with a rule
+    /// that ends dead uploads. A bucket that was there is left as it is (contract §5.6).
+    pub async fn ensure(&self) -> Result<BucketState, BucketError> {
+        match self.look().await {
+            Ok(()) => {
+                self.recommend_rule().await;
+                return Ok(BucketState::Existed);
+            }
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(explain("look into", error)),
+        }
+        let state = self.create().await?;
+        if state == BucketState::Created {
+            tracing::info!(bucket = self.name, "created the bucket");
+            self.set_rule().await;
+        }
+        Ok(state)
+    }
+
+    /// Needs the same permission as `HeadBucket`, whose answers have no body to say what is wrong.
+    async fn look(&self) -> Result<(), S3Error> {
+        let prefix = "coredock/owner".to_owned();
+        self.bucket.list_page(prefix, None, None, None, Some(1)).await.map(drop)
+    }
+
+    /// `PUT` on the bucket. Not by the call of `rust-s3` for it, which names the region `us-east-1`
+    /// to servers other than AWS, which those refuse.
+    async fn create(&self) -> Result<BucketState, BucketError> {
+        let constraint = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint>\
+             </CreateBucketConfiguration>",
+            self.region
+        );
+        let body = if self.region == "us-east-1" { "" } else { &constraint };
+        let created = self.bucket.put_object_with_content_type("/", body.as_bytes(), "text/xml");
+        match created.await {
+            Ok(_) => Ok(BucketState::Created),
+            // Another process of ours may have been faster; who owns it shows when it is used.
+            Err(S3Error::HttpFailWithBody(409, _)) if self.look().await.is_ok() => {
+                Ok(BucketState::Existed)
+            }
+            Err(error) => Err(explain("create", error)),
+        }
+    }
+
+    async fn set_rule(&self) {
+        let everything = LifecycleFilter { prefix: Some(String::new()), ..Default::default() };
+        let days = AbortIncompleteMultipartUpload::new(Some(DEAD_UPLOAD_DAYS));
+        let rule = LifecycleRule::builder("Enabled")
+            .id("abort-dead-uploads")
+            .filter(everything)
+            .abort_incomplete_multipart_upload(days)
+            .build();
+        let rules = BucketLifecycleConfiguration::new(vec![rule]);
+        if let Err(error) = self.bucket.put_bucket_lifecycle(rules).await {
+            let reason = brief(&error);
+            tracing::info!(bucket = self.name, reason, "no rule ends dead uploads");
+        }
+    }
+
+    async fn recommend_rule(&self) {
+        let missing = match self.bucket.get_bucket_lifecycle().await {
+            Ok(lifecycle) => !lifecycle.rules.iter().any(|rule| {
+                rule.status == "Enabled" && rule.abort_incomplete_multipart_upload.is_some()
+            }),
+            Err(error) if has_code(&error, NO_RULE) => true,
+            Err(error) => {
+                let reason = brief(&error);
+                tracing::debug!(bucket = self.name, reason, "lifecycle rules cannot be read");
+                false
+            }
+        };
+        if missing {
+            tracing::warn!(
+                bucket = self.name,
+                "recommended: a lifecycle rule that aborts incomplete multipart uploads"
+            );
+        }
+    }
+}
+
+fn is_missing(error: &S3Error) -> bool {
+    matches!(error, S3Error::HttpFailWithBody(404, _)) && has_code(error, "NoSuchBucket")
+}
+
+fn has_code(error: &S3Error, wanted: &str) -> bool {
+    matches!(error, S3Error::HttpFailWithBody(_, body) if error_code(body).as_deref() == Some(wanted))
+}
+
+/// Status and code; a whole answer does not belong into a log.
+fn brief(error: &S3Error) -> String {
+    match error {
+        S3Error::HttpFailWithBody(status, body) => {
+            format!("{status} {}", error_code(body).unwrap_or_default())
+        }
+        S3Error::Reqwest(_) => "no answer".to_owned(),
+        _ => "not understood".to_owned(),
+    }
+}
+
+fn explain(action: &'static str, error: S3Error) -> BucketError {
+    let (status, code) = match error {
+        S3Error::HttpFailWithBody(status, body) => match error_code(&body) {
+            Some(code) => (status, code),
+            None => return BucketError::NotS3 { status: Some(status) },
+        },
+        S3Error::Reqwest(error) => {
+            return BucketError::Unreachable(Box::new(error.without_url()));
+        }
+        S3Error::Io(error) => return BucketError::Unreachable(Box::new(error)),
+        _ => return BucketError::NotS3 { status: None },
+    };
+    match code.as_str() {
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidSecurity" | "NotSignedUp" => {
+            BucketError::WrongCredentials { code }
+        }
+        "RequestTimeTooSkewed" => BucketError::ClockDiffers,
+        "BucketAlreadyExists" => BucketError::OwnedByAnother,
+        "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "InvalidLocationConstraint"
+        | "InvalidRegion" => BucketError::WrongRegion { code },
+        _ if status == 403 => BucketError::NotPermitted { action },
+        _ => BucketError::Failed { action, status, code },
+    }
+}

@@ -1,0 +1,225 @@
+//! Servers and networks that misbehave: whatever happens, absence is never made up, nothing damaged
+//! is taken for stored, and every call ends soon.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coredock_artifact_store::{ObjectArtifactStore, S3Options};
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifact::ArtifactPrefix;
+use coredock_domain::artifact_store::{
+    ArtifactBody, ArtifactFacts, ArtifactStoreError, ByteRange, read_all,
+};
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::timestamp::Timestamp;
+use coredock_domain::verified_reads::{OpenedObject, VerifiedReads};
+use coredock_testkit::clock::SettableClock;
+use coredock_testkit::s3::S3TestServer;
+use coredock_testkit::s3_proxy::{S3Proxy, Trouble};
+use futures::TryStreamExt;
+
+use crate::support::{fresh_store, key, open, options, spooled};
+
+const MIB: usize = 1 << 20;
+/// Short, so that waiting for it does not take long.
+const LIMIT: Duration = Duration::from_millis(600);
+
+/// A store behind a proxy, on s3s-fs.
+async fn behind_proxy() -> (ObjectArtifactStore, S3Proxy) {
+    let server = S3TestServer::s3s();
+    let proxy = S3Proxy::start(&server).await;
+    let (_, options) = fresh_store(&server).await;
+    let endpoint = Some(proxy.server(&server).endpoint);
+    (open(&S3Options { endpoint, timeout: LIMIT, ..options }), proxy)
+}
+
+fn small() -> ArtifactBody {
+    Bytes::from(vec![7; 1000]).into()
+}
+
+fn is_outage<T>(result: &Result<T, ArtifactStoreError>) -> bool {
+    matches!(result, Err(ArtifactStoreError::Unavailable { .. }))
+}
+
+/// Every operation fails, and none of them says that something is absent.
+async fn check_outage(store: &ObjectArtifactStore, context: &str) {
+    let (present, other) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
+    assert!(is_outage(&store.put(&present, &small()).await), "{context}: put");
+    assert!(is_outage(&store.open(&present, ByteRange::Full).await), "{context}: open");
+    let part = ByteRange::Part { start: 0, end: 1 };
+    assert!(is_outage(&store.open(&present, part).await), "{context}: open a part");
+    assert!(is_outage(&store.copy(&present, &other).await), "{context}: copy");
+    assert!(is_outage(&store.delete(&[present, other]).await), "{context}: delete");
+    let listed: Result<Vec<_>, _> = store.list(ArtifactPrefix::Coredumps).try_collect().await;
+    assert!(is_outage(&listed), "{context}: list");
+}
+
+#[tokio::test]
+async fn refusals_and_strange_answers_are_outages() {
+    let (store, proxy) = behind_proxy().await;
+    for trouble in [
+        Trouble::error(403, "AccessDenied"),
+        Trouble::error(403, "InvalidAccessKeyId"),
+        Trouble::error(404, "NoSuchBucket"),
+        Trouble::error(400, "AuthorizationHeaderMalformed"),
+        Trouble::error(301, "PermanentRedirect"),
+        Trouble::error(500, "InternalError"),
+        Trouble::error(503, "SlowDown"),
+        Trouble::page(200),
+        Trouble::page(404),
+        Trouble::page(502),
+        Trouble::Answer { status: 404, body: String::new() },
+        Trouble::Answer { status: 200, body: "{}".to_owned() },
+    ] {
+        let context = format!("{trouble:?}");
+        proxy.inject("", trouble, usize::MAX);
+        check_outage(&store, &context).await;
+        proxy.clear();
+    }
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_an_outage() {
+    let store = open(&options(&S3TestServer::moto()));
+    check_outage(&store, "moto").await;
+    // Here a PUT makes the bucket, and there is nothing that a deletion could not delete.
+    let store = open(&options(&S3TestServer::s3s()));
+    let (from, to) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
+    assert!(is_outage(&store.open(&from, ByteRange::Full).await));
+    assert!(is_outage(&store.copy(&from, &to).await));
+    let listed: Result<Vec<_>, _> = store.list(ArtifactPrefix::Coredumps).try_collect().await;
+    assert!(is_outage(&listed));
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_told_at_once() {
+    let server = S3TestServer::s3s();
+    let proxy = S3Proxy::start(&server).await;
+    let gone = S3Options { timeout: LIMIT, ..options(&proxy.server(&server)) };
+    drop(proxy);
+    let begun = Instant::now();
+    check_outage(&open(&gone), "gone").await;
+    assert!(begun.elapsed() < 6 * LIMIT, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn silence_ends_after_the_limit() {
+    let (store, proxy) = behind_proxy().await;
+    proxy.inject("", Trouble::Silence, usize::MAX);
+    let begun = Instant::now();
+    check_outage(&store, "silence").await;
+    let requests = u32::try_from(proxy.requests().len()).unwrap();
+    assert!(begun.elapsed() < (requests + 1) * LIMIT, "{:?}", begun.elapsed());
+    assert!(requests <= 6, "a silent server is not asked again: {:?}", proxy.requests());
+}
+
+#[tokio::test]
+async fn short_bursts_of_errors_pass_unnoticed() {
+    let (store, proxy) = behind_proxy().await;
+    let (object, copied) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
+    let burst = |line| {
+        proxy.inject(line, Trouble::error(503, "SlowDown"), 1);
+    };
+    burst("PUT");
+    burst("HEAD");
+    store.put(&object, &small()).await.unwrap();
+    burst("GET");
+    assert!(read_all(&store, &object, u64::MAX).await.unwrap().is_some());
+    burst("PUT");
+    store.copy(&object, &copied).await.unwrap();
+    burst("GET");
+    let listed: Vec<_> = store.list(ArtifactPrefix::Coredumps).try_collect().await.unwrap();
+    assert_eq!(listed.len(), 2);
+    burst("POST");
+    store.delete(&[object, copied]).await.unwrap();
+}
+
+#[tokio::test]
+async fn bytes_damaged_on_their_way_are_refused() {
+    let (store, proxy) = behind_proxy().await;
+    let object = key("firmware/demo/1.0/firmware.bin");
+    proxy.inject("PUT", Trouble::CorruptRequest, usize::MAX);
+    assert!(is_outage(&store.put(&object, &small()).await), "in one piece");
+    assert!(is_outage(&store.put(&object, &spooled(9 * MIB)).await), "in parts");
+    proxy.clear();
+    assert!(read_all(&store, &object, u64::MAX).await.unwrap().is_none(), "nothing was stored");
+    let aborted = |request: &String| request.starts_with("DELETE") && request.contains("uploadId");
+    assert!(proxy.requests().iter().any(aborted), "{:?}", proxy.requests());
+}
+
+#[tokio::test]
+async fn large_files_go_in_parts_of_8_mib() {
+    let (store, proxy) = behind_proxy().await;
+    let object = key("firmware/demo/1.0/firmware.elf");
+    let body = spooled(17 * MIB);
+    let stored = store.put(&object, &body).await.unwrap();
+    assert_eq!((stored.size, stored.sha256), (body.length(), Some(body.sha256())));
+    let parts = proxy.requests().into_iter().filter(|request| request.contains("partNumber"));
+    assert_eq!(parts.count(), 3);
+    let content = read_all(&store, &object, u64::MAX).await.unwrap().unwrap();
+    assert_eq!(Sha256Digest::of(&content), body.sha256());
+}
+
+#[tokio::test]
+async fn broken_and_stalled_bodies_are_taken_up_again() {
+    let (store, proxy) = behind_proxy().await;
+    let object = key("firmware/demo/1.0/firmware.bin");
+    let body = ArtifactBody::from(Bytes::from(vec![7; MIB]));
+    store.put(&object, &body).await.unwrap();
+    for trouble in [Trouble::CutAnswer(MIB / 2), Trouble::StallAnswer(MIB / 2)] {
+        proxy.inject("GET", trouble.clone(), 1);
+        let read = read_all(&store, &object, u64::MAX).await;
+        assert!(is_outage(&read), "the store tells: {trouble:?}");
+
+        proxy.inject("GET", trouble, 1);
+        let clock = Arc::new(SettableClock::at(Timestamp::from_micros(0)));
+        let reads = VerifiedReads::new(Arc::new(store.clone()), clock.clone());
+        let facts = ArtifactFacts { size: body.length(), sha256: body.sha256() };
+        let read = async {
+            let opened = reads.open(&object, facts, 0..facts.size).await.unwrap();
+            let OpenedObject::Bytes(bytes) = opened else { panic!("it is what it should be") };
+            bytes.try_collect::<Vec<_>>().await.unwrap().concat()
+        };
+        let pause_passes = async {
+            while clock.sleeping() == 0 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(Duration::from_secs(1));
+        };
+        let (bytes, ()) = futures::join!(read, pause_passes);
+        assert_eq!(Sha256Digest::of(&bytes), body.sha256());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_transfer_may_take_longer_than_the_limit() {
+    let (store, proxy) = behind_proxy().await;
+    let object = key("firmware/demo/1.0/firmware.bin");
+    store.put(&object, &ArtifactBody::from(Bytes::from(vec![7; MIB]))).await.unwrap();
+    proxy.inject("GET", Trouble::SlowAnswer(8, LIMIT / 4), 1);
+    let begun = Instant::now();
+    let content = read_all(&store, &object, u64::MAX).await.unwrap().unwrap();
+    assert_eq!(content.len(), MIB);
+    assert!(begun.elapsed() > LIMIT, "it took longer than the limit");
+}
+
+#[tokio::test]
+async fn servers_without_batches_delete_one_by_one() {
+    for refusal in [Trouble::error(501, "NotImplemented"), Trouble::page(405)] {
+        let (store, proxy) = behind_proxy().await;
+        let keys = [1, 2, 3].map(|id| key(&format!("coredumps/abcd2345/{id}.dmp")));
+        proxy.inject("POST", refusal, usize::MAX);
+        for _ in 0..2 {
+            for key in &keys[..2] {
+                store.put(key, &small()).await.unwrap();
+            }
+            store.delete(&keys).await.unwrap();
+            for key in &keys {
+                assert!(store.open(key, ByteRange::Full).await.unwrap().is_none(), "{key}");
+            }
+        }
+        let batches = proxy.requests().into_iter().filter(|request| request.starts_with("POST"));
+        assert_eq!(batches.count(), 1, "it is asked once");
+    }
+}

@@ -1,0 +1,218 @@
+//! A proxy in front of an S3 server that misbehaves on purpose.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::s3::S3TestServer;
+
+/// Passes requests on unchanged unless told otherwise; ends when dropped.
+pub struct S3Proxy {
+    address: String,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// This answer; the server never sees the request.
+    Answer {
+        /// Its status.
+        status: u16,
+        /// Its body.
+        body: String,
+    },
+    /// The server never sees the request, and no answer comes.
+    Silence,
+    /// One bit in the middle of the body changes on its way to the server.
+    CorruptRequest,
+    /// The connection closes after this many bytes of the answer.
+    CutAnswer(usize),
+    /// Nothing comes after this many bytes of the answer, but the connection stays.
+    StallAnswer(usize),
+    /// The answer comes in this many pieces with a pause after each.
+    SlowAnswer(u32, Duration),
+}
+
+impl Trouble {
+    /// An error as S3 tells it.
+    pub fn error(status: u16, code: &str) -> Self {
+        let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+        let body = format!("{head}<Error><Code>{code}</Code><Message>no</Message></Error>");
+        Self::Answer { status, body }
+    }
+
+    /// A page for humans.
+    pub fn page(status: u16) -> Self {
+        Self::Answer { status, body: "<html><body>Hello</body></html>".to_owned() }
+    }
+}
+
+struct Shared {
+    upstream: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    rules: Vec<Rule>,
+    requests: Vec<String>,
+}
+
+struct Rule {
+    /// Part of the first line of a request.
+    line: String,
+    trouble: Trouble,
+    times: usize,
+}
+
+impl S3Proxy {
+    /// Listens on a free port of 127.0.0.1.
+    pub async fn start(server: &S3TestServer) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let upstream = server.endpoint.trim_start_matches("http://").to_owned();
+        let shared = Arc::new(Shared { upstream, state: Mutex::default() });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, Arc::clone(&shared)));
+        Self { address, shared, _tasks: tasks }
+    }
+
+    /// The server as seen through the proxy.
+    pub fn server(&self, server: &S3TestServer) -> S3TestServer {
+        S3TestServer { endpoint: self.address.clone(), ..server.clone() }
+    }
+
+    /// The next `times` requests whose first line contains `line` (`PUT /bucket/key HTTP/1.1`) get
+    /// into `trouble`.
+    pub fn inject(&self, line: &str, trouble: Trouble, times: usize) {
+        let rule = Rule { line: line.to_owned(), trouble, times };
+        self.shared.lock().rules.push(rule);
+    }
+
+    /// No more troubles.
+    pub fn clear(&self) {
+        self.shared.lock().rules.clear();
+    }
+
+    /// Method and target of every request so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.lock().requests.clone()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the request and takes what becomes of it.
+    fn begin(&self, line: &str) -> Option<Trouble> {
+        let mut state = self.lock();
+        state.requests.push(line.trim_end_matches(" HTTP/1.1").to_owned());
+        let rule =
+            state.rules.iter_mut().find(|rule| rule.times > 0 && line.contains(&rule.line))?;
+        rule.times -= 1;
+        Some(rule.trouble.clone())
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => if let Ok((socket, _)) = accepted {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move { drop(serve(socket, shared).await) });
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One request per connection. Who hangs up is none of the proxy's troubles.
+async fn serve(mut client: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    let (head, mut body) = read_request(&mut client).await?;
+    let trouble = shared.begin(head.lines().next().unwrap_or_default());
+    match trouble {
+        Some(Trouble::Answer { status, body }) => {
+            return client.write_all(render(status, &body).as_bytes()).await;
+        }
+        Some(Trouble::Silence) => return wait_for_end(&mut client).await,
+        Some(Trouble::CorruptRequest) => {
+            let middle = body.len() / 2;
+            body[middle] ^= 1;
+        }
+        _ => {}
+    }
+    let mut server = TcpStream::connect(&shared.upstream).await?;
+    server.write_all(closing(&head).as_bytes()).await?;
+    server.write_all(&body).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    pass_on(&mut client, &answer, trouble).await
+}
+
+async fn pass_on(
+    client: &mut TcpStream,
+    answer: &[u8],
+    trouble: Option<Trouble>,
+) -> std::io::Result<()> {
+    match trouble {
+        Some(Trouble::CutAnswer(length)) => client.write_all(&answer[..length]).await,
+        Some(Trouble::StallAnswer(length)) => {
+            client.write_all(&answer[..length]).await?;
+            wait_for_end(client).await
+        }
+        Some(Trouble::SlowAnswer(pieces, pause)) => {
+            let length = answer.len().div_ceil(usize::try_from(pieces).unwrap_or(1));
+            for piece in answer.chunks(length) {
+                client.write_all(piece).await?;
+                sleep(pause).await;
+            }
+            Ok(())
+        }
+        _ => client.write_all(answer).await,
+    }
+}
+
+/// Until the client hangs up.
+async fn wait_for_end(client: &mut TcpStream) -> std::io::Result<()> {
+    let mut more = [0; 1024];
+    while client.read(&mut more).await? > 0 {}
+    Ok(())
+}
+
+async fn read_request(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+    }
+    let head = String::from_utf8(head).map_err(std::io::Error::other)?;
+    let length = head.lines().filter_map(|line| line.split_once(": "));
+    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.filter_map(|(_, value)| value.parse().ok()).next().unwrap_or_default();
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).await?;
+    Ok((head, body))
+}
+
+/// The head with the wish that the server close the connection: then its answer has an end.
+fn closing(head: &str) -> String {
+    let (first, rest) = head.split_once("\r\n").unwrap_or((head, ""));
+    format!("{first}\r\nconnection: close\r\n{rest}")
+}
+
+fn render(status: u16, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Trouble\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
