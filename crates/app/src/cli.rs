@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::backends::OpenError;
 use crate::config::{Config, Overrides};
 use crate::http::openapi;
 use crate::logging;
@@ -137,6 +138,11 @@ fn overrides_of(command: Command) -> (Overrides, Chosen) {
             (place.overrides(), Chosen::Sweep(mode))
         }
     }
+}
+
+/// What a command that could not open its backends ends with: an outage is no misuse.
+fn status_of(error: &OpenError) -> u8 {
+    if error.is_outage() { FAILED } else { MISUSED }
 }
 
 fn print_openapi() -> u8 {

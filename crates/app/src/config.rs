@@ -1,20 +1,23 @@
 //! Configuration (contract §13): read once, every fault reported together.
 
+mod artifact_store;
 mod coredumps;
-mod database_url;
+mod database;
 mod reader;
 pub mod settings;
 mod sources;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::{BundleRules, ImageGate};
 
+pub use artifact_store::ArtifactStoreConfig;
 pub use coredumps::{CoredumpConfig, SidecarConfig, SymbolizerConfig};
+pub use database::{DatabaseConfig, DatabasePlace};
 use reader::Reader;
 use sources::Sources;
 
@@ -60,8 +63,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The database.
     pub database: DatabaseConfig,
-    /// The local artifact store.
-    pub artifact_dir: PathBuf,
+    /// The artifact store.
+    pub artifacts: ArtifactStoreConfig,
     /// Firmware.
     pub firmware: FirmwareConfig,
     /// Devices.
@@ -93,19 +96,6 @@ pub struct HttpConfig {
     pub metrics_token: Option<Secret>,
     /// Whether the store decides readiness.
     pub store_decides_readiness: bool,
-}
-
-/// The database.
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig {
-    /// The SQLite file.
-    pub path: PathBuf,
-    /// Most connections.
-    pub connections: usize,
-    /// Longest wait for one.
-    pub wait: Duration,
-    /// Whether the server migrates at start.
-    pub auto_migrate: bool,
 }
 
 /// Firmware.
@@ -263,12 +253,11 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
         check_secret(reader);
     }
     let data_dir = PathBuf::from(reader.text("DATA_DIR"));
-    let artifact_dir = reader.optional("ARTIFACT_DIR").map(PathBuf::from);
     Config {
         environment,
         http: http(reader),
-        database: database(reader, &data_dir),
-        artifact_dir: artifact_dir.unwrap_or_else(|| data_dir.join("artifacts")),
+        database: database::read(reader, &data_dir),
+        artifacts: artifact_store::read(reader, &data_dir),
         firmware: firmware(reader),
         devices: DeviceConfigRules {
             mode: match reader.text("DEVICE_CONFIG_MODE").as_str() {
@@ -339,24 +328,6 @@ fn listen_address(reader: &mut Reader<'_>) -> SocketAddr {
         reader.fault(format!("HOST: {host} is not an address of this machine"));
         fallback
     })
-}
-
-fn database(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
-    let path = match reader.optional("DATABASE_URL").map(|url| database_url::sqlite_path(&url)) {
-        None => data_dir.join("coredock.db"),
-        Some(Ok(path)) => path,
-        Some(Err(fault)) => {
-            reader.fault(format!("DATABASE_URL: {fault}"));
-            PathBuf::new()
-        }
-    };
-    let connections = reader.integer("DB_POOL_SIZE") + reader.integer("DB_POOL_MAX_OVERFLOW");
-    DatabaseConfig {
-        path,
-        connections: usize::try_from(connections).unwrap_or(usize::MAX),
-        wait: reader.seconds("DB_POOL_TIMEOUT"),
-        auto_migrate: reader.boolean("AUTO_MIGRATE"),
-    }
 }
 
 fn firmware(reader: &mut Reader<'_>) -> FirmwareConfig {

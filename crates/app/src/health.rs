@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coredock_domain::artifact::{ArtifactKey, UploadId};
 use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
-use coredock_domain::{ArtifactStore, Entropy, Symbolizer};
+use coredock_domain::{ArtifactStore, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
+
+use crate::wiring::Outside;
 
 /// A check that takes longer has failed.
 const LONGEST_CHECK: Duration = Duration::from_secs(2);
@@ -32,21 +34,28 @@ pub struct Readiness {
 pub struct Health {
     database: Database,
     store: Arc<dyn ArtifactStore>,
+    store_kind: &'static str,
     symbolizer: Option<Arc<dyn Symbolizer>>,
     probe: ArtifactKey,
     last: Mutex<Option<(Instant, Readiness)>>,
 }
 
 impl Health {
-    /// Watches this database, this store and this symbolizer, if there is one.
-    pub fn new(
-        database: Database,
-        store: Arc<dyn ArtifactStore>,
-        symbolizer: Option<Arc<dyn Symbolizer>>,
-        entropy: &dyn Entropy,
-    ) -> Self {
-        let probe = ArtifactKey::Health { instance: UploadId::random(entropy) };
-        Self { database, store, symbolizer, probe, last: Mutex::new(None) }
+    /// Watches what the features work with; the store with its metrics.
+    pub fn new(outside: &Outside, store: Arc<dyn ArtifactStore>) -> Self {
+        Self {
+            database: outside.database.clone(),
+            store,
+            store_kind: outside.store_kind,
+            symbolizer: outside.symbolizer.clone(),
+            probe: ArtifactKey::Health { instance: UploadId::random(&*outside.entropy) },
+            last: Mutex::new(None),
+        }
+    }
+
+    /// What kind of store it is.
+    pub const fn store_kind(&self) -> &'static str {
+        self.store_kind
     }
 
     /// The name of the symbolizer.

@@ -2,15 +2,17 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod backends;
 pub mod cli;
 pub mod config;
-pub mod embedded;
+pub mod database_clock;
 pub mod health;
 pub mod http;
 pub mod lock;
 pub mod logging;
 pub mod metered_store;
 pub mod metrics;
+pub mod readying;
 pub mod server;
 pub mod shutdown;
 pub mod system;

@@ -210,9 +210,7 @@ fn share(
     let spool = config.data_dir.join("tmp");
     std::fs::create_dir_all(&spool)
         .map_err(|source| StartServerError::Spool { path: spool.clone(), source })?;
-    let symbolizer = features.coredumps.symbolizer().cloned();
-    let store = features.store.clone();
-    let health = Health::new(outside.database.clone(), store, symbolizer, outside.entropy.as_ref());
+    let health = Health::new(outside, features.store.clone());
     let spool = SpoolDirectory::new(spool);
     let receiving = TaskTracker::new();
     Ok(Shared {

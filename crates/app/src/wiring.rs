@@ -74,6 +74,8 @@ pub struct Outside {
     pub rows: Rows,
     /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
+    /// What kind of store that is, for health and metrics: `local`, `s3`.
+    pub store_kind: &'static str,
     /// Who makes reports; `None`: jobs wait.
     pub symbolizer: Option<Arc<dyn Symbolizer>>,
     /// The time.
@@ -93,6 +95,7 @@ impl Outside {
             rows: Rows::of(&database),
             database,
             store: Arc::new(store),
+            store_kind: "local",
             symbolizer,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -131,7 +134,7 @@ impl Features {
         let outbox: Arc<dyn Wakeup> = wakeup.clone();
         let store = Arc::clone(&outside.store);
         let store: Arc<dyn ArtifactStore> =
-            Arc::new(MeteredStore::new(store, "local", metrics.clone()));
+            Arc::new(MeteredStore::new(store, outside.store_kind, metrics.clone()));
         let rows = outside.rows.clone();
         let (clock, entropy) = (Arc::clone(&outside.clock), Arc::clone(&outside.entropy));
         let models = DeviceModels::new(rows.models.clone(), clock.clone(), outbox.clone());

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use coredock::config::settings::SETTINGS;
 use coredock::config::{
-    Config, ConfigError, Environment, Overrides, SidecarConfig, SymbolizerConfig,
+    ArtifactStoreConfig, Config, ConfigError, DatabasePlace, Environment, Overrides, SidecarConfig,
+    SymbolizerConfig,
 };
 use coredock_domain::device_config::ConfigMode;
 use coredock_domain::firmware::ImageGate;
@@ -69,20 +70,29 @@ impl ConfigFile {
     }
 }
 
+fn sqlite_path(config: &Config) -> &Path {
+    match &config.database.place {
+        DatabasePlace::Sqlite(path) => path,
+        DatabasePlace::Postgres(url) => panic!("{url} is no file"),
+    }
+}
+
 #[test]
 fn without_any_setting_the_defaults_of_the_contract_hold() {
     let config = config(&[]);
     assert_eq!(config.environment, Environment::Development);
     assert_eq!(config.data_dir, Path::new("./data"));
-    assert_eq!(config.database.path, Path::new("./data/coredock.db"));
-    assert_eq!(config.artifact_dir, Path::new("./data/artifacts"));
+    assert_eq!(sqlite_path(&config), Path::new("./data/coredock.db"));
+    let artifacts = Path::new("./data/artifacts");
+    assert!(matches!(&config.artifacts, ArtifactStoreConfig::Local(path) if path == artifacts));
     assert_eq!(config.http.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, 3101)));
     assert_eq!(config.http.cors_origins, ["http://localhost:3100"]);
     assert_eq!(config.http.stall, Duration::from_mins(1));
     assert_eq!(config.http.trusted_proxy_hops, 1);
     assert!(!config.http.allow_insecure && !config.http.store_decides_readiness);
     assert!(config.http.metrics_token.is_none());
-    assert_eq!((config.database.connections, config.database.auto_migrate), (50, true));
+    assert_eq!((config.database.kept, config.database.overflow), (20, 30));
+    assert!(config.database.auto_migrate);
     assert_eq!(config.database.wait, Duration::from_secs(10));
     assert_eq!(config.firmware.kept_versions, 5);
     assert_eq!(config.firmware.upload_bytes, 64 << 20);
@@ -405,26 +415,66 @@ fn addresses_to_listen_on_are_loopback_unless_insecurity_is_allowed() {
 }
 
 #[test]
-fn databases_are_sqlite_files() {
-    let path = |url: &str| config(&[("DATABASE_URL", url)]).database.path;
+fn a_sqlite_url_names_a_file() {
+    let path = |url: &str| sqlite_path(&config(&[("DATABASE_URL", url)])).to_owned();
     assert_eq!(path("sqlite:///var/lib/coredock.db"), Path::new("/var/lib/coredock.db"));
     assert_eq!(path("sqlite:/var/lib/coredock.db"), Path::new("/var/lib/coredock.db"));
     assert_eq!(path("sqlite://rows/coredock.db"), Path::new("rows/coredock.db"));
     assert_eq!(path("sqlite://./rows.db"), Path::new("./rows.db"));
     assert_eq!(path("sqlite:rows.db"), Path::new("rows.db"));
     let elsewhere = config(&[("DATA_DIR", "/elsewhere")]);
-    assert_eq!(elsewhere.database.path, Path::new("/elsewhere/coredock.db"));
+    assert_eq!(sqlite_path(&elsewhere), Path::new("/elsewhere/coredock.db"));
     for url in ["sqlite:", "sqlite://", "sqlite::memory:", "sqlite://a.db?mode=ro", "mysql://h/d"] {
         assert_refused("DATABASE_URL", &[("DATABASE_URL", url)]);
     }
 }
 
 #[test]
-fn databases_on_a_server_are_named_as_missing_without_their_password() {
-    for scheme in ["postgres", "postgresql", "postgresql+psycopg", "mysql"] {
-        let url = format!("{scheme}://user:hunter2@host/rows");
+fn databases_on_a_server_are_shown_without_their_password() {
+    for scheme in ["postgres", "postgresql", "postgresql+psycopg"] {
+        let url = format!("{scheme}://user:hunter2@host:5433/rows?sslmode=verify-full");
+        let config = config(&[("DATABASE_URL", &url)]);
+        let DatabasePlace::Postgres(place) = &config.database.place else { panic!("{url}") };
+        assert_eq!(place.to_string(), "postgres://user@host:5433/rows");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+    for rest in ["host:port/rows", "host/rows?sslmode=maybe", "host/rows?sslcert=x", "/rows"] {
+        let url = format!("postgres://user:hunter2@{rest}");
         let found = faults(&[("DATABASE_URL", &url)]);
         assert!(found.len() == 1 && found[0].starts_with("DATABASE_URL: "), "{found:?}");
+        assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+}
+
+#[test]
+fn bytes_lie_in_s3_when_that_is_named_or_told_of() {
+    let keys = [("S3_ACCESS_KEY_ID", "key"), ("S3_SECRET_ACCESS_KEY", "hunter2")];
+    let s3 = |settings: &[(&str, &str)]| {
+        let config = config(&[settings, &keys].concat());
+        assert!(!format!("{config:?}").contains("hunter2"));
+        match config.artifacts {
+            ArtifactStoreConfig::S3(options) => options,
+            ArtifactStoreConfig::Local(path) => panic!("{}", path.display()),
+        }
+    };
+    let amazon = s3(&[("ARTIFACT_STORE", "s3")]);
+    assert_eq!((amazon.endpoint, amazon.force_path_style), (None, false));
+    assert_eq!(amazon.bucket, "iot-support-attachments");
+    assert_eq!((amazon.region.as_str(), amazon.timeout), ("us-east-1", Duration::from_secs(10)));
+    let own = s3(&[("S3_ENDPOINT_URL", "http://minio:9000"), ("S3_BUCKET_NAME", "bucket")]);
+    assert_eq!((own.force_path_style, own.bucket.as_str()), (true, "bucket"));
+    let in_host = [("S3_ENDPOINT_URL", "http://minio:9000"), ("S3_FORCE_PATH_STYLE", "false")];
+    assert!(!s3(&in_host).force_path_style);
+
+    assert_refused("S3_ACCESS_KEY_ID", &[("ARTIFACT_STORE", "s3"), keys[1]]);
+    assert_refused("S3_SECRET_ACCESS_KEY", &[keys[0]]);
+    for (name, value) in [
+        ("S3_ENDPOINT_URL", "ftp://minio"),
+        ("S3_ENDPOINT_URL", "http://key:hunter2@minio:9000"),
+        ("S3_BUCKET_NAME", "a/b"),
+    ] {
+        assert_refused(name, &[&[(name, value)][..], &keys].concat());
+        let found = faults(&[&[(name, value)][..], &keys].concat());
         assert!(!found[0].contains("hunter2"), "{found:?}");
     }
 }
@@ -446,10 +496,6 @@ fn parts_that_are_not_built_are_named() {
     for (name, value) in [
         ("OIDC_ENABLED", "true"),
         ("OIDC_ENABLED", "1"),
-        ("ARTIFACT_STORE", "s3"),
-        ("S3_ENDPOINT_URL", "http://minio:9000"),
-        ("S3_BUCKET_NAME", "bucket"),
-        ("S3_ACCESS_KEY_ID", "key"),
         ("SYMBOLIZER", "native"),
         ("MQTT_URL", "mqtt://broker"),
         ("DEVICE_IDENTITY", "keycloak"),

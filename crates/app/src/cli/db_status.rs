@@ -1,16 +1,20 @@
 //! `coredock db-status`
 
-use super::{DONE, FAILED, MISUSED, fail, say};
-use crate::config::Config;
-use crate::embedded::open_database;
+use super::{DONE, FAILED, MISUSED, fail, say, status_of};
+use crate::backends::{OpenError, open_database, shown_file};
+use crate::config::{Config, DatabasePlace};
 
 /// Only looks; works beside a running server.
 pub(super) async fn run(config: &Config) -> u8 {
-    let path = &config.database.path;
-    say(format_args!("database sqlite://{}", path.display()));
-    if !path.exists() {
-        say("does not exist yet; `coredock serve` or `coredock upgrade-db` makes it");
-        return FAILED;
+    match &config.database.place {
+        DatabasePlace::Postgres(url) => say(format_args!("database {url}")),
+        DatabasePlace::Sqlite(path) => {
+            say(format_args!("database {}", shown_file(path)));
+            if !path.exists() {
+                say("does not exist yet; `coredock serve` or `coredock upgrade-db` makes it");
+                return FAILED;
+            }
+        }
     }
     let database = match open_database(config).await {
         Ok(database) => database,
@@ -18,7 +22,10 @@ pub(super) async fn run(config: &Config) -> u8 {
     };
     let status = match database.schema_status().await {
         Ok(status) => status,
-        Err(error) => return fail(&error, MISUSED),
+        Err(source) => {
+            let error = OpenError::Database { shown: database.shown(), source };
+            return fail(&error, status_of(&error));
+        }
     };
     status.applied.iter().for_each(|name| say(format_args!("applied {name}")));
     status.pending.iter().for_each(|name| say(format_args!("pending {name}")));

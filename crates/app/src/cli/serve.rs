@@ -5,13 +5,16 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DONE, FAILED, MISUSED, fail};
+use crate::backends::Backends;
 use crate::config::Config;
-use crate::embedded::Embedded;
 use crate::logging;
+use crate::readying::Ready;
 use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
 use crate::wiring::Features;
 
+/// Servers that take longer are waited for while the process listens already.
+const START_PATIENCE: Duration = Duration::from_secs(3);
 const INSECURE_REMINDER: Duration = Duration::from_hours(1);
 
 pub(super) async fn run(config: &Config) -> u8 {
@@ -25,34 +28,42 @@ pub(super) async fn run(config: &Config) -> u8 {
         Ok(listener) => listener,
         Err(error) => return fail(&error, MISUSED),
     };
-    let embedded = match Embedded::open(config, config.database.auto_migrate).await {
-        Ok(embedded) => embedded,
+    let backends = match Backends::open(config).await {
+        Ok(backends) => backends,
         Err(error) => return fail(&error, MISUSED),
     };
-    embedded.clean_leftovers().await;
-    // Before the first upload: a store with objects is not taken for a new one.
-    let features = match Features::new(config, &embedded.outside) {
+    backends.clean_leftovers().await;
+    let features = match Features::new(config, &backends.outside) {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
-    embedded.claim_store(&features.upkeep).await;
-    let server = match RunningServer::start(config, &embedded.outside, features, listener) {
+    let upkeep = features.upkeep.clone();
+    let preparing = (&upkeep, config.database.auto_migrate);
+    // Before the first upload, if possible: a store with objects is not taken for a new one.
+    let advancing = Ready::default().advance(&backends, preparing);
+    let ready = match tokio::time::timeout(START_PATIENCE, advancing).await {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => return fail(&error, MISUSED),
+        Err(_) => Ready::default(),
+    };
+    let server = match RunningServer::start(config, &backends.outside, features, listener) {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };
     tracing::info!(event = "listening", address = %server.address(), "coredock is listening");
-    tokio::select! {
-        () = signals.next() => {}
-        () = remind_of_insecurity(config) => {}
-    }
-    let status = stop(config, server, &mut signals).await;
-    embedded.outside.database.close();
+    let status = tokio::select! {
+        () = signals.next() => DONE,
+        () = remind_of_insecurity(config) => DONE,
+        error = ready.keep(&backends, preparing) => fail(&error, MISUSED),
+    };
+    stop(config, server, &mut signals).await;
+    backends.outside.database.close();
     status
 }
 
 /// Not ready at once, deaf after the drain time, gone when the requests are answered. A second
 /// signal ends at once.
-async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals) -> u8 {
+async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals) {
     tracing::info!("shutting down");
     server.begin_shutdown();
     let stopping = async {
@@ -63,7 +74,6 @@ async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals)
         () = stopping => tracing::info!("stopped"),
         () = signals.next() => tracing::warn!("stopped at once by a second signal"),
     }
-    DONE
 }
 
 /// Never returns.

@@ -2,22 +2,25 @@
 
 use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
 
-use super::{DONE, FAILED, MISUSED, fail, say};
+use super::{DONE, FAILED, fail, say};
+use crate::backends::Backends;
 use crate::config::Config;
-use crate::embedded::Embedded;
 use crate::wiring::Features;
 
 pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
-    let embedded = match Embedded::open(config, config.database.auto_migrate).await {
-        Ok(embedded) => embedded,
-        Err(error) => return fail(&error, MISUSED),
+    let backends = match Backends::open(config).await {
+        Ok(backends) => backends,
+        Err(error) => return fail(&error, super::status_of(&error)),
     };
-    let features = match Features::new(config, &embedded.outside) {
+    if let Err(error) = backends.prepare_database(config.database.auto_migrate).await {
+        return fail(&error, super::status_of(&error));
+    }
+    let features = match Features::new(config, &backends.outside) {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
     if mode != SweepMode::DryRun {
-        embedded.claim_store(&features.upkeep).await;
+        backends.prepare_store(&features.upkeep).await;
     }
     let report = match features.upkeep.sweep(mode).await {
         Ok(report) => report,
@@ -28,7 +31,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Ok(()) => status_of(&report.verdict),
         Err(error) => fail(&error, FAILED),
     };
-    embedded.outside.database.close();
+    backends.outside.database.close();
     status
 }
 

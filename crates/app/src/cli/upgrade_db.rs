@@ -1,19 +1,23 @@
 //! `coredock upgrade-db`
 
-use super::{DONE, MISUSED, fail, say};
+use super::{DONE, fail, say, status_of};
+use crate::backends::{Backends, OpenError};
 use crate::config::Config;
-use crate::embedded::Embedded;
 
 pub(super) async fn run(config: &Config) -> u8 {
-    let before = match Embedded::open(config, false).await {
-        Ok(embedded) => embedded.outside.database,
-        Err(error) => return fail(&error, MISUSED),
+    let backends = match Backends::open(config).await {
+        Ok(backends) => backends,
+        Err(error) => return fail(&error, status_of(&error)),
     };
-    match before.migrate().await {
+    let database = &backends.outside.database;
+    match database.migrate().await {
         Ok(applied) if applied.is_empty() => say("the database is up to date"),
         Ok(applied) => applied.iter().for_each(|name| say(format_args!("applied {name}"))),
-        Err(error) => return fail(&error, MISUSED),
+        Err(source) => {
+            let error = OpenError::Database { shown: database.shown(), source };
+            return fail(&error, status_of(&error));
+        }
     }
-    before.close();
+    database.close();
     DONE
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::{LONG, Rule, S3_CHOOSERS, SETTINGS, Setting, Stage};
+use super::settings::{LONG, Rule, SETTINGS, Setting, Stage};
 use super::sources::Sources;
 
 /// Reads settings one by one. A faulty one is noted and read as its default.
@@ -23,15 +23,6 @@ impl<'a> Reader<'a> {
                 faults.push(not_built(setting.name, part));
             }
         }
-        if sources.get("ARTIFACT_STORE").unwrap_or("auto") == "auto" {
-            let chooses = |name: &&str| sources.get(name).is_some();
-            faults.extend(
-                S3_CHOOSERS
-                    .into_iter()
-                    .filter(chooses)
-                    .map(|name| not_built(name, "the S3 artifact store")),
-            );
-        }
         Self { sources, faults }
     }
 
@@ -43,6 +34,11 @@ impl<'a> Reader<'a> {
     /// Everything found wrong.
     pub(super) fn finish(self) -> Vec<String> {
         self.faults
+    }
+
+    /// Whether somebody set it, whatever its default.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.sources.get(name).is_some()
     }
 
     /// The text, if it is set or has a default.

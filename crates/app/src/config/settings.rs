@@ -55,7 +55,6 @@ const fn row(name: &'static str, default: &'static str, rule: Rule, stage: Stage
 }
 
 const OIDC: &str = "sign-in by OIDC";
-const S3: &str = "the S3 artifact store";
 const MQTT: &str = "MQTT notices";
 const KEYCLOAK: &str = "device identity by Keycloak";
 const LOGS: &str = "the log store";
@@ -80,16 +79,16 @@ pub const SETTINGS: &[Setting] = &[
     row("DB_POOL_MAX_OVERFLOW", "30", Integer(0, 10_000), Built),
     row("DB_POOL_TIMEOUT", "10", Integer(1, LONG), Built),
     row("AUTO_MIGRATE", "true", Bool, Built),
-    row("ARTIFACT_STORE", "auto", Choice(&["auto", "s3", "local"]), SwitchValues(&["s3"], S3)),
+    row("ARTIFACT_STORE", "auto", Choice(&["auto", "s3", "local"]), Built),
     row("ARTIFACT_DIR", "", Text, Built),
-    row("S3_ENDPOINT_URL", "", Text, Tuning),
-    row("S3_ACCESS_KEY_ID", "", Text, Tuning),
-    row("S3_SECRET_ACCESS_KEY", "", Text, Tuning),
-    row("S3_BUCKET_NAME", "iot-support-attachments", Text, Tuning),
-    row("S3_REGION", "us-east-1", Text, Tuning),
-    row("S3_USE_SSL", "false", Bool, Tuning),
-    row("S3_FORCE_PATH_STYLE", "", Bool, Tuning),
-    row("S3_TIMEOUT_SECONDS", "10", Integer(1, LONG), Tuning),
+    row("S3_ENDPOINT_URL", "", Text, Built),
+    row("S3_ACCESS_KEY_ID", "", Text, Built),
+    row("S3_SECRET_ACCESS_KEY", "", Text, BuiltSecret),
+    row("S3_BUCKET_NAME", "iot-support-attachments", Text, Built),
+    row("S3_REGION", "us-east-1", Text, Built),
+    row("S3_USE_SSL", "false", Bool, Built),
+    row("S3_FORCE_PATH_STYLE", "", Bool, Built),
+    row("S3_TIMEOUT_SECONDS", "10", Integer(1, LONG), Built),
     row("OIDC_ENABLED", "false", Bool, SwitchValues(&["true"], OIDC)),
     row("OIDC_ISSUER_URL", "", HttpUrl, Tuning),
     row("OIDC_CLIENT_ID", "", Text, Tuning),
@@ -184,9 +183,6 @@ pub const SETTINGS: &[Setting] = &[
     row("ARCHITECTURE_PIPELINE_TRIGGER_URL", "", HttpUrl, Switch("the architecture webhook")),
     row("DRAIN_AUTH_KEY", "", Text, Switch("draining by request")),
 ];
-
-/// Settings that choose S3 while `ARTIFACT_STORE` is `auto`.
-pub const S3_CHOOSERS: [&str; 3] = ["S3_ENDPOINT_URL", "S3_BUCKET_NAME", "S3_ACCESS_KEY_ID"];
 
 /// Names of a legacy deployment that are accepted and without effect.
 pub fn is_legacy(name: &str) -> bool {

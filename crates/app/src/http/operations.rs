@@ -44,10 +44,10 @@ pub async fn get_readiness(
     let found = health.readiness().await;
     let ready = found.database && found.migrations_pending == Some(0) && (found.store || !store.0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(readiness_body(found, ready, health.engine()))
+    HttpResponse::build(status).json(readiness_body(found, ready, &health))
 }
 
-fn readiness_body(found: Readiness, ready: bool, engine: &str) -> serde_json::Value {
+fn readiness_body(found: Readiness, ready: bool, health: &Health) -> serde_json::Value {
     let parts = [(found.store, "artifact_store"), (found.symbolizer, "symbolizer")];
     let degraded: Vec<&str> =
         parts.into_iter().filter(|(works, _)| !works).map(|(_, name)| name).collect();
@@ -61,8 +61,8 @@ fn readiness_body(found: Readiness, ready: bool, engine: &str) -> serde_json::Va
             "connected": found.database,
             "migrations_pending": found.migrations_pending,
         },
-        "artifact_store": {"ok": found.store, "kind": "local", "writable": found.store},
-        "symbolizer": {"ok": found.symbolizer, "engine": engine},
+        "artifact_store": {"ok": found.store, "kind": health.store_kind(), "writable": found.store},
+        "symbolizer": {"ok": found.symbolizer, "engine": health.engine()},
         "mqtt": {"ok": true, "enabled": false, "connected": false},
         "identity_provider": {"ok": true, "enabled": false},
     })

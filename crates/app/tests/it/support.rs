@@ -5,6 +5,7 @@ mod dump_verbs;
 pub(crate) mod failing_commits;
 pub(crate) mod failing_records;
 pub(crate) mod parsing;
+mod place;
 pub(crate) mod raw;
 pub(crate) mod rows;
 
@@ -13,16 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
-use coredock::embedded::Embedded;
+use coredock::readying::Ready;
 use coredock::server::RunningServer;
 use coredock::wiring::{Features, Outside};
 use coredock_testkit::faulty_store::FaultyStore;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use place::Place;
 use rows::Rows;
 
 /// Nothing a test waits for takes longer.
@@ -31,8 +33,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A running server and everything beneath it.
 pub(crate) struct TestServer {
     server: Option<RunningServer>,
-    embedded: Option<Embedded>,
-    directory: Arc<TempDir>,
+    backends: Option<Arc<Backends>>,
+    place: Arc<Place>,
     settings: Vec<(String, String)>,
     client: reqwest::Client,
     /// The artifact store, to make it fail.
@@ -125,29 +127,30 @@ impl TestServer {
     ) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
-        Self::open(Arc::new(tempfile::tempdir().unwrap()), settings, wrap).await
+        Self::open(Arc::new(Place::new()), settings, wrap).await
     }
 
     async fn open(
-        directory: Arc<TempDir>,
+        place: Arc<Place>,
         settings: Vec<(String, String)>,
         wrap: impl FnOnce(Outside) -> Outside,
     ) -> Self {
         let overrides = Overrides {
-            data_dir: Some(directory.path().join("data")),
+            data_dir: Some(place.data_dir()),
             listen: Some("127.0.0.1:0".into()),
             ..Overrides::default()
         };
-        let config = Config::read(&overrides, settings.clone()).unwrap();
-        let embedded = Embedded::open(&config, true).await.unwrap();
-        let store = Arc::new(FaultyStore::new(embedded.outside.store.clone()));
-        let mut outside = embedded.outside.clone();
+        let all_settings = place.settings().into_iter().chain(settings.clone());
+        let config = Config::read(&overrides, all_settings).unwrap();
+        let backends = Arc::new(Backends::open(&config).await.unwrap());
+        let store = Arc::new(FaultyStore::new(backends.outside.store.clone()));
+        let mut outside = backends.outside.clone();
         outside.store = store.clone();
         let outside = wrap(outside);
         let listener = coredock::server::listen(config.http.listen).unwrap();
-        embedded.clean_leftovers().await;
+        backends.clean_leftovers().await;
         let features = Features::new(&config, &outside).unwrap();
-        embedded.claim_store(&features.upkeep).await;
+        Ready::default().advance(&backends, (&features.upkeep, true)).await.unwrap();
         let server = RunningServer::start(&config, &outside, features, listener).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -158,8 +161,8 @@ impl TestServer {
         store.forget_calls();
         Self {
             server: Some(server),
-            embedded: Some(embedded),
-            directory,
+            backends: Some(backends),
+            place,
             settings,
             client,
             store,
@@ -169,11 +172,11 @@ impl TestServer {
 
     /// Stops as if killed, and starts again on the same data.
     pub(crate) async fn restart(mut self) -> Self {
-        let (directory, settings) = (self.directory.clone(), self.settings.clone());
+        let (place, settings) = (self.place.clone(), self.settings.clone());
         self.server.take().unwrap().abort().await;
-        self.embedded.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().outside.database.close();
         drop(self);
-        Self::open(directory, settings, |outside| outside).await
+        Self::open(place, settings, |outside| outside).await
     }
 
     /// Stops and checks what must hold of any data that is left.
@@ -187,13 +190,13 @@ impl TestServer {
         let kept_versions = self.setting("MAX_FIRMWARES", 5);
         checker::check(&self.rows(), &self.artifact_dir(), kept_versions);
         checker::check_dumps(&self.rows(), &self.artifact_dir(), self.setting("MAX_COREDUMPS", 20));
-        self.embedded.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().outside.database.close();
     }
 
     /// Like [`TestServer::finish`] for tests that break invariants on purpose.
     pub(crate) async fn finish_broken(mut self) {
         self.server.take().unwrap().stop().await;
-        self.embedded.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().outside.database.close();
     }
 
     fn setting(&self, name: &str, default: usize) -> usize {
@@ -213,17 +216,17 @@ impl TestServer {
 
     /// The rows beneath, read and written directly.
     pub(crate) fn rows(&self) -> Rows {
-        Rows::open(&self.data_dir().join("coredock.db"))
+        self.place.rows()
     }
 
     /// `DATA_DIR`
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.place.data_dir()
     }
 
-    /// `ARTIFACT_DIR`
+    /// Where objects are files: `ARTIFACT_DIR`, or what the S3 server keeps of the bucket.
     pub(crate) fn artifact_dir(&self) -> PathBuf {
-        self.data_dir().join("artifacts")
+        self.place.artifact_dir()
     }
 
     /// A request to be changed and sent.

@@ -65,11 +65,6 @@ fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
     let (directory, _) = fresh_data_dir();
     for (name, value) in [
         ("OIDC_ENABLED", "true"),
-        ("DATABASE_URL", "postgres://user:hunter2-hunter2@host/rows"),
-        ("S3_BUCKET_NAME", "bucket"),
-        ("S3_ENDPOINT_URL", "http://key:hunter2-hunter2@minio:9000"),
-        ("S3_ACCESS_KEY_ID", SECRET),
-        ("ARTIFACT_STORE", "s3"),
         ("MQTT_URL", "mqtt://user:hunter2-hunter2@broker"),
         ("SYMBOLIZER", "native"),
         ("KEYCLOAK_ADMIN_CLIENT_SECRET", SECRET),

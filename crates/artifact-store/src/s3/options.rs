@@ -78,6 +78,11 @@ pub(crate) struct Address {
 }
 
 impl S3Options {
+    /// What is wrong with them, as far as that shows without a connection.
+    pub fn check(&self) -> Result<(), OpenStoreError> {
+        self.address().map(drop)
+    }
+
     pub(crate) fn address(&self) -> Result<Address, OpenStoreError> {
         let access_key_id = required("S3_ACCESS_KEY_ID", self.access_key_id.as_deref())?;
         let secret_access_key =

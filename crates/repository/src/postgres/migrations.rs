@@ -37,10 +37,12 @@ pub(crate) async fn status(postgres: &Postgres) -> Result<SchemaStatus, StartErr
     let mut pooled = match postgres.pool.get().await {
         Ok(pooled) => pooled,
         // The pool says only that it has none; a connection of our own says why.
-        Err(error) => return Err(match postgres.connector.connect().await {
-            Ok(_) => StartError::unavailable("inspect", error),
-            Err(reason) => reason,
-        }),
+        Err(error) => {
+            return Err(match postgres.connector.connect().await {
+                Ok(_) => StartError::unavailable("inspect", error),
+                Err(reason) => reason,
+            });
+        }
     };
     let looking = tokio::time::timeout(postgres.patience, applied_versions(&mut pooled)).await;
     let Ok(applied) = looking else {

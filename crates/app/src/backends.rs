@@ -1,0 +1,253 @@
+//! Opens what the features work with: database, artifact store, symbolizer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use coredock_artifact_store::{
+    BucketState, ObjectArtifactStore, OpenDirectoryError, OpenStoreError, S3Bucket,
+};
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::{Clock, Symbolizer, Upkeep};
+use coredock_repository::{Database, PostgresOptions, SqliteOptions, StartError};
+use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
+
+use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, SymbolizerConfig};
+use crate::database_clock::DatabaseClock;
+use crate::lock::{DataLock, LockError};
+use crate::system::SystemClock;
+use crate::wiring::Outside;
+
+/// Reads that run side by side; more only wait for the same disk.
+const MOST_READERS: usize = 8;
+/// Files of interrupted writes are younger than this only while a write is under way.
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
+
+/// Why the backends could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the data, or the directory cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database cannot be used.
+    #[error("database {shown}: {source}")]
+    Database {
+        /// The file, or the URL without its password.
+        shown: String,
+        /// What is wrong with it.
+        source: StartError,
+    },
+    /// The artifact directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] OpenDirectoryError),
+    /// The settings of S3 cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The sidecar cannot be used.
+    #[error("PARSE_SIDECAR_URL: {0}")]
+    Sidecar(#[from] SidecarSetupError),
+    /// The id of the installation could not be read or made.
+    #[error(transparent)]
+    Installation(#[from] RepositoryError),
+}
+
+impl OpenError {
+    /// Whether waiting may mend it: a server that is away. What is wrong with a file of ours stays.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database { source, shown } => source.is_outage() && !shown.starts_with("sqlite:"),
+            Self::Installation(RepositoryError::Unavailable { .. }) => true,
+            Self::Lock(_)
+            | Self::Directory(_)
+            | Self::Store(_)
+            | Self::Sidecar(_)
+            | Self::Installation(RepositoryError::Conflict | RepositoryError::Corrupt { .. }) => {
+                false
+            }
+        }
+    }
+}
+
+/// The backends of a process.
+pub struct Backends {
+    /// What the features work with.
+    pub outside: Outside,
+    store: ObjectArtifactStore,
+    bucket: Option<S3Bucket>,
+    sidecar: Option<Arc<SidecarSymbolizer>>,
+    /// Set on a database that processes share.
+    clock: Option<Arc<DatabaseClock>>,
+    longest_attempt: Duration,
+    /// Set where data of this machine is used: nobody else uses it.
+    lock: Option<DataLock>,
+}
+
+impl Backends {
+    /// Locks what lies on this machine and opens everything. Servers are not contacted yet.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        // Two of the clients bring a provider of cryptography each; rustls wants to be told which.
+        // That it was told before is no fault.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let sidecar = open_sidecar(config)?;
+        let lock = lock(config)?;
+        let database = open_database(config).await?;
+        let (store, bucket) = open_store(config)?;
+        let symbolizer = match config.coredumps.symbolizer {
+            SymbolizerConfig::Off => None,
+            SymbolizerConfig::Sidecar => {
+                sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>)
+            }
+        };
+        let mut outside = Outside::new(database, store.clone(), symbolizer);
+        let clock = match config.database.place {
+            DatabasePlace::Sqlite(_) => None,
+            DatabasePlace::Postgres(_) => Some(Arc::new(DatabaseClock::default())),
+        };
+        if let Some(clock) = &clock {
+            outside.clock = clock.clone();
+        }
+        if bucket.is_some() {
+            outside.store_kind = "s3";
+        }
+        let longest_attempt = config.coredumps.settings.longest_attempt;
+        Ok(Self { outside, store, bucket, sidecar, clock, longest_attempt, lock })
+    }
+
+    /// Migrates the database if `migrate` says so, and gives it the id of an installation.
+    pub async fn prepare_database(&self, migrate: bool) -> Result<(), OpenError> {
+        let database = &self.outside.database;
+        let wrong = |source| OpenError::Database { shown: database.shown(), source };
+        if migrate {
+            let applied = database.migrate().await.map_err(wrong)?;
+            if !applied.is_empty() {
+                tracing::info!(migrations = ?applied, "database migrated");
+            }
+        }
+        if database.pending_migrations().await.map_err(wrong)? > 0 {
+            return Ok(());
+        }
+        self.ask_time().await;
+        let now = self.outside.clock.now();
+        database.ensure_installation(self.outside.entropy.as_ref(), now).await?;
+        Ok(())
+    }
+
+    /// Asks the database for the time, where processes share it.
+    pub async fn ask_time(&self) {
+        let Some(clock) = &self.clock else { return };
+        match clock.ask(&self.outside.database).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("the time was told too slowly"),
+            Err(error) => warn("the time of the database is not known", &error),
+        }
+    }
+
+    /// Removes what interrupted writes and deletes left; to be called before anything is written.
+    /// What fails is logged: the server starts all the same, and health reports the store.
+    pub async fn clean_leftovers(&self) {
+        let written_before = SystemClock.now().before(LEFTOVER_AGE);
+        match self.store.clean_leftovers(written_before).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
+            Err(error) => warn("leftovers of interrupted writes stay", &error),
+        }
+        let Some(sidecar) = &self.sidecar else { return };
+        // With the lock of the data no other process of ours works on these dumps; without it one
+        // may, but not for longer than an attempt takes.
+        let age = if self.lock.is_some() { Duration::ZERO } else { self.longest_attempt * 2 };
+        match sidecar.clean_leftovers(SystemTime::now() - age).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "removed files of interrupted parses"),
+            Err(error) => warn("leftovers of interrupted parses stay", &error),
+        }
+    }
+
+    /// Makes the bucket if it is missing and marks an empty store as ours; `false` when it should be
+    /// tried again. What is wrong is logged, and health reports it.
+    pub async fn prepare_store(&self, upkeep: &Upkeep) -> bool {
+        if let Some(bucket) = &self.bucket {
+            match bucket.ensure().await {
+                Ok(BucketState::Existed | BucketState::Created) => {}
+                Err(error) => {
+                    warn("the artifact store cannot be used", &error);
+                    return false;
+                }
+            }
+        }
+        match upkeep.claim_empty_store().await {
+            Ok(()) => true,
+            Err(error) => {
+                warn("the artifact store could not be looked at", &error);
+                false
+            }
+        }
+    }
+}
+
+/// Nobody else may use a file or directory of ours meanwhile.
+fn lock(config: &Config) -> Result<Option<DataLock>, LockError> {
+    let mut directories: Vec<&Path> = Vec::new();
+    if let DatabasePlace::Sqlite(path) = &config.database.place {
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let here = directory.as_os_str().is_empty();
+        directories.push(if here { Path::new(".") } else { directory });
+    }
+    if let ArtifactStoreConfig::Local(directory) = &config.artifacts {
+        directories.push(directory);
+    }
+    if directories.is_empty() {
+        return Ok(None);
+    }
+    directories.insert(0, &config.data_dir);
+    DataLock::take(&directories).map(Some)
+}
+
+fn open_store(config: &Config) -> Result<(ObjectArtifactStore, Option<S3Bucket>), OpenError> {
+    Ok(match &config.artifacts {
+        ArtifactStoreConfig::Local(directory) => (ObjectArtifactStore::local(directory)?, None),
+        ArtifactStoreConfig::S3(options) => {
+            (ObjectArtifactStore::s3(options)?, Some(S3Bucket::new(options)?))
+        }
+    })
+}
+
+fn open_sidecar(config: &Config) -> Result<Option<Arc<SidecarSymbolizer>>, SidecarSetupError> {
+    let Some(SidecarConfig { url, directory }) = config.coredumps.sidecar.clone() else {
+        return Ok(None);
+    };
+    let timeout = config.coredumps.settings.longest_attempt;
+    Ok(Some(Arc::new(SidecarSymbolizer::new(SidecarOptions { url, directory, timeout })?)))
+}
+
+/// Opens the database of `config`; applies nothing.
+pub async fn open_database(config: &Config) -> Result<Database, OpenError> {
+    let database = &config.database;
+    match &database.place {
+        DatabasePlace::Sqlite(path) => {
+            let connections = database.kept.saturating_add(database.overflow);
+            let readers = connections.saturating_sub(1).clamp(1, MOST_READERS);
+            let options = SqliteOptions { readers, wait: database.wait };
+            let opened = Database::open_sqlite(path, options).await;
+            opened.map_err(|source| OpenError::Database { shown: shown_file(path), source })
+        }
+        DatabasePlace::Postgres(url) => {
+            let options = PostgresOptions {
+                url: url.clone(),
+                kept: database.kept,
+                overflow: database.overflow,
+                wait: database.wait,
+            };
+            let opened = Database::open_postgres(options);
+            opened.map_err(|source| OpenError::Database { shown: url.to_string(), source })
+        }
+    }
+}
+
+/// A file as one would name it in `DATABASE_URL`.
+pub fn shown_file(path: &Path) -> String {
+    format!("sqlite://{}", path.display())
+}
+
+fn warn(what: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(error, "{what}");
+}

@@ -1,0 +1,64 @@
+//! Settings of the database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use coredock_repository::PostgresUrl;
+
+use super::reader::Reader;
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// Where rows lie (`DATABASE_URL`).
+    pub place: DatabasePlace,
+    /// Connections that stay open (`DB_POOL_SIZE`).
+    pub kept: usize,
+    /// Further ones when those are in use (`DB_POOL_MAX_OVERFLOW`).
+    pub overflow: usize,
+    /// Longest wait for a connection and for an answer (`DB_POOL_TIMEOUT`).
+    pub wait: Duration,
+    /// Whether the server migrates at start.
+    pub auto_migrate: bool,
+}
+
+/// Where rows lie.
+#[derive(Debug, Clone)]
+pub enum DatabasePlace {
+    /// In a file of ours.
+    Sqlite(PathBuf),
+    /// In a database on a server.
+    Postgres(PostgresUrl),
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
+    let place = match reader.optional("DATABASE_URL").map(|url| place_of(&url)) {
+        None => DatabasePlace::Sqlite(data_dir.join("coredock.db")),
+        Some(Ok(place)) => place,
+        Some(Err(fault)) => {
+            reader.fault(format!("DATABASE_URL: {fault}"));
+            DatabasePlace::Sqlite(PathBuf::new())
+        }
+    };
+    let number = |name| usize::try_from(reader.integer(name)).unwrap_or(usize::MAX);
+    DatabaseConfig {
+        place,
+        kept: number("DB_POOL_SIZE"),
+        overflow: number("DB_POOL_MAX_OVERFLOW"),
+        wait: reader.seconds("DB_POOL_TIMEOUT"),
+        auto_migrate: reader.boolean("AUTO_MIGRATE"),
+    }
+}
+
+/// `sqlite:FILE` or `sqlite://FILE`, so that three slashes begin an absolute path; or a server. The
+/// complaint never repeats the URL, which may hold a password.
+fn place_of(url: &str) -> Result<DatabasePlace, String> {
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return PostgresUrl::parse(url).map(DatabasePlace::Postgres);
+    };
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path.is_empty() || path.contains(":memory:") || path.contains('?') {
+        return Err("must name a file, as in sqlite://./data/coredock.db".into());
+    }
+    Ok(DatabasePlace::Sqlite(PathBuf::from(path)))
+}

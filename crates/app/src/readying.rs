@@ -1,0 +1,64 @@
+//! Gets database and store ready, and again when they are back.
+//!
+//! A server that is away at the start does not end the process: it listens, says that it is not
+//! ready, and retries (contract §14.1).
+
+use std::time::Duration;
+
+use coredock_domain::Upkeep;
+
+use crate::backends::{Backends, OpenError};
+
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the time of the database is asked for.
+const TIME_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What is ready.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ready {
+    database: bool,
+    store: bool,
+}
+
+impl Ready {
+    /// Tries what is not ready yet, once. An error is one that waiting will not mend.
+    pub async fn advance(
+        self,
+        backends: &Backends,
+        (upkeep, migrate): (&Upkeep, bool),
+    ) -> Result<Self, OpenError> {
+        let mut ready = self;
+        if !ready.database {
+            match backends.prepare_database(migrate).await {
+                Ok(()) => ready.database = true,
+                Err(error) if error.is_outage() => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the database cannot be reached; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // The mark in the store names the installation, which the database knows.
+        if ready.database && !ready.store {
+            ready.store = backends.prepare_store(upkeep).await;
+        }
+        Ok(ready)
+    }
+
+    /// Goes on until it meets what waiting will not mend.
+    pub async fn keep(self, backends: &Backends, (upkeep, migrate): (&Upkeep, bool)) -> OpenError {
+        let (mut ready, clock) = (self, &backends.outside.clock);
+        loop {
+            if ready.database && ready.store {
+                clock.sleep(TIME_INTERVAL).await;
+                backends.ask_time().await;
+                continue;
+            }
+            clock.sleep(RETRY).await;
+            match ready.advance(backends, (upkeep, migrate)).await {
+                Ok(advanced) => ready = advanced,
+                Err(error) => return error,
+            }
+        }
+    }
+}
