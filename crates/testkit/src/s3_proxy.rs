@@ -196,9 +196,9 @@ async fn read_request(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8
         head.push(client.read_u8().await?);
     }
     let head = String::from_utf8(head).map_err(std::io::Error::other)?;
-    let length = head.lines().filter_map(|line| line.split_once(": "));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let length = length.filter_map(|(_, value)| value.parse().ok()).next().unwrap_or_default();
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let mut length = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.find_map(|(_, value)| value.parse().ok()).unwrap_or_default();
     let mut body = vec![0; length];
     client.read_exact(&mut body).await?;
     Ok((head, body))
