@@ -208,6 +208,17 @@ async fn a_slow_transfer_may_take_longer_than_the_limit() {
 }
 
 #[tokio::test]
+async fn a_slow_upload_may_take_longer_than_the_limit() {
+    // Buffers of the system hide how far the last bytes are; they must not take that long.
+    let limit = Duration::from_secs(2);
+    let (store, proxy) = behind_proxy(limit).await;
+    proxy.inject("PUT", Trouble::SlowRequest(limit / 20), 1);
+    let begun = Instant::now();
+    store.put(&key("firmware/demo/1.0/firmware.bin"), &spooled(8 * MIB)).await.unwrap();
+    assert!(begun.elapsed() > limit, "it took longer than the limit");
+}
+
+#[tokio::test]
 async fn servers_without_batches_delete_one_by_one() {
     for refusal in [Trouble::error(501, "NotImplemented"), Trouble::page(405)] {
         let (store, proxy) = behind_proxy(LONG).await;
