@@ -77,8 +77,8 @@ struct Rule {
 }
 
 impl S3Proxy {
-    /// Listens on a free port of 127.0.0.1.
-    pub async fn start(server: &S3TestServer) -> Self {
+    /// Listens on a free port of 127.0.0.1; call it on a runtime.
+    pub fn start(server: &S3TestServer) -> Self {
         let listener = listen().expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let upstream = server.endpoint.trim_start_matches("http://").to_owned();

@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// A store behind a proxy, on s3s-fs.
 async fn behind_proxy(limit: Duration) -> (ObjectArtifactStore, S3Proxy) {
     let server = S3TestServer::s3s();
-    let proxy = S3Proxy::start(&server).await;
+    let proxy = S3Proxy::start(&server);
     let (_, options) = fresh_store(&server).await;
     let endpoint = Some(proxy.server(&server).endpoint);
     (open(&S3Options { endpoint, timeout: limit, ..options }), proxy)
@@ -98,7 +98,7 @@ async fn a_missing_bucket_is_an_outage() {
 #[tokio::test]
 async fn a_server_that_is_gone_is_told_at_once() {
     let server = S3TestServer::s3s();
-    let proxy = S3Proxy::start(&server).await;
+    let proxy = S3Proxy::start(&server);
     let gone = S3Options { timeout: LIMIT, ..options(&proxy.server(&server)) };
     drop(proxy);
     let begun = Instant::now();
