@@ -142,10 +142,8 @@ impl S3Bucket {
         let created = self.bucket.put_object_with_content_type("/", body.as_bytes(), "text/xml");
         match created.await {
             Ok(_) => Ok(BucketState::Created),
-            // Another process of ours may have been faster; who owns it shows when it is used.
-            Err(S3Error::HttpFailWithBody(409, _)) if self.look().await.is_ok() => {
-                Ok(BucketState::Existed)
-            }
+            // Another process of ours may have been faster: 409, or 500 where both were under way.
+            Err(_) if self.look().await.is_ok() => Ok(BucketState::Existed),
             Err(error) => Err(explain("create", error)),
         }
     }

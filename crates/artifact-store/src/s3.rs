@@ -96,3 +96,16 @@ fn amazon(options: &S3Options, address: &Address, transport: Transport) -> Amazo
 fn build(builder: AmazonS3Builder) -> Result<AmazonS3, OpenStoreError> {
     builder.build().map_err(OpenStoreError::Store)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::S3Bucket;
+
+    #[tokio::test]
+    async fn opening_connects_to_nothing() {
+        let options = options::tests::options();
+        assert!(ObjectArtifactStore::s3(&options).is_ok());
+        assert!(S3Bucket::new(&options).is_ok());
+    }
+}

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::s3::S3TestServer;
+
+const STEP: usize = 256 << 10;
 
 /// Passes requests on unchanged unless told otherwise; ends when dropped.
 pub struct S3Proxy {
@@ -30,6 +32,8 @@ pub enum Trouble {
     },
     /// The server never sees the request, and no answer comes.
     Silence,
+    /// The body is taken in steps of 256 KiB with a pause before each.
+    SlowRequest(Duration),
     /// One bit in the middle of the body changes on its way to the server.
     CorruptRequest,
     /// The connection closes after this many bytes of the answer.
@@ -73,9 +77,9 @@ struct Rule {
 }
 
 impl S3Proxy {
-    /// Listens on a free port of 127.0.0.1.
-    pub async fn start(server: &S3TestServer) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    /// Listens on a free port of 127.0.0.1; call it on a runtime.
+    pub fn start(server: &S3TestServer) -> Self {
+        let listener = listen().expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let upstream = server.endpoint.trim_start_matches("http://").to_owned();
         let shared = Arc::new(Shared { upstream, state: Mutex::default() });
@@ -123,6 +127,14 @@ impl Shared {
     }
 }
 
+/// With small buffers, so that a sender notices when bodies are taken slowly.
+fn listen() -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(u32::try_from(STEP).unwrap_or_default())?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(64)
+}
+
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
@@ -139,8 +151,15 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One request per connection. Who hangs up is none of the proxy's troubles.
 async fn serve(mut client: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
     client.set_nodelay(true)?;
-    let (head, mut body) = read_request(&mut client).await?;
+    let head = read_head(&mut client).await?;
     let trouble = shared.begin(head.lines().next().unwrap_or_default());
+    let mut body = vec![0; body_length(&head)];
+    for step in body.chunks_mut(STEP) {
+        if let Some(Trouble::SlowRequest(pause)) = trouble {
+            sleep(pause).await;
+        }
+        client.read_exact(step).await?;
+    }
     match trouble {
         Some(Trouble::Answer { status, body }) => {
             return client.write_all(render(status, &body).as_bytes()).await;
@@ -190,18 +209,18 @@ async fn wait_for_end(client: &mut TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn read_request(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
+async fn read_head(client: &mut TcpStream) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);
     }
-    let head = String::from_utf8(head).map_err(std::io::Error::other)?;
-    let length = head.lines().filter_map(|line| line.split_once(": "));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let length = length.filter_map(|(_, value)| value.parse().ok()).next().unwrap_or_default();
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).await?;
-    Ok((head, body))
+    String::from_utf8(head).map_err(std::io::Error::other)
+}
+
+fn body_length(head: &str) -> usize {
+    let headers = head.lines().filter_map(|line| line.split_once(": "));
+    let mut length = headers.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length.find_map(|(_, value)| value.parse().ok()).unwrap_or_default()
 }
 
 /// The head with the wish that the server close the connection: then its answer has an end.

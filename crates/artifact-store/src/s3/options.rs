@@ -174,10 +174,10 @@ fn check_name(name: &'static str, value: &str) -> Result<(), OpenStoreError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn options() -> S3Options {
+    pub(crate) fn options() -> S3Options {
         S3Options {
             endpoint: Some("http://store.test:9000/".to_owned()),
             access_key_id: Some("key".to_owned()),

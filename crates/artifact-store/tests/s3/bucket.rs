@@ -57,7 +57,7 @@ async fn only_a_bucket_of_ours_gets_a_rule() {
 #[tokio::test]
 async fn a_server_that_cannot_set_rules_is_fine() {
     let server = S3TestServer::moto();
-    let proxy = S3Proxy::start(&server).await;
+    let proxy = S3Proxy::start(&server);
     for (status, code) in [(501, "NotImplemented"), (403, "AccessDenied"), (500, "InternalError")] {
         let options = options(&proxy.server(&server));
         proxy.inject("?lifecycle", Trouble::error(status, code), usize::MAX);
@@ -81,7 +81,7 @@ async fn wrong_credentials_are_told_apart() {
 #[tokio::test]
 async fn troubles_are_told_in_a_sentence() {
     let server = S3TestServer::moto();
-    let proxy = S3Proxy::start(&server).await;
+    let proxy = S3Proxy::start(&server);
     let options = options(&proxy.server(&server));
     let not_s3 = "the server of S3_ENDPOINT_URL does not answer like S3";
     let cases = [

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use coredock_artifact_store::{ObjectArtifactStore, S3Options};
+use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
 use coredock_domain::artifact_store::{ByteRange, StoredArtifact};
