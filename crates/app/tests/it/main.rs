@@ -16,6 +16,7 @@ mod parsing;
 mod real_bundles;
 mod records;
 mod routing;
+mod stale_config;
 mod support;
 mod sweep;
 mod transfers;

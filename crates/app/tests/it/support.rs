@@ -3,6 +3,7 @@
 pub(crate) mod checker;
 mod dump_verbs;
 pub(crate) mod failing_commits;
+pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
 pub(crate) mod parsing;
 pub(crate) mod raw;
