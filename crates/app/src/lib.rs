@@ -11,6 +11,7 @@ pub mod lock;
 pub mod logging;
 pub mod metered_store;
 pub mod metrics;
+pub mod rescue_directory;
 pub mod server;
 pub mod shutdown;
 pub mod system;

@@ -15,6 +15,7 @@ mod operation;
 mod parsing;
 mod real_bundles;
 mod records;
+mod rescue;
 mod routing;
 mod stale_config;
 mod support;

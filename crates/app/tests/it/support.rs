@@ -134,12 +134,7 @@ impl TestServer {
         settings: Vec<(String, String)>,
         wrap: impl FnOnce(Outside) -> Outside,
     ) -> Self {
-        let overrides = Overrides {
-            data_dir: Some(directory.path().join("data")),
-            listen: Some("127.0.0.1:0".into()),
-            ..Overrides::default()
-        };
-        let config = Config::read(&overrides, settings.clone()).unwrap();
+        let config = config_of(&directory, &settings);
         let embedded = Embedded::open(&config, true).await.unwrap();
         let store = Arc::new(FaultyStore::new(embedded.outside.store.clone()));
         let mut outside = embedded.outside.clone();
@@ -195,6 +190,12 @@ impl TestServer {
     pub(crate) async fn finish_broken(mut self) {
         self.server.take().unwrap().stop().await;
         self.embedded.take().unwrap().outside.database.close();
+    }
+
+    /// The features of another process on the same data.
+    pub(crate) fn another(&self) -> Features {
+        let config = config_of(&self.directory, &self.settings);
+        Features::new(&config, &self.outside).unwrap()
     }
 
     fn setting(&self, name: &str, default: usize) -> usize {
@@ -360,6 +361,15 @@ impl TestServer {
         let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
         text.lines().filter(of_name).map(value).sum()
     }
+}
+
+fn config_of(directory: &TempDir, settings: &[(String, String)]) -> Config {
+    let overrides = Overrides {
+        data_dir: Some(directory.path().join("data")),
+        listen: Some("127.0.0.1:0".into()),
+        ..Overrides::default()
+    };
+    Config::read(&overrides, settings.to_vec()).unwrap()
 }
 
 impl Drop for TestServer {

@@ -38,6 +38,11 @@ pub trait CoredumpRepository: Send + Sync {
         change: &Change,
     ) -> Result<Recorded, RepositoryError>;
 
+    /// The dump that [`repeat`](Self::repeat) or [`record`](Self::record) has committed on behalf of
+    /// this very change, whose instant and origin no other delivery has; found by its audit record,
+    /// also when the dump is gone.
+    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError>;
+
     /// The dumps of a device, newest first by `uploaded_at`, then `id`; `None` when there is no
     /// such device. A constant number of statements.
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError>;
