@@ -63,7 +63,7 @@ async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
     }
     directory.open(&name).await.unwrap().unwrap().file.remove().await.unwrap();
     assert!(directory.open(&name).await.unwrap().is_none());
-    assert_eq!(files(&directory), [PathBuf::new(); 0]);
+    assert_eq!(files(&directory), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_dead_writers_left_is_removed_and_what_is_being_written_stays() {
     assert_eq!(files(&directory), [root.path().join("2.part")]);
     drop(writing);
     assert_eq!(names(&directory), []);
-    assert_eq!(files(&directory), [PathBuf::new(); 0]);
+    assert_eq!(files(&directory), Vec::<PathBuf>::new());
 }
 
 #[test]

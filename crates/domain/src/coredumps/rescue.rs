@@ -289,14 +289,18 @@ impl Coredumps {
         let Some(sender) = coredumps.find_sender(&delivery.device, None).await? else {
             return Ok(Fate::UnknownDevice);
         };
-        // After a database was restored from a backup a reserved id may be another dump's.
-        let free = match id {
-            Some(id) if coredumps.find(sender.device_id, id).await?.is_none() => Some(id),
-            Some(_) | None => None,
+        let taken = match id {
+            Some(id) => coredumps.find(sender.device_id, id).await?,
+            None => None,
         };
-        let id = match free {
-            Some(id) => id,
-            None => self.fix_fresh_id(file).await?,
+        let id = match (id, taken) {
+            (Some(id), None) => id,
+            // An attempt that was given up has committed just now.
+            (Some(id), Some(dump)) if dump.sha256 == delivery.body.sha256() => {
+                return Ok(Fate::Known(id));
+            }
+            // The database was restored from a backup, and has reserved the id once more.
+            (Some(_), Some(_)) | (None, _) => self.fix_fresh_id(file).await?,
         };
         match self.keep(id, sender.device_id, &delivery).await {
             Ok(received) => Ok(Fate::Received(received)),

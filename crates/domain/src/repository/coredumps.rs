@@ -31,7 +31,8 @@ pub trait CoredumpRepository: Send + Sync {
 
     /// Inserts a dump whose object is durable, and applies the retention of its device (contract
     /// §6.3); or, if a dump of the same body became visible meanwhile, counts that one and queues
-    /// the delete of the new object. Dumps of one device are serialized.
+    /// the delete of the new object. One that is visible under this very id already is neither
+    /// counted nor replaced. Dumps of one device are serialized.
     async fn record(
         &self,
         dump: RecordCoredump,

@@ -77,6 +77,17 @@ async fn a_delivery_is_found_by_the_change_that_recorded_it() {
 }
 
 #[tokio::test]
+async fn recording_a_dump_under_its_own_id_again_counts_nothing() {
+    let (bench, device_id) = Bench::with_device().await;
+    let dump = Dump { same_since: Some(0), ..Dump::default() };
+    let id = bench.store(&dump).await;
+    let again = bench.record_as(id, &dump).await.unwrap();
+    assert_eq!(again, Recorded::Repeated { id });
+    assert_eq!(bench.coredump(device_id, id).await.summary.occurrences, 1);
+    assert_eq!(bench.queued(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_dump_in_a_fixed_state_is_never_claimed() {
     let (bench, device_id) = Bench::with_device().await;
     for (status, output) in [(ParseStatus::Pending, None), (ParseStatus::Parsed, Some("text"))] {
