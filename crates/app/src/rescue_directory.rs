@@ -101,10 +101,8 @@ impl RescueDirectory {
     }
 
     fn make(&self) -> io::Result<()> {
-        if self.path.is_dir() {
-            return Ok(());
-        }
         fs::create_dir_all(&*self.path)?;
+        // Also where somebody else has made it: he may not have come to this yet.
         self.path.parent().map_or(Ok(()), sync)
     }
 

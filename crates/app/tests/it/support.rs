@@ -192,12 +192,6 @@ impl TestServer {
         self.embedded.take().unwrap().outside.database.close();
     }
 
-    /// The features of another process on the same data.
-    pub(crate) fn another(&self) -> Features {
-        let config = config_of(&self.directory, &self.settings);
-        Features::new(&config, &self.outside).unwrap()
-    }
-
     fn setting(&self, name: &str, default: usize) -> usize {
         let set = self.settings.iter().find(|(set, _)| set == name);
         set.map_or(default, |(_, value)| value.parse().unwrap())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use coredock::wiring::Features;
 use serde_json::Value;
 
 use super::{Answer, PATIENCE, TestServer, wait_until};
@@ -52,6 +53,12 @@ impl TestServer {
         let mut files: Vec<_> = paths.filter(|path| !path.ends_with("rescue.lock")).collect();
         files.sort();
         files
+    }
+
+    /// The features of another process on the same data.
+    pub(crate) fn another(&self) -> Features {
+        let config = super::config_of(&self.directory, &self.settings);
+        Features::new(&config, &self.outside).unwrap()
     }
 
     /// Waits until nothing is in the rescue spool.
