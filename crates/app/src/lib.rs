@@ -13,6 +13,7 @@ pub mod logging;
 pub mod metered_store;
 pub mod metrics;
 pub mod readying;
+pub mod rescue_directory;
 pub mod server;
 pub mod shutdown;
 pub mod system;

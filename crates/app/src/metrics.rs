@@ -51,6 +51,8 @@ pub struct Metrics {
     pub coredump_ingest_bytes: IntCounter,
     /// Time from the end of a dump's body to its answer.
     pub coredump_ingest_seconds: Histogram,
+    /// Rescued dumps that wait.
+    pub rescue_pending: IntGauge,
     /// Dumps by status.
     pub coredumps: IntGaugeVec,
     /// Parse jobs by state.
@@ -164,6 +166,10 @@ impl Metrics {
             coredump_ingest_seconds: declare.histogram(
                 "coredock_coredump_ingest_duration_seconds",
                 "Time from the end of a dump's body to its answer",
+            )?,
+            rescue_pending: declare.gauge(
+                "coredock_rescue_pending",
+                "Rescued dumps that wait for database or store",
             )?,
             coredumps: declare.gauges("coredock_coredumps", "Dumps by status", &["status"])?,
             parse_jobs: declare.gauges("coredock_parse_jobs", "Parse jobs by state", &["state"])?,

@@ -119,6 +119,7 @@ impl RunningServer {
             coredumps: features.coredumps.clone(),
             wakeup: features.wakeup.clone(),
             due: features.due.clone(),
+            rescued: features.rescued.clone(),
             clock: outside.clock.clone(),
             metrics: features.metrics.clone(),
             sweep_interval: config.sweep.interval,

@@ -22,6 +22,7 @@ use coredock_repository::Database;
 use crate::config::Config;
 use crate::metered_store::MeteredStore;
 use crate::metrics::Metrics;
+use crate::rescue_directory::RescueDirectory;
 use crate::system::{SystemClock, SystemEntropy, WorkerWakeup};
 
 /// Images kept in memory: a fleet seldom rolls out more than a few at once, of 1–2 MB each.
@@ -122,6 +123,8 @@ pub struct Features {
     pub wakeup: Arc<WorkerWakeup>,
     /// Wakes a worker that parses.
     pub due: Arc<WorkerWakeup>,
+    /// Wakes the worker of rescued dumps.
+    pub rescued: Arc<WorkerWakeup>,
     /// The store with metrics.
     pub store: Arc<dyn ArtifactStore>,
 }
@@ -148,33 +151,25 @@ impl Features {
         let devices = Devices::new(ports, config.devices.mode);
         let reads = VerifiedReads::new(store.clone(), clock.clone());
         let due = Arc::new(WorkerWakeup::default());
+        let rescued = Arc::new(WorkerWakeup::default());
+        let rescue_path = config.data_dir.join("rescue");
+        let rescue = RescueDirectory::new(&rescue_path, config.coredumps.rescue_bytes);
         let ports = CoredumpPorts {
             coredumps: rows.coredumps,
             jobs: rows.jobs,
-            versions: rows.versions.clone(),
+            versions: rows.versions,
             store: store.clone(),
             reads: reads.clone(),
             symbolizer: outside.symbolizer.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            rescue: Arc::new(rescue),
+            rescued: rescued.clone(),
             outbox: outbox.clone(),
             due: due.clone(),
         };
         let coredumps = Coredumps::new(ports, config.coredumps.settings.clone());
-        let ports = FirmwarePorts {
-            versions: rows.versions,
-            publications: rows.publications,
-            store: store.clone(),
-            reads,
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            outbox: outbox.clone(),
-        };
-        let settings = FirmwareSettings {
-            kept_versions: config.firmware.kept_versions,
-            image_cache_bytes: IMAGE_CACHE_BYTES,
-        };
-        let firmware = Firmware::new(ports, settings);
+        let firmware = firmware(config, outside, (&store, reads), &outbox);
         let ports = UpkeepPorts {
             outbox: rows.outbox,
             sweep: rows.sweep,
@@ -184,8 +179,41 @@ impl Features {
             wakeup: outbox,
         };
         let upkeep = Upkeep::new(ports, sweep_settings(config));
-        Ok(Self { models, devices, firmware, coredumps, upkeep, metrics, wakeup, due, store })
+        Ok(Self {
+            models,
+            devices,
+            firmware,
+            coredumps,
+            upkeep,
+            metrics,
+            wakeup,
+            due,
+            rescued,
+            store,
+        })
     }
+}
+
+fn firmware(
+    config: &Config,
+    outside: &Outside,
+    (store, reads): (&Arc<dyn ArtifactStore>, VerifiedReads),
+    outbox: &Arc<dyn Wakeup>,
+) -> Firmware {
+    let ports = FirmwarePorts {
+        versions: outside.rows.versions.clone(),
+        publications: outside.rows.publications.clone(),
+        store: Arc::clone(store),
+        reads,
+        clock: Arc::clone(&outside.clock),
+        entropy: Arc::clone(&outside.entropy),
+        outbox: Arc::clone(outbox),
+    };
+    let settings = FirmwareSettings {
+        kept_versions: config.firmware.kept_versions,
+        image_cache_bytes: IMAGE_CACHE_BYTES,
+    };
+    Firmware::new(ports, settings)
 }
 
 fn sweep_settings(config: &Config) -> SweepSettings {

@@ -1,4 +1,5 @@
-//! The tasks behind the server: parse jobs, queued deletes, interrupted publications, the sweep.
+//! The tasks behind the server: parse jobs, rescued dumps, queued deletes, interrupted publications,
+//! the sweep.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A worker that parses looks for due jobs this often even if nobody says that there are some.
 const PARSE_INTERVAL: Duration = Duration::from_secs(1);
+/// The first look for an end of the outage dumps were rescued from; then this doubles.
+const SHORTEST_RESCUE_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_RESCUE_WAIT: Duration = Duration::from_secs(15);
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the workers work with.
@@ -35,6 +39,8 @@ pub struct Workers {
     pub wakeup: Arc<WorkerWakeup>,
     /// Says that a dump is due.
     pub due: Arc<WorkerWakeup>,
+    /// Says that a dump was rescued.
+    pub rescued: Arc<WorkerWakeup>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where results are counted.
@@ -65,6 +71,8 @@ impl Workers {
         }
         let queue = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));
+        let rescue = Arc::clone(&workers);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { rescue.ingest().await }));
         let outbox = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { outbox.delete().await }));
         let settling = Arc::clone(&workers);
@@ -124,6 +132,40 @@ impl Workers {
             for _ in 0..looks {
                 self.clock.sleep(PARSE_INTERVAL).await;
                 self.due.wake();
+            }
+        }
+    }
+
+    /// Takes rescued dumps in as soon as their dependency is there again. Also looks when nobody
+    /// says so: processes that share the directory leave theirs when they die.
+    async fn ingest(&self) {
+        let mut wait = SHORTEST_RESCUE_WAIT;
+        loop {
+            let waiting = match self.coredumps.ingest_rescued().await {
+                Ok(round) => {
+                    self.metrics
+                        .rescue_pending
+                        .set(i64::try_from(round.waiting).unwrap_or(i64::MAX));
+                    if round.settled > 0 {
+                        wait = SHORTEST_RESCUE_WAIT;
+                    }
+                    round.waiting > 0
+                }
+                Err(error) => {
+                    warn("the rescue spool cannot be looked at", &error);
+                    true
+                }
+            };
+            if waiting {
+                self.clock.sleep(wait).await;
+                wait = LONGEST_RESCUE_WAIT.min(wait * 2);
+                continue;
+            }
+            wait = SHORTEST_RESCUE_WAIT;
+            tokio::select! {
+                // What has just failed is not tried again at once.
+                () = self.rescued.woken() => self.clock.sleep(wait).await,
+                () = self.clock.sleep(LONGEST_RESCUE_WAIT) => {}
             }
         }
     }

@@ -533,6 +533,12 @@ fn the_lease_of_a_parse_outlasts_its_time_out() {
 }
 
 #[test]
+fn the_rescue_spool_has_a_size_and_can_be_switched_off() {
+    assert_eq!(config(&[]).coredumps.rescue_bytes, 268_435_456);
+    assert_eq!(config(&[("RESCUE_SPOOL_BYTES", "0")]).coredumps.rescue_bytes, 0);
+}
+
+#[test]
 fn the_sidecar_has_a_url_and_a_directory_or_neither() {
     let (url, directory) = ("PARSE_SIDECAR_URL", "PARSE_SIDECAR_XFER_DIR");
     let both = [(url, "http://sidecar:8080/"), (directory, "/xfer")];

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod receive;
+pub mod rescue;
 mod symbolicate;
 mod symbols;
 
@@ -10,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use receive::{ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
+pub use receive::{Delivery, ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
+pub use rescue::{IngestRound, Reception, RescueSpool};
 pub use symbolicate::{ParseResult, Symbolicated};
 
 use crate::artifact::ArtifactKey;
@@ -67,6 +69,10 @@ pub struct CoredumpPorts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// Where dumps wait for the end of an outage.
+    pub rescue: Arc<dyn RescueSpool>,
+    /// Told when dumps began to wait there.
+    pub rescued: Arc<dyn Wakeup>,
     /// Told when deletes were queued.
     pub outbox: Arc<dyn Wakeup>,
     /// Told when jobs became due.

@@ -1,6 +1,11 @@
 //! The use cases of devices.
 
+mod last_served;
+
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
 
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
@@ -9,9 +14,14 @@ use crate::device_config::{ConfigMode, ConfigSchema, DeviceConfig, served_config
 use crate::fields::FieldFault;
 use crate::repository::{DeviceRepository, ModelRepository, RepositoryError};
 use crate::upkeep::Wakeup;
+use last_served::LastServed;
 
 /// Fresh keys drawn before giving up; one collision in a fleet of a million is a rarity.
 const KEY_DRAWS: u32 = 5;
+
+/// A database that has not answered by then counts as unreachable for a device that can be given
+/// what it was given before: waiting longer would only bring it closer to its own time limit.
+const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// What the use cases of devices work with.
 #[derive(Clone)]
@@ -33,6 +43,16 @@ pub struct DevicePorts {
 pub struct Devices {
     ports: DevicePorts,
     config_mode: ConfigMode,
+    last_served: LastServed,
+}
+
+/// A configuration as a device is given it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedConfig {
+    /// The text.
+    pub text: Arc<str>,
+    /// Whether it is the one served last because the database is unreachable.
+    pub is_stale: bool,
 }
 
 /// Why a device was not created or changed.
@@ -55,7 +75,7 @@ pub enum SaveDeviceError {
 impl Devices {
     /// Builds the use cases over their ports.
     pub fn new(ports: DevicePorts, config_mode: ConfigMode) -> Self {
-        Self { ports, config_mode }
+        Self { ports, config_mode, last_served: LastServed::default() }
     }
 
     /// How strictly configurations are taken.
@@ -116,10 +136,40 @@ impl Devices {
         Ok(deleted)
     }
 
-    /// The configuration a device is given; `None` when there is no such device.
-    pub async fn served_config(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
-        let stored = self.ports.devices.config_text(key).await?;
-        Ok(stored.map(|text| served_config(&text, key, self.config_mode).into_owned()))
+    /// The configuration a device is given; `None` when there is no such device. While the database
+    /// is unreachable it is the one this process gave it last, if there is one (contract §4.2): a
+    /// device without a configuration reboots for ever.
+    pub async fn served_config(
+        &self,
+        key: &DeviceKey,
+    ) -> Result<Option<ServedConfig>, RepositoryError> {
+        let asked = self.ports.devices.config_text(key);
+        let Some(last) = self.last_served.get(key) else {
+            return Ok(self.serve(key, asked.await?));
+        };
+        match select(asked, self.ports.clock.sleep(STALE_AFTER)).await {
+            Either::Left((Ok(stored), _)) => return Ok(self.serve(key, stored)),
+            Either::Left((Err(error @ RepositoryError::Unavailable { .. }), _)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, device = %key, "a device is given its last configuration");
+            }
+            Either::Left((Err(error), _)) => return Err(error),
+            Either::Right(_) => {
+                tracing::warn!(device = %key, "a device is given its last configuration; the \
+                    database does not answer");
+            }
+        }
+        Ok(Some(ServedConfig { text: last, is_stale: true }))
+    }
+
+    /// Serves what the database said, and remembers it.
+    fn serve(&self, key: &DeviceKey, stored: Option<String>) -> Option<ServedConfig> {
+        let Some(stored) = stored else {
+            self.last_served.forget(key);
+            return None;
+        };
+        let text = served_config(&stored, key, self.config_mode);
+        Some(ServedConfig { text: self.last_served.remember(key, &text), is_stale: false })
     }
 
     async fn check_schema(

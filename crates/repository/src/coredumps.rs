@@ -8,7 +8,7 @@ pub(crate) mod retention;
 pub(crate) mod row;
 
 use async_trait::async_trait;
-use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::audit::{AuditAction, Change, Origin};
 use coredock_domain::coredump::{Coredump, CoredumpSummary, FleetCoredump};
 use coredock_domain::device::DeviceKey;
 use coredock_domain::repository::RepositoryError;
@@ -25,8 +25,8 @@ use crate::connection::{Connection, on, read, write, write_at_once};
 use crate::coredumps::row::{DetailRow, SummaryRow};
 use crate::devices::read_key;
 use crate::failure::Failure;
-use crate::schema::{coredumps, devices};
-use crate::values::At;
+use crate::schema::{audit_records, coredumps, devices};
+use crate::values::{At, Column};
 use crate::{Database, audit};
 
 /// The newest dump of the device of the enclosing query with this body that was uploaded since then;
@@ -40,6 +40,17 @@ fn newest_of_body(sha256: Option<String>, since: Option<At>) -> _ {
         .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))
         .select(coredumps::id)
         .single_value()
+}
+
+/// What a device delivered at an instant in a request, by the audit record of the commit.
+#[diesel::dsl::auto_type]
+fn records_of(at: At, device: String, correlation_id: String) -> _ {
+    audit_records::table
+        .filter(audit_records::at.eq(at))
+        .filter(audit_records::actor_subject.eq(device))
+        .filter(audit_records::correlation_id.eq(correlation_id))
+        .filter(audit_records::target_type.eq("Coredump"))
+        .select(audit_records::target_id)
 }
 
 /// The dumps of a device.
@@ -97,6 +108,16 @@ impl CoredumpRepository for Database {
         };
         log_recorded(&recorded, id, change);
         Ok(recorded)
+    }
+
+    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
+        let Origin { actor, correlation_id, .. } = change.origin.clone();
+        let query = records_of(At(change.at), actor.subject, correlation_id);
+        read!(self, "coredump.find_delivery", |conn| {
+            let id = on!(conn, |c| query.first::<String>(c)).optional()?;
+            let column = Column("audit_records", "target_id");
+            id.map(|id| column.holds(id.parse().ok())).transpose()
+        })
     }
 
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
@@ -203,6 +224,13 @@ mod tests {
     fn the_dumps_of_a_device_are_read_in_the_order_of_an_index() {
         let steps = plan_of(&newest_first(1).select(SummaryRow::as_select()));
         assert_eq!(steps, ["SEARCH coredumps USING INDEX coredumps_by_device (device_id=?)"]);
+    }
+
+    #[test]
+    fn a_delivery_is_found_by_its_instant() {
+        let at = At(coredock_domain::timestamp::Timestamp::from_micros(0));
+        let steps = plan_of(&records_of(at, String::new(), String::new()));
+        assert_eq!(steps, ["SEARCH audit_records USING INDEX audit_records_by_time (at=?)"]);
     }
 
     #[test]

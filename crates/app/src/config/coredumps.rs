@@ -15,6 +15,8 @@ const MOST_WORKERS_BY_DEFAULT: usize = 8;
 pub struct CoredumpConfig {
     /// Limits of keeping and parsing.
     pub settings: CoredumpSettings,
+    /// Most bytes of dumps that wait for the end of an outage (`RESCUE_SPOOL_BYTES`).
+    pub rescue_bytes: u64,
     /// The sidecar, whether or not it is used.
     pub sidecar: Option<SidecarConfig>,
     /// Who makes reports.
@@ -58,6 +60,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
             most_attempts: small(reader.integer("PARSE_MAX_ATTEMPTS")),
             retry_delays: reader.all_seconds("PARSE_RETRY_DELAYS"),
         },
+        rescue_bytes: reader.integer("RESCUE_SPOOL_BYTES"),
         symbolizer: symbolizer(reader, sidecar.as_ref()),
         sidecar,
         workers: workers.map_or_else(default_workers, |workers| {

@@ -116,7 +116,7 @@ pub const SETTINGS: &[Setting] = &[
     row("FIRMWARE_IMAGE_GATE", "standard", Choice(&["standard", "full", "appinfo"]), Built),
     row("MAX_COREDUMP_BYTES", "1048576", Integer(1, 16_777_216), Built),
     row("COREDUMP_DEDUPE_SECONDS", "86400", Integer(0, LONG), Built),
-    row("RESCUE_SPOOL_BYTES", "268435456", Integer(0, ANY), Tuning),
+    row("RESCUE_SPOOL_BYTES", "268435456", Integer(0, ANY), Built),
     row("SYMBOLS_KEEP_DAYS", "180", Integer(0, 36_500), Built),
     row(
         "SYMBOLIZER",

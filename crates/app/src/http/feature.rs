@@ -8,7 +8,6 @@ use std::time::Instant;
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpRequest, web};
 
-use super::error::ApiError;
 use crate::metrics::Metrics;
 
 /// The use cases of one feature.
@@ -62,7 +61,7 @@ impl Operation {
     }
 
     /// Counts the operation and passes its outcome on.
-    pub fn end<T>(self, outcome: Result<T, ApiError>) -> Result<T, ApiError> {
+    pub fn end<T, E>(self, outcome: Result<T, E>) -> Result<T, E> {
         self.count(outcome.is_ok());
         outcome
     }

@@ -1,19 +1,20 @@
 //! Takes a dump from the wire to its commit (contract §4.5, §6.1).
 
-use std::future::{Future, Ready, ready};
+use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpRequest, web};
 use coredock_domain::artifact_store::ArtifactBody;
 use coredock_domain::coredump::{Chip, ReportedVersion};
-use coredock_domain::coredumps::{ReceiveCoredump, ReceiveCoredumpError, Received};
+use coredock_domain::coredumps::{ReceiveCoredump, ReceiveCoredumpError, Received, Reception};
 use coredock_domain::fields::FieldFault;
 use coredock_domain::{Coredumps, blocking};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -26,6 +27,11 @@ use crate::metrics::Metrics;
 
 /// Dumps taken in at once. More would wait for the same disk, and each holds a thread.
 const SEATS: usize = 32;
+/// A dump that is not taken in by then is put aside and its device told so: of the 10 s it waits
+/// (contract §1.7) this leaves enough to sync the file.
+const RESCUE_AFTER: Duration = Duration::from_secs(8);
+/// How much longer its device waits if it cannot be put aside.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// Where dumps are taken in: on threads that wait for disk and database with them, so that a dump
 /// changes threads twice and not at each step.
@@ -41,20 +47,68 @@ impl IntakeDesk {
         Self { threads: Handle::current(), tasks, seats: Arc::new(Semaphore::new(SEATS)) }
     }
 
-    /// Runs `receiving` to its end, whether or not anybody waits for it: the device erases its dump
-    /// whatever it hears, so one that hangs up is not let down.
-    async fn run<T: Send + 'static>(
+    /// Takes a dump in, whether or not anybody waits for it: the device erases its dump whatever it
+    /// hears, so one that hangs up is not let down. One that takes long is put aside meanwhile.
+    async fn take_in(
         &self,
-        receiving: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, JoinError> {
+        coredumps: &Coredumps,
+        dump: ReceiveCoredump,
+    ) -> Result<Taken, JoinError> {
+        let reception = Arc::new(coredumps.arrived(dump));
+        let mut taken = self.seated(coredumps.clone(), Arc::clone(&reception));
+        let coredumps = coredumps.clone();
+        let watching = async move {
+            if let Ok(taken) = timeout(RESCUE_AFTER, &mut taken).await {
+                return Ok(Taken::Ended(taken??));
+            }
+            if coredumps.rescue(&reception).await {
+                return Ok(Taken::PutAside);
+            }
+            match timeout(LAST_CHANCE, &mut taken).await {
+                Ok(taken) => Ok(Taken::Ended(taken??)),
+                Err(_) => Ok(Taken::Late),
+            }
+        };
+        self.tasks.spawn(watching.in_current_span()).await?
+    }
+
+    fn seated(
+        &self,
+        coredumps: Coredumps,
+        reception: Arc<Reception>,
+    ) -> JoinHandle<Result<Result<Received, ReceiveCoredumpError>, JoinError>> {
         let (threads, seats) = (self.threads.clone(), Arc::clone(&self.seats));
-        let seated = async move {
+        let receiving = async move { coredumps.receive(&reception).await }.in_current_span();
+        self.tasks.spawn(async move {
             let _seat = seats.acquire_owned().await;
             let runtime = threads.clone();
             let waiting = move || blocking::allow(|| runtime.block_on(receiving));
             threads.spawn_blocking(waiting).await
-        };
-        self.tasks.spawn(seated).await?
+        })
+    }
+}
+
+/// How far a dump came within the time a device waits.
+enum Taken {
+    /// This became of it.
+    Ended(Result<Received, ReceiveCoredumpError>),
+    /// It lies in the rescue spool, and is still being taken in.
+    PutAside,
+    /// It is still being taken in.
+    Late,
+}
+
+/// A dump that was not taken in.
+struct Unreceived {
+    error: ApiError,
+    /// As metrics call it.
+    result: &'static str,
+}
+
+impl From<ApiError> for Unreceived {
+    fn from(error: ApiError) -> Self {
+        let result = if error.is_refusal() { "rejected" } else { "unavailable" };
+        Self { error, result }
     }
 }
 
@@ -99,22 +153,21 @@ impl Intake {
         let result = match &outcome {
             Ok(Received::Stored(_)) => "stored",
             Ok(Received::Repeated(_)) => "duplicate",
-            Err(error) if error.is_refusal() => "rejected",
-            Err(_) => "unavailable",
+            Err(unreceived) => unreceived.result,
         };
         metrics.coredump_ingest.with_label_values(&[result]).inc();
         metrics.coredump_ingest_seconds.observe(began.elapsed().as_secs_f64());
-        outcome
+        outcome.map_err(|unreceived| unreceived.error)
     }
 
     /// In the order of contract §4.5: parameters, device row, body.
-    async fn receive_uncounted(self, caller: &DeviceCaller) -> Result<Received, ApiError> {
-        let claims = claims(self.request.query_string())?;
+    async fn receive_uncounted(self, caller: &DeviceCaller) -> Result<Received, Unreceived> {
+        let claims = claims(self.request.query_string()).map_err(ApiError::from)?;
         let operation = Operation::begin("iot_upload_coredump", &self.metrics);
         operation.end(self.store(caller, claims).await)
     }
 
-    async fn store(self, caller: &DeviceCaller, claims: Claims) -> Result<Received, ApiError> {
+    async fn store(self, caller: &DeviceCaller, claims: Claims) -> Result<Received, Unreceived> {
         let (body, unread) = match self.body {
             Ok(body) => (body, None),
             Err(error) => (None, Some(error)),
@@ -127,15 +180,21 @@ impl Intake {
             body,
             origin: caller.origin(&self.request),
         };
-        let coredumps = self.coredumps.get_ref().clone();
-        let receiving = async move { coredumps.receive(dump).await }.in_current_span();
-        let received = self.desk.run(receiving).await;
-        let received = received.map_err(|error| ApiError::unexpected(error.to_string()))?;
+        let taken = self.desk.take_in(&self.coredumps, dump).await;
+        let late = || ApiError::outage("a dump was not taken in in time");
+        let received = match taken.map_err(|error| ApiError::unexpected(error.to_string()))? {
+            Taken::Ended(received) => received,
+            Taken::PutAside => return Err(Unreceived { error: late(), result: "rescued" }),
+            Taken::Late => return Err(late().into()),
+        };
         let limit = self.coredumps.settings().largest_body;
         let received = received.map_err(|error| match (error, unread) {
-            (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown(),
-            (ReceiveCoredumpError::TooLarge { .. }, Some(unread)) => unread,
-            (error, _) => receive_error(&error, limit),
+            (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown().into(),
+            (ReceiveCoredumpError::TooLarge { .. }, Some(unread)) => unread.into(),
+            (error @ ReceiveCoredumpError::Rescued(_), _) => {
+                Unreceived { error: receive_error(&error, limit), result: "rescued" }
+            }
+            (error, _) => receive_error(&error, limit).into(),
         })?;
         self.metrics.coredump_ingest_bytes.inc_by(bytes);
         Ok(received)
@@ -150,6 +209,7 @@ pub(super) fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiErro
         }
         ReceiveCoredumpError::Repository(error) => error.into(),
         ReceiveCoredumpError::Store(error) => error.into(),
+        ReceiveCoredumpError::Rescued(_) => ApiError::unavailable(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpResponse, web};
 use coredock_domain::clock::spread;
 use coredock_domain::firmware::versions::FirmwareOf;
@@ -20,6 +20,8 @@ use crate::system::SystemEntropy;
 /// Devices are never told to ask more often.
 const SHORTEST_POLL: u64 = 30;
 const POLL_SPREAD: f64 = 0.1;
+/// Marks a configuration that may have changed since (contract §4.2).
+const STALE: HeaderName = HeaderName::from_static("x-coredock-stale");
 
 /// How often devices should ask (`FIRMWARE_POLL_SECONDS`).
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +32,7 @@ pub struct PollInterval(pub Duration);
     get, path = "/api/iot/config", tag = "device", operation_id = "get_iot_config",
     params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
     responses(
-        (status = 200, description = "The stored configuration", content_type = "application/json", body = serde_json::Value),
+        (status = 200, description = "The stored configuration; with `X-Coredock-Stale: true` the one served last, while the database is unreachable", content_type = "application/json", body = serde_json::Value),
         (status = 401, body = ErrorView), (status = 404, body = ErrorView),
         (status = 503, body = ErrorView),
     )
@@ -46,10 +48,14 @@ pub async fn get_iot_config(
 async fn served_config(caller: &DeviceCaller, devices: &Devices) -> Result<HttpResponse, ApiError> {
     let config = devices.served_config(caller.known_key()?).await?;
     let config = config.ok_or_else(|| caller.unknown())?;
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok();
+    answer
         .insert_header((header::CONTENT_TYPE, "application/json"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .body(config))
+        .insert_header((header::CACHE_CONTROL, "no-cache"));
+    if config.is_stale {
+        answer.insert_header((STALE, "true"));
+    }
+    Ok(answer.body(config.text.to_string()))
 }
 
 /// The image of the current version of the device's model.

@@ -13,9 +13,13 @@ use crate::support::failing_commits::CommitFault;
 use crate::support::failing_records::FailingRecords;
 use crate::support::{TestServer, wait_until};
 
+async fn without_rescue() -> TestServer {
+    TestServer::with(&[("RESCUE_SPOOL_BYTES", "0"), ("SYMBOLIZER", "off")]).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn v29_a_dump_met_by_a_store_that_is_down_is_an_honest_503() {
-    let server = TestServer::start().await;
+    let server = without_rescue().await;
     let demo = server.demo().await;
     server.store.set_down(true);
     let refused = server.post_dump(&demo.device.key, "1", "dump").await;
@@ -31,7 +35,7 @@ async fn v29_a_dump_met_by_a_store_that_is_down_is_an_honest_503() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_that_fails_leaves_nothing_visible_even_if_it_went_through() {
-    let server = TestServer::start().await;
+    let server = without_rescue().await;
     let demo = server.demo().await;
     let before = server.deliver(&demo.device.key, "1", "before").await;
     for fault in [Fault::Fail, Fault::FailAfter] {
@@ -47,7 +51,8 @@ async fn a_put_that_fails_leaves_nothing_visible_even_if_it_went_through() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_is_an_outage_and_can_be_repeated() {
     let records = Arc::new(FailingRecords::default());
-    let server = TestServer::wrapped(|outside| records.wrap(outside)).await;
+    let settings = [("RESCUE_SPOOL_BYTES", "0")];
+    let server = TestServer::wrapped_with(&settings, |outside| records.wrap(outside)).await;
     let demo = server.demo().await;
     records.fail_next(CommitFault::Before);
     let failed = server.post_dump(&demo.device.key, "1", "dump").await;
@@ -64,7 +69,7 @@ async fn a_commit_that_fails_is_an_outage_and_can_be_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_database_is_an_outage() {
-    let server = TestServer::start().await;
+    let server = without_rescue().await;
     let demo = server.demo().await;
     server.rows().execute("ALTER TABLE coredumps RENAME TO gone");
     let failed = server.post_dump(&demo.device.key, "1", "dump").await;
@@ -134,7 +139,7 @@ async fn half_a_dump_is_no_dump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_hears_within_ten_seconds_of_a_store_that_hangs() {
-    let server = TestServer::start().await;
+    let server = without_rescue().await;
     let demo = server.demo().await;
     let gate = Gate::new();
     server.store.inject(FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Put));
@@ -142,6 +147,7 @@ async fn a_device_hears_within_ten_seconds_of_a_store_that_hangs() {
     let answer = server.post_dump(&demo.device.key, "1", "dump").await;
     assert!(began.elapsed() < Duration::from_secs(10));
     answer.expect_error(503, "SERVICE_UNAVAILABLE");
+    assert_eq!(server.metric_where("coredock_coredump_ingest_total", "unavailable").await, 1);
     gate.open();
     server.store.clear_faults();
     let id = server.deliver(&demo.device.key, "1", "dump").await;

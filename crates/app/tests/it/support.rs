@@ -3,6 +3,7 @@
 pub(crate) mod checker;
 mod dump_verbs;
 pub(crate) mod failing_commits;
+pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
 pub(crate) mod parsing;
 mod place;
@@ -135,13 +136,7 @@ impl TestServer {
         settings: Vec<(String, String)>,
         wrap: impl FnOnce(Outside) -> Outside,
     ) -> Self {
-        let overrides = Overrides {
-            data_dir: Some(place.data_dir()),
-            listen: Some("127.0.0.1:0".into()),
-            ..Overrides::default()
-        };
-        let all_settings = place.settings().into_iter().chain(settings.clone());
-        let config = Config::read(&overrides, all_settings).unwrap();
+        let config = config_of(&place, &settings);
         let backends = Arc::new(Backends::open(&config).await.unwrap());
         let store = Arc::new(FaultyStore::new(backends.outside.store.clone()));
         let mut outside = backends.outside.clone();
@@ -362,6 +357,16 @@ impl TestServer {
         let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
         text.lines().filter(of_name).map(value).sum()
     }
+}
+
+fn config_of(place: &Place, settings: &[(String, String)]) -> Config {
+    let overrides = Overrides {
+        data_dir: Some(place.data_dir()),
+        listen: Some("127.0.0.1:0".into()),
+        ..Overrides::default()
+    };
+    let all = place.settings().into_iter().chain(settings.iter().cloned());
+    Config::read(&overrides, all).unwrap()
 }
 
 impl Drop for TestServer {

@@ -103,6 +103,28 @@ async fn an_acknowledged_dump_is_synced_with_all_its_names_before_the_answer() {
     walk.to("sendto", "HTTP/1.1 201 Created");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescued_dump_is_synced_with_all_its_names_before_the_answer() {
+    let (directory, data_dir) = fresh_data_dir();
+    let trace = directory.path().join("trace");
+    let server = Server::start_traced(&data_dir, &trace);
+    server.post_model("demo").await.expect(201);
+    let key = server.create_device("{}").await;
+    std::fs::write(data_dir.join("artifacts/coredumps"), "in the way").unwrap();
+    server.post_dump(&key, "1", vec![7; 70_000]).await.expect_outage();
+    server.stop();
+    let calls = trace_of(&trace, "exited with 0");
+    let rescue = data_dir.join("rescue");
+    let mut walk = Walk { calls: &calls, line: 0 };
+    walk.to("mkdir", &format!("\"{}\"", rescue.display()));
+    walk.to("fsync", &format!("<{}>)", data_dir.display()));
+    walk.to("write", ".part>");
+    walk.to("fsync", ".part>)");
+    walk.to("rename", ".dump\")");
+    walk.to("fsync", &format!("<{}>)", rescue.display()));
+    walk.to("sendto", "HTTP/1.1 503");
+}
+
 /// A `200` after a delete: the row and the queued delete are synced; the object follows later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_dump_loses_its_row_for_good_before_the_answer() {

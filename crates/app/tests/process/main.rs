@@ -10,6 +10,7 @@ mod disk_full;
 mod durability;
 mod logs;
 mod parsing;
+mod rescue;
 mod shutdown;
 mod start;
 mod support;

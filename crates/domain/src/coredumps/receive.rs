@@ -5,13 +5,14 @@ use std::io::Cursor;
 use bytes::Bytes;
 
 use super::Coredumps;
+use super::rescue::Reception;
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
-use crate::audit::Origin;
+use crate::audit::{Change, Origin};
 use crate::coredump::{BuildId, Chip, Coredump, ParseStatus, ReportedVersion, body};
 use crate::device::DeviceKey;
 use crate::repository::RepositoryError;
-use crate::repository::coredumps::{InitialState, RecordCoredump, Recorded, SameBody, Sender};
+use crate::repository::coredumps::{InitialState, RecordCoredump, Recorded, SameBody};
 use crate::timestamp::Timestamp;
 
 /// A dump on its way in.
@@ -27,6 +28,21 @@ pub struct ReceiveCoredump {
     pub body: Option<ArtifactBody>,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// A dump that arrived and has an acceptable size: all that recording it takes, now or later.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The device that sent it.
+    pub device: DeviceKey,
+    /// The chip it named.
+    pub chip: Chip,
+    /// The version it named.
+    pub firmware_version: ReportedVersion,
+    /// The bytes.
+    pub body: ArtifactBody,
+    /// When it arrived, and where from.
+    pub change: Change,
 }
 
 /// What became of a dump.
@@ -68,6 +84,9 @@ pub enum ReceiveCoredumpError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
+    /// Store or database failed; the dump waits in the rescue spool.
+    #[error("dump was put aside")]
+    Rescued(#[source] Box<ReceiveCoredumpError>),
 }
 
 /// A dump made up for a test bench (contract §17).
@@ -92,14 +111,39 @@ pub struct SeedCoredump {
 }
 
 impl Coredumps {
+    /// Begins to take a dump in: this is the instant it arrived.
+    pub fn arrived(&self, dump: ReceiveCoredump) -> Reception {
+        let change = self.change(dump.origin.clone());
+        Reception::new(dump, change)
+    }
+
     /// Takes a dump in. When it returns `Ok` the bytes are durable and the row is committed (I2);
-    /// when it returns an error nothing is visible (I3).
-    pub async fn receive(&self, dump: ReceiveCoredump) -> Result<Received, ReceiveCoredumpError> {
-        let since = self.same_body_since(self.ports.clock.now());
+    /// when it returns an error nothing is visible, but what was rescued will be (I3).
+    pub async fn receive(&self, reception: &Reception) -> Result<Received, ReceiveCoredumpError> {
+        let outcome = self.take_in(reception).await;
+        self.conclude(reception, outcome).await
+    }
+
+    async fn take_in(&self, reception: &Reception) -> Result<Received, ReceiveCoredumpError> {
+        let Reception { dump, change, .. } = reception;
+        let since = self.same_body_since(change.at);
         let same = dump.body.as_ref().zip(since);
         let same = same.map(|(body, since)| SameBody { sha256: body.sha256(), since });
         let sender = self.ports.coredumps.find_sender(&dump.device, same).await?;
         let sender = sender.ok_or(ReceiveCoredumpError::UnknownDevice)?;
+        let delivery = self.delivery(reception)?;
+        if let Some(id) = sender.repeated
+            && self.ports.coredumps.repeat(id, change).await?
+        {
+            return Ok(Received::Repeated(id));
+        }
+        let id = self.reserve_for(reception).await?;
+        self.keep(id, sender.device_id, &delivery).await
+    }
+
+    /// What there is to record of a reception: nothing of a body that is empty or too large.
+    pub(super) fn delivery(&self, reception: &Reception) -> Result<Delivery, ReceiveCoredumpError> {
+        let dump = &reception.dump;
         let limit = self.settings.largest_body;
         let body = match &dump.body {
             Some(body) if body.length() <= limit => body.clone(),
@@ -108,40 +152,41 @@ impl Coredumps {
         if body.length() == 0 {
             return Err(ReceiveCoredumpError::Empty);
         }
-        let change = self.change(dump.origin.clone());
-        if let Some(id) = sender.repeated
-            && self.ports.coredumps.repeat(id, &change).await?
-        {
-            return Ok(Received::Repeated(id));
-        }
-        self.store(dump, sender, body).await
+        Ok(Delivery {
+            device: dump.device.clone(),
+            chip: dump.chip.clone(),
+            firmware_version: dump.firmware_version.clone(),
+            body,
+            change: reception.change.clone(),
+        })
     }
 
-    async fn store(
+    /// Stores a body under a reserved id and records it.
+    pub(super) async fn keep(
         &self,
-        dump: ReceiveCoredump,
-        sender: Sender,
-        body: ArtifactBody,
+        id: i64,
+        device_id: i64,
+        delivery: &Delivery,
     ) -> Result<Received, ReceiveCoredumpError> {
-        let id = self.put(&dump.device, &body).await?;
-        let change = self.change(dump.origin);
+        let Delivery { device, body, change, .. } = delivery;
+        self.put(id, device, body).await?;
         let record = RecordCoredump {
             id,
-            device_id: sender.device_id,
-            device: dump.device.clone(),
-            chip: dump.chip,
-            firmware_version: dump.firmware_version,
+            device_id,
+            device: device.clone(),
+            chip: delivery.chip.clone(),
+            firmware_version: delivery.firmware_version.clone(),
             size: body.length(),
             sha256: body.sha256(),
-            build_id: build_id(&body),
+            build_id: build_id(body),
             state: InitialState::Due,
             same_body_since: self.same_body_since(change.at),
             kept_coredumps: self.settings.kept_coredumps,
         };
-        match self.ports.coredumps.record(record, &change).await? {
+        match self.ports.coredumps.record(record, change).await? {
             Recorded::Stored { pruned } => {
                 self.ports.due.wake();
-                self.note_pruned(&dump.device, &pruned);
+                self.note_pruned(device, &pruned);
                 Ok(Received::Stored(id))
             }
             Recorded::Repeated { id } => {
@@ -159,7 +204,8 @@ impl Coredumps {
     /// is gone.
     pub async fn seed(&self, seed: SeedCoredump) -> Result<Option<Coredump>, ReceiveCoredumpError> {
         let body = ArtifactBody::from(Bytes::from(vec![0; seed.size]));
-        let id = self.put(&seed.device, &body).await?;
+        let id = self.ports.coredumps.reserve_id().await?;
+        self.put(id, &seed.device, &body).await?;
         let record = RecordCoredump {
             id,
             device_id: seed.device_id,
@@ -178,17 +224,16 @@ impl Coredumps {
         Ok(self.find(seed.device_id, id).await?)
     }
 
-    /// Stores a body under a fresh id.
     async fn put(
         &self,
+        id: i64,
         device: &DeviceKey,
         body: &ArtifactBody,
-    ) -> Result<i64, ReceiveCoredumpError> {
-        let id = self.ports.coredumps.reserve_id().await?;
+    ) -> Result<(), ReceiveCoredumpError> {
         let key = ArtifactKey::Coredump { device: device.clone(), id };
         self.ports.store.put(&key, body).await?;
         tracing::info!(event = "coredump_s3_upload", id, %key, bytes = body.length(), "dump stored");
-        Ok(id)
+        Ok(())
     }
 
     fn same_body_since(&self, now: Timestamp) -> Option<Timestamp> {

@@ -31,12 +31,18 @@ pub trait CoredumpRepository: Send + Sync {
 
     /// Inserts a dump whose object is durable, and applies the retention of its device (contract
     /// §6.3); or, if a dump of the same body became visible meanwhile, counts that one and queues
-    /// the delete of the new object. Dumps of one device are serialized.
+    /// the delete of the new object. One that is visible under this very id already is neither
+    /// counted nor replaced. Dumps of one device are serialized.
     async fn record(
         &self,
         dump: RecordCoredump,
         change: &Change,
     ) -> Result<Recorded, RepositoryError>;
+
+    /// The dump that [`repeat`](Self::repeat) or [`record`](Self::record) has committed on behalf of
+    /// this very change, whose instant and origin no other delivery has; found by its audit record,
+    /// also when the dump is gone.
+    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError>;
 
     /// The dumps of a device, newest first by `uploaded_at`, then `id`; `None` when there is no
     /// such device. A constant number of statements.

@@ -41,6 +41,10 @@ pub(super) async fn record(
         deletes::queue(conn, &[key], change.at).await?;
         return Ok(Recorded::DeviceGone);
     };
+    if found.repeated == Some(dump.id) {
+        // An earlier attempt to record this very delivery has committed after all.
+        return Ok(Recorded::Repeated { id: dump.id });
+    }
     if let Some(id) = found.repeated {
         repeat(conn, id, change).await?;
         deletes::queue(conn, &[key], change.at).await?;

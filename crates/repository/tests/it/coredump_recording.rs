@@ -52,6 +52,42 @@ async fn a_dump_reads_back_as_it_was_recorded_and_is_due_at_once() {
 }
 
 #[tokio::test]
+async fn a_delivery_is_found_by_the_change_that_recorded_it() {
+    let (bench, device_id) = Bench::with_device().await;
+    let of = |dump: &Dump<'_>, correlation_id: &str| {
+        let mut change = change(dump.at);
+        change.origin.correlation_id = correlation_id.into();
+        change
+    };
+    let first = Dump { same_since: Some(0), at: 100, ..Dump::default() };
+    let (created, counted) = (of(&first, "created"), of(&first, "counted"));
+    assert_eq!(bench.db.find_delivery(&created).await.unwrap(), None);
+    let id = bench.db.reserve_id().await.unwrap();
+    for (given, change) in [(id, &created), (id + 1, &counted)] {
+        bench.db.record(first.with_id(given), change).await.unwrap();
+        assert_eq!(bench.db.find_delivery(change).await.unwrap(), Some(id));
+    }
+    let again = of(&Dump { at: 200, ..first.clone() }, "created");
+    assert_eq!(bench.db.find_delivery(&again).await.unwrap(), None);
+    bench.db.repeat(id, &again).await.unwrap();
+    assert_eq!(bench.db.find_delivery(&again).await.unwrap(), Some(id));
+    let which = coredock_domain::repository::coredumps::WhichCoredumps::All;
+    CoredumpRepository::delete(&bench.db, device_id, which, &change(300)).await.unwrap();
+    assert_eq!(bench.db.find_delivery(&created).await.unwrap(), Some(id));
+}
+
+#[tokio::test]
+async fn recording_a_dump_under_its_own_id_again_counts_nothing() {
+    let (bench, device_id) = Bench::with_device().await;
+    let dump = Dump { same_since: Some(0), ..Dump::default() };
+    let id = bench.store(&dump).await;
+    let again = bench.record_as(id, &dump).await.unwrap();
+    assert_eq!(again, Recorded::Repeated { id });
+    assert_eq!(bench.coredump(device_id, id).await.summary.occurrences, 1);
+    assert_eq!(bench.queued(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_dump_in_a_fixed_state_is_never_claimed() {
     let (bench, device_id) = Bench::with_device().await;
     for (status, output) in [(ParseStatus::Pending, None), (ParseStatus::Parsed, Some("text"))] {

@@ -1,10 +1,12 @@
 //! What tests do with dumps.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use coredock::wiring::Features;
 use serde_json::Value;
 
-use super::{Answer, PATIENCE, TestServer};
+use super::{Answer, PATIENCE, TestServer, wait_until};
 
 impl TestServer {
     /// Delivers a dump as a device does.
@@ -42,6 +44,26 @@ impl TestServer {
     /// One dump as its detail route shows it.
     pub(crate) async fn dump(&self, device_id: i64, id: i64) -> Value {
         self.get(&format!("/api/devices/{device_id}/coredumps/{id}")).await.expect(200).json()
+    }
+
+    /// Files in the rescue spool, sorted.
+    pub(crate) fn rescued(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.data_dir().join("rescue")).into_iter().flatten();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths.filter(|path| !path.ends_with("rescue.lock")).collect();
+        files.sort();
+        files
+    }
+
+    /// The features of another process on the same data.
+    pub(crate) fn another(&self) -> Features {
+        let config = super::config_of(&self.place, &self.settings);
+        Features::new(&config, &self.outside).unwrap()
+    }
+
+    /// Waits until nothing is in the rescue spool.
+    pub(crate) async fn wait_for_empty_rescue(&self) {
+        wait_until("the rescue spool is empty", || self.rescued().is_empty()).await;
     }
 
     /// The state of a dump's parse.

@@ -1,5 +1,6 @@
-//! Commits of dumps that fail: a wrapper of the port.
+//! Commits of dumps that fail, and a database that is down for dumps: a wrapper of the port.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -14,16 +15,42 @@ use coredock_domain::repository::{CoredumpRepository, RepositoryError};
 
 use super::failing_commits::CommitFault;
 
-/// Fails commits on demand.
+/// Fails calls on demand.
 #[derive(Default)]
 pub(crate) struct FailingRecords {
     next: Mutex<Option<CommitFault>>,
+    is_down: AtomicBool,
 }
 
 impl FailingRecords {
-    /// Makes the next dump fail at its commit.
+    /// Makes the next dump, new or counted, fail at its commit.
     pub(crate) fn fail_next(&self, fault: CommitFault) {
         *self.next.lock().unwrap() = Some(fault);
+    }
+
+    /// While down, everything that delivering a dump takes fails.
+    pub(crate) fn set_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), RepositoryError> {
+        if self.is_down.load(Ordering::SeqCst) { Err(broken()) } else { Ok(()) }
+    }
+
+    async fn commit<T>(
+        &self,
+        commit: impl Future<Output = Result<T, RepositoryError>>,
+    ) -> Result<T, RepositoryError> {
+        self.check()?;
+        let fault = self.next.lock().unwrap().take();
+        match fault {
+            None => commit.await,
+            Some(CommitFault::Before) => Err(broken()),
+            Some(CommitFault::After) => {
+                commit.await?;
+                Err(broken())
+            }
+        }
     }
 
     /// Puts this between the use cases and their rows.
@@ -34,6 +61,10 @@ impl FailingRecords {
     }
 }
 
+fn broken() -> RepositoryError {
+    RepositoryError::unavailable("coredump.record", "connection broke")
+}
+
 struct Failing {
     inner: Arc<dyn CoredumpRepository>,
     faults: Arc<FailingRecords>,
@@ -42,6 +73,7 @@ struct Failing {
 #[async_trait]
 impl CoredumpRepository for Failing {
     async fn reserve_id(&self) -> Result<i64, RepositoryError> {
+        self.faults.check()?;
         self.inner.reserve_id().await
     }
 
@@ -50,11 +82,17 @@ impl CoredumpRepository for Failing {
         device: &DeviceKey,
         body: Option<SameBody>,
     ) -> Result<Option<Sender>, RepositoryError> {
+        self.faults.check()?;
         self.inner.find_sender(device, body).await
     }
 
     async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
-        self.inner.repeat(id, change).await
+        self.faults.commit(self.inner.repeat(id, change)).await
+    }
+
+    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
+        self.faults.check()?;
+        self.inner.find_delivery(change).await
     }
 
     async fn record(
@@ -62,16 +100,7 @@ impl CoredumpRepository for Failing {
         dump: RecordCoredump,
         change: &Change,
     ) -> Result<Recorded, RepositoryError> {
-        let fault = self.faults.next.lock().unwrap().take();
-        let broken = || RepositoryError::unavailable("coredump.record", "connection broke");
-        match fault {
-            None => self.inner.record(dump, change).await,
-            Some(CommitFault::Before) => Err(broken()),
-            Some(CommitFault::After) => {
-                self.inner.record(dump, change).await?;
-                Err(broken())
-            }
-        }
+        self.faults.commit(self.inner.record(dump, change)).await
     }
 
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {

@@ -105,6 +105,22 @@ impl Process {
         Self::spawn(command, directory, settings)
     }
 
+    /// Like [`Process::start`], with some calls on `path` tampered with by `strace`: `calls` are
+    /// names with commas between, `tampering` is what `-e inject` calls so.
+    pub(crate) fn start_tampered(
+        directory: &Path,
+        arguments: &[&str],
+        path: &Path,
+        (calls, tampering): (&str, &str),
+    ) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-o", "/dev/null", "-P"]).arg(path);
+        command.args(["-e", &format!("trace={calls}")]);
+        command.args(["-e", &format!("inject={calls}:{tampering}")]);
+        command.arg(BINARY).args(arguments);
+        Self::spawn(command, directory, &[])
+    }
+
     fn spawn(mut command: Command, directory: &Path, settings: Settings<'_>) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let program = command.get_program().to_owned();

@@ -82,6 +82,16 @@ impl Server {
         Self::of(Process::start_traced(directory, &arguments, &[], trace), data_dir)
     }
 
+    /// Serves this data directory; calls of `mkdir` for `path` hang for 12 s.
+    #[track_caller]
+    pub(crate) fn start_hanging(data_dir: &Path, path: &Path) -> Self {
+        let data = data_dir.to_str().unwrap();
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+        let tampering = ("mkdir,mkdirat", "delay_enter=12000000");
+        let directory = data_dir.parent().unwrap();
+        Self::of(Process::start_tampered(directory, &arguments, path, tampering), data_dir)
+    }
+
     #[track_caller]
     fn of(mut process: Process, data_dir: &Path) -> Self {
         let mut address = None;
@@ -209,11 +219,22 @@ impl Server {
         listed["device_models"].as_array().unwrap().iter().map(code).collect()
     }
 
-    /// Delivers a dump as a device does; the id it gets.
-    pub(crate) async fn deliver(&self, key: &str, version: &str, body: Vec<u8>) -> i64 {
+    /// Delivers a dump as a device does.
+    pub(crate) async fn post_dump(&self, key: &str, version: &str, body: Vec<u8>) -> Answer {
         let query = format!("device_key={key}&chip=esp32s3&firmware_version={version}");
-        let received = self.post(&format!("/api/iot/coredump?{query}"), body).await.expect(201);
+        self.post(&format!("/api/iot/coredump?{query}"), body).await
+    }
+
+    /// Delivers a dump that is taken in; the id it gets.
+    pub(crate) async fn deliver(&self, key: &str, version: &str, body: Vec<u8>) -> i64 {
+        let received = self.post_dump(key, version, body).await.expect(201);
         received.json()["coredump_id"].as_i64().unwrap()
+    }
+
+    /// The dumps of the first device.
+    pub(crate) async fn dumps(&self) -> Vec<Value> {
+        let listed = self.get("/api/devices/1/coredumps").await.expect(200).json();
+        listed["coredumps"].as_array().unwrap().clone()
     }
 
     /// The state of a dump of the first device.

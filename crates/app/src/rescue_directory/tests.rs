@@ -1,0 +1,165 @@
+use bytes::Bytes;
+use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
+use coredock_domain::coredump::{Chip, ReportedVersion};
+use coredock_domain::coredumps::Delivery;
+use coredock_domain::device::DeviceKey;
+use coredock_domain::timestamp::Timestamp;
+
+use super::*;
+
+const ROOMY: u64 = 1 << 20;
+
+fn dump(body: &'static str, received: i64, id: Option<i64>) -> RescuedDump {
+    let actor = Actor { subject: "abcd2345".into(), name: None, kind: ActorKind::Device };
+    let origin = Origin { actor, correlation_id: "c".into(), remote_address: Some("::1".into()) };
+    let delivery = Delivery {
+        device: DeviceKey::parse("abcd2345").unwrap(),
+        chip: Chip::parse("esp32").unwrap(),
+        firmware_version: ReportedVersion::parse("é 1+").unwrap(),
+        body: Bytes::from(body).into(),
+        change: Change { at: Timestamp::from_micros(received), origin },
+    };
+    RescuedDump { delivery, id }
+}
+
+fn names(directory: &RescueDirectory) -> Vec<RescueName> {
+    directory.waiting_here().unwrap()
+}
+
+fn files(directory: &RescueDirectory) -> Vec<PathBuf> {
+    let entries = fs::read_dir(&*directory.path).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| !path.ends_with(LOCK_NAME)).collect();
+    files.sort();
+    files
+}
+
+fn bytes(body: &ArtifactBody) -> &[u8] {
+    match body {
+        ArtifactBody::Bytes(body) => body.bytes(),
+        ArtifactBody::File(_) => panic!("a body in a file"),
+    }
+}
+
+#[tokio::test]
+async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = RescueDirectory::new(&root.path().join("new/rescue"), ROOMY);
+    assert_eq!(names(&directory), []);
+    let saved = dump("bytes", 5, Some(7));
+    directory.save(&saved).await.unwrap();
+    let name = names(&directory).remove(0);
+    for id in [None, Some(8), Some(9)] {
+        let opened = directory.open(&name).await.unwrap().unwrap();
+        if let Some(id) = id {
+            opened.file.fix_id(id).await.unwrap();
+        }
+        drop(opened);
+        let opened = directory.open_here(&name).unwrap().unwrap();
+        assert_eq!(opened.dump.id, id.or(Some(7)));
+        let (read, saved) = (&opened.dump.delivery, &saved.delivery);
+        assert_eq!((&read.device, &read.change), (&saved.device, &saved.change));
+        assert_eq!((&read.chip, &read.firmware_version), (&saved.chip, &saved.firmware_version));
+        assert_eq!(bytes(&read.body), b"bytes");
+    }
+    directory.open(&name).await.unwrap().unwrap().file.remove().await.unwrap();
+    assert!(directory.open(&name).await.unwrap().is_none());
+    assert_eq!(files(&directory), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_oldest_comes_first_and_one_that_is_held_is_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let (one, other) =
+        (RescueDirectory::new(root.path(), ROOMY), RescueDirectory::new(root.path(), 0));
+    drop(one.save_here(&dump("young", 20, None)).unwrap());
+    let held = one.save_here(&dump("old", 3, None)).unwrap();
+    let waiting = names(&other);
+    assert!(other.open_here(&waiting[0]).unwrap().is_none());
+    drop(held);
+    let opened = other.open_here(&waiting[0]).unwrap().unwrap();
+    assert_eq!(bytes(&opened.dump.delivery.body), b"old");
+    assert!(one.open_here(&waiting[0]).unwrap().is_none());
+    assert!(one.open_here(&waiting[1]).unwrap().is_some());
+}
+
+#[test]
+fn everything_in_the_directory_counts() {
+    let root = tempfile::tempdir().unwrap();
+    let probe = RescueDirectory::new(root.path(), ROOMY);
+    drop(probe.save_here(&dump("four", 1, Some(1))).unwrap());
+    let one = files(&probe)[0].metadata().unwrap().len();
+    fs::write(root.path().join("x.damaged"), [0; 10]).unwrap();
+    let full = |budget| {
+        let saved = RescueDirectory::new(root.path(), budget).save_here(&dump("four", 1, Some(2)));
+        matches!(saved, Err(RescueError::Full { .. }))
+    };
+    assert!(full(2 * one + 9));
+    assert_eq!(files(&probe).len(), 2);
+    assert!(!full(2 * one + 10));
+    assert!(full(0));
+}
+
+#[test]
+fn what_dead_writers_left_is_removed_and_what_is_being_written_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = RescueDirectory::new(root.path(), ROOMY);
+    let writing = directory.begin(&root.path().join("2.part"), 10).unwrap().unwrap();
+    fs::write(root.path().join("1.part"), "cut").unwrap();
+    assert_eq!(names(&directory), []);
+    assert_eq!(files(&directory), [root.path().join("2.part")]);
+    drop(writing);
+    assert_eq!(names(&directory), []);
+    assert_eq!(files(&directory), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_set_aside() {
+    let whole = {
+        let dump = dump("the body", 1, None);
+        let head = format::head(&dump).unwrap();
+        [head.as_slice(), b"the body"].concat()
+    };
+    for end in 0..whole.len() {
+        assert!(matches!(format::decode(whole[..end].to_vec()), Err(Unreadable::Damaged(_))));
+    }
+    for at in (0..whole.len()).filter(|at| !(8..12).contains(at)) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        assert!(matches!(format::decode(flipped), Err(Unreadable::Damaged(_))), "{at}");
+    }
+    let root = tempfile::tempdir().unwrap();
+    let directory = RescueDirectory::new(root.path(), ROOMY);
+    fs::write(root.path().join("1.dump"), &whole[..60]).unwrap();
+    let name = names(&directory).remove(0);
+    assert!(matches!(directory.open_here(&name), Err(RescueError::Damaged { .. })));
+    assert_eq!(names(&directory), []);
+    assert_eq!(files(&directory), [root.path().join("1.damaged")]);
+}
+
+#[test]
+fn a_mark_that_was_cut_does_not_count_and_is_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = RescueDirectory::new(root.path(), ROOMY);
+    drop(directory.save_here(&dump("body", 1, Some(5))).unwrap());
+    let path = files(&directory).remove(0);
+    File::options().append(true).open(&path).unwrap().write_all(&format::mark(6)[..15]).unwrap();
+    let name = names(&directory).remove(0);
+    let opened = directory.open_here(&name).unwrap().unwrap();
+    assert_eq!(opened.dump.id, Some(5));
+    drop(opened);
+    let Decoded { end, .. } = format::decode(fs::read(&path).unwrap()).unwrap();
+    let held = HeldFile::new(hold(&path).unwrap().unwrap(), path, end);
+    held.fix_id_here(7).unwrap();
+    drop(held);
+    assert_eq!(directory.open_here(&name).unwrap().unwrap().dump.id, Some(7));
+}
+
+#[test]
+fn a_file_of_a_newer_version_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = RescueDirectory::new(root.path(), ROOMY);
+    fs::write(root.path().join("1.dump"), b"CDRESCUE\x02\0\0\0").unwrap();
+    let name = names(&directory).remove(0);
+    assert!(matches!(directory.open_here(&name), Err(RescueError::Unavailable { .. })));
+    assert_eq!(names(&directory), [name]);
+}

@@ -1,0 +1,88 @@
+//! Reads of configurations that fail or hang: a wrapper of the port.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use coredock::wiring::Outside;
+use coredock_domain::audit::Change;
+use coredock_domain::device::{
+    Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice,
+};
+use coredock_domain::repository::{DeviceRepository, RepositoryError};
+use coredock_testkit::gate::Gate;
+
+/// What is wrong with the database.
+#[derive(Debug, Clone)]
+pub(crate) enum ReadFault {
+    /// It cannot be reached.
+    Down,
+    /// It answers only when the gate opens.
+    Hangs(Gate),
+}
+
+/// Fails reads of configurations while told to.
+#[derive(Default)]
+pub(crate) struct FailingDevices(Mutex<Option<ReadFault>>);
+
+impl FailingDevices {
+    /// From now on this is wrong, or nothing.
+    pub(crate) fn set(&self, fault: Option<ReadFault>) {
+        *self.0.lock().unwrap() = fault;
+    }
+
+    /// Puts this between the use cases and their rows.
+    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
+        let inner = outside.rows.devices.clone();
+        outside.rows.devices = Arc::new(Failing { inner, faults: self.clone() });
+        outside
+    }
+}
+
+struct Failing {
+    inner: Arc<dyn DeviceRepository>,
+    faults: Arc<FailingDevices>,
+}
+
+#[async_trait]
+impl DeviceRepository for Failing {
+    async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
+        let fault = self.faults.0.lock().unwrap().clone();
+        match fault {
+            None => {}
+            Some(ReadFault::Down) => {
+                return Err(RepositoryError::unavailable("device.config_text", "refused"));
+            }
+            Some(ReadFault::Hangs(gate)) => gate.pass().await,
+        }
+        self.inner.config_text(key).await
+    }
+
+    async fn list(&self, filter: DeviceFilter) -> Result<Vec<DeviceSummary>, RepositoryError> {
+        self.inner.list(filter).await
+    }
+
+    async fn create(
+        &self,
+        device: NewDevice,
+        change: &Change,
+    ) -> Result<Option<Device>, RepositoryError> {
+        self.inner.create(device, change).await
+    }
+
+    async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError> {
+        self.inner.find(id).await
+    }
+
+    async fn update(
+        &self,
+        id: i64,
+        update: DeviceUpdate,
+        change: &Change,
+    ) -> Result<Option<Device>, RepositoryError> {
+        self.inner.update(id, update, change).await
+    }
+
+    async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
+        self.inner.delete(id, change).await
+    }
+}
