@@ -42,7 +42,7 @@ pub(crate) fn check_dumps(rows: &Rows, artifacts: &Path, kept_coredumps: usize) 
     rows.texts(dumps).iter().for_each(|line| check_object(artifacts, line));
     let surplus = format!(
         "SELECT CAST(id AS text) AS value FROM (SELECT c.*, row_number() OVER \
-         (PARTITION BY device_id ORDER BY uploaded_at DESC, id DESC) AS rank FROM coredumps c) \
+         (PARTITION BY device_id ORDER BY uploaded_at DESC, id DESC) AS rank FROM coredumps c) ranked \
          WHERE rank > {kept_coredumps} AND lease_until IS NULL"
     );
     assert_eq!(rows.texts(&surplus), Vec::<String>::new(), "I9");
