@@ -56,6 +56,12 @@ pub enum ArtifactStoreError {
         /// Path of the missing object.
         key: String,
     },
+    /// Other bytes came out than went in.
+    #[error("object {key} is not what was stored")]
+    Damaged {
+        /// Path of the object.
+        key: String,
+    },
     /// The store is down, too slow, full, or answered with an error.
     #[error("artifact store could not {operation} {key}")]
     Unavailable {

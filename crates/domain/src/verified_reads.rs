@@ -2,7 +2,8 @@
 //!
 //! A row is trusted, an object is not: before the first byte is handed out, length and SHA-256 of
 //! the object are compared with the row. Stores without metadata are hashed once per object; after
-//! that its identity vouches for it.
+//! that its identity vouches for it. Metadata vouches only for what was written: an object that is
+//! read whole is hashed on the way, and its last piece is handed out only if it is the right one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,7 +85,9 @@ impl VerifiedReads {
         }
         match self.known_digest(key, &artifact) {
             Some(sha256) if sha256 == facts.sha256 => {
-                Ok(OpenedObject::Bytes(self.resumable(key, artifact, range)))
+                let is_told = artifact.stored.sha256.is_some();
+                let check = (is_told && range == (0..facts.size)).then(|| Check::new(facts.sha256));
+                Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, check)))
             }
             Some(_) => Ok(OpenedObject::Different),
             None => self.open_unknown(key, facts, range).await,
@@ -134,7 +137,7 @@ impl VerifiedReads {
         };
         let identity = whole.stored.identity.clone();
         let size = whole.stored.size;
-        let mut bytes = self.resumable(key, whole, 0..size);
+        let mut bytes = self.resumable(key, whole, 0..size, None);
         let mut hash = RunningSha256::default();
         while let Some(piece) = bytes.next().await {
             hash.update(&piece?);
@@ -147,17 +150,24 @@ impl VerifiedReads {
         match self.store.open(key, part(&range)).await? {
             None => Ok(OpenedObject::Missing),
             Some(artifact) if artifact.stored.identity != identity => Ok(OpenedObject::Different),
-            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, range))),
+            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, None))),
         }
     }
 
-    fn resumable(&self, key: &ArtifactKey, artifact: Artifact, range: Range<u64>) -> ArtifactBytes {
+    fn resumable(
+        &self,
+        key: &ArtifactKey,
+        artifact: Artifact,
+        range: Range<u64>,
+        check: Option<Check>,
+    ) -> ArtifactBytes {
         let transfer = Transfer {
             reads: self.clone(),
             key: key.clone(),
             identity: artifact.stored.identity,
             body: artifact.body,
             range,
+            check,
             attempts: 0,
         };
         futures::stream::try_unfold(transfer, Transfer::next).boxed()
@@ -180,7 +190,20 @@ struct Transfer {
     identity: String,
     body: ArtifactBytes,
     range: Range<u64>,
+    check: Option<Check>,
     attempts: u32,
+}
+
+/// What the bytes read so far hash to, and what all of them must.
+struct Check {
+    hash: RunningSha256,
+    sha256: Sha256Digest,
+}
+
+impl Check {
+    fn new(sha256: Sha256Digest) -> Self {
+        Self { hash: RunningSha256::default(), sha256 }
+    }
 }
 
 impl Transfer {
@@ -193,6 +216,7 @@ impl Transfer {
                     let left = self.range.end - self.range.start;
                     piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     self.range.start += piece.len() as u64;
+                    self.confirm(&piece)?;
                     return Ok(Some((piece, self)));
                 }
                 Some(Err(error)) => error,
@@ -201,6 +225,20 @@ impl Transfer {
             self.resume(failure).await?;
         }
         Ok(None)
+    }
+
+    /// Hashes a piece; an error when it is the last one and the whole is not what it should be.
+    fn confirm(&mut self, piece: &Bytes) -> Result<(), ArtifactStoreError> {
+        let Some(check) = &mut self.check else { return Ok(()) };
+        check.hash.update(piece);
+        if self.range.start < self.range.end {
+            return Ok(());
+        }
+        let is_right = self.check.take().is_none_or(|check| check.hash.finish().1 == check.sha256);
+        if is_right {
+            return Ok(());
+        }
+        Err(ArtifactStoreError::Damaged { key: self.key.to_string() })
     }
 
     /// Opens the rest of the same object again, or gives up with the last failure.

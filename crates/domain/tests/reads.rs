@@ -38,6 +38,8 @@ struct MemoryStore {
     objects: Mutex<HashMap<String, Object>>,
     writes: AtomicU64,
     metadata: bool,
+    /// The last byte that is handed out is another than was stored.
+    damages: bool,
 }
 
 #[derive(Clone)]
@@ -98,6 +100,7 @@ impl ArtifactStore for MemoryStore {
         }
         let Some(object) = self.find(key) else { return Ok(None) };
         let part = object.bytes.slice(offsets(range.within(object.bytes.len() as u64)));
+        let part = if self.damages { damaged(part) } else { part };
         let pieces: Vec<_> = part.chunks(PIECE).map(|piece| Ok(part.slice_ref(piece))).collect();
         let body = stream::iter(pieces).boxed();
         Ok(Some(Artifact { stored: self.describe(&object), body }))
@@ -129,10 +132,22 @@ struct Desk {
     reads: VerifiedReads,
 }
 
+fn damaged(bytes: Bytes) -> Bytes {
+    let mut bytes = Vec::from(bytes);
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    bytes.into()
+}
+
 impl Desk {
     fn new(metadata: bool) -> Self {
+        Self::over(metadata, false)
+    }
+
+    fn over(metadata: bool, damages: bool) -> Self {
         let (objects, writes) = (Mutex::default(), AtomicU64::new(0));
-        let store = MemoryStore { objects, writes, metadata };
+        let store = MemoryStore { objects, writes, metadata, damages };
         let store = Arc::new(FaultyStore::new(Arc::new(store)));
         let clock = Arc::new(SettableClock::default());
         let reads = VerifiedReads::new(store.clone(), clock.clone());
@@ -426,6 +441,17 @@ async fn an_object_of_other_bytes_is_different() {
         assert_eq!(desk.opens(), opens + 1);
         assert!(desk.reads.holds(&key(), facts(&other_content())).await.unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_whole_object_that_was_damaged_never_looks_complete() {
+    let desk = Desk::over(true, true).with(content()).await;
+    let (arrived, end) = desk.read(0..SIZE).await;
+    assert!(matches!(end, Err(ArtifactStoreError::Damaged { .. })), "{end:?}");
+    assert_eq!(arrived.len(), offsets(0..SIZE).len() - PIECE, "the last piece is kept back");
+    let (arrived, end) = desk.read(0..SIZE - 1).await;
+    end.unwrap();
+    assert_eq!(arrived.len(), offsets(0..SIZE).len() - 1, "a part has no digest of its own");
 }
 
 #[tokio::test]

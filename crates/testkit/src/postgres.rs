@@ -70,6 +70,20 @@ pub fn url_of(server: &str, database: &str) -> String {
     format!("{place}/{database}")
 }
 
+/// A statement after which rows of `table` cannot be inserted: the database says `injected`.
+pub fn break_inserts(table: &str) -> String {
+    format!(
+        "CREATE FUNCTION broken() RETURNS trigger AS \
+         'BEGIN RAISE EXCEPTION USING MESSAGE = ''injected''; END' LANGUAGE plpgsql; \
+         CREATE TRIGGER broken BEFORE INSERT ON {table} EXECUTE FUNCTION broken()"
+    )
+}
+
+/// Undoes [`break_inserts`].
+pub fn mend_inserts(table: &str) -> String {
+    format!("DROP TRIGGER broken ON {table}; DROP FUNCTION broken()")
+}
+
 /// Runs statements over a connection of its own.
 pub fn execute(url: &str, statements: &str) {
     let statements = statements.to_owned();

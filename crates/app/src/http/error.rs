@@ -306,7 +306,9 @@ impl From<RepositoryError> for ApiError {
 impl From<&ArtifactStoreError> for ApiError {
     fn from(error: &ArtifactStoreError) -> Self {
         match error {
-            ArtifactStoreError::Unavailable { .. } => Self::unavailable(error),
+            ArtifactStoreError::Unavailable { .. } | ArtifactStoreError::Damaged { .. } => {
+                Self::unavailable(error)
+            }
             ArtifactStoreError::NotFound { .. } => Self::unexpected(chain(error)),
         }
     }

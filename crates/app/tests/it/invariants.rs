@@ -125,16 +125,14 @@ async fn i3_an_error_inside_the_transaction_rolls_everything_back() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1.0.0").await.expect(200);
-    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON audit_records \
-                   BEGIN SELECT RAISE(ABORT, 'refused'); END";
-    server.rows().execute(trigger);
+    server.rows().break_audit();
     server.upload_demo("2.0.0").await.expect_error(503, "SERVICE_UNAVAILABLE");
     let model = format!("/api/device-models/{}", demo.model_id);
     let renamed = server.put(&model, r#"{"name":"other"}"#).await;
     renamed.expect_error(503, "SERVICE_UNAVAILABLE");
     let device = format!("/api/devices/{}", demo.device.id);
     server.delete(&device).await.expect_error(503, "SERVICE_UNAVAILABLE");
-    server.rows().execute("DROP TRIGGER refuse");
+    server.rows().mend_audit();
     assert_eq!(server.versions(demo.model_id).await, ["1.0.0"]);
     assert_eq!(server.get(&model).await.expect(200).json()["name"], "demo");
     server.get(&device).await.expect(200);
@@ -231,15 +229,12 @@ async fn i7_nothing_is_deleted_before_the_commit_or_after_a_rollback() {
     server.demo().await;
     server.upload_demo("1.0.0").await.expect(200);
     server.upload_demo("2.0.0").await.expect(200);
-    server.rows().execute(
-        "CREATE TRIGGER refuse BEFORE INSERT ON audit_records \
-         BEGIN SELECT RAISE(ABORT, 'refused'); END",
-    );
+    server.rows().break_audit();
     server.store.forget_calls();
     server.upload_demo("3.0.0").await.expect_error(503, "SERVICE_UNAVAILABLE");
     assert_eq!(server.rows().count("outbox", "1=1"), 0);
     assert_eq!(server.store.count(Operation::Delete), 0);
-    server.rows().execute("DROP TRIGGER refuse");
+    server.rows().mend_audit();
     server.finish().await;
 }
 

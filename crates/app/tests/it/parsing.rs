@@ -116,8 +116,9 @@ async fn an_outage_of_the_store_is_no_attempt() {
     .await;
     assert_eq!(bench.sidecar.calls().len(), 0);
     assert_eq!(bench.report(id).await["attempts"], 0);
-    let delayed = "strftime('%s', next_attempt_at) - strftime('%s', uploaded_at) BETWEEN 29 AND 32";
-    assert_eq!(rows.count("coredumps", delayed), 1, "30 s");
+    let (due, uploaded) = (rows.seconds_of("next_attempt_at"), rows.seconds_of("uploaded_at"));
+    let delayed = format!("{due} - {uploaded} BETWEEN 29 AND 32");
+    assert_eq!(rows.count("coredumps", &delayed), 1, "30 s");
     rows.execute("UPDATE coredumps SET next_attempt_at = uploaded_at");
     bench.wait(id, "PARSED").await;
     assert_eq!(bench.report(id).await["attempts"], 1);
@@ -153,12 +154,12 @@ async fn a_report_waits_for_a_database_that_is_away() {
     let id = bench.deliver("1.2.3", "dump").await;
     bench.sidecar.wait_for_calls(1).await;
     let locked = bench.server.rows();
-    locked.execute("BEGIN IMMEDIATE");
+    locked.block_dumps();
     bench.sidecar.release();
     let errors = || bench.server.outside.database.failures().unavailable.load(Ordering::Relaxed);
     let before = errors();
     wait_until("the database refuses the report", || errors() > before).await;
-    locked.execute("COMMIT");
+    locked.unblock_dumps();
     bench.wait(id, "PARSED").await;
     assert_eq!(bench.sidecar.calls().len(), 1, "the report was made once");
     assert_eq!(bench.report(id).await["attempts"], 1);
@@ -275,7 +276,7 @@ async fn a_parse_is_given_back_when_the_server_stops() {
     bench.sidecar.script([Reply::hang()]);
     bench.deliver("1.2.3", "dump").await;
     bench.sidecar.wait_for_calls(1).await;
-    let rows = bench.server.rows();
+    let (rows, _kept) = (bench.server.rows(), bench.server.place());
     assert_eq!(rows.count("coredumps", "attempts = 1 AND lease_owner IS NOT NULL"), 1);
     bench.finish().await;
     let given_back = "attempts = 0 AND lease_owner IS NULL AND parse_status = 'PENDING'";

@@ -214,6 +214,11 @@ impl TestServer {
         self.place.rows()
     }
 
+    /// Where rows and bytes lie, kept while this is held.
+    pub(crate) fn place(&self) -> Arc<Place> {
+        self.place.clone()
+    }
+
     /// `DATA_DIR`
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.place.data_dir()

@@ -46,6 +46,10 @@ impl From<RepositoryError> for AttemptError {
 
 impl From<ArtifactStoreError> for AttemptError {
     fn from(error: ArtifactStoreError) -> Self {
+        // The next read may be whole; but not for ever.
+        if let ArtifactStoreError::Damaged { .. } = error {
+            return Self::Transient { reason: error.to_string() };
+        }
         Self::outage(&error)
     }
 }

@@ -281,7 +281,11 @@ impl Firmware {
                     image.extend_from_slice(&piece);
                     Ok(image)
                 };
-                Ok(Bytes::from(bytes.try_fold(image, append).await?))
+                match bytes.try_fold(image, append).await {
+                    Ok(image) => Ok(Bytes::from(image)),
+                    Err(ArtifactStoreError::Damaged { .. }) => Err(LoadImageError::Different),
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use coredock_domain::repository::{
 };
 use coredock_domain::timestamp::Timestamp;
 use coredock_repository::{Database, PostgresOptions, PostgresUrl, SqliteOptions};
-use coredock_testkit::postgres::TestDatabase;
+use coredock_testkit::postgres::{self, TestDatabase};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -134,11 +134,7 @@ impl Bench {
                 "CREATE TRIGGER broken BEFORE INSERT ON {table} \
                  BEGIN SELECT RAISE(ABORT, 'injected'); END"
             )),
-            Place::Server(_) => self.sql(&format!(
-                "CREATE FUNCTION broken() RETURNS trigger AS \
-                 'BEGIN RAISE EXCEPTION USING MESSAGE = ''injected''; END' LANGUAGE plpgsql; \
-                 CREATE TRIGGER broken BEFORE INSERT ON {table} EXECUTE FUNCTION broken()"
-            )),
+            Place::Server(_) => self.sql(&postgres::break_inserts(table)),
         }
     }
 
@@ -146,9 +142,7 @@ impl Bench {
     pub(crate) fn mend_inserts(&self, table: &str) {
         match &self.place {
             Place::File(_) => self.sql("DROP TRIGGER broken"),
-            Place::Server(_) => {
-                self.sql(&format!("DROP TRIGGER broken ON {table}; DROP FUNCTION broken()"));
-            }
+            Place::Server(_) => self.sql(&postgres::mend_inserts(table)),
         }
     }
 

@@ -60,6 +60,49 @@ impl Rows {
         }
     }
 
+    /// From here on no change goes through: none can be audited.
+    pub(crate) fn break_audit(&self) {
+        match self {
+            Self::Sqlite(_) => self.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON audit_records \
+                 BEGIN SELECT RAISE(ABORT, 'injected'); END",
+            ),
+            Self::Postgres { .. } => self.execute(&postgres::break_inserts("audit_records")),
+        }
+    }
+
+    /// Undoes [`Rows::break_audit`].
+    pub(crate) fn mend_audit(&self) {
+        match self {
+            Self::Sqlite(_) => self.execute("DROP TRIGGER broken"),
+            Self::Postgres { .. } => self.execute(&postgres::mend_inserts("audit_records")),
+        }
+    }
+
+    /// From here on no result of a dump can be written.
+    pub(crate) fn block_dumps(&self) {
+        match self {
+            Self::Sqlite(_) => self.execute("BEGIN IMMEDIATE"),
+            Self::Postgres { .. } => self.execute("ALTER TABLE coredumps RENAME TO away"),
+        }
+    }
+
+    /// Undoes [`Rows::block_dumps`].
+    pub(crate) fn unblock_dumps(&self) {
+        match self {
+            Self::Sqlite(_) => self.execute("COMMIT"),
+            Self::Postgres { .. } => self.execute("ALTER TABLE away RENAME TO coredumps"),
+        }
+    }
+
+    /// The whole seconds of the instant in a column, as SQL.
+    pub(crate) fn seconds_of(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("strftime('%s', {column})"),
+            Self::Postgres { .. } => format!("floor(extract(epoch FROM {column}))"),
+        }
+    }
+
     /// Runs a statement.
     pub(crate) fn execute(&self, statement: &str) {
         match self {
