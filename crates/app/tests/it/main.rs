@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod database_faults;
 mod device_safety;
 mod dump_faults;
 mod dump_records;
@@ -15,6 +16,7 @@ mod operation;
 mod parsing;
 mod real_bundles;
 mod records;
+mod replicas;
 mod rescue;
 mod routing;
 mod stale_config;

@@ -6,8 +6,9 @@ pub(crate) mod failing_commits;
 pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
 pub(crate) mod parsing;
-mod place;
+pub(crate) mod place;
 pub(crate) mod raw;
+pub(crate) mod replicas;
 pub(crate) mod rows;
 
 use std::path::{Path, PathBuf};
@@ -131,6 +132,23 @@ impl TestServer {
         Self::open(Arc::new(Place::new()), settings, wrap).await
     }
 
+    /// A replica on PostgreSQL and S3; its settings come last.
+    pub(crate) async fn on_servers(settings: &[(&str, &str)]) -> Self {
+        Self::at(Place::on_servers(), settings).await
+    }
+
+    /// Another replica beside this one.
+    pub(crate) async fn replica(&self, settings: &[(&str, &str)]) -> Self {
+        Self::at(self.place.of_replica(), settings).await
+    }
+
+    /// A server at this place.
+    pub(crate) async fn at(place: Place, settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = settings.iter().map(owned).collect();
+        Self::open(Arc::new(place), settings, |outside| outside).await
+    }
+
     async fn open(
         place: Arc<Place>,
         settings: Vec<(String, String)>,
@@ -232,6 +250,18 @@ impl TestServer {
     /// A request to be changed and sent.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.authority()))
+    }
+
+    /// A request to another address, by the same client.
+    pub(crate) fn request_to(&self, method: Method, url: &str) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// How often transactions on this database waited for each other in a circle.
+    pub(crate) fn deadlocks(&self) -> u64 {
+        let query =
+            "SELECT deadlocks::text FROM pg_stat_database WHERE datname = current_database()";
+        coredock_testkit::postgres::texts(&self.place.database_url(), query)[0].parse().unwrap()
     }
 
     /// Sends a request and reads the whole answer.

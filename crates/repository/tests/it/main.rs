@@ -15,6 +15,7 @@ mod outbox;
 mod parse_jobs;
 mod parse_results;
 mod publication;
+mod replicas;
 mod retention;
 mod start;
 mod start_postgres;
