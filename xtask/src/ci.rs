@@ -12,7 +12,6 @@ type Step = (&'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", format),
     ("lints", lints),
-    ("postgres", postgres),
     ("libpq", libpq),
     ("documentation", documentation),
     ("layers", layers::check),
@@ -51,12 +50,6 @@ fn format() -> Result<()> {
 fn lints() -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     run_program(&mut program("cargo", &clippy))
-}
-
-/// The queries also compile for PostgreSQL.
-fn postgres() -> Result<()> {
-    let check = ["check", "-p", "coredock-repository", "--features", "postgres", "--locked"];
-    run_program(&mut program("cargo", &check))
 }
 
 /// PostgreSQL is reached without libpq.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use coredock_testkit::PRODUCTION_BACKENDS;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::drill::Kill;
@@ -45,8 +46,15 @@ impl Tally {
     }
 }
 
+/// What the tests need set up.
+struct Bench {
+    small_fs: SmallFs,
+    services: Services,
+}
+
 /// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments;
-/// without any, then kills the server of the tests a few times.
+/// without any, then those tests that work on either backends again on PostgreSQL and S3, and kills
+/// the server of the tests a few times.
 pub(crate) fn run(extra: &[String]) -> Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _entered = runtime.enter();
@@ -57,12 +65,27 @@ pub(crate) fn run(extra: &[String]) -> Result<Tally> {
         apt_install("strace")?;
     }
     let small_fs = SmallFs::prepare(given_small_fs())?;
-    let services = Services::start()?;
-    let tally = cargo_test(extra, &small_fs, &services)?;
-    if extra.is_empty() {
-        drill()?;
+    let bench = Bench { small_fs, services: Services::start()? };
+    let mut tally = Tally::default();
+    if !extra.is_empty() {
+        bench.cargo_test(&strings(extra), &mut tally)?;
+        return Ok(tally);
     }
+    bench.cargo_test(&["--workspace"], &mut tally)?;
+    println!("\nOnce more on PostgreSQL and S3:");
+    let on_either = ["-p", "coredock-repository", "-p", "coredock", "--test", "it"];
+    bench.cargo_test_with(&on_either, &[(PRODUCTION_BACKENDS, "1")], &mut tally)?;
+    drill()?;
     Ok(tally)
+}
+
+fn strings(extra: &[String]) -> Vec<&str> {
+    let one_package = extra
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word.starts_with("-p") || word.starts_with("--package"));
+    let whole: &[&str] = if one_package { &[] } else { &["--workspace"] };
+    whole.iter().copied().chain(extra.iter().map(String::as_str)).collect()
 }
 
 /// The tests of the processes have built the binary.
@@ -76,35 +99,39 @@ fn given_small_fs() -> Option<std::ffi::OsString> {
     std::env::var_os(small_fs::VARIABLE).filter(|given| !given.is_empty())
 }
 
-fn cargo_test(extra: &[String], small_fs: &SmallFs, services: &Services) -> Result<Tally> {
-    let mut cargo = program("cargo", &["test", "--locked", "--no-fail-fast"]);
-    let one_package = extra
-        .iter()
-        .take_while(|word| *word != "--")
-        .any(|word| word.starts_with("-p") || word.starts_with("--package"));
-    if !one_package {
-        cargo.arg("--workspace");
+impl Bench {
+    fn cargo_test(&self, arguments: &[&str], tally: &mut Tally) -> Result<()> {
+        self.cargo_test_with(arguments, &[], tally)
     }
-    cargo.args(extra).env(small_fs::VARIABLE, small_fs.path());
-    cargo.envs(services.environment());
-    // A snapshot that differs is a failure and is not written.
-    cargo.env("INSTA_UPDATE", "no").env("CI", "true");
-    println!("$ {}", shown(&cargo));
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let mut tally = Tally::default();
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            tally.add(&line);
+
+    fn cargo_test_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let mut cargo = program("cargo", &["test", "--locked", "--no-fail-fast"]);
+        cargo.args(arguments).env(small_fs::VARIABLE, self.small_fs.path());
+        cargo.envs(self.services.environment()).envs(environment.iter().copied());
+        // A snapshot that differs is a failure and is not written.
+        cargo.env("INSTA_UPDATE", "no").env("CI", "true");
+        println!("$ {}", shown(&cargo));
+        let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+        let before = tally.passed;
+        if let Some(output) = child.stdout.take() {
+            for line in BufReader::new(output).lines() {
+                let line = line?;
+                println!("{line}");
+                tally.add(&line);
+            }
         }
+        let status = child.wait()?;
+        if !status.success() {
+            bail!("`{}` ended with {status}: {tally}", shown(&cargo));
+        }
+        ensure!(tally.passed > before, "no test ran");
+        Ok(())
     }
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("`{}` ended with {status}: {tally}", shown(&cargo));
-    }
-    ensure!(tally.passed > 0, "no test ran");
-    Ok(tally)
 }
 
 #[cfg(test)]

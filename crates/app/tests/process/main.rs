@@ -11,6 +11,7 @@ mod durability;
 mod logs;
 mod parsing;
 mod rescue;
+mod servers;
 mod shutdown;
 mod start;
 mod support;
