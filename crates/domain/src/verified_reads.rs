@@ -87,7 +87,7 @@ impl VerifiedReads {
             Some(sha256) if sha256 == facts.sha256 => {
                 let is_told = artifact.stored.sha256.is_some();
                 let check = (is_told && range == (0..facts.size)).then(|| Check::new(facts.sha256));
-                Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, check)))
+                Ok(OpenedObject::Bytes(self.resumable(key, artifact, (range, check))))
             }
             Some(_) => Ok(OpenedObject::Different),
             None => self.open_unknown(key, facts, range).await,
@@ -137,7 +137,7 @@ impl VerifiedReads {
         };
         let identity = whole.stored.identity.clone();
         let size = whole.stored.size;
-        let mut bytes = self.resumable(key, whole, 0..size, None);
+        let mut bytes = self.resumable(key, whole, (0..size, None));
         let mut hash = RunningSha256::default();
         while let Some(piece) = bytes.next().await {
             hash.update(&piece?);
@@ -150,7 +150,7 @@ impl VerifiedReads {
         match self.store.open(key, part(&range)).await? {
             None => Ok(OpenedObject::Missing),
             Some(artifact) if artifact.stored.identity != identity => Ok(OpenedObject::Different),
-            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, None))),
+            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, (range, None)))),
         }
     }
 
@@ -158,8 +158,7 @@ impl VerifiedReads {
         &self,
         key: &ArtifactKey,
         artifact: Artifact,
-        range: Range<u64>,
-        check: Option<Check>,
+        (range, check): (Range<u64>, Option<Check>),
     ) -> ArtifactBytes {
         let transfer = Transfer {
             reads: self.clone(),

@@ -48,7 +48,7 @@ pub(crate) async fn requeue(
         .filter(coredumps::device_id.eq_any(of_model));
     let of_both = [
         on!(&mut *conn, |c| of_build.clone().select(coredumps::device_id).load::<i64>(c))?,
-        on!(&mut *conn, |c| of_version.clone().select(coredumps::device_id).load::<i64>(c))?,
+        on!(&mut *conn, |c| of_version.select(coredumps::device_id).load::<i64>(c))?,
     ];
     let mut devices = of_both.concat();
     if devices.is_empty() {

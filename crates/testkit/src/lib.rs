@@ -22,7 +22,6 @@ pub mod tcp_proxy;
 pub const PRODUCTION_BACKENDS: &str = "COREDOCK_TEST_PRODUCTION_BACKENDS";
 
 /// Whether tests that work on either are to use `PostgreSQL` and S3.
-#[expect(clippy::disallowed_methods, reason = "the tests are configured by those who start them")]
 pub fn production_backends() -> bool {
     std::env::var_os(PRODUCTION_BACKENDS).is_some()
 }

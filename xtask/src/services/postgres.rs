@@ -108,7 +108,7 @@ impl PostgresServer {
     }
 
     fn version(&self) -> Result<String> {
-        Ok(output(&mut self.command("postgres").arg("--version"))?.trim().to_owned())
+        Ok(output(self.command("postgres").arg("--version"))?.trim().to_owned())
     }
 
     fn data(&self) -> PathBuf {

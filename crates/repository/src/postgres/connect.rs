@@ -44,7 +44,7 @@ impl Connector {
         patience: Duration,
         statements: Arc<AtomicU64>,
     ) -> Result<Self, StartError> {
-        let tls = tls::connector(&url.tls).map_err(|source| StartError::refused(source))?;
+        let tls = tls::connector(&url.tls).map_err(StartError::refused)?;
         let mut url = url;
         url.config
             .application_name("coredock")
@@ -150,7 +150,8 @@ fn is_about_trust(error: &tokio_postgres::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        let of_tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if error.is::<rustls::Error>() || of_tls.is_some() {
             return true;
         }
         let text = error.to_string();
