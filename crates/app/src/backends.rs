@@ -113,8 +113,9 @@ impl Backends {
         Ok(Self { outside, store, bucket, sidecar, clock, longest_attempt, lock })
     }
 
-    /// Migrates the database if `migrate` says so, and gives it the id of an installation.
-    pub async fn prepare_database(&self, migrate: bool) -> Result<(), OpenError> {
+    /// Migrates the database if `migrate` says so, and gives it the id of an installation; `false`
+    /// while it waits to be migrated by somebody else.
+    pub async fn prepare_database(&self, migrate: bool) -> Result<bool, OpenError> {
         let database = &self.outside.database;
         let wrong = |source| OpenError::Database { shown: database.shown(), source };
         if migrate {
@@ -124,12 +125,12 @@ impl Backends {
             }
         }
         if database.pending_migrations().await.map_err(wrong)? > 0 {
-            return Ok(());
+            return Ok(false);
         }
         self.ask_time().await;
         let now = self.outside.clock.now();
         database.ensure_installation(self.outside.entropy.as_ref(), now).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Asks the database for the time, where processes share it.

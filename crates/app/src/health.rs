@@ -97,7 +97,8 @@ impl Health {
 
     /// How many migrations wait, if the connections in use answer at all.
     async fn look_at_database(&self) -> Option<usize> {
-        let pending = self.database.pending_migrations().await.ok()?;
+        // A newer process may have migrated it meanwhile; this one goes on until it is replaced.
+        let pending = self.database.schema_status().await.ok()?.pending.len();
         let answers = pending > 0 || self.database.ping().await.is_ok();
         answers.then_some(pending)
     }

@@ -30,7 +30,7 @@ impl Ready {
         let mut ready = self;
         if !ready.database {
             match backends.prepare_database(migrate).await {
-                Ok(()) => ready.database = true,
+                Ok(prepared) => ready.database = prepared,
                 Err(error) if error.is_outage() => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "the database cannot be reached; trying again");
@@ -48,13 +48,15 @@ impl Ready {
     /// Goes on until it meets what waiting will not mend.
     pub async fn keep(self, backends: &Backends, (upkeep, migrate): (&Upkeep, bool)) -> OpenError {
         let (mut ready, clock) = (self, &backends.outside.clock);
+        let mut asked = Duration::ZERO;
         loop {
-            if ready.database && ready.store {
-                clock.sleep(TIME_INTERVAL).await;
+            let pause = if ready.database && ready.store { TIME_INTERVAL } else { RETRY };
+            clock.sleep(pause).await;
+            asked += pause;
+            if ready.database && asked >= TIME_INTERVAL {
                 backends.ask_time().await;
-                continue;
+                asked = Duration::ZERO;
             }
-            clock.sleep(RETRY).await;
             match ready.advance(backends, (upkeep, migrate)).await {
                 Ok(advanced) => ready = advanced,
                 Err(error) => return error,

@@ -20,6 +20,18 @@ pub enum StartError {
     /// Something else answers at the address of the server.
     #[error("what answers there is not a PostgreSQL server")]
     NotPostgres,
+    /// What `sslrootcert` names cannot be used.
+    #[error("the certificates of sslrootcert cannot be used")]
+    Certificates {
+        /// What is wrong with them.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server lets this user in, but not change the schema.
+    #[error(
+        "the user may not create tables in it; grant CREATE on its schema, or name another user"
+    )]
+    NotPermitted,
     /// Older than the oldest that is supported.
     #[error("the server is PostgreSQL {version}; Coredock needs 13 or newer")]
     TooOld {

@@ -12,14 +12,20 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Ok(backends) => backends,
         Err(error) => return fail(&error, super::status_of(&error)),
     };
-    if let Err(error) = backends.prepare_database(config.database.auto_migrate).await {
-        return fail(&error, super::status_of(&error));
+    let is_dry = mode == SweepMode::DryRun;
+    match backends.prepare_database(config.database.auto_migrate && !is_dry).await {
+        Ok(true) => {}
+        Ok(false) => {
+            say("the database waits for migrations: run `coredock upgrade-db` first");
+            return FAILED;
+        }
+        Err(error) => return fail(&error, super::status_of(&error)),
     }
     let features = match Features::new(config, &backends.outside) {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
-    if mode != SweepMode::DryRun {
+    if !is_dry {
         backends.prepare_store(&features.upkeep).await;
     }
     let report = match features.upkeep.sweep(mode).await {
@@ -27,7 +33,8 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Err(error) => return fail(&error, FAILED),
     };
     show(&report);
-    let status = match delete_now(&features).await {
+    let deleted = if is_dry { Ok(()) } else { delete_now(&features).await };
+    let status = match deleted {
         Ok(()) => status_of(&report.verdict),
         Err(error) => fail(&error, FAILED),
     };

@@ -228,7 +228,8 @@ impl Coredumps {
             // Switched off.
             Err(RescueError::Full { budget: 0 }) => None,
             Err(error) => {
-                warn("a dump could not be put aside", &error);
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, %device, "a dump could not be put aside and is lost");
                 None
             }
         }

@@ -44,7 +44,8 @@ impl Connector {
         patience: Duration,
         statements: Arc<AtomicU64>,
     ) -> Result<Self, StartError> {
-        let tls = tls::connector(&url.tls).map_err(StartError::refused)?;
+        let tls = tls::connector(&url.tls)
+            .map_err(|source| StartError::Certificates { source: source.into() })?;
         let mut url = url;
         url.config
             .application_name("coredock")

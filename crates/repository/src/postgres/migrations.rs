@@ -3,7 +3,7 @@
 use deadpool::managed::Object;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
@@ -64,6 +64,9 @@ pub(crate) async fn apply(postgres: &Postgres) -> Result<Vec<String>, StartError
         let known = migrations::known::<Pg>(&MIGRATIONS)?;
         let mut connection: AsyncConnectionWrapper<AsyncPgConnection> = connection.into();
         lock(&mut connection).map_err(|error| StartError::unavailable("migrate", error))?;
+        if !migrations::compare(&applied, &known).pending.is_empty() {
+            check_permission(&mut connection)?;
+        }
         // The lock goes with the connection.
         migrations::apply(&mut connection, (&applied, &known), |connection, migration| {
             connection
@@ -71,6 +74,24 @@ pub(crate) async fn apply(postgres: &Postgres) -> Result<Vec<String>, StartError
         })
     })
     .await
+}
+
+#[derive(QueryableByName)]
+struct PermissionRow {
+    #[diesel(sql_type = Bool)]
+    may_create: bool,
+}
+
+/// What the user may do shows in no error code of diesel.
+fn check_permission(
+    connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
+) -> Result<(), StartError> {
+    let query = diesel::sql_query(
+        "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create",
+    );
+    let row = diesel::RunQueryDsl::get_result::<PermissionRow>(query, connection)
+        .map_err(|error| StartError::unavailable("migrate", error))?;
+    if row.may_create { Ok(()) } else { Err(StartError::NotPermitted) }
 }
 
 /// Waits for the other processes that migrate; a migration may take as long as it takes.

@@ -56,14 +56,14 @@ fn read_roots(roots: &Roots) -> Result<RootCertStore, Fault> {
         }
         Roots::File(path) => {
             let shown = path.display();
-            let unreadable = |error| Fault::from(format!("sslrootcert: {shown}: {error}"));
+            let unreadable = |error| Fault::from(format!("{shown}: {error}"));
             for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
                 store.add(certificate.map_err(unreadable)?)?;
             }
         }
     }
     if store.is_empty() {
-        return Err("sslrootcert: there is no certificate to believe".into());
+        return Err("there is no certificate to believe".into());
     }
     Ok(store)
 }

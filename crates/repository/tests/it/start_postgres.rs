@@ -97,6 +97,14 @@ async fn what_waiting_cannot_mend_is_told_from_an_outage() {
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     let no_tls = refusal(&format!("{server}?sslmode=require")).await;
     assert!(matches!(no_tls, StartError::Refused { .. }), "the server offers none: {no_tls:?}");
+    let no_file = refusal(&format!("{server}?sslmode=verify-ca&sslrootcert=/nowhere.pem")).await;
+    assert!(matches!(no_file, StartError::Certificates { .. }), "{no_file:?}");
+    let database = TestDatabase::empty();
+    database.execute("CREATE ROLE reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    let reader = connect_to(&database.url().replace("postgres@", "reader@")).unwrap();
+    let error = reader.migrate().await.unwrap_err();
+    assert!(matches!(error, StartError::NotPermitted), "{error:?}");
+    database.execute("REVOKE ALL ON SCHEMA public FROM reader; DROP ROLE reader");
     let unreachable = refusal("postgres://me@127.0.0.1:1/core").await;
     assert!(unreachable.is_outage(), "{unreachable:?}");
 }
