@@ -13,6 +13,7 @@ mod polling;
 mod report;
 mod server;
 mod startup;
+mod statements;
 mod uploads;
 mod wrk;
 
@@ -20,6 +21,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use bare_server::BareServer;
+pub(crate) use ingest::Replica;
 use report::Figure;
 
 use crate::program::{program, run};
@@ -29,8 +31,11 @@ use crate::program::{program, run};
 pub(crate) enum Bench {
     /// The server: start, memory, polling, uploads, downloads, listings
     Http(Http),
-    /// Taking in dumps: rate against disk and database, memory, listings
+    /// Taking in dumps: rate against disk and database, memory, listings; on servers: rate against
+    /// theirs, parse jobs
     Ingest(Ingest),
+    /// Counts the statements of each request on both databases
+    Statements,
 }
 
 /// How the intake of dumps is measured.
@@ -39,9 +44,21 @@ pub(crate) struct Ingest {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Takes the release binary as it is
+    /// Takes the release binaries as they are
     #[arg(long)]
     skip_build: bool,
+    /// Where rows and bytes lie
+    #[arg(long, value_enum, default_value = "embedded")]
+    backends: BackendKind,
+}
+
+/// What the server works with.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BackendKind {
+    /// `SQLite` and a local directory
+    Embedded,
+    /// `PostgreSQL` and an S3 server, started for this
+    Production,
 }
 
 /// How the server is measured.
@@ -75,10 +92,15 @@ impl Bench {
                 prepare(http.runs, http.skip_build, &["coredock", "xtask"])?;
                 measured(|| http.measure())
             }
-            Self::Ingest(ingest) => {
-                prepare(ingest.runs, ingest.skip_build, &["coredock"])?;
-                measured(|| ingest::measure(ingest.runs))
+            Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Embedded }) => {
+                prepare(runs, skip_build, &["coredock"])?;
+                measured(|| ingest::measure(runs))
             }
+            Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Production }) => {
+                prepare(runs, skip_build, &["coredock", "xtask"])?;
+                measured(|| ingest::measure_production(runs))
+            }
+            Self::Statements => statements::print(),
         }
     }
 }

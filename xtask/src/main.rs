@@ -57,6 +57,9 @@ enum Chore {
     /// Serves one constant answer: what the benchmark compares with
     #[command(hide = true)]
     BareServer(bench::BareServer),
+    /// Works on parse jobs without an engine: what the benchmark of the queue starts
+    #[command(hide = true)]
+    BenchReplica(bench::Replica),
     /// Serves S3 from a directory: what the tests store in
     #[command(hide = true)]
     S3Server(s3_server::S3Server),
@@ -86,6 +89,7 @@ impl Chore {
             Self::Drill(drill) => drill.run(),
             Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
+            Self::BenchReplica(replica) => replica.run(),
             Self::S3Server(server) => server.run(),
         }
     }

@@ -166,6 +166,12 @@ pub struct Overrides {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
+    /// Whether rows or bytes lie on disks of this machine.
+    pub fn uses_disks(&self) -> bool {
+        matches!(self.database.place, DatabasePlace::Sqlite(_))
+            || matches!(self.artifacts, ArtifactStoreConfig::Local(_))
+    }
+
     /// Reads file, environment and command line.
     pub fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
         Self::read(overrides, environment())

@@ -227,7 +227,7 @@ fn share(
             largest_body: config.coredumps.settings.largest_body,
             spool,
         }),
-        intake: web::Data::new(IntakeDesk::new(receiving)),
+        intake: web::Data::new(IntakeDesk::new(receiving, config.uses_disks())),
         testing: TestingMode(config.environment == Environment::Testing),
         shutdown: Shutdown::default(),
         cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),

@@ -13,6 +13,40 @@ use crate::values::{At, UtcTimestamp};
 /// Most records written by one statement.
 const BATCH: usize = 1_000;
 
+/// The record of a change of one thing.
+#[derive(Insertable)]
+#[diesel(table_name = audit_records, treat_none_as_default_value = false)]
+pub(crate) struct AuditRow<'a> {
+    at: At,
+    actor_subject: &'a str,
+    actor_name: Option<String>,
+    actor_kind: &'static str,
+    action: &'static str,
+    target_type: &'static str,
+    target_id: String,
+    correlation_id: &'a str,
+    remote_address: Option<String>,
+    outcome: &'static str,
+}
+
+impl<'a> AuditRow<'a> {
+    pub(crate) fn new(change: &'a Change, action: AuditAction, target_id: String) -> Self {
+        let actor = &change.origin.actor;
+        Self {
+            at: At(change.at),
+            actor_subject: &actor.subject,
+            actor_name: actor.name.clone(),
+            actor_kind: actor.kind.as_str(),
+            action: action.as_str(),
+            target_type: action.target_type(),
+            target_id,
+            correlation_id: &change.origin.correlation_id,
+            remote_address: change.origin.remote_address.clone(),
+            outcome: "success",
+        }
+    }
+}
+
 /// Notes a change in the transaction that makes it.
 pub(crate) async fn record(
     conn: &mut Connection,
@@ -20,19 +54,7 @@ pub(crate) async fn record(
     action: AuditAction,
     target_id: impl ToString,
 ) -> Result<(), Failure> {
-    let actor = &change.origin.actor;
-    let row = (
-        audit_records::at.eq(At(change.at)),
-        audit_records::actor_subject.eq(&actor.subject),
-        audit_records::actor_name.eq(&actor.name),
-        audit_records::actor_kind.eq(actor.kind.as_str()),
-        audit_records::action.eq(action.as_str()),
-        audit_records::target_type.eq(action.target_type()),
-        audit_records::target_id.eq(target_id.to_string()),
-        audit_records::correlation_id.eq(&change.origin.correlation_id),
-        audit_records::remote_address.eq(&change.origin.remote_address),
-        audit_records::outcome.eq("success"),
-    );
+    let row = AuditRow::new(change, action, target_id.to_string());
     on!(conn, |c| diesel::insert_into(audit_records::table).values(row).execute(c))?;
     Ok(())
 }

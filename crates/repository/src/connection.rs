@@ -118,6 +118,59 @@ macro_rules! on {
     };
 }
 
+/// Runs two queries of one transaction, of which the second needs no answer to the first, in this
+/// order. `PostgreSQL` gets both at once, and still gives each a snapshot of its own.
+macro_rules! both {
+    ($connection:expr, |$c:ident| ($first:expr, $second:expr)) => {
+        match $connection {
+            $crate::connection::Connection::Sqlite(lent) => {
+                let $c = lent.get();
+                match $first.await {
+                    Ok(first) => $second.await.map(|second| (first, second)),
+                    Err(error) => Err(error),
+                }
+            }
+            $crate::connection::Connection::Postgres(lent) => {
+                let (connection, patience) = lent.parts();
+                let connection = &*connection;
+                let first = async {
+                    let $c = &mut &*connection;
+                    $first.await
+                };
+                let second = async {
+                    let $c = &mut &*connection;
+                    $second.await
+                };
+                patience.wait($crate::connection::in_order(first, second)).await
+            }
+        }
+    };
+}
+
+/// Waits for a lock and then runs one query. `PostgreSQL` gets both at once, but looks at the tables
+/// for the query only when it has the lock; `SQLite` has one writer and needs none.
+macro_rules! locked {
+    ($connection:expr, |$c:ident| ($lock:expr, $query:expr)) => {
+        match $connection {
+            $crate::connection::Connection::Sqlite(lent) => {
+                let $c = lent.get();
+                $query.await
+            }
+            $crate::connection::Connection::Postgres(lent) => {
+                let (connection, patience) = lent.parts();
+                let $c = &*connection;
+                let lock = $lock;
+                let query = async {
+                    let $c = &mut &*connection;
+                    $query.await
+                };
+                let answers = patience.wait($crate::connection::in_order(lock, query)).await;
+                answers.map(|((), answer)| answer)
+            }
+        }
+    };
+}
+
 /// Lends a connection to a block that only reads. The block ends with `Ok(…)`.
 macro_rules! read {
     ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
@@ -191,7 +244,18 @@ macro_rules! write_at_once {
     }};
 }
 
-pub(crate) use {on, one_statement, read, write, write_at_once};
+pub(crate) use {both, locked, on, one_statement, read, write, write_at_once};
+
+/// Sends what both send in this order: the first is always polled first, and a statement that is not
+/// prepared yet keeps the next one from being sent. The failure of the first, which is the cause of
+/// the other, counts.
+pub(crate) async fn in_order<A, B>(
+    first: impl Future<Output = QueryResult<A>>,
+    second: impl Future<Output = QueryResult<B>>,
+) -> QueryResult<(A, B)> {
+    let (first, second) = futures::future::join(first, second).await;
+    Ok((first?, second?))
+}
 
 /// Runs what blocks in one visit to the blocking pool, anything else where it is.
 pub(crate) async fn at_once<T: Send + 'static>(

@@ -13,6 +13,7 @@ use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use crate::connection::{Connection, LentPostgres, on, read, write};
+use crate::coredumps::CoredumpIds;
 use crate::failure::Failure;
 use crate::offers::Offers;
 use crate::postgres::{self, Postgres, PostgresOptions};
@@ -30,6 +31,8 @@ pub struct Database {
     db: Db,
     statements: Arc<AtomicU64>,
     failures: Arc<FailureCounts>,
+    /// Ids of dumps that are reserved already.
+    coredump_ids: Arc<CoredumpIds>,
 }
 
 /// Failed calls since the start, by kind.
@@ -78,7 +81,7 @@ impl Database {
         let statements = Arc::new(AtomicU64::new(0));
         let pools = Sqlite::new(&path, options, &statements)
             .map_err(|error| StartError::unavailable("open", error))?;
-        Ok(Self { db: Db::Sqlite(pools), statements, failures: Arc::default() })
+        Ok(Self::over(Db::Sqlite(pools), statements))
     }
 
     /// Prepares connections to a `PostgreSQL` server; none is made yet. Connections live on the
@@ -86,7 +89,11 @@ impl Database {
     pub fn open_postgres(options: PostgresOptions) -> Result<Self, StartError> {
         let statements = Arc::new(AtomicU64::new(0));
         let postgres = Postgres::new(options, statements.clone())?;
-        Ok(Self { db: Db::Postgres(postgres), statements, failures: Arc::default() })
+        Ok(Self::over(Db::Postgres(postgres), statements))
+    }
+
+    fn over(db: Db, statements: Arc<AtomicU64>) -> Self {
+        Self { db, statements, failures: Arc::default(), coredump_ids: Arc::default() }
     }
 
     /// Which migrations the database has and which it waits for. Changes nothing.
@@ -226,6 +233,15 @@ impl Database {
     /// Where what devices are offered is remembered, if this process is the only writer.
     pub(crate) fn offers(&self) -> Option<&Offers> {
         self.sqlite().map(|sqlite| &*sqlite.offers)
+    }
+
+    /// Ids of dumps that are reserved already, and the longest wait for further ones.
+    pub(crate) fn coredump_ids(&self) -> (&CoredumpIds, Duration) {
+        let wait = match &self.db {
+            Db::Sqlite(sqlite) => sqlite.wait,
+            Db::Postgres(postgres) => postgres.patience,
+        };
+        (&self.coredump_ids, wait)
     }
 
     /// What is particular to `SQLite`, if that is where rows lie.

@@ -125,9 +125,9 @@ pub(crate) async fn lock_model(connection: &mut AsyncPgConnection, id: i64) -> Q
 }
 
 /// Waits for the row of a device.
-pub(crate) async fn lock_device(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+pub(crate) async fn lock_device(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
     let device = devices::table.find(id).select(devices::id).for_update();
-    device.load::<i64>(connection).await.map(drop)
+    device.load::<i64>(&mut &*connection).await.map(drop)
 }
 
 /// Waits for the rows of devices, in the order of their ids.

@@ -19,7 +19,7 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 
-use crate::coredumps::{CoredumpIds, CoredumpQueue};
+use crate::coredumps::CoredumpQueue;
 use crate::offers::Offers;
 
 /// A connection whose statements run on the blocking pool.
@@ -44,8 +44,6 @@ pub(crate) struct Sqlite {
     pub(crate) readers: Pool<SqliteConn>,
     /// Nobody else writes: what devices are offered can be remembered.
     pub(crate) offers: Arc<Offers>,
-    /// Ids of dumps that are reserved already.
-    pub(crate) coredump_ids: Arc<CoredumpIds>,
     /// Dumps that wait to be recorded together.
     pub(crate) coredumps: Arc<CoredumpQueue>,
     /// Longest wait for a connection.
@@ -86,7 +84,6 @@ impl Sqlite {
             writer: pool(Access::Write(offers.clone()), 1, options.wait)?,
             readers: pool(Access::Read, options.readers.max(1), options.wait)?,
             offers,
-            coredump_ids: Arc::default(),
             coredumps: Arc::default(),
             wait: options.wait,
         })

@@ -2,6 +2,7 @@
 
 mod burst;
 mod peers;
+mod production;
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use super::report::{Figure, Limit, mib};
 use super::server::Server;
 use crate::program::root;
 use burst::{Burst, Extent, Taken};
+pub(crate) use production::Replica;
+pub(super) use production::measure as measure_production;
 
 /// Of each peer, and of ours.
 const DURATION: Duration = Duration::from_secs(2);

@@ -65,6 +65,29 @@ impl PostgresServer {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Makes a database.
+    pub(crate) fn create_database(&self, name: &str) -> Result<()> {
+        self.sql("postgres", &format!("CREATE DATABASE {name}")).map(drop)
+    }
+
+    /// Runs statements, each in a transaction of its own, and returns what the last one tells.
+    pub(crate) fn sql(&self, database: &str, statements: &str) -> Result<String> {
+        let mut psql = self.client("psql", database);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
+        for statement in statements.split_terminator(';') {
+            psql.args(["-c", statement]);
+        }
+        Ok(output(&mut psql)?.trim().to_owned())
+    }
+
+    /// One of the client programs, told where a database is.
+    pub(crate) fn client(&self, name: &str, database: &str) -> Command {
+        let mut command = program(&self.programs().join(name).to_string_lossy(), &[]);
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port().to_string());
+        command.env("PGUSER", USER).env("PGDATABASE", database);
+        command
+    }
+
     /// Its TCP port.
     pub(crate) fn port(&self) -> u16 {
         self.port

@@ -35,16 +35,20 @@ impl Drop for Server {
 
 /// s3s-fs, hosted by this very program.
 pub(crate) struct S3s {
-    url: String,
+    address: String,
     root: TempDir,
     _server: Server,
 }
 
 impl S3s {
     pub(crate) fn start() -> Result<Self> {
+        Self::start_as(&std::env::current_exe().context("cannot find this program")?)
+    }
+
+    /// Starts it as another build of this program.
+    pub(crate) fn start_as(xtask: &Path) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("coredock-s3s-").tempdir()?;
-        let this = std::env::current_exe().context("cannot find this program")?;
-        let child = Command::new(this)
+        let child = Command::new(xtask)
             .args(["s3-server", "--listen", "127.0.0.1:0"])
             .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--root"])
             .arg(root.path())
@@ -60,12 +64,28 @@ impl S3s {
             bail!("s3s-fs did not start: {line}");
         };
         println!("s3s-fs: {address}, files in {}", root.path().display());
-        Ok(Self { url: with_credentials(address), root, _server: server })
+        Ok(Self { address: address.to_owned(), root, _server: server })
     }
 
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let root = self.root.path().display().to_string();
-        vec![("COREDOCK_TEST_S3S", self.url.clone()), ("COREDOCK_TEST_S3S_ROOT", root)]
+        let url = with_credentials(&self.address);
+        vec![("COREDOCK_TEST_S3S", url), ("COREDOCK_TEST_S3S_ROOT", root)]
+    }
+
+    /// What a client needs to use a bucket of it, under the names of the server's settings.
+    pub(crate) fn settings(&self, bucket: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("S3_ENDPOINT_URL", format!("http://{}", self.address)),
+            ("S3_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("S3_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("S3_BUCKET_NAME", bucket.to_owned()),
+        ]
+    }
+
+    /// Makes a bucket, which is a directory.
+    pub(crate) fn make_bucket(&self, bucket: &str) -> Result<()> {
+        Ok(std::fs::create_dir(self.root.path().join(bucket))?)
     }
 }
 

@@ -33,18 +33,21 @@ const RESCUE_AFTER: Duration = Duration::from_secs(8);
 /// How much longer its device waits if it cannot be put aside.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// Where dumps are taken in: on threads that wait for disk and database with them, so that a dump
-/// changes threads twice and not at each step.
+/// Where dumps are taken in. What lies on disks of this machine makes a thread wait: there each dump
+/// gets one of its own, and changes threads twice and not at each step. Servers are waited for
+/// without a thread.
 pub struct IntakeDesk {
     threads: Handle,
     tasks: TaskTracker,
     seats: Arc<Semaphore>,
+    waits_for_disks: bool,
 }
 
 impl IntakeDesk {
     /// Uses the threads of the runtime this is called in; `tasks` are waited for at shutdown.
-    pub fn new(tasks: TaskTracker) -> Self {
-        Self { threads: Handle::current(), tasks, seats: Arc::new(Semaphore::new(SEATS)) }
+    pub fn new(tasks: TaskTracker, waits_for_disks: bool) -> Self {
+        let seats = Arc::new(Semaphore::new(SEATS));
+        Self { threads: Handle::current(), tasks, seats, waits_for_disks }
     }
 
     /// Takes a dump in, whether or not anybody waits for it: the device erases its dump whatever it
@@ -54,8 +57,9 @@ impl IntakeDesk {
         coredumps: &Coredumps,
         dump: ReceiveCoredump,
     ) -> Result<Taken, JoinError> {
+        let waits = self.waits_for_disks || matches!(dump.body, Some(ArtifactBody::File(_)));
         let reception = Arc::new(coredumps.arrived(dump));
-        let mut taken = self.seated(coredumps.clone(), Arc::clone(&reception));
+        let mut taken = self.seated(coredumps.clone(), Arc::clone(&reception), waits);
         let coredumps = coredumps.clone();
         let watching = async move {
             if let Ok(taken) = timeout(RESCUE_AFTER, &mut taken).await {
@@ -76,11 +80,15 @@ impl IntakeDesk {
         &self,
         coredumps: Coredumps,
         reception: Arc<Reception>,
+        waits: bool,
     ) -> JoinHandle<Result<Result<Received, ReceiveCoredumpError>, JoinError>> {
         let (threads, seats) = (self.threads.clone(), Arc::clone(&self.seats));
         let receiving = async move { coredumps.receive(&reception).await }.in_current_span();
         self.tasks.spawn(async move {
             let _seat = seats.acquire_owned().await;
+            if !waits {
+                return threads.spawn(receiving).await;
+            }
             let runtime = threads.clone();
             let waiting = move || blocking::allow(|| runtime.block_on(receiving));
             threads.spawn_blocking(waiting).await

@@ -11,13 +11,14 @@ use diesel::dsl::{case_when, exists, max};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use crate::connection::{Connection, on};
+use crate::audit::AuditRow;
+use crate::connection::{Connection, both, locked, on};
 use crate::coredumps::newest_of_body;
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::failure::Failure;
-use crate::schema::{coredumps, devices, outbox};
+use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::values::{At, Column, StoredTime, read_optional};
-use crate::{audit, deletes};
+use crate::{audit, deletes, postgres};
 
 /// What one look at the device of a new dump tells.
 #[derive(Queryable)]
@@ -35,7 +36,6 @@ pub(super) async fn record(
     dump: &RecordCoredump,
     change: &Change,
 ) -> Result<Recorded, Failure> {
-    conn.lock_device(dump.device_id).await?;
     let key = ArtifactKey::Coredump { device: dump.device.clone(), id: dump.id };
     let Some(found) = look(conn, dump, &key).await? else {
         deletes::queue(conn, &[key], change.at).await?;
@@ -54,8 +54,7 @@ pub(super) async fn record(
         return Err(Failure::Pool("the delete of the object has begun".into()));
     }
     let newest = read_optional(found.newest, Column("coredumps", "uploaded_at"))?;
-    insert(conn, dump, upload_time(newest, change.at), change.at).await?;
-    audit::record(conn, change, AuditAction::CoredumpCreated, dump.id).await?;
+    insert(conn, dump, upload_time(newest, change.at), change).await?;
     let quota = DumpQuota {
         device_id: dump.device_id,
         device: &dump.device,
@@ -68,7 +67,7 @@ pub(super) async fn record(
     Ok(Recorded::Stored { pruned: retention::prune(conn, quota).await? })
 }
 
-/// `None` when the device is gone.
+/// Holds the device until the transaction ends; `None` when it is gone.
 async fn look(
     conn: &mut Connection,
     dump: &RecordCoredump,
@@ -81,7 +80,11 @@ async fn look(
     let repeated = newest_of_body(sha256, dump.same_body_since.map(At));
     let is_queued = exists(outbox::table.filter(outbox::object_key.eq(key.to_string())));
     let query = devices::table.find(dump.device_id).select((repeated, newest, held, is_queued));
-    Ok(on!(conn, |c| query.first::<Circumstances>(c)).optional()?)
+    let found = locked!(conn, |c| (
+        postgres::lock_device(c, dump.device_id),
+        query.first::<Circumstances>(c)
+    ));
+    Ok(found.optional()?)
 }
 
 /// When a dump counts as received: later than every other one of its device, so that a clock that
@@ -90,12 +93,14 @@ fn upload_time(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
     newest.map_or(now, |newest| now.max(newest.after(Duration::from_micros(1))))
 }
 
+/// The row and its audit record.
 async fn insert(
     conn: &mut Connection,
     dump: &RecordCoredump,
     uploaded_at: Timestamp,
-    now: Timestamp,
+    change: &Change,
 ) -> Result<(), Failure> {
+    let now = change.at;
     let size = Column("coredumps", "size").holds(i32::try_from(dump.size).ok())?;
     let (status, parsed_output) = match &dump.state {
         InitialState::Due => (ParseStatus::Pending, None),
@@ -120,7 +125,11 @@ async fn insert(
         coredumps::created_at.eq(At(now)),
         coredumps::updated_at.eq(At(now)),
     );
-    on!(conn, |c| diesel::insert_into(coredumps::table).values(row).execute(c))?;
+    let record = AuditRow::new(change, AuditAction::CoredumpCreated, dump.id.to_string());
+    both!(conn, |c| (
+        diesel::insert_into(coredumps::table).values(row).execute(c),
+        diesel::insert_into(audit_records::table).values(record).execute(c)
+    ))?;
     Ok(())
 }
 

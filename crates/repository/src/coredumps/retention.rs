@@ -11,7 +11,6 @@ use diesel_async::RunQueryDsl;
 
 use crate::audit;
 use crate::connection::{Connection, on};
-use crate::coredumps::newest_first;
 use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
 use crate::schema::coredumps;
@@ -43,17 +42,37 @@ fn idle(now: At) -> _ {
         .or(coredumps::lease_until.assume_not_null().le(now))
 }
 
+/// The dumps of a device beyond the limit, parses that run included.
+#[auto_type]
+pub(crate) fn beyond(device_id: i64, kept: i64) -> _ {
+    let all: i64 = i64::MAX;
+    coredumps::table
+        .filter(coredumps::device_id.eq(device_id))
+        .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))
+        .select(coredumps::id)
+        .offset(kept)
+        .limit(all)
+}
+
 /// Deletes the dumps of a device beyond the limit whose parse does not run, oldest first, and queues
 /// the deletes of their objects. The caller holds the device ([`Connection::lock_device`]).
 pub(crate) async fn prune(
     conn: &mut Connection,
     quota: DumpQuota<'_>,
 ) -> Result<Vec<i64>, Failure> {
-    let beyond =
-        newest_first(quota.device_id).select(coredumps::id).offset(quota.kept()).limit(i64::MAX);
-    let beyond = on!(&mut *conn, |c| beyond.load::<i64>(c))?;
+    let query = beyond(quota.device_id, quota.kept());
+    let found = on!(&mut *conn, |c| query.load::<i64>(c))?;
+    prune_found(conn, quota, &found).await
+}
+
+/// The same, of those that [`beyond`] found.
+pub(crate) async fn prune_found(
+    conn: &mut Connection,
+    quota: DumpQuota<'_>,
+    found: &[i64],
+) -> Result<Vec<i64>, Failure> {
     let mut pruned = Vec::new();
-    for batch in beyond.chunks(MOST_BINDS) {
+    for batch in found.chunks(MOST_BINDS) {
         let surplus =
             coredumps::table.filter(coredumps::id.eq_any(batch)).filter(idle(At(quota.now)));
         pruned.extend(on!(&mut *conn, |c| diesel::delete(surplus)

@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::{builds, held};
-use crate::connection::{Connection, on};
+use crate::connection::{Connection, both, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;
 use crate::devices::read_key;
@@ -25,18 +25,22 @@ pub(super) async fn finish(
 ) -> Result<Option<Finished>, Failure> {
     let requeued = has_come(conn, result.missing_elf.as_ref()).await?;
     let Some((device_id, key)) = device_of(conn, result.id).await? else { return Ok(None) };
-    let written =
-        if requeued { requeue(conn, result).await? } else { write_result(conn, result).await? };
-    if !written {
-        return Ok(None);
-    }
     let quota = DumpQuota {
         device_id,
         device: &key,
         kept_coredumps: result.kept_coredumps,
         now: result.now,
     };
-    Ok(Some(Finished { pruned: retention::prune(conn, quota).await?, requeued }))
+    let (written, beyond) = if requeued {
+        requeue(conn, result, quota).await?
+    } else {
+        write_result(conn, result, quota).await?
+    };
+    if written == 0 {
+        return Ok(None);
+    }
+    let pruned = retention::prune_found(conn, quota, &beyond).await?;
+    Ok(Some(Finished { pruned, requeued }))
 }
 
 /// `None` when somebody else holds the job, or nobody, or its dump is gone.
@@ -68,14 +72,20 @@ pub(super) async fn postpone(
 
 /// The device of a dump, held until the transaction ends; `None` when the dump is gone.
 async fn device_of(conn: &mut Connection, id: i64) -> Result<Option<(i64, DeviceKey)>, Failure> {
-    let device = coredumps::table
-        .inner_join(devices::table)
-        .filter(coredumps::id.eq(id))
-        .select((devices::id, devices::key));
-    let device = on!(&mut *conn, |c| device.first::<(i64, String)>(c)).optional()?;
-    let Some((device_id, key)) = device else { return Ok(None) };
-    conn.lock_device(device_id).await?;
-    Ok(Some((device_id, read_key(&key)?)))
+    let of_dump = coredumps::table.find(id).select(coredumps::device_id);
+    let device =
+        devices::table.filter(devices::id.eq_any(of_dump)).select((devices::id, devices::key));
+    let held = conn
+        .on_postgres(async |c| {
+            let device = device.for_update();
+            device.get_result::<(i64, String)>(c).await.optional()
+        })
+        .await?;
+    let found = match held {
+        Some(found) => found,
+        None => on!(conn, |c| device.first::<(i64, String)>(c)).optional()?,
+    };
+    found.map(|(device_id, key)| Ok((device_id, read_key(&key)?))).transpose()
 }
 
 /// Whether an ELF that was looked for in vain has been published since. Publications wait meanwhile:
@@ -95,14 +105,26 @@ async fn has_come(conn: &mut Connection, missing: Option<&MissingElf>) -> Result
     Ok(held.iter().any(|elf_sha256| !missing.tried.contains(elf_sha256)))
 }
 
-async fn requeue(conn: &mut Connection, result: &FinishJob) -> Result<bool, Failure> {
+/// How many rows were written, and the dumps beyond the quota.
+type Written = (usize, Vec<i64>);
+
+async fn requeue(
+    conn: &mut Connection,
+    result: &FinishJob,
+    quota: DumpQuota<'_>,
+) -> Result<Written, Failure> {
     let job = held(result.id, result.owner.as_str().to_owned());
     let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
     let again = (PendingAgain::due(At(result.now)), build_id);
-    Ok(on!(conn, |c| diesel::update(job).set(again).execute(c))? > 0)
+    let beyond = retention::beyond(quota.device_id, quota.kept());
+    Ok(both!(conn, |c| (diesel::update(job).set(again).execute(c), beyond.load::<i64>(c)))?)
 }
 
-async fn write_result(conn: &mut Connection, result: &FinishJob) -> Result<bool, Failure> {
+async fn write_result(
+    conn: &mut Connection,
+    result: &FinishJob,
+    quota: DumpQuota<'_>,
+) -> Result<Written, Failure> {
     let job = held(result.id, result.owner.as_str().to_owned());
     let fault = result.fault.as_ref();
     let status = if fault.is_some() { ParseStatus::Error } else { ParseStatus::Parsed };
@@ -121,5 +143,6 @@ async fn write_result(conn: &mut Connection, result: &FinishJob) -> Result<bool,
         coredumps::lease_until.eq(None::<At>),
         coredumps::next_attempt_at.eq(None::<At>),
     );
-    Ok(on!(conn, |c| diesel::update(job).set(columns).execute(c))? > 0)
+    let beyond = retention::beyond(quota.device_id, quota.kept());
+    Ok(both!(conn, |c| (diesel::update(job).set(columns).execute(c), beyond.load::<i64>(c)))?)
 }

@@ -1,0 +1,60 @@
+//! Objects written to an S3 server by nothing but an S3 client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+use tokio::task::JoinSet;
+
+use super::super::burst::{body, per_second};
+use super::super::{AT_ONCE, BODY};
+
+/// Signed PUTs per second, 16 at once, without metadata or checksums beside the signature.
+pub(super) fn rate(settings: &[(&str, String)], duration: Duration) -> Result<f64> {
+    // Two of the crates bring a provider of cryptography each; rustls wants to be told which. That
+    // it was told before is no fault.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let mut builder = AmazonS3Builder::new().with_allow_http(true).with_region("us-east-1");
+    for (name, value) in settings {
+        builder = builder.with_config(key(name)?, value);
+    }
+    let store = Arc::new(builder.build()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mut writers, began) = (JoinSet::new(), Instant::now());
+        for writer in 0..AT_ONCE {
+            writers.spawn(write(Arc::clone(&store), writer, began + duration));
+        }
+        let mut written = 0;
+        while let Some(of_writer) = writers.join_next().await {
+            written += of_writer??;
+        }
+        per_second(written, began.elapsed())
+    })
+}
+
+/// The client's name of one of the server's settings.
+fn key(setting: &str) -> Result<AmazonS3ConfigKey> {
+    let name = match setting {
+        "S3_ENDPOINT_URL" => "endpoint",
+        "S3_ACCESS_KEY_ID" => "access_key_id",
+        "S3_SECRET_ACCESS_KEY" => "secret_access_key",
+        "S3_BUCKET_NAME" => "bucket",
+        other => other,
+    };
+    Ok(name.parse()?)
+}
+
+async fn write(store: Arc<AmazonS3>, writer: usize, until: Instant) -> Result<usize> {
+    let mut written = 0;
+    while Instant::now() < until {
+        let path = Path::from(format!("{writer}/{written}"));
+        let payload = PutPayload::from(body(written, BODY));
+        store.put(&path, payload).await?;
+        written += 1;
+    }
+    Ok(written)
+}

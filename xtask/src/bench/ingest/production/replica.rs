@@ -1,0 +1,150 @@
+//! A process that takes parse jobs and finishes them at once, with the repository of the server and
+//! on threads like its.
+
+use std::io::{BufRead, BufReader, Read, Write, stdin};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::Args;
+use coredock::backends::open_database;
+use coredock::config::{Config, Overrides};
+use coredock::system::{SystemClock, SystemEntropy};
+use coredock::wiring::Rows;
+use coredock_domain::artifact::UploadId;
+use coredock_domain::repository::ParseJobRepository;
+use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_domain::{Clock, blocking};
+use tokio::task::JoinSet;
+
+use crate::bench::server::release_binary;
+
+const READY: &str = "ready";
+const END: &str = "end";
+/// Defaults of the settings.
+const LEASE: std::time::Duration = std::time::Duration::from_mins(5);
+const MOST_ATTEMPTS: u32 = 3;
+const KEPT: u32 = 20;
+
+/// Says when it is ready, waits for a line, works until nothing is due, prints the id of each job.
+#[derive(Args)]
+pub(crate) struct Replica {
+    /// Jobs worked on at once
+    #[arg(long)]
+    workers: usize,
+}
+
+impl Replica {
+    /// Reads the settings of the server from the environment.
+    pub(crate) fn run(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(self.work())
+    }
+
+    async fn work(self) -> Result<()> {
+        let config = Config::load(&Overrides::default())?;
+        let rows = Rows::of(&open_database(&config).await?);
+        // Connections are made before the clock starts.
+        let mut looks = JoinSet::new();
+        for _ in 0..self.workers {
+            let jobs = Arc::clone(&rows.jobs);
+            looks.spawn(async move { jobs.queue(SystemClock.now()).await });
+        }
+        while let Some(look) = looks.join_next().await {
+            look??;
+        }
+        println!("{READY}");
+        stdin().lock().read_line(&mut String::new())?;
+        let mut workers = JoinSet::new();
+        let runtime = tokio::runtime::Handle::current();
+        for _ in 0..self.workers {
+            let (jobs, runtime) = (Arc::clone(&rows.jobs), runtime.clone());
+            workers.spawn_blocking(move || blocking::allow(|| runtime.block_on(drain(&*jobs))));
+        }
+        while let Some(claimed) = workers.join_next().await {
+            for id in claimed?? {
+                println!("{id}");
+            }
+        }
+        println!("{END}");
+        Ok(())
+    }
+}
+
+/// Claims and finishes until nothing is due.
+async fn drain(jobs: &dyn ParseJobRepository) -> Result<Vec<i64>> {
+    let mut claimed = Vec::new();
+    loop {
+        let (owner, now) = (UploadId::random(&SystemEntropy), SystemClock.now());
+        let until = now.after(LEASE);
+        let claim = ClaimJob { owner: owner.clone(), now, until, most_attempts: MOST_ATTEMPTS };
+        let job = match jobs.claim(claim).await? {
+            Claimed::Nothing => return Ok(claimed),
+            Claimed::Exhausted(job) => bail!("job {} has no attempt left", job.id),
+            Claimed::Job(job) => job,
+        };
+        let result = FinishJob {
+            id: job.id,
+            owner,
+            now: SystemClock.now(),
+            fault: None,
+            parsed_output: "empty".into(),
+            report: None,
+            signature: None,
+            missing_elf: None,
+            build_id: None,
+            kept_coredumps: KEPT,
+        };
+        let finished = jobs.finish(result).await?;
+        ensure!(finished.is_some(), "job {} was taken away", job.id);
+        claimed.push(job.id);
+    }
+}
+
+/// A replica in a process of its own; ended when dropped.
+pub(super) struct RunningReplica {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl RunningReplica {
+    /// Starts it and waits until it is ready.
+    pub(super) fn start(database: &str, workers: usize) -> Result<Self> {
+        let mut child = Command::new(release_binary("xtask"))
+            .args(["bench-replica", "--workers", &workers.to_string()])
+            .env_clear()
+            .env("DATABASE_URL", database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a replica")?;
+        let output = child.stdout.take().context("a replica has no output")?;
+        let mut replica = Self { child, output: BufReader::new(output) };
+        let mut line = String::new();
+        replica.output.read_line(&mut line)?;
+        ensure!(line.trim() == READY, "a replica did not start");
+        Ok(replica)
+    }
+
+    /// Has it begin.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("a replica has no input")?;
+        Ok(input.write_all(b"go\n")?)
+    }
+
+    /// Waits for its end and returns the jobs it claimed.
+    pub(super) fn claimed(mut self) -> Result<Vec<i64>> {
+        let mut told = String::new();
+        self.output.read_to_string(&mut told)?;
+        let ids = told.trim_end().strip_suffix(END).ok_or_else(|| anyhow!("a replica failed"))?;
+        ids.lines().map(|id| Ok(id.parse()?)).collect()
+    }
+}
+
+impl Drop for RunningReplica {
+    fn drop(&mut self) {
+        // As a rule it has ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,136 @@
+//! A server in this process that does nothing by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use coredock::backends::Backends;
+use coredock::config::{Config, Overrides};
+use coredock::readying::Ready;
+use coredock::server::{self, RunningServer};
+use coredock::system::{SystemClock, SystemEntropy};
+use coredock::wiring::{Features, Outside};
+use coredock_domain::Clock;
+use coredock_domain::artifact::UploadId;
+use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_testkit::clock::SettableClock;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::client::Client;
+use crate::program::root;
+
+/// Queue, rescue spool, queued deletes, interrupted publications, sweep.
+const WORKERS: usize = 5;
+/// `MAX_COREDUMPS`
+pub(super) const KEPT: u32 = 4;
+const LEASE: Duration = Duration::from_mins(5);
+const MOST_ATTEMPTS: u32 = 3;
+
+/// The server and a connection to it.
+pub(super) struct QuietServer {
+    client: Client,
+    outside: Outside,
+    server: Option<RunningServer>,
+    runtime: Runtime,
+    /// Kept until the server has ended.
+    _data: TempDir,
+}
+
+impl QuietServer {
+    /// Starts a server on this database, else on `SQLite`. Its clock stands still, so that its workers
+    /// sleep once each has looked around.
+    pub(super) fn start(database: Option<&str>) -> Result<Self> {
+        let data = TempDir::with_prefix_in("bench-", root().join("target"))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let settings = [
+            ("DATA_DIR", data.path().join("data").display().to_string()),
+            ("DATABASE_URL", database.unwrap_or_default().to_owned()),
+            ("MAX_COREDUMPS", KEPT.to_string()),
+            ("SYMBOLIZER", "off".to_owned()),
+            ("PORT", "0".to_owned()),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value));
+        let config = Config::read(&Overrides::default(), settings)?;
+        let (server, outside) = runtime.block_on(serve(&config))?;
+        let client = Client::connect(server.address())?;
+        Ok(Self { client, outside, server: Some(server), runtime, _data: data })
+    }
+
+    /// Makes a request that must succeed, and returns its answer, `null` when that is no JSON, and its
+    /// statements.
+    pub(super) fn request(
+        &mut self,
+        (method, path): (&str, &str),
+        body: &[u8],
+    ) -> Result<(Value, u64)> {
+        let before = self.outside.database.statement_count();
+        let answer = self.client.send(method, path, body)?;
+        let statements = self.outside.database.statement_count() - before;
+        let told = String::from_utf8_lossy(&answer.body);
+        ensure!((200..300).contains(&answer.status), "{method} {path}: {} {told}", answer.status);
+        Ok((serde_json::from_slice(&answer.body).unwrap_or_default(), statements))
+    }
+
+    /// What a worker does that looks for a job: the job, if any, its new owner, and the statements.
+    pub(super) fn claim(&self) -> Result<(Option<(i64, UploadId)>, u64)> {
+        let (owner, now) = (UploadId::random(&SystemEntropy), self.outside.clock.now());
+        let until = now.after(LEASE);
+        let claim = ClaimJob { owner: owner.clone(), now, until, most_attempts: MOST_ATTEMPTS };
+        let before = self.outside.database.statement_count();
+        let claimed = self.runtime.block_on(self.outside.rows.jobs.claim(claim))?;
+        let statements = self.outside.database.statement_count() - before;
+        let job = match claimed {
+            Claimed::Job(job) | Claimed::Exhausted(job) => Some((job.id, owner)),
+            Claimed::Nothing => None,
+        };
+        Ok((job, statements))
+    }
+
+    /// Writes the result of a claimed job.
+    pub(super) fn finish(&self, (id, owner): (i64, UploadId)) -> Result<u64> {
+        let result = FinishJob {
+            id,
+            owner,
+            now: self.outside.clock.now(),
+            fault: None,
+            parsed_output: "empty".into(),
+            report: None,
+            signature: None,
+            missing_elf: None,
+            build_id: None,
+            kept_coredumps: KEPT,
+        };
+        let before = self.outside.database.statement_count();
+        let finished = self.runtime.block_on(self.outside.rows.jobs.finish(result))?;
+        finished.context("a job was taken away")?;
+        Ok(self.outside.database.statement_count() - before)
+    }
+}
+
+impl Drop for QuietServer {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.runtime.block_on(server.abort());
+        }
+        self.outside.database.close();
+    }
+}
+
+async fn serve(config: &Config) -> Result<(RunningServer, Outside)> {
+    let listener = server::listen(config.http.listen)?;
+    let backends = Backends::open(config).await?;
+    let clock = Arc::new(SettableClock::at(SystemClock.now()));
+    let mut outside = backends.outside.clone();
+    outside.clock = clock.clone();
+    let mut features = Features::new(config, &outside)?;
+    // Workers wait for hints that nobody gives.
+    features.wakeup = Arc::default();
+    features.due = Arc::default();
+    features.rescued = Arc::default();
+    Ready::default().advance(&backends, (&features.upkeep, true)).await?;
+    let server = RunningServer::start(config, &outside, features, listener)?;
+    clock.until_sleeping(WORKERS).await;
+    Ok((server, outside))
+}
