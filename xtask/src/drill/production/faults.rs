@@ -24,15 +24,19 @@ const LONGEST_REST: Duration = Duration::from_millis(400);
 const LONGEST_RESTART: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A deferred trigger that lets a percentage of all commits fail that are in the audit trail.
+/// A deferred trigger that lets a percentage of all commits fail that are in the audit trail, or
+/// lets them take longer than replicas wait: like a disk that hangs it does not care that it is
+/// asked to stop, and commits in the end.
 pub(super) const FAILING_COMMITS: &str = "\
     CREATE SCHEMA drill; \
-    CREATE TABLE drill.failing (percent integer NOT NULL); \
-    INSERT INTO drill.failing VALUES (0); \
+    CREATE TABLE drill.failing (percent integer NOT NULL, slow integer NOT NULL); \
+    INSERT INTO drill.failing VALUES (0, 0); \
     CREATE FUNCTION drill.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
     IF random() * 100 < (SELECT percent FROM drill.failing) THEN \
     RAISE EXCEPTION 'this commit fails for the drill' USING ERRCODE = 'disk_full'; END IF; \
-    RETURN NULL; END $$; \
+    IF random() * 100 < (SELECT slow FROM drill.failing) THEN \
+    BEGIN PERFORM pg_sleep(2.5); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(1.7); END; \
+    END IF; RETURN NULL; END $$; \
     CREATE CONSTRAINT TRIGGER drill_fail AFTER INSERT ON audit_records \
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION drill.fail();";
 
@@ -62,13 +66,15 @@ pub(super) enum Fault {
     /// A replica stands still, for longer than its parses are leased.
     FreezeReplica,
     FailCommits,
+    /// Commits take effect after they were given up.
+    SlowCommits,
     Stall(Place),
     Refuse(Place),
     Reset(Place),
 }
 
 impl Fault {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::KillReplica,
         Self::KillReplicas,
         Self::KillServer(Place::Postgres),
@@ -78,6 +84,7 @@ impl Fault {
         Self::FreezeSessions,
         Self::FreezeReplica,
         Self::FailCommits,
+        Self::SlowCommits,
         Self::Stall(Place::Postgres),
         Self::Stall(Place::S3),
         Self::Refuse(Place::Postgres),
@@ -98,6 +105,7 @@ impl Fault {
             Self::FreezeSessions => "sessions of PostgreSQL frozen",
             Self::FreezeReplica => "a replica frozen",
             Self::FailCommits => "commits failed",
+            Self::SlowCommits => "commits took longer than was waited",
             Self::Stall(Place::Postgres) => "PostgreSQL stalled",
             Self::Stall(Place::S3) => "S3 stalled",
             Self::Refuse(Place::Postgres) => "PostgreSQL refused",
@@ -124,8 +132,9 @@ impl Plan {
     /// Draws one.
     pub(super) fn draw(dice: &mut Dice, replicas: usize) -> Self {
         let fault = dice.pick(&Fault::ALL).copied().unwrap_or(Fault::KillReplica);
-        let freezes = matches!(fault, Fault::FreezeSessions | Fault::FreezeReplica);
-        let lasts = if freezes || dice.chance(15) {
+        let is_long =
+            matches!(fault, Fault::FreezeSessions | Fault::FreezeReplica | Fault::SlowCommits);
+        let lasts = if is_long || dice.chance(15) {
             LONG_FAULT + dice.moment(LONGEST_FAULT)
         } else {
             dice.moment(LONGEST_FAULT)
@@ -194,7 +203,8 @@ impl Plan {
                 let pid = replica.life.as_ref().map(Life::pid);
                 freeze(cluster, pid.into_iter().collect());
             }
-            Fault::FailCommits => set_failing(cluster, 40),
+            Fault::FailCommits => set_failing(cluster, (40, 0)),
+            Fault::SlowCommits => set_failing(cluster, (0, 30)),
             Fault::Stall(place) => set(cluster, place, Path::Stalled),
             Fault::Refuse(place) => set(cluster, place, Path::Refused),
             Fault::Reset(place) => set(cluster, place, Path::Reset),
@@ -209,7 +219,7 @@ impl Plan {
             Fault::KillServer(Place::S3) => cluster.s3.run()?,
             Fault::CrashPostgres => wait_for_start(cluster)?,
             Fault::FreezeSessions | Fault::FreezeReplica => cluster.thaw(),
-            Fault::FailCommits => set_failing(cluster, 0),
+            Fault::FailCommits | Fault::SlowCommits => set_failing(cluster, (0, 0)),
             Fault::Stall(_) | Fault::Refuse(_) | Fault::Reset(_) => {
                 // What waited on a stalled path either comes through now or is lost.
                 if self.lot.is_multiple_of(2) {
@@ -263,8 +273,8 @@ fn set(cluster: &Cluster, place: Place, path: Path) {
     }
 }
 
-fn set_failing(cluster: &Cluster, percent: usize) {
-    let set = format!("UPDATE drill.failing SET percent = {percent}");
+fn set_failing(cluster: &Cluster, (percent, slow): (usize, usize)) {
+    let set = format!("UPDATE drill.failing SET percent = {percent}, slow = {slow}");
     execute(&cluster.database.url, &set);
 }
 
