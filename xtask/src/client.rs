@@ -55,8 +55,19 @@ impl Client {
 
     /// `method path` with `body`.
     pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+        self.send_as("", (method, path), body)
+    }
+
+    /// `method path` with `body` and a request id, unless that is empty.
+    pub(crate) fn send_as(
+        &mut self,
+        id: &str,
+        (method, path): (&str, &str),
+        body: &[u8],
+    ) -> Result<Answer> {
+        let id = if id.is_empty() { String::new() } else { format!("X-Request-ID: {id}\r\n") };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: xtask\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: xtask\r\n{id}Content-Length: {}\r\n\r\n",
             body.len()
         );
         self.exchange(head.as_bytes(), body)

@@ -10,6 +10,7 @@ mod load;
 mod material;
 mod objects;
 mod process;
+mod production;
 mod recovery;
 mod rows;
 mod tally;
@@ -20,11 +21,12 @@ use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use tempfile::TempDir;
 
 use crate::program::{program, root, run};
 use process::Site;
+use production::ProductionDrill;
 use trial::Drill;
 
 /// `MAX_COREDUMPS` of the drill.
@@ -58,10 +60,28 @@ pub(crate) struct Kill {
     /// Drills the release binary
     #[arg(long)]
     pub(crate) release: bool,
+    /// What the server runs on
+    #[arg(long, value_enum, default_value_t = Backends::Embedded)]
+    pub(crate) backends: Backends,
+    /// Servers that share database and bucket; 2 unless told otherwise
+    #[arg(long)]
+    pub(crate) replicas: Option<usize>,
     /// Keeps the directory even if nothing is wrong
     #[arg(long)]
     pub(crate) keep: bool,
 }
+
+/// What a server runs on.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backends {
+    /// SQLite and a local directory; one server, which is killed
+    Embedded,
+    /// PostgreSQL and S3; several servers, and whatever they depend on breaks as well
+    Production,
+}
+
+/// Servers on shared backends, unless told otherwise.
+const REPLICAS: usize = 2;
 
 impl DrillCommand {
     /// Prints what was done and found; a violation is an error.
@@ -82,8 +102,7 @@ impl Kill {
         let directory = TempDir::with_prefix_in("drill-", root().join("target"))?;
         let place = directory.path().to_owned();
         println!("Drill: {} trials, seed {seed}, in {}", self.trials, place.display());
-        let site = Site::new(binary, place.clone())?;
-        let outcome = drill(site, (self.trials, seed));
+        let outcome = self.drill((binary, place.clone()), seed);
         let failed = !matches!(&outcome, Ok(0));
         if self.keep || failed {
             let _kept = directory.keep();
@@ -111,19 +130,33 @@ impl Kill {
         let profile = if self.release { "release" } else { "debug" };
         Ok(root().join("target").join(profile).join("coredock"))
     }
-}
 
-/// Returns how many violations there were.
-fn drill(site: Site, (trials, seed): (usize, u64)) -> Result<usize> {
-    let began = Instant::now();
-    let mut drill = Drill::begin(site, seed)?;
-    for trial in 1..=trials {
-        drill.trial(trial)?;
-        if trial % REPORTED == 0 || trial == trials {
-            println!("{}", drill.progress(trial, began.elapsed()));
-        }
+    /// Returns how many violations there were.
+    fn drill(&self, (binary, root): (PathBuf, PathBuf), seed: u64) -> Result<usize> {
+        let began = Instant::now();
+        let reported = |trial: usize| trial.is_multiple_of(REPORTED) || trial == self.trials;
+        let table = if self.backends == Backends::Production {
+            let replicas = self.replicas.unwrap_or(REPLICAS).max(1);
+            let mut drill = ProductionDrill::begin((&binary, &root), replicas, seed)?;
+            for trial in 1..=self.trials {
+                drill.trial(trial)?;
+                if reported(trial) {
+                    println!("{}", drill.progress(trial, began.elapsed()));
+                }
+            }
+            drill.end()?
+        } else {
+            ensure!(self.replicas.is_none_or(|replicas| replicas == 1), "one server owns a file");
+            let mut drill = Drill::begin(Site::new(binary, root)?, seed)?;
+            for trial in 1..=self.trials {
+                drill.trial(trial)?;
+                if reported(trial) {
+                    println!("{}", drill.progress(trial, began.elapsed()));
+                }
+            }
+            drill.end()?
+        };
+        println!("\n{}", table.text);
+        Ok(table.violations)
     }
-    let table = drill.end()?;
-    println!("\n{}", table.text);
-    Ok(table.violations)
 }

@@ -1,6 +1,7 @@
 //! Servers that the tests talk to, started before and ended after them.
 
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod s3;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use coredock_testkit::PRODUCTION_BACKENDS;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::drill::Kill;
+use crate::drill::{Backends, Kill};
 use crate::program::{apt_install, program, root, shown};
 use crate::services::Services;
 use crate::small_fs::{self, SmallFs};
@@ -91,8 +91,20 @@ fn strings(extra: &[String]) -> Vec<&str> {
 /// The tests of the processes have built the binary.
 fn drill() -> Result<()> {
     println!();
-    let binary = Some(root().join("target/debug/coredock"));
-    Kill { trials: TRIALS, seed: None, binary, release: false, keep: false }.run()
+    let binary = root().join("target/debug/coredock");
+    for backends in [Backends::Embedded, Backends::Production] {
+        Kill {
+            trials: TRIALS,
+            seed: None,
+            binary: Some(binary.clone()),
+            release: false,
+            backends,
+            replicas: None,
+            keep: false,
+        }
+        .run()?;
+    }
+    Ok(())
 }
 
 fn given_small_fs() -> Option<std::ffi::OsString> {

@@ -53,6 +53,15 @@ fn records_of(at: At, device: String, correlation_id: String) -> _ {
         .select(audit_records::target_id)
 }
 
+/// The dump that this very change has stored or counted.
+async fn delivered(conn: &mut Connection, change: &Change) -> Result<Option<i64>, Failure> {
+    let Origin { actor, correlation_id, .. } = change.origin.clone();
+    let query = records_of(At(change.at), actor.subject, correlation_id);
+    let id = on!(conn, |c| query.first::<String>(c)).optional()?;
+    let column = Column("audit_records", "target_id");
+    id.map(|id| column.holds(id.parse().ok())).transpose()
+}
+
 /// The dumps of a device.
 #[diesel::dsl::auto_type]
 fn newest_first(device_id: i64) -> _ {
@@ -111,13 +120,7 @@ impl CoredumpRepository for Database {
     }
 
     async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
-        let Origin { actor, correlation_id, .. } = change.origin.clone();
-        let query = records_of(At(change.at), actor.subject, correlation_id);
-        read!(self, "coredump.find_delivery", |conn| {
-            let id = on!(conn, |c| query.first::<String>(c)).optional()?;
-            let column = Column("audit_records", "target_id");
-            id.map(|id| column.holds(id.parse().ok())).transpose()
-        })
+        read!(self, "coredump.find_delivery", |conn| { delivered(conn, change).await })
     }
 
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {

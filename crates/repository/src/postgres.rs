@@ -22,7 +22,7 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, Trans
 use self::connect::Connector;
 pub use self::url::PostgresUrl;
 use crate::failure::Failure;
-use crate::schema::{device_models, devices};
+use crate::schema::{coredumps, device_models, devices};
 use crate::start::StartError;
 use crate::values::{Column, StoredTime, UtcTimestamp};
 
@@ -128,6 +128,12 @@ pub(crate) async fn lock_model(connection: &mut AsyncPgConnection, id: i64) -> Q
 pub(crate) async fn lock_device(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
     let device = devices::table.find(id).select(devices::id).for_update();
     device.load::<i64>(&mut &*connection).await.map(drop)
+}
+
+/// Waits for the row of a dump.
+pub(crate) async fn lock_dump(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+    let dump = coredumps::table.find(id).select(coredumps::id).for_update();
+    dump.load::<i64>(connection).await.map(drop)
 }
 
 /// Waits for the rows of devices, in the order of their ids.

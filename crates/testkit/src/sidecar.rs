@@ -148,6 +148,11 @@ impl ScriptedSidecar {
         self.shared.lock().calls.clone()
     }
 
+    /// All calls since the last time this was asked, which are then forgotten.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.shared.lock().calls)
+    }
+
     /// Returns all calls once there are `count`. Panics when that takes longer than 30 seconds.
     pub async fn wait_for_calls(&self, count: usize) -> Vec<Call> {
         let mut arrived = self.shared.arrived.subscribe();

@@ -26,9 +26,14 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts one that answers most calls soon, some with failure, some not at all.
     pub(super) fn start(runtime: &Runtime, transfer: &Path, dice: &mut Dice) -> Self {
-        let sidecar = runtime.block_on(ScriptedSidecar::start(transfer));
-        sidecar.script((0..SCRIPTED).map(|_| reply(dice)).collect::<Vec<_>>());
-        Self { sidecar }
+        let engine = Self { sidecar: runtime.block_on(ScriptedSidecar::start(transfer)) };
+        engine.prepare(SCRIPTED, dice);
+        engine
+    }
+
+    /// Prepares more answers.
+    pub(super) fn prepare(&self, answers: usize, dice: &mut Dice) {
+        self.sidecar.script((0..answers).map(|_| reply(dice)).collect::<Vec<_>>());
     }
 
     /// Where it is.
@@ -37,12 +42,12 @@ impl Engine {
     }
 
     /// I10: never two calls for one dump at once, and each with the bytes of that dump and of an
-    /// ELF; returns how many there were.
+    /// ELF; returns how many there were since the last time.
     pub(super) fn check(&self, known: &Known<'_>, findings: &mut Findings) -> Result<usize> {
         findings.check(Rule::Parses, !self.sidecar.same_core_at_once(), || {
             "the sidecar was called twice at once for the same dump".into()
         });
-        let calls = self.sidecar.calls();
+        let calls = self.sidecar.take_calls();
         for call in &calls {
             let id = call.core.strip_prefix("coredump_").and_then(|name| name.strip_suffix(".dmp"));
             ensure!(id.is_some_and(|id| id.parse::<i64>().is_ok()), "call for {}", call.core);

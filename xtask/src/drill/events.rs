@@ -13,7 +13,7 @@ use super::material::SetFacts;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) sent: Duration,
-    /// `None`: the server died first.
+    /// `None`: the server died first, or could not tell how it ended; it may end at any time.
     pub(super) answered: Option<Duration>,
 }
 
@@ -31,8 +31,27 @@ pub(super) enum Outcome {
     Done,
     /// 4xx: it changed nothing.
     Refused,
-    /// No answer.
+    /// No answer, or a 503.
     Lost,
+}
+
+/// A request that may change something.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    /// Under which the audit trail has it.
+    pub(super) id: String,
+    /// Its line in the table.
+    pub(super) kind: &'static str,
+    pub(super) outcome: Outcome,
+    /// It is a dump that was put aside.
+    pub(super) is_rescued: bool,
+}
+
+/// A dump that was said not to be there.
+#[derive(Debug, Clone)]
+pub(super) struct Absence {
+    pub(super) id: i64,
+    pub(super) span: Span,
 }
 
 /// A dump sent.
@@ -47,6 +66,8 @@ pub(super) struct Post {
     pub(super) span: Span,
     /// What was answered.
     pub(super) id: Option<i64>,
+    /// It was answered with a 503, and may appear at any time later, once.
+    pub(super) is_rescued: bool,
 }
 
 /// Dumps of a device deleted: one, or all.
@@ -97,6 +118,8 @@ pub(super) struct Events {
     pub(super) posts: Vec<Post>,
     pub(super) removals: Vec<Removal>,
     pub(super) versions: Vec<VersionChange>,
+    pub(super) writes: Vec<Write>,
+    pub(super) absences: Vec<Absence>,
     /// Answers nobody may get.
     pub(super) problems: Vec<(Rule, String)>,
     /// Answers that were looked at and right.
@@ -111,6 +134,8 @@ impl Events {
         self.posts.extend(other.posts);
         self.removals.extend(other.removals);
         self.versions.extend(other.versions);
+        self.writes.extend(other.writes);
+        self.absences.extend(other.absences);
         self.problems.extend(other.problems);
         self.verified += other.verified;
         for (key, count) in other.requests {

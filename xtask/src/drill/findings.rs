@@ -41,7 +41,7 @@ impl Rule {
     /// Its line in the table.
     pub(super) const fn text(self) -> &'static str {
         match self {
-            Self::Database => "database: integrity_check, foreign_key_check",
+            Self::Database => "database: integrity_check, foreign_key_check, no deadlocks",
             Self::Objects => "I1  visible rows have their objects",
             Self::Acknowledged => "I2  what was answered is there, counted and stays deleted",
             Self::Refused => "I3  what was refused is nowhere, the unanswered whole or absent",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use coredock_domain::digest::Sha256Digest;
 
 use super::MAX_COREDUMPS;
-use super::events::{Events, Outcome, Post, Removal, Span};
+use super::events::{Absence, Events, Outcome, Post, Removal, Span};
 use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
 use super::material::Fact;
@@ -21,6 +21,8 @@ pub(super) struct Dumps {
     /// Once visible or answered, and now gone for good; with their devices.
     pub(super) gone: BTreeMap<i64, usize>,
     bodies: HashMap<(usize, Sha256Digest), Body>,
+    /// Answered with a 503 in an earlier life: each may appear in any later one.
+    rescued: HashSet<(usize, Sha256Digest)>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Dumps {
         let life = Life { events, visible, answered: answered(events) };
         self.check_visible(&life, findings)?;
         self.check_removals(&life, findings);
+        self.check_absences(&life, findings);
         self.check_missing(&life, findings);
         let ids = self.held.keys().chain(life.answered.keys()).copied().collect::<BTreeSet<_>>();
         for id in ids {
@@ -97,6 +100,8 @@ impl Dumps {
                 self.gone.insert(id, device);
             }
         }
+        let rescued = events.posts.iter().filter(|post| post.is_rescued);
+        self.rescued.extend(rescued.map(|post| (post.device, post.sha256)));
         let held = |(id, (device, row)): (&i64, &(usize, &DumpRow))| {
             (*id, Held { device: *device, place: row.place() })
         };
@@ -146,13 +151,26 @@ impl Dumps {
         Ok(())
     }
 
-    /// Known before, answered, or of a post without answer.
+    /// Known before, answered, of a post without answer, or rescued before.
     fn may_be_new(&self, life: &Life<'_>, (id, device, fact): (i64, usize, Fact)) -> bool {
         let lost =
             |post: &Post| post.id.is_none() && (post.device, post.sha256) == (device, fact.sha256);
         self.held.contains_key(&id)
             || life.answered.contains_key(&id)
             || life.events.posts.iter().any(lost)
+            || self.rescued.contains(&(device, fact.sha256))
+    }
+
+    /// I2: what is there now, and was answered before somebody asked for it, was there then.
+    fn check_absences(&self, life: &Life<'_>, findings: &mut Findings) {
+        for Absence { id, span } in &life.events.absences {
+            let there_before = self.held.contains_key(id)
+                || life.answered.get(id).is_some_and(|known| known.by < span.sent);
+            let fine = !(there_before && life.visible.contains_key(id));
+            findings.check(Rule::Answers, fine, || {
+                format!("dump {id} is there, and a 404 said it was not: {span:?}")
+            });
+        }
     }
 
     /// I2: what was deleted with an answer is gone.

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use coredock_domain::digest::Sha256Digest;
 
 use super::dice::Dice;
-use super::events::{Events, Outcome, Span};
+use super::events::{Events, Outcome, Span, Write};
 use super::findings::Rule;
 use super::fleet::Fleet;
 use super::material::Material;
@@ -23,6 +23,14 @@ mod refused;
 const CLIENTS: usize = 6;
 /// Between two attempts to connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
+/// After a 503: what fails at once is otherwise most of what is done.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(20);
+/// How many of a hundred requests begin a connection of their own, perhaps to another server.
+const SWITCHED: usize = 20;
+/// A dump that takes longer may be put aside.
+const SLOW: Duration = Duration::from_secs(7);
+/// The line of dumps in the table.
+pub(super) const POST_DUMP: &str = "post dump";
 /// Dumps that clients remember for downloads, deletes and repetitions.
 const REMEMBERED: usize = 48;
 
@@ -34,6 +42,38 @@ pub(super) struct Load<'a> {
     pub(super) clock: Instant,
     /// Dumps clients know of; outlives the server.
     pub(super) targets: &'a Targets,
+    /// Where servers are, while they live.
+    pub(super) servers: &'a Servers,
+    /// Whether what servers depend on is being broken: then they may say so.
+    pub(super) outages: bool,
+    /// Begins the id of every request.
+    pub(super) name: &'a str,
+}
+
+/// Where servers are.
+#[derive(Default)]
+pub(super) struct Servers(Mutex<Vec<Option<SocketAddr>>>);
+
+impl Servers {
+    /// One server.
+    pub(super) fn one(address: SocketAddr) -> Self {
+        Self(Mutex::new(vec![Some(address)]))
+    }
+
+    /// Says where a server is, or that it is nowhere.
+    pub(super) fn set(&self, server: usize, address: Option<SocketAddr>) {
+        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if servers.len() <= server {
+            servers.resize(server + 1, None);
+        }
+        servers[server] = address;
+    }
+
+    fn pick(&self, dice: &mut Dice) -> Option<SocketAddr> {
+        let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive: Vec<_> = servers.iter().flatten().collect();
+        dice.pick(&alive).map(|address| **address)
+    }
 }
 
 /// Dumps clients know of.
@@ -70,18 +110,19 @@ impl Targets {
 }
 
 impl Load<'_> {
-    /// Runs clients against the server until `kill` has returned, which is called after `moment`.
+    /// Runs clients against the servers until `kill` has returned, which is called after `moment`;
+    /// while they wait for their last answers `meanwhile` is called.
     pub(super) fn run(
         &self,
-        address: SocketAddr,
         (dice, moment): (&mut Dice, Duration),
         kill: impl FnOnce() -> Result<()>,
+        mut meanwhile: impl FnMut(),
     ) -> Result<Events> {
         let dead = AtomicBool::new(false);
         scope(|threads| {
             let clients: Vec<_> = (0..CLIENTS)
-                .map(|_| {
-                    let session = Session::new(self, address, dice.fork());
+                .map(|client| {
+                    let session = Session::new(self, client, dice.fork());
                     let dead = &dead;
                     threads.spawn(move || session.run(dead))
                 })
@@ -90,6 +131,10 @@ impl Load<'_> {
             std::thread::sleep(moment);
             let killed = kill();
             dead.store(true, Ordering::Relaxed);
+            while clients.iter().any(|client| !client.is_finished()) {
+                meanwhile();
+                std::thread::sleep(REFUSED_PAUSE);
+            }
             let mut events = Events::default();
             for client in clients {
                 events.absorb(client.join().map_err(|_panic| anyhow!("a client panicked"))?);
@@ -102,9 +147,11 @@ impl Load<'_> {
 /// One client.
 struct Session<'a> {
     load: &'a Load<'a>,
-    address: SocketAddr,
+    client: usize,
     dice: Dice,
     connection: Option<Client>,
+    /// Requests made so far.
+    requests: usize,
     events: Events,
 }
 
@@ -120,8 +167,9 @@ struct Request<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(load: &'a Load<'a>, address: SocketAddr, dice: Dice) -> Self {
-        Self { load, address, dice, connection: None, events: Events::default() }
+    fn new(load: &'a Load<'a>, client: usize, dice: Dice) -> Self {
+        let events = Events::default();
+        Self { load, client, dice, connection: None, requests: 0, events }
     }
 
     fn run(mut self, dead: &AtomicBool) -> Events {
@@ -132,9 +180,13 @@ impl<'a> Session<'a> {
     }
 
     fn act(&mut self) {
+        if self.load.outages && self.dice.chance(SWITCHED) {
+            self.connection = None;
+        }
         if self.connection.is_none() {
+            let server = self.load.servers.pick(&mut self.dice);
             // A request that never left is none.
-            let Ok(connection) = Client::connect(self.address) else {
+            let Some(connection) = server.and_then(|server| Client::connect(server).ok()) else {
                 return std::thread::sleep(REFUSED_PAUSE);
             };
             self.connection = Some(connection);
@@ -157,11 +209,20 @@ impl<'a> Session<'a> {
     /// Sends a request; the span says when, the answer is `None` if none came. A status it must not
     /// get is a problem.
     fn send(&mut self, request: &Request<'_>) -> (Span, Option<Answer>) {
+        self.requests += 1;
+        let id = format!("{}-{}-{}", self.load.name, self.client, self.requests);
         let sent = self.load.clock.elapsed();
-        let answer = self.exchange(request).ok();
+        let answer = self.exchange(&id, request).ok();
         let answered = self.load.clock.elapsed();
         let label = answer.as_ref().map_or("lost".to_owned(), |answer| answer.status.to_string());
-        *self.events.requests.entry((request.kind, label)).or_default() += 1;
+        *self.events.requests.entry((request.kind, label.clone())).or_default() += 1;
+        let outcome = outcome(answer.as_ref());
+        if request.method != "GET" {
+            let kind = request.kind;
+            let is_rescued = kind == POST_DUMP && label == "503";
+            self.events.writes.push(Write { id, kind, outcome, is_rescued });
+        }
+        let ended = (outcome != Outcome::Lost).then_some(answered);
         let Some(answer) = answer else {
             self.connection = None;
             return (Span { sent, answered: None }, None);
@@ -169,21 +230,27 @@ impl<'a> Session<'a> {
         if answer.closes {
             self.connection = None;
         }
-        let fine = request.statuses.contains(&answer.status);
-        self.verify(fine, || {
+        let is_outage =
+            answer.status == 503 && self.may_be_out(request, answered.saturating_sub(sent));
+        if is_outage {
+            std::thread::sleep(OUTAGE_PAUSE);
+        }
+        self.verify(is_outage || request.statuses.contains(&answer.status), || {
             let text = String::from_utf8_lossy(&answer.body);
             format!("{} {}: {} {text}", request.method, request.path, answer.status)
         });
-        (Span { sent, answered: Some(answered) }, Some(answer))
+        (Span { sent, answered: ended }, Some(answer))
     }
 
-    fn exchange(&mut self, request: &Request<'_>) -> Result<Answer> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Client::connect(self.address)?,
-        };
+    /// Whether a 503 is no surprise. A dump is put aside for no other reason when it takes long.
+    fn may_be_out(&self, request: &Request<'_>, took: Duration) -> bool {
+        self.load.outages || (request.kind == POST_DUMP && took >= SLOW)
+    }
+
+    fn exchange(&mut self, id: &str, request: &Request<'_>) -> Result<Answer> {
+        let connection = self.connection.take().ok_or_else(|| anyhow!("no connection"))?;
         let connection = self.connection.insert(connection);
-        connection.send(request.method, request.path, request.body)
+        connection.send_as(id, (request.method, request.path), request.body)
     }
 
     fn verify(&mut self, fine: bool, problem: impl FnOnce() -> String) {
@@ -211,7 +278,7 @@ impl<'a> Session<'a> {
 fn outcome(answer: Option<&Answer>) -> Outcome {
     match answer.map(|answer| answer.status) {
         Some(200..300) => Outcome::Done,
-        // What a 503 left is not known; it is a problem anyhow.
+        // What a 503 left is not known.
         None | Some(500..) => Outcome::Lost,
         Some(_) => Outcome::Refused,
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -69,9 +70,9 @@ fn settled(database: &mut Database) -> Result<Rows> {
     }
 }
 
-/// Checks of a server with nothing left to do.
+/// Checks of a server with nothing left to do; `empty` are directories that hold nothing then.
 pub(super) fn check(
-    site: &Site,
+    empty: &[(&str, PathBuf)],
     rows: &Rows,
     (expected, findings): (&Expected<'_>, &mut Findings),
 ) -> Result<()> {
@@ -83,8 +84,8 @@ pub(super) fn check(
     check_lists(rows, expected, findings);
     check_results(rows, findings);
     check_retention(rows, known.fleet, findings);
-    for (place, directory) in [("spool", site.data().join("tmp")), ("transfer", site.transfer())] {
-        let names = names_in(&directory)?;
+    for (place, directory) in empty {
+        let names = names_in(directory)?;
         findings.check(Rule::WholeFiles, names.is_empty(), || {
             format!("the {place} directory of an idle server holds {names:?}")
         });

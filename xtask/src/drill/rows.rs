@@ -96,6 +96,26 @@ impl DumpRow {
         Ok(Fact { size: u64::try_from(self.size)?, sha256: self.sha256.parse()? })
     }
 
+    /// Columns separated by spaces, the version last.
+    pub(super) fn parse(line: &str) -> Result<Self> {
+        let mut words = line.splitn(12, ' ');
+        let mut word = || words.next().context("a dump row lacks columns");
+        Ok(Self {
+            id: word()?.parse()?,
+            device_id: word()?.parse()?,
+            chip: word()?.to_owned(),
+            size: word()?.parse()?,
+            sha256: word()?.to_owned(),
+            parse_status: word()?.to_owned(),
+            error_code: Some(word()?.to_owned()).filter(|code| code != "-"),
+            attempts: word()?.parse()?,
+            occurrences: word()?.parse()?,
+            uploaded_at: word()?.to_owned(),
+            leased: word()?.parse()?,
+            firmware_version: word()?.to_owned(),
+        })
+    }
+
     /// A parsed dump of the first device.
     #[cfg(test)]
     pub(super) fn of(id: i64, fact: Fact, occurrences: i64) -> Self {
@@ -192,7 +212,7 @@ fn dumps(connection: &mut SqliteConnection) -> Result<Vec<DumpRow>> {
     Ok(diesel::sql_query(query).load(connection)?)
 }
 
-/// One text per row, its columns separated by spaces, the version last.
+/// One text per row.
 fn versions(connection: &mut SqliteConnection) -> Result<Vec<VersionRow>> {
     let query = "SELECT id || ' ' || device_model_id || ' ' || uploaded_at || ' ' \
                  || ifnull(staging_upload_id, '-') || ' ' \
@@ -222,7 +242,8 @@ fn faults(connection: &mut SqliteConnection) -> Result<Vec<String>> {
 }
 
 impl VersionRow {
-    fn parse(line: &str) -> Result<Self> {
+    /// Columns separated by spaces, the version last.
+    pub(super) fn parse(line: &str) -> Result<Self> {
         let mut words = line.splitn(15, ' ');
         let mut word = || words.next().context("a version row lacks columns");
         let (id, model_id) = (word()?.parse()?, word()?.parse()?);

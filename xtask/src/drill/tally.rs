@@ -35,6 +35,8 @@ pub(super) struct Tally {
     pub(super) parses: usize,
     pub(super) leftovers: usize,
     posts: u64,
+    rescued: u64,
+    faults: BTreeMap<&'static str, u64>,
     requests: BTreeMap<(&'static str, String), u64>,
 }
 
@@ -46,14 +48,29 @@ impl Tally {
         }
         let answered = events.posts.iter().filter(|post| post.id.is_some()).count();
         self.posts += u64::try_from(answered).unwrap_or(0);
+        let rescued = events.posts.iter().filter(|post| post.is_rescued).count();
+        self.rescued += u64::try_from(rescued).unwrap_or(0);
+    }
+
+    /// Adds a fault.
+    pub(super) fn fault(&mut self, text: &'static str) {
+        *self.faults.entry(text).or_default() += 1;
+    }
+
+    /// Adds servers killed under load.
+    pub(super) fn killed(&mut self, kills: usize) {
+        *self.kills.entry(Phase::Load).or_default() += u64::try_from(kills).unwrap_or(0);
     }
 
     /// One line for the way.
     pub(super) fn line(&self) -> String {
         let kills: u64 = self.kills.values().sum();
         let requests: u64 = self.requests.values().sum();
-        let (posts, parses) = (self.posts, self.parses);
-        format!("{kills} kills, {requests} requests, {posts} dumps acknowledged, {parses} parses")
+        let (posts, rescued, parses) = (self.posts, self.rescued, self.parses);
+        format!(
+            "{kills} kills, {requests} requests, {posts} dumps acknowledged, {rescued} rescued, \
+             {parses} parses"
+        )
     }
 
     /// Everything.
@@ -63,6 +80,9 @@ impl Tally {
         let _ = writeln!(table, "{} trials", self.trials);
         for (phase, count) in &self.kills {
             let _ = writeln!(table, "  {count:>7} kills {}", phase.text());
+        }
+        for (fault, count) in &self.faults {
+            let _ = writeln!(table, "  {count:>7} times {fault}");
         }
         let _ = writeln!(table, "\nrequests");
         let kinds: std::collections::BTreeSet<_> =
@@ -74,6 +94,7 @@ impl Tally {
             let _ = writeln!(table, "  {kind:<18} {}", outcomes.join(", "));
         }
         let _ = writeln!(table, "\n{:>9} dumps acknowledged", self.posts);
+        let _ = writeln!(table, "{:>9} dumps rescued", self.rescued);
         let _ = writeln!(table, "{:>9} calls of the symbolizer", self.parses);
         let _ = writeln!(table, "{:>9} files of cut writes, removed at a start", self.leftovers);
         let _ = writeln!(table, "\n{:<62} {:>9} {:>10}", "rule", "checks", "violations");

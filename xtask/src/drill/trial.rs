@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +15,7 @@ use super::events::Events;
 use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
 use super::ledger::Dumps;
-use super::load::{Load, Targets};
+use super::load::{Load, Servers, Targets};
 use super::material::Material;
 use super::objects::{self, Known, Objects};
 use super::process::{Life, Site, names_in, sweep};
@@ -66,26 +66,30 @@ impl Site {
     pub(super) fn new(binary: PathBuf, root: PathBuf) -> Result<Self> {
         let mut site = Self { binary, root, settings: Vec::new() };
         std::fs::create_dir(site.transfer())?;
-        let transfer = site.transfer().to_str().context("a path in no UTF-8")?.to_owned();
-        let settings = [
-            ("COREDOCK_ENV", "testing".to_owned()),
-            ("SYMBOLIZER", "sidecar".to_owned()),
-            ("SYMBOLIZER_WORKERS", "3".to_owned()),
-            ("PARSE_SIDECAR_XFER_DIR", transfer),
-            ("PARSE_TIMEOUT_SECONDS", "1".to_owned()),
-            ("PARSE_LEASE_SECONDS", "2".to_owned()),
-            ("PARSE_RETRY_DELAYS", "0,0".to_owned()),
-            ("PARSE_MAX_ATTEMPTS", "1000".to_owned()),
-            ("MAX_COREDUMPS", MAX_COREDUMPS.to_string()),
-            ("MAX_FIRMWARES", MAX_FIRMWARES.to_string()),
-            ("MAX_COREDUMP_BYTES", MAX_COREDUMP_BYTES.to_string()),
-            ("SYMBOLS_KEEP_DAYS", "0".to_owned()),
-            ("SWEEP_INTERVAL_SECONDS", "1".to_owned()),
-            ("SWEEP_GRACE_SECONDS", "5".to_owned()),
-        ];
-        site.settings.extend(settings);
+        site.settings = settings(&site.transfer())?;
         Ok(site)
     }
+}
+
+/// Settings of the environment that every server of a drill is told.
+pub(super) fn settings(transfer: &Path) -> Result<Vec<(&'static str, String)>> {
+    let transfer = transfer.to_str().context("a path in no UTF-8")?.to_owned();
+    Ok(vec![
+        ("COREDOCK_ENV", "testing".to_owned()),
+        ("SYMBOLIZER", "sidecar".to_owned()),
+        ("SYMBOLIZER_WORKERS", "3".to_owned()),
+        ("PARSE_SIDECAR_XFER_DIR", transfer),
+        ("PARSE_TIMEOUT_SECONDS", "1".to_owned()),
+        ("PARSE_LEASE_SECONDS", "2".to_owned()),
+        ("PARSE_RETRY_DELAYS", "0,0".to_owned()),
+        ("PARSE_MAX_ATTEMPTS", "1000".to_owned()),
+        ("MAX_COREDUMPS", MAX_COREDUMPS.to_string()),
+        ("MAX_FIRMWARES", MAX_FIRMWARES.to_string()),
+        ("MAX_COREDUMP_BYTES", MAX_COREDUMP_BYTES.to_string()),
+        ("SYMBOLS_KEEP_DAYS", "0".to_owned()),
+        ("SWEEP_INTERVAL_SECONDS", "1".to_owned()),
+        ("SWEEP_GRACE_SECONDS", "5".to_owned()),
+    ])
 }
 
 impl Drill {
@@ -166,15 +170,19 @@ impl Drill {
             _ => {}
         }
         let moment = self.dice.moment(LONGEST_LOAD);
+        let (servers, name) = (Servers::one(address), format!("drill-{}", self.lives));
         let load = Load {
             fleet: &self.fleet,
             material: &self.material,
             clock: self.clock,
             targets: &self.targets,
+            servers: &servers,
+            outages: false,
+            name: &name,
         };
         let findings = &mut self.findings;
         let kill = || life.kill(findings);
-        let events = load.run(address, (&mut self.dice, moment), kill)?;
+        let events = load.run((&mut self.dice, moment), kill, || ())?;
         *self.tally.kills.entry(Phase::Load).or_default() += 1;
         self.tally.add(&events);
         self.findings.held(Rule::Answers, events.verified - events.problems.len() as u64);
@@ -202,7 +210,8 @@ impl Drill {
         let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
         let expected =
             Expected { known, versions: &self.versions, objects: &objects, lists: &lists };
-        recovery::check(&self.site, &rows, (&expected, &mut self.findings))
+        let idle = [("spool", self.site.data().join("tmp")), ("transfer", self.site.transfer())];
+        recovery::check(&idle, &rows, (&expected, &mut self.findings))
     }
 
     /// What a dead server left, against what clients were told.

@@ -15,6 +15,7 @@ use crate::program::{apt_install, output, program};
 const DEBIAN: &str = "/usr/lib/postgresql";
 /// The user the server runs as when we are root, which it refuses to be.
 const USER: &str = "postgres";
+const LOG: &str = "server.log";
 
 /// Whether commits wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +116,14 @@ impl PostgresServer {
         self.control(&["-w", "-m", mode, "stop"])
     }
 
-    /// Where the programs of this version are, `pgbench` among them.
-    pub(crate) fn programs(&self) -> &Path {
-        &self.programs
+    /// What the server has said so far.
+    pub(crate) fn said(&self) -> Result<String> {
+        let bytes = fs::read(self.data().join(LOG))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn control(&self, arguments: &[&str]) -> Result<()> {
-        let log = self.data().join("server.log");
+        let log = self.data().join(LOG);
         let mut control = self.command("pg_ctl");
         control.arg("-D").arg(self.data()).arg("-l").arg(&log).args(arguments);
         let done = control.output().context("cannot start pg_ctl")?;

@@ -4,7 +4,7 @@
 //! moto knows those, checks no digests and forgets everything when it ends.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,9 +35,11 @@ impl Drop for Server {
 
 /// s3s-fs, hosted by this very program.
 pub(crate) struct S3s {
-    address: String,
+    address: SocketAddr,
     root: TempDir,
-    _server: Server,
+    /// The build of this program that hosts it.
+    xtask: PathBuf,
+    server: Server,
 }
 
 impl S3s {
@@ -48,28 +50,42 @@ impl S3s {
     /// Starts it as another build of this program.
     pub(crate) fn start_as(xtask: &Path) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("coredock-s3s-").tempdir()?;
-        let child = Command::new(xtask)
-            .args(["s3-server", "--listen", "127.0.0.1:0"])
-            .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--root"])
-            .arg(root.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start s3s-fs")?;
-        let mut server = Server(child);
-        let output = server.0.stdout.take().context("s3s-fs has no output")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let Some(address) = line.trim().strip_prefix("http://") else {
-            bail!("s3s-fs did not start: {line}");
-        };
+        let (server, address) = serve(xtask, root.path(), (Ipv4Addr::LOCALHOST, 0).into())?;
         println!("s3s-fs: {address}, files in {}", root.path().display());
-        Ok(Self { address: address.to_owned(), root, _server: server })
+        Ok(Self { address, root, xtask: xtask.to_owned(), server })
+    }
+
+    /// Its TCP port.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its access key and the secret that goes with it.
+    pub(crate) const fn credentials() -> (&'static str, &'static str) {
+        (ACCESS_KEY, SECRET_KEY)
+    }
+
+    /// Where the objects of a bucket lie, as files under their keys.
+    pub(crate) fn bucket(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// Kills it with SIGKILL.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.server.0.kill()?;
+        self.server.0.wait()?;
+        Ok(())
+    }
+
+    /// Starts it once more, on the same port and files.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        self.server = serve(&self.xtask, self.root.path(), self.address)?.0;
+        Ok(())
     }
 
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let root = self.root.path().display().to_string();
-        let url = with_credentials(&self.address);
+        let url = with_credentials(&self.address.to_string());
         vec![("COREDOCK_TEST_S3S", url), ("COREDOCK_TEST_S3S_ROOT", root)]
     }
 
@@ -87,6 +103,27 @@ impl S3s {
     pub(crate) fn make_bucket(&self, bucket: &str) -> Result<()> {
         Ok(std::fs::create_dir(self.root.path().join(bucket))?)
     }
+}
+
+/// Starts s3s-fs, and returns when it listens.
+fn serve(xtask: &Path, root: &Path, address: SocketAddr) -> Result<(Server, SocketAddr)> {
+    let child = Command::new(xtask)
+        .args(["s3-server", "--listen", &address.to_string()])
+        .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--root"])
+        .arg(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start s3s-fs")?;
+    let mut server = Server(child);
+    let output = server.0.stdout.take().context("s3s-fs has no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    let Some(address) = line.trim().strip_prefix("http://") else {
+        bail!("s3s-fs did not start: {line}");
+    };
+    let address = address.parse()?;
+    Ok((server, address))
 }
 
 /// moto, installed by pip into a directory of its own.

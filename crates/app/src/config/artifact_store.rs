@@ -44,7 +44,7 @@ pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> ArtifactStoreCon
     match options.check() {
         Ok(()) => {}
         Err(OpenStoreError::Setting { name, problem }) => {
-            reader.fault(format!("{name}: {problem}"))
+            reader.fault(format!("{name}: {problem}"));
         }
         Err(error) => reader.fault(format!("ARTIFACT_STORE: {error}")),
     }

@@ -110,6 +110,17 @@ pub struct SeedCoredump {
     pub origin: Origin,
 }
 
+/// An attempt to store and record a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// The reserved id.
+    pub(super) id: i64,
+    /// Row of the device.
+    pub(super) device_id: i64,
+    /// Whether the outcome of an earlier attempt is not known.
+    pub(super) is_retried: bool,
+}
+
 impl Coredumps {
     /// Begins to take a dump in: this is the instant it arrived.
     pub fn arrived(&self, dump: ReceiveCoredump) -> Reception {
@@ -138,7 +149,8 @@ impl Coredumps {
             return Ok(Received::Repeated(id));
         }
         let id = self.reserve_for(reception).await?;
-        self.keep(id, sender.device_id, &delivery).await
+        let attempt = Attempt { id, device_id: sender.device_id, is_retried: false };
+        self.keep(attempt, &delivery).await
     }
 
     /// What there is to record of a reception: nothing of a body that is empty or too large.
@@ -164,8 +176,7 @@ impl Coredumps {
     /// Stores a body under a reserved id and records it.
     pub(super) async fn keep(
         &self,
-        id: i64,
-        device_id: i64,
+        Attempt { id, device_id, is_retried }: Attempt,
         delivery: &Delivery,
     ) -> Result<Received, ReceiveCoredumpError> {
         let Delivery { device, body, change, .. } = delivery;
@@ -182,6 +193,7 @@ impl Coredumps {
             state: InitialState::Due,
             same_body_since: self.same_body_since(change.at),
             kept_coredumps: self.settings.kept_coredumps,
+            is_retried,
         };
         match self.ports.coredumps.record(record, change).await? {
             Recorded::Stored { pruned } => {
@@ -218,6 +230,7 @@ impl Coredumps {
             state: InitialState::Fixed { status: seed.status, parsed_output: seed.parsed_output },
             same_body_since: None,
             kept_coredumps: self.settings.kept_coredumps,
+            is_retried: false,
         };
         self.ports.coredumps.record(record, &self.change(seed.origin)).await?;
         self.ports.outbox.wake();

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use futures::lock::Mutex;
 
 use super::Coredumps;
-use super::receive::{Delivery, ReceiveCoredump, ReceiveCoredumpError, Received};
+use super::receive::{Attempt, Delivery, ReceiveCoredump, ReceiveCoredumpError, Received};
 use crate::audit::Change;
 use crate::repository::RepositoryError;
 
@@ -303,7 +303,8 @@ impl Coredumps {
             // The database was restored from a backup, and has reserved the id once more.
             (Some(_), Some(_)) | (None, _) => self.fix_fresh_id(file).await?,
         };
-        match self.keep(id, sender.device_id, &delivery).await {
+        let attempt = Attempt { id, device_id: sender.device_id, is_retried: true };
+        match self.keep(attempt, &delivery).await {
             Ok(received) => Ok(Fate::Received(received)),
             Err(ReceiveCoredumpError::UnknownDevice) => Ok(Fate::UnknownDevice),
             Err(error) => {

@@ -108,6 +108,9 @@ pub struct RecordCoredump {
     pub same_body_since: Option<Timestamp>,
     /// Dumps kept of a device (`MAX_COREDUMPS`, at least 1).
     pub kept_coredumps: u32,
+    /// An earlier attempt with this very change may have counted it, or be about to commit that:
+    /// then it is not counted once more.
+    pub is_retried: bool,
 }
 
 /// The state a dump begins in.

@@ -13,8 +13,8 @@ use diesel_async::RunQueryDsl;
 
 use crate::audit::AuditRow;
 use crate::connection::{Connection, both, locked, on};
-use crate::coredumps::newest_of_body;
 use crate::coredumps::retention::{self, DumpQuota};
+use crate::coredumps::{delivered, newest_of_body};
 use crate::failure::Failure;
 use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::values::{At, Column, StoredTime, read_optional};
@@ -45,6 +45,12 @@ pub(super) async fn record(
         // An earlier attempt to record this very delivery has committed after all.
         return Ok(Recorded::Repeated { id: dump.id });
     }
+    if dump.is_retried
+        && let Some(id) = delivered_before(conn, found.repeated, change).await?
+    {
+        deletes::queue(conn, &[key], change.at).await?;
+        return Ok(Recorded::Repeated { id });
+    }
     if let Some(id) = found.repeated {
         repeat(conn, id, change).await?;
         deletes::queue(conn, &[key], change.at).await?;
@@ -65,6 +71,19 @@ pub(super) async fn record(
         return Ok(Recorded::Stored { pruned: Vec::new() });
     }
     Ok(Recorded::Stored { pruned: retention::prune(conn, quota).await? })
+}
+
+/// What an earlier attempt with this very change has stored or counted after all. One that counted
+/// a dump holds its row until the commit takes effect; one that stored a dump holds the device.
+async fn delivered_before(
+    conn: &mut Connection,
+    repeated: Option<i64>,
+    change: &Change,
+) -> Result<Option<i64>, Failure> {
+    if let Some(id) = repeated {
+        conn.lock_dump(id).await?;
+    }
+    delivered(conn, change).await
 }
 
 /// Holds the device until the transaction ends; `None` when it is gone.

@@ -11,7 +11,7 @@ const DEFAULT_PORT: u16 = 5432;
 /// Where a `PostgreSQL` server is and how it is talked to. Never shows its password.
 #[derive(Clone)]
 pub struct PostgresUrl {
-    pub(super) config: tokio_postgres::Config,
+    pub(super) config: Box<tokio_postgres::Config>,
     pub(super) tls: TlsMode,
 }
 
@@ -59,7 +59,7 @@ impl PostgresUrl {
             return Err("must name a host, as in postgres://coredock@127.0.0.1/coredock".into());
         }
         config.ssl_mode(ssl_mode);
-        Ok(Self { config, tls })
+        Ok(Self { config: Box::new(config), tls })
     }
 
     /// The first TCP address, if there is one: hosts may also be directories of sockets.

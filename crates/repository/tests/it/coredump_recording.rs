@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use coredock_domain::audit::Change;
 use coredock_domain::coredump::{Coredump, CoredumpSummary, ParseStatus};
-use coredock_domain::repository::coredumps::{InitialState, Recorded, SameBody, Sender};
+use coredock_domain::repository::coredumps::{
+    InitialState, RecordCoredump, Recorded, SameBody, Sender,
+};
 use coredock_domain::repository::parse_jobs::Claimed;
 use coredock_domain::repository::{
     CoredumpRepository, DeviceRepository, ParseJobRepository, RepositoryError,
@@ -85,6 +87,22 @@ async fn recording_a_dump_under_its_own_id_again_counts_nothing() {
     assert_eq!(again, Recorded::Repeated { id });
     assert_eq!(bench.coredump(device_id, id).await.summary.occurrences, 1);
     assert_eq!(bench.queued(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_retried_delivery_that_was_counted_after_all_is_not_counted_again() {
+    let (bench, device_id) = Bench::with_device().await;
+    let dump = Dump { same_since: Some(0), ..Dump::default() };
+    let id = bench.store(&dump).await;
+    let mut delivery = change(dump.at);
+    delivery.origin.correlation_id = "delivery".into();
+    let retried = RecordCoredump { is_retried: true, ..dump.with_id(id + 1) };
+    for _ in 0..2 {
+        let recorded = bench.db.record(retried.clone(), &delivery).await.unwrap();
+        assert_eq!(recorded, Recorded::Repeated { id });
+        assert_eq!(bench.coredump(device_id, id).await.summary.occurrences, 2);
+    }
+    assert_eq!(bench.queued(), [object(KEY, id + 1)]);
 }
 
 #[tokio::test]

@@ -28,7 +28,16 @@ impl Bench {
         let (fact, span) = (Fact::of(body.as_bytes()), self.span(id.is_some()));
         let (chip, version) = ("esp32s3".into(), "1.0.0".into());
         let (sha256, size) = (fact.sha256, fact.size);
-        self.events.posts.push(Post { device: 0, sha256, size, chip, version, span, id });
+        self.events.posts.push(Post {
+            device: 0,
+            sha256,
+            size,
+            chip,
+            version,
+            span,
+            id,
+            is_rescued: false,
+        });
     }
 
     fn delete(&mut self, id: Option<i64>, outcome: Outcome) {

@@ -2,9 +2,10 @@
 
 use coredock_domain::digest::Sha256Digest;
 
-use super::super::events::{Post, Removal};
+use super::super::events::{Absence, Post, Removal, Span};
 use super::super::material::{LARGEST_DUMP, VERSIONS, dump};
-use super::{Request, Session, Target, outcome};
+use super::{POST_DUMP, Request, Session, Target, outcome};
+use crate::client::Answer;
 
 const CHIPS: [&str; 3] = ["esp32s3", "ESP32C6", "esp32"];
 /// A version nobody publishes.
@@ -35,19 +36,21 @@ impl Session<'_> {
         let key = &self.load.fleet.devices[device].key;
         let path =
             format!("/api/iot/coredump?device_key={key}&chip={chip}&firmware_version={version}");
-        let (kind, method) = ("post dump", "POST");
+        let (kind, method) = (POST_DUMP, "POST");
         let request = Request { kind, method, path: &path, body: &body, statuses: &[201] };
         let (span, answer) = self.send(&request);
         let json = answer.as_ref().and_then(|answer| answer.json(201).ok());
         let id = json.and_then(|json| json["coredump_id"].as_i64());
-        let told = answer.is_none() || id.is_some();
+        let is_rescued = answer.as_ref().is_some_and(|answer| answer.status == 503);
+        let told = answer.is_none() || is_rescued || id.is_some();
         self.verify(told, || format!("{path}: a 201 without coredump_id"));
         if let Some(id) = id {
             self.load.targets.add(Target { device, id, seed, length, sha256 });
         }
         let (size, chip) = (body.len() as u64, chip.to_ascii_lowercase());
         let version = version.to_owned();
-        self.events.posts.push(Post { device, sha256, size, chip, version, span, id });
+        let post = Post { device, sha256, size, chip, version, span, id, is_rescued };
+        self.events.posts.push(post);
     }
 
     pub(super) fn download_dump(&mut self) {
@@ -55,7 +58,9 @@ impl Session<'_> {
         let path = self.path_of(target, "/download");
         let (kind, statuses) = ("download dump", [200, 404]);
         let request = Request { kind, method: "GET", path: &path, body: &[], statuses: &statuses };
-        let Some(answer) = self.send(&request).1 else { return };
+        let (span, answer) = self.send(&request);
+        self.note_absence((target, span), answer.as_ref());
+        let Some(answer) = answer else { return };
         if let Some(sha256) = self.verify_download(&path, &answer) {
             self.verify(sha256 == target.sha256, || format!("{path}: another dump"));
         }
@@ -68,6 +73,7 @@ impl Session<'_> {
         let request =
             Request { kind, method: "DELETE", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
+        self.note_absence((target, span), answer.as_ref());
         let (device, id, outcome) = (target.device, Some(target.id), outcome(answer.as_ref()));
         self.events.removals.push(Removal { device, id, span, outcome });
     }
@@ -86,7 +92,15 @@ impl Session<'_> {
         let Some(target) = self.load.targets.pick(&mut self.dice) else { return };
         let path = self.path_of(target, "/reparse");
         let (kind, statuses) = ("reparse dump", [202, 404]);
-        self.send(&Request { kind, method: "POST", path: &path, body: &[], statuses: &statuses });
+        let request = Request { kind, method: "POST", path: &path, body: &[], statuses: &statuses };
+        let (span, answer) = self.send(&request);
+        self.note_absence((target, span), answer.as_ref());
+    }
+
+    fn note_absence(&mut self, (target, span): (Target, Span), answer: Option<&Answer>) {
+        if answer.is_some_and(|answer| answer.status == 404) {
+            self.events.absences.push(Absence { id: target.id, span });
+        }
     }
 
     fn path_of(&self, target: Target, rest: &str) -> String {

@@ -51,7 +51,8 @@ impl Bench {
         let span = Span { sent: std::time::Duration::ZERO, answered: None };
         let (chip, version) = ("esp32s3".into(), "1.0.0".into());
         let (sha256, size) = (fact.sha256, fact.size);
-        let post = Post { device: 0, sha256, size, chip, version, span, id: None };
+        let post =
+            Post { device: 0, sha256, size, chip, version, span, id: None, is_rescued: false };
         let events = Events { posts: vec![post], ..Events::default() };
         let judged = (&self.fleet, &mut Findings::default());
         self.dumps.judge(&events, &Rows::default(), judged).unwrap();

@@ -59,6 +59,7 @@ impl Dump<'_> {
             state: self.state.clone(),
             same_body_since: self.same_since.map(second),
             kept_coredumps: self.kept,
+            is_retried: false,
         }
     }
 
