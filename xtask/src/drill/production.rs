@@ -212,7 +212,7 @@ impl ProductionDrill {
     /// What servers say of themselves.
     fn check_servers(&mut self) -> Result<()> {
         let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
-        self.tally.parses += self.engine.check(&known, &mut self.findings)?;
+        self.tally.parses += self.engine.check((&known, true), &mut self.findings)?;
         for address in &self.addresses {
             let metrics = Client::connect(*address)?.get("/metrics")?;
             let metrics = String::from_utf8_lossy(&metrics.body).into_owned();

@@ -239,10 +239,8 @@ impl Drill {
     }
 
     fn check_calls(&mut self, engine: &Engine) -> Result<()> {
-        self.tally.parses += engine.check(
-            &Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps },
-            &mut self.findings,
-        )?;
+        let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
+        self.tally.parses += engine.check((&known, false), &mut self.findings)?;
         Ok(())
     }
 
