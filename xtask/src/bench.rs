@@ -17,6 +17,9 @@ mod statements;
 mod uploads;
 mod wrk;
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -98,6 +101,11 @@ impl Bench {
             }
             Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Production }) => {
                 prepare(runs, skip_build, &["coredock", "xtask"])?;
+                let release = server::release_binary("xtask");
+                if std::env::current_exe()? != release {
+                    // The client of the peers is built like the server.
+                    return run(&mut again(&release, runs));
+                }
                 measured(|| ingest::measure_production(runs))
             }
             Self::Statements => statements::print(),
@@ -115,6 +123,13 @@ impl Http {
         }
         Ok(figures)
     }
+}
+
+/// The same bench of the servers by another build of this program.
+fn again(xtask: &Path, runs: usize) -> Command {
+    let runs = runs.to_string();
+    let bench = ["bench", "ingest", "--backends", "production", "--skip-build", "--runs", &runs];
+    program(&xtask.to_string_lossy(), &bench)
 }
 
 /// Builds release binaries one by one: building all at once would give each the features of all.

@@ -17,6 +17,7 @@ use crate::bench::server::{Server, release_binary};
 use crate::services::postgres::{Durability, PostgresServer};
 use crate::services::s3::S3s;
 use pgbench::Extent as Clients;
+use puts::Headers;
 pub(crate) use replica::Replica;
 
 /// Of each peer, and of ours.
@@ -68,27 +69,35 @@ fn rates(rig: &Rig, runs: usize) -> Result<Vec<Figure>> {
     rig.s3.make_bucket("peer")?;
     let (mut ratios, mut ours) = (Vec::new(), Vec::new());
     let (mut commits, mut puts) = (Vec::new(), Vec::new());
+    let (mut strict, mut bare_puts) = (Vec::new(), Vec::new());
     let (mut medians, mut p99s) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let of_commits = pgbench::run((&rig.postgres, "peer"), INSERT, Clients::For(DURATION))?;
-        let of_puts = puts::rate(&rig.s3.settings("peer"), DURATION)?;
+        let bucket = rig.s3.settings("peer");
+        let of_puts = puts::rate(&bucket, Headers::OfCoredock, DURATION)?;
+        let of_bare_puts = puts::rate(&bucket, Headers::None, DURATION)?;
         let server = rig.server(&format!("dumps_{run}"))?;
         let taken = Burst::prepare(&server)?.run(Extent::For(DURATION))?;
         println!(
-            "  {:.0} dumps/s, {of_commits:.0} commits/s, {of_puts:.0} PUTs/s",
+            "  {:.0} dumps/s, {of_commits:.0} commits/s, {of_puts:.0} PUTs/s, \
+             {of_bare_puts:.0} bare PUTs/s",
             taken.per_second
         );
         ratios.push(taken.per_second / of_commits.min(of_puts));
+        strict.push(taken.per_second / of_commits.min(of_bare_puts));
         commits.push(of_commits);
+        bare_puts.push(of_bare_puts);
         puts.push(of_puts);
         note(&taken, &mut [&mut ours, &mut medians, &mut p99s]);
     }
     let what = "dumps, ratio to the slower of both";
     Ok(vec![
         Figure { what, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
+        told("the same, PUTs without metadata and checksum", "", strict),
         told("dumps of 64 KiB (16 connections, PostgreSQL, S3)", "/s", ours),
         told("commits of one row (pgbench, 16 clients), alone", "/s", commits),
         told("PUTs of 64 KiB (16 at once), alone", "/s", puts),
+        told("PUTs without metadata and checksum, alone", "/s", bare_puts),
         told("dumps, median", "ms", medians),
         told("dumps, p99", "ms", p99s),
     ])

@@ -4,16 +4,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{Attribute, Attributes, ObjectStore, PutOptions, PutPayload};
 use tokio::task::JoinSet;
 
 use super::super::burst::{body, per_second};
 use super::super::{AT_ONCE, BODY};
 
-/// Signed PUTs per second, 16 at once, without metadata or checksums beside the signature.
-pub(super) fn rate(settings: &[(&str, String)], duration: Duration) -> Result<f64> {
+/// What a PUT says beside its signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Headers {
+    /// What Coredock says: a checksum, a content type and the digest as metadata.
+    OfCoredock,
+    /// Nothing.
+    None,
+}
+
+/// Signed PUTs per second, 16 at once.
+pub(super) fn rate(
+    settings: &[(&str, String)],
+    headers: Headers,
+    duration: Duration,
+) -> Result<f64> {
     // Two of the crates bring a provider of cryptography each; rustls wants to be told which. That
     // it was told before is no fault.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -21,12 +34,15 @@ pub(super) fn rate(settings: &[(&str, String)], duration: Duration) -> Result<f6
     for (name, value) in settings {
         builder = builder.with_config(key(name)?, value);
     }
+    if headers == Headers::OfCoredock {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
     let store = Arc::new(builder.build()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut writers, began) = (JoinSet::new(), Instant::now());
         for writer in 0..AT_ONCE {
-            writers.spawn(write(Arc::clone(&store), writer, began + duration));
+            writers.spawn(write(Arc::clone(&store), (writer, headers), began + duration));
         }
         let mut written = 0;
         while let Some(of_writer) = writers.join_next().await {
@@ -48,12 +64,24 @@ fn key(setting: &str) -> Result<AmazonS3ConfigKey> {
     Ok(name.parse()?)
 }
 
-async fn write(store: Arc<AmazonS3>, writer: usize, until: Instant) -> Result<usize> {
+async fn write(
+    store: Arc<AmazonS3>,
+    (writer, headers): (usize, Headers),
+    until: Instant,
+) -> Result<usize> {
     let mut written = 0;
     while Instant::now() < until {
         let path = Path::from(format!("{writer}/{written}"));
         let payload = PutPayload::from(body(written, BODY));
-        store.put(&path, payload).await?;
+        let attributes = match headers {
+            Headers::OfCoredock => Attributes::from_iter([
+                (Attribute::ContentType, "application/octet-stream".to_owned()),
+                (Attribute::Metadata("sha256".into()), format!("{written:064x}")),
+            ]),
+            Headers::None => Attributes::default(),
+        };
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        store.put_opts(&path, payload, options).await?;
         written += 1;
     }
     Ok(written)
