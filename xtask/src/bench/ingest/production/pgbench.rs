@@ -53,6 +53,6 @@ mod tests {
     fn the_rate_is_read() {
         let printed = "number of failed transactions: 0 (0.000%)\n\
                        tps = 8123.456789 (without initial connection time)\n";
-        assert!((parse(printed).unwrap() - 8123.456_789).abs() < 1e-9);
+        assert!((parse(printed).unwrap() - 8_123.456_789).abs() < 1e-9);
     }
 }
