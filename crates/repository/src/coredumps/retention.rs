@@ -65,7 +65,7 @@ pub(crate) async fn prune(
     prune_found(conn, quota, &found).await
 }
 
-/// The same, of those that [`beyond`] found.
+/// The same, of those that [`beyond()`] found.
 pub(crate) async fn prune_found(
     conn: &mut Connection,
     quota: DumpQuota<'_>,
