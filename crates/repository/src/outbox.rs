@@ -89,12 +89,11 @@ impl OutboxRepository for Database {
                 let failed = outbox::table
                     .filter(outbox::id.eq_any(batch))
                     .filter(outbox::lease_owner.eq(owner.as_str()));
-                // The end of the lease stays: a delete that was given up may still arrive at the store,
-                // and until then nobody may write under this key.
                 let again = (
                     outbox::next_attempt_at.eq(At(next_attempt_at)),
                     outbox::attempts.eq(outbox::attempts + 1),
                     outbox::lease_owner.eq(None::<String>),
+                    outbox::lease_until.eq(None::<At>),
                 );
                 on!(&mut *conn, |c| diesel::update(failed).set(again).execute(c))?;
             }
@@ -119,7 +118,7 @@ async fn due(conn: &mut Connection, claim: &ClaimDeletes) -> Result<Vec<QueuedDe
         .filter(leases::expires_at.gt(now));
     let query = outbox::table
         .filter(outbox::next_attempt_at.le(now))
-        .filter(outbox::lease_owner.is_null().or(outbox::lease_until.le(now)))
+        .filter(outbox::lease_until.is_null().or(outbox::lease_until.le(now)))
         .filter(not(exists(under_publication)))
         .order(outbox::id)
         .limit(claim.limit);
