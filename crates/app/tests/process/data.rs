@@ -120,7 +120,7 @@ fn a_database_of_somebody_else_is_refused() {
     let (_directory, data_dir) = fresh_data_dir();
     std::fs::create_dir(&data_dir).unwrap();
     execute(&data_dir.join("coredock.db"), "CREATE TABLE recipes (name text)");
-    assert_refused(&data_dir, "name another file");
+    assert_refused(&data_dir, "name another database");
 }
 
 #[tokio::test]
