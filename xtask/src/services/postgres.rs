@@ -83,7 +83,7 @@ impl PostgresServer {
 
     /// One of the client programs, told where a database is.
     pub(crate) fn client(&self, name: &str, database: &str) -> Command {
-        let mut command = program(&self.programs().join(name).to_string_lossy(), &[]);
+        let mut command = program(&self.programs.join(name).to_string_lossy(), &[]);
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port().to_string());
         command.env("PGUSER", USER).env("PGDATABASE", database);
         command
