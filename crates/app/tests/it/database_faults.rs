@@ -37,11 +37,11 @@ async fn a_database_that_is_away_is_an_outage_and_comes_back_by_itself() {
     server.upload_demo("1.0.0").await.expect(200);
     let key = demo.device.key.clone();
     let config = format!("/api/iot/config?device_key={key}");
-    let served = server.get(&config).await.expect(200).body;
+    let fresh = server.get(&config).await.expect(200).body;
 
     proxy.set(Path::Refused);
     let stale = server.get(&config).await.expect(200);
-    assert_eq!((stale.header("x-coredock-stale"), &stale.body), ("true", &served));
+    assert_eq!((stale.header("x-coredock-stale"), &stale.body), ("true", &fresh));
     let poll = format!("/api/iot/firmware-version?device_key={key}");
     server.get(&poll).await.expect_error(503, "SERVICE_UNAVAILABLE");
     server.post_dump(&key, "1.0.0", "dump").await.expect_error(503, "SERVICE_UNAVAILABLE");
