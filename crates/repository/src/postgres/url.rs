@@ -157,7 +157,7 @@ mod tests {
     fn a_url_is_shown_without_its_password() {
         for (url, shown) in [
             ("postgres://me:secret@db.example:5433/core", "postgres://me@db.example:5433/core"),
-            ("postgresql+psycopg://me:s%40cret@db/core", "postgres://me@db/core"),
+            ("postgresql+psycopg://me:s%40cret@db/core", "postgres://me@db:5432/core"),
             ("postgresql://[::1]:5432/core?sslmode=require", "postgres://[::1]:5432/core"),
         ] {
             let url = PostgresUrl::parse(url).unwrap();
