@@ -327,14 +327,14 @@ impl Connection {
         self.on_postgres(async |c| postgres::lock_device(c, id).await).await.map(drop)
     }
 
-    /// Waits for whoever changes a dump.
-    pub(crate) async fn lock_dump(&mut self, id: i64) -> Result<(), Failure> {
-        self.on_postgres(async |c| postgres::lock_dump(c, id).await).await.map(drop)
-    }
-
     /// The same for several devices.
     pub(crate) async fn lock_devices(&mut self, ids: &[i64]) -> Result<(), Failure> {
         self.on_postgres(async |c| postgres::lock_devices(c, ids).await).await.map(drop)
+    }
+
+    /// Waits for whoever changes a dump.
+    pub(crate) async fn lock_dump(&mut self, id: i64) -> Result<(), Failure> {
+        self.on_postgres(async |c| postgres::lock_dump(c, id).await).await.map(drop)
     }
 
     /// Runs what only `PostgreSQL` needs or has, as locks: `SQLite` has one writer anyway.
