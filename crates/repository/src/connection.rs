@@ -171,62 +171,62 @@ macro_rules! locked {
     };
 }
 
-/// Lends a connection to a block that only reads. The block ends with `Ok(…)`.
-macro_rules! read {
-    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
-        let reading = async {
-            let mut connection = $database.reader().await?;
-            let $connection = &mut connection;
-            let result: Result<_, $crate::failure::Failure> = async { $block }.await;
-            connection.give_back();
-            result
-        };
+/// Runs what works on a connection as one operation of the database: in a span of its name, its
+/// failure counted.
+macro_rules! operation {
+    ($database:expr, $operation:literal, $work:expr) => {{
         let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(reading, span).await.map_err(
+        ::tracing::Instrument::instrument($work, span).await.map_err(
             |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
         )
     }};
+}
+
+/// Lends a connection to a block that only reads. The block ends with `Ok(…)`.
+macro_rules! read {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {
+        $crate::connection::lend!($database.reader(), $database, $operation, |$connection| $block)
+    };
 }
 
 /// Runs a block of one statement that writes, and is a transaction by itself.
 macro_rules! one_statement {
-    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
-        let writing = async {
-            let mut connection = $database.writer().await?;
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {
+        $crate::connection::lend!($database.writer(), $database, $operation, |$connection| $block)
+    };
+}
+
+/// Lends a connection to a block, without a transaction around it.
+macro_rules! lend {
+    ($lent:expr, $database:expr, $operation:literal, |$connection:ident| $block:block) => {
+        $crate::connection::operation!($database, $operation, async {
+            let mut connection = $lent.await?;
             let $connection = &mut connection;
             let result: Result<_, $crate::failure::Failure> = async { $block }.await;
             connection.give_back();
             result
-        };
-        let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(writing, span).await.map_err(
-            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
-        )
-    }};
+        })
+    };
 }
 
 /// Runs a block as one transaction: its `Ok` is committed, its `Err` rolled back.
 macro_rules! write {
-    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
-        let writing = async {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {
+        $crate::connection::operation!($database, $operation, async {
             let mut connection = $database.writer().await?;
             connection.begin().await?;
             let $connection = &mut connection;
             let result: Result<_, $crate::failure::Failure> = async { $block }.await;
             connection.finish(result).await
-        };
-        let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(writing, span).await.map_err(
-            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
-        )
-    }};
+        })
+    };
 }
 
 /// Like `write!`, for a block that owns everything it works with: on `SQLite` the transaction visits
 /// the blocking pool once instead of once per statement. It runs to its end even if nobody waits.
 macro_rules! write_at_once {
-    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {{
-        let writing = async {
+    ($database:expr, $operation:literal, |$connection:ident| $block:block) => {
+        $crate::connection::operation!($database, $operation, async {
             let mut connection = $database.writer().await?;
             let blocks = connection.blocks();
             let transaction = async move {
@@ -236,15 +236,11 @@ macro_rules! write_at_once {
                 connection.finish(result).await
             };
             $crate::connection::at_once(blocks, transaction).await
-        };
-        let span = ::tracing::debug_span!(concat!("db.", $operation));
-        ::tracing::Instrument::instrument(writing, span).await.map_err(
-            |failure: $crate::failure::Failure| $database.count(failure.during($operation)),
-        )
-    }};
+        })
+    };
 }
 
-pub(crate) use {both, locked, on, one_statement, read, write, write_at_once};
+pub(crate) use {both, lend, locked, on, one_statement, operation, read, write, write_at_once};
 
 /// Sends what both send in this order: the first is always polled first, and a statement that is not
 /// prepared yet keeps the next one from being sent. The failure of the first, which is the cause of

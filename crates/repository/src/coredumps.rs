@@ -64,7 +64,7 @@ async fn delivered(conn: &mut Connection, change: &Change) -> Result<Option<i64>
 
 /// The dumps of a device.
 #[diesel::dsl::auto_type]
-fn newest_first(device_id: i64) -> _ {
+pub(crate) fn newest_first(device_id: i64) -> _ {
     coredumps::table
         .filter(coredumps::device_id.eq(device_id))
         .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))

@@ -11,6 +11,7 @@ use diesel_async::RunQueryDsl;
 
 use crate::audit;
 use crate::connection::{Connection, on};
+use crate::coredumps::newest_first;
 use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
 use crate::schema::coredumps;
@@ -46,12 +47,8 @@ fn idle(now: At) -> _ {
 #[auto_type]
 pub(crate) fn beyond(device_id: i64, kept: i64) -> _ {
     let all: i64 = i64::MAX;
-    coredumps::table
-        .filter(coredumps::device_id.eq(device_id))
-        .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))
-        .select(coredumps::id)
-        .offset(kept)
-        .limit(all)
+    let newest_first: newest_first = newest_first(device_id);
+    newest_first.select(coredumps::id).offset(kept).limit(all)
 }
 
 /// Deletes the dumps of a device beyond the limit whose parse does not run, oldest first, and queues
