@@ -9,6 +9,7 @@ mod ingest;
 mod listings;
 mod machine;
 mod memory;
+mod parse_job;
 mod polling;
 mod report;
 mod server;

@@ -141,7 +141,7 @@ impl Kill {
             for trial in 1..=self.trials {
                 drill.trial(trial)?;
                 if reported(trial) {
-                    println!("{}", drill.progress(trial, began.elapsed()));
+                    println!("{}", drill.progress(began.elapsed()));
                 }
             }
             drill.end()?
@@ -151,7 +151,7 @@ impl Kill {
             for trial in 1..=self.trials {
                 drill.trial(trial)?;
                 if reported(trial) {
-                    println!("{}", drill.progress(trial, began.elapsed()));
+                    println!("{}", drill.progress(began.elapsed()));
                 }
             }
             drill.end()?

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::events::Events;
+
 /// What must hold (contract §9), and that the process behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rule {
@@ -86,6 +88,14 @@ impl Findings {
     /// Counts checks that held.
     pub(super) fn held(&mut self, rule: Rule, count: u64) {
         *self.checks.entry(rule).or_default() += count;
+    }
+
+    /// Counts answers that clients looked at.
+    pub(super) fn answers(&mut self, events: &Events) {
+        self.held(Rule::Answers, events.verified - events.problems.len() as u64);
+        for (rule, problem) in &events.problems {
+            self.check(*rule, false, || problem.clone());
+        }
     }
 
     /// How often a rule was checked.

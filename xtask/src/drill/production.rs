@@ -113,10 +113,7 @@ impl ProductionDrill {
         let events = self.load(&name, plan)?;
         self.tally.add(&events);
         self.tally.fault(plan.fault.text());
-        self.findings.held(Rule::Answers, events.verified - events.problems.len() as u64);
-        for (rule, problem) in &events.problems {
-            self.findings.check(*rule, false, || problem.clone());
-        }
+        self.findings.answers(&events);
         self.addresses = self.cluster.wait_until_ready()?;
         self.wait_until_quiet()?;
         self.look(&events)?;
@@ -230,10 +227,8 @@ impl ProductionDrill {
     }
 
     /// One line for the way.
-    pub(super) fn progress(&self, trial: usize, elapsed: Duration) -> String {
-        let (line, seconds) = (self.tally.line(), elapsed.as_secs_f64());
-        let (held, violations) = (self.dumps.count(), self.findings.violations().len());
-        format!("{trial:>5} trials, {seconds:>6.1} s: {line}, {held} kept, {violations} violations")
+    pub(super) fn progress(&self, elapsed: Duration) -> String {
+        self.tally.progress(elapsed, self.dumps.count(), &self.findings)
     }
 
     /// Sweeps, stops the replicas and looks at what is left.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::events::Events;
 use super::findings::{Findings, Rule};
@@ -63,13 +64,16 @@ impl Tally {
     }
 
     /// One line for the way.
-    pub(super) fn line(&self) -> String {
+    pub(super) fn progress(&self, elapsed: Duration, kept: usize, findings: &Findings) -> String {
+        let (trials, seconds) = (self.trials, elapsed.as_secs_f64());
+        let violations = findings.violations().len();
         let kills: u64 = self.kills.values().sum();
         let requests: u64 = self.requests.values().sum();
         let (posts, rescued, parses) = (self.posts, self.rescued, self.parses);
         format!(
-            "{kills} kills, {requests} requests, {posts} dumps acknowledged, {rescued} rescued, \
-             {parses} parses"
+            "{trials:>5} trials, {seconds:>6.1} s: {kills} kills, {requests} requests, \
+             {posts} dumps acknowledged, {rescued} rescued, {parses} parses, {kept} kept, \
+             {violations} violations"
         )
     }
 

@@ -185,10 +185,7 @@ impl Drill {
         let events = load.run((&mut self.dice, moment), kill, || ())?;
         *self.tally.kills.entry(Phase::Load).or_default() += 1;
         self.tally.add(&events);
-        self.findings.held(Rule::Answers, events.verified - events.problems.len() as u64);
-        for (rule, problem) in &events.problems {
-            self.findings.check(*rule, false, || problem.clone());
-        }
+        self.findings.answers(&events);
         self.look(&events)?;
         self.check_calls(&engine)
     }
@@ -266,10 +263,8 @@ impl Drill {
     }
 
     /// One line for the way.
-    pub(super) fn progress(&self, trial: usize, elapsed: Duration) -> String {
-        let (line, seconds) = (self.tally.line(), elapsed.as_secs_f64());
-        let (held, violations) = (self.dumps.count(), self.findings.violations().len());
-        format!("{trial:>5} trials, {seconds:>6.1} s: {line}, {held} kept, {violations} violations")
+    pub(super) fn progress(&self, elapsed: Duration) -> String {
+        self.tally.progress(elapsed, self.dumps.count(), &self.findings)
     }
 
     /// Recovers a last time, sweeps, and looks at what is left.

@@ -1,23 +1,23 @@
 //! A server in this process that does nothing by itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
 use coredock::readying::Ready;
 use coredock::server::{self, RunningServer};
-use coredock::system::{SystemClock, SystemEntropy};
+use coredock::system::SystemClock;
 use coredock::wiring::{Features, Outside};
 use coredock_domain::Clock;
 use coredock_domain::artifact::UploadId;
-use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_domain::repository::parse_jobs::Claimed;
 use coredock_testkit::clock::SettableClock;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::bench::parse_job;
 use crate::client::Client;
 use crate::program::root;
 
@@ -25,8 +25,6 @@ use crate::program::root;
 const WORKERS: usize = 5;
 /// `MAX_COREDUMPS`
 pub(super) const KEPT: u32 = 4;
-const LEASE: Duration = Duration::from_mins(5);
-const MOST_ATTEMPTS: u32 = 3;
 
 /// The server and a connection to it.
 pub(super) struct QuietServer {
@@ -75,9 +73,8 @@ impl QuietServer {
 
     /// What a worker does that looks for a job: the job, if any, its new owner, and the statements.
     pub(super) fn claim(&self) -> Result<(Option<(i64, UploadId)>, u64)> {
-        let (owner, now) = (UploadId::random(&SystemEntropy), self.outside.clock.now());
-        let until = now.after(LEASE);
-        let claim = ClaimJob { owner: owner.clone(), now, until, most_attempts: MOST_ATTEMPTS };
+        let claim = parse_job::claim(self.outside.clock.now());
+        let owner = claim.owner.clone();
         let before = self.outside.database.statement_count();
         let claimed = self.runtime.block_on(self.outside.rows.jobs.claim(claim))?;
         let statements = self.outside.database.statement_count() - before;
@@ -89,19 +86,8 @@ impl QuietServer {
     }
 
     /// Writes the result of a claimed job.
-    pub(super) fn finish(&self, (id, owner): (i64, UploadId)) -> Result<u64> {
-        let result = FinishJob {
-            id,
-            owner,
-            now: self.outside.clock.now(),
-            fault: None,
-            parsed_output: "empty".into(),
-            report: None,
-            signature: None,
-            missing_elf: None,
-            build_id: None,
-            kept_coredumps: KEPT,
-        };
+    pub(super) fn finish(&self, claimed: (i64, UploadId)) -> Result<u64> {
+        let result = parse_job::empty_result(claimed, self.outside.clock.now(), KEPT);
         let before = self.outside.database.statement_count();
         let finished = self.runtime.block_on(self.outside.rows.jobs.finish(result))?;
         finished.context("a job was taken away")?;

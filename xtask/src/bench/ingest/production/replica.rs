@@ -9,21 +9,19 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use coredock::backends::open_database;
 use coredock::config::{Config, Overrides};
-use coredock::system::{SystemClock, SystemEntropy};
+use coredock::system::SystemClock;
 use coredock::wiring::Rows;
-use coredock_domain::artifact::UploadId;
 use coredock_domain::repository::ParseJobRepository;
-use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_domain::repository::parse_jobs::Claimed;
 use coredock_domain::{Clock, blocking};
 use tokio::task::JoinSet;
 
+use crate::bench::parse_job;
 use crate::bench::server::release_binary;
 
 const READY: &str = "ready";
 const END: &str = "end";
-/// Defaults of the settings.
-const LEASE: std::time::Duration = std::time::Duration::from_mins(5);
-const MOST_ATTEMPTS: u32 = 3;
+/// Default of `MAX_COREDUMPS`.
 const KEPT: u32 = 20;
 
 /// Says when it is ready, waits for a line, works until nothing is due, prints the id of each job.
@@ -75,26 +73,14 @@ impl Replica {
 async fn drain(jobs: &dyn ParseJobRepository) -> Result<Vec<i64>> {
     let mut claimed = Vec::new();
     loop {
-        let (owner, now) = (UploadId::random(&SystemEntropy), SystemClock.now());
-        let until = now.after(LEASE);
-        let claim = ClaimJob { owner: owner.clone(), now, until, most_attempts: MOST_ATTEMPTS };
+        let claim = parse_job::claim(SystemClock.now());
+        let owner = claim.owner.clone();
         let job = match jobs.claim(claim).await? {
             Claimed::Nothing => return Ok(claimed),
             Claimed::Exhausted(job) => bail!("job {} has no attempt left", job.id),
             Claimed::Job(job) => job,
         };
-        let result = FinishJob {
-            id: job.id,
-            owner,
-            now: SystemClock.now(),
-            fault: None,
-            parsed_output: "empty".into(),
-            report: None,
-            signature: None,
-            missing_elf: None,
-            build_id: None,
-            kept_coredumps: KEPT,
-        };
+        let result = parse_job::empty_result((job.id, owner), SystemClock.now(), KEPT);
         let finished = jobs.finish(result).await?;
         ensure!(finished.is_some(), "job {} was taken away", job.id);
         claimed.push(job.id);

@@ -1,0 +1,38 @@
+//! A parse job as a worker of the server takes and finishes it, with nothing to parse.
+
+use std::time::Duration;
+
+use coredock::system::SystemEntropy;
+use coredock_domain::artifact::UploadId;
+use coredock_domain::repository::parse_jobs::{ClaimJob, FinishJob};
+use coredock_domain::timestamp::Timestamp;
+
+/// Defaults of the settings.
+const LEASE: Duration = Duration::from_mins(5);
+const MOST_ATTEMPTS: u32 = 3;
+
+/// A claim of a new owner.
+pub(super) fn claim(now: Timestamp) -> ClaimJob {
+    let owner = UploadId::random(&SystemEntropy);
+    ClaimJob { owner, now, until: now.after(LEASE), most_attempts: MOST_ATTEMPTS }
+}
+
+/// An empty result of a job, from its owner.
+pub(super) fn empty_result(
+    (id, owner): (i64, UploadId),
+    now: Timestamp,
+    kept_coredumps: u32,
+) -> FinishJob {
+    FinishJob {
+        id,
+        owner,
+        now,
+        fault: None,
+        parsed_output: "empty".into(),
+        report: None,
+        signature: None,
+        missing_elf: None,
+        build_id: None,
+        kept_coredumps,
+    }
+}
