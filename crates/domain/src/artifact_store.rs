@@ -69,6 +69,8 @@ pub enum ArtifactStoreError {
         operation: &'static str,
         /// Path of the object or prefix.
         key: String,
+        /// Whether the store may still carry it out: it was asked, and gave no answer.
+        open: bool,
         /// What the store said.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
@@ -76,14 +78,29 @@ pub enum ArtifactStoreError {
 }
 
 impl ArtifactStoreError {
-    /// An outage met during `operation` on `key`.
+    /// An outage met during `operation` on `key`. What was asked for may still happen.
     #[expect(clippy::needless_pass_by_value, reason = "keys, references to them and texts alike")]
     pub fn unavailable(
         operation: &'static str,
         key: impl ToString,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Unavailable { operation, key: key.to_string(), source: Arc::from(source.into()) }
+        let (key, source) = (key.to_string(), Arc::from(source.into()));
+        Self::Unavailable { operation, key, open: true, source }
+    }
+
+    /// The same failure of an operation that has ended, one way or another.
+    #[must_use]
+    pub fn ended(mut self) -> Self {
+        if let Self::Unavailable { open, .. } = &mut self {
+            *open = false;
+        }
+        self
+    }
+
+    /// Whether the store may still carry out what was asked for.
+    pub const fn is_open(&self) -> bool {
+        matches!(self, Self::Unavailable { open: true, .. })
     }
 }
 

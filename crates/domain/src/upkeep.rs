@@ -13,9 +13,13 @@ use crate::clock::{Clock, Entropy};
 use crate::repository::outbox::{Backlog, ClaimDeletes, QueuedDelete};
 use crate::repository::{OutboxRepository, RepositoryError, SweepRepository};
 use crate::sweep::SweepSettings;
+use crate::timestamp::Timestamp;
 
-/// How long a claimed delete may take before another worker takes over.
+/// How long a claimed delete may take before another worker takes over, and before a publication
+/// writes its object again.
 const DELETE_LEASE: Duration = Duration::from_mins(1);
+/// When within the lease the last delete begins.
+const LAST_START: Duration = Duration::from_secs(20);
 const DELETE_BATCH: i64 = 500;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_mins(5);
@@ -85,15 +89,15 @@ impl Upkeep {
         if claimed.is_empty() {
             return Ok(DeleteRound::default());
         }
-        let failed = self.delete_objects(&claimed).await;
-        let done: Vec<i64> = claimed
-            .iter()
-            .filter(|entry| !failed.iter().any(|bad| bad.id == entry.id))
-            .map(|entry| entry.id)
-            .collect();
-        self.ports.outbox.finish(&owner, &done).await?;
-        self.put_back(&owner, &failed).await?;
-        Ok(DeleteRound { deleted: done.len(), failed: failed.len() })
+        let outcome = self.delete_objects(claimed, now.after(LAST_START)).await;
+        let round = DeleteRound {
+            deleted: outcome.gone.len(),
+            failed: outcome.there.len() + outcome.open.len(),
+        };
+        self.ports.outbox.finish(&owner, &outcome.gone).await?;
+        self.ports.outbox.leave(&owner, &outcome.open).await?;
+        self.put_back(&owner, &outcome.there).await?;
+        Ok(round)
     }
 
     /// How many deletes wait, and since when.
@@ -101,31 +105,49 @@ impl Upkeep {
         self.ports.outbox.backlog().await
     }
 
-    /// All at once; if that fails one by one, so that a stubborn object holds up no other. Returns
-    /// the entries whose objects may still be there.
-    async fn delete_objects<'a>(&self, entries: &'a [QueuedDelete]) -> Vec<&'a QueuedDelete> {
-        let keys: Vec<ArtifactKey> = entries.iter().map(|entry| entry.key.clone()).collect();
-        if self.ports.store.delete(&keys).await.is_ok() {
-            return Vec::new();
-        }
-        let mut failed = Vec::new();
-        for entry in entries {
-            if let Err(error) = self.ports.store.delete(std::slice::from_ref(&entry.key)).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, key = %entry.key, "delete will be tried again");
-                failed.push(entry);
+    /// First attempts all at once, later ones one by one, so that a stubborn object holds up no
+    /// other. None begins after `last_start`: it could outlive the lease.
+    async fn delete_objects(&self, entries: Vec<QueuedDelete>, last_start: Timestamp) -> Outcome {
+        let (first, again): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.attempts == 0);
+        let mut outcome = Outcome::default();
+        self.delete_together(first, &mut outcome).await;
+        for entry in again {
+            if self.ports.clock.now() > last_start {
+                outcome.there.push(entry);
+            } else {
+                self.delete_together(vec![entry], &mut outcome).await;
             }
         }
-        failed
+        outcome
+    }
+
+    async fn delete_together(&self, entries: Vec<QueuedDelete>, outcome: &mut Outcome) {
+        let keys: Vec<ArtifactKey> = entries.iter().map(|entry| entry.key.clone()).collect();
+        let Some(key) = keys.first() else { return };
+        let ids = entries.iter().map(|entry| entry.id);
+        match self.ports.store.delete(&keys).await {
+            Ok(()) => outcome.gone.extend(ids),
+            Err(error) => {
+                let is_open = error.is_open();
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, %key, count = keys.len(), "delete will be tried again");
+                if is_open {
+                    outcome.open.extend(ids);
+                } else {
+                    outcome.there.extend(entries);
+                }
+            }
+        }
     }
 
     async fn put_back(
         &self,
         owner: &UploadId,
-        failed: &[&QueuedDelete],
+        entries: &[QueuedDelete],
     ) -> Result<(), RepositoryError> {
         let mut by_attempts: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
-        for entry in failed {
+        for entry in entries {
             by_attempts.entry(entry.attempts).or_default().push(entry.id);
         }
         for (attempts, ids) in by_attempts {
@@ -134,6 +156,17 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// What became of claimed deletes.
+#[derive(Default)]
+struct Outcome {
+    /// Rows whose objects are gone.
+    gone: Vec<i64>,
+    /// Objects that may still be there and stay until the next attempt.
+    there: Vec<QueuedDelete>,
+    /// Rows whose deletes may still reach the store.
+    open: Vec<i64>,
 }
 
 /// 1 s, doubling to 5 min (I4).

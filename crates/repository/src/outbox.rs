@@ -68,9 +68,7 @@ impl OutboxRepository for Database {
         write!(self, "outbox.finish", |conn| {
             conn.lock_publications().await?;
             for batch in ids.chunks(MOST_BINDS) {
-                let done = outbox::table
-                    .filter(outbox::id.eq_any(batch))
-                    .filter(outbox::lease_owner.eq(owner.as_str()));
+                let done = held(owner, batch);
                 on!(&mut *conn, |c| diesel::delete(done).execute(c))?;
             }
             Ok(())
@@ -84,18 +82,28 @@ impl OutboxRepository for Database {
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError> {
         write!(self, "outbox.retry", |conn| {
+            let again = (
+                outbox::next_attempt_at.eq(At(next_attempt_at)),
+                outbox::attempts.eq(outbox::attempts + 1),
+                outbox::lease_owner.eq(None::<String>),
+                outbox::lease_until.eq(None::<At>),
+            );
             conn.lock_publications().await?;
             for batch in ids.chunks(MOST_BINDS) {
-                let failed = outbox::table
-                    .filter(outbox::id.eq_any(batch))
-                    .filter(outbox::lease_owner.eq(owner.as_str()));
-                let again = (
-                    outbox::next_attempt_at.eq(At(next_attempt_at)),
-                    outbox::attempts.eq(outbox::attempts + 1),
-                    outbox::lease_owner.eq(None::<String>),
-                    outbox::lease_until.eq(None::<At>),
-                );
-                on!(&mut *conn, |c| diesel::update(failed).set(again).execute(c))?;
+                let failed = held(owner, batch);
+                on!(&mut *conn, |c| diesel::update(failed).set(again.clone()).execute(c))?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn leave(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
+        write!(self, "outbox.leave", |conn| {
+            let attempts = outbox::attempts.eq(outbox::attempts + 1);
+            conn.lock_publications().await?;
+            for batch in ids.chunks(MOST_BINDS) {
+                let open = held(owner, batch);
+                on!(&mut *conn, |c| diesel::update(open).set(attempts).execute(c))?;
             }
             Ok(())
         })
@@ -108,6 +116,13 @@ impl OutboxRepository for Database {
             Ok(Backlog { pending, oldest: read_optional(oldest, Column("outbox", "queued_at"))? })
         })
     }
+}
+
+/// Of these entries those that `owner` holds.
+#[diesel::dsl::auto_type]
+fn held<'a>(owner: &'a UploadId, ids: &'a [i64]) -> _ {
+    let owner: &'a str = owner.as_str();
+    outbox::table.filter(outbox::id.eq_any(ids)).filter(outbox::lease_owner.eq(owner))
 }
 
 /// Entries whose time has come, which nobody holds and no publication keeps away.

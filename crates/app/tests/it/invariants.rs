@@ -224,6 +224,25 @@ async fn i5_publishing_waits_for_a_delete_that_has_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i5_a_delete_without_an_answer_keeps_its_objects() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    server.upload_demo("1.0.0").await.expect(200);
+    server.upload_demo("2.0.0").await.expect(200);
+    server.store.inject(FaultRule::new(Fault::FailAfter).on(Operation::Delete));
+    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
+    server.delete(&path).await.expect(204);
+    let rows = server.rows();
+    wait_until("the delete was tried", || rows.count("outbox", "attempts = 1") == 5).await;
+    assert_eq!(rows.count("outbox", "lease_until > queued_at"), 5, "it may still arrive");
+    server.store.clear_faults();
+    rows.execute("UPDATE outbox SET lease_until = queued_at");
+    server.wait_for_empty_outbox().await;
+    server.upload_demo("1.0.0").await.expect(200);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn i7_nothing_is_deleted_before_the_commit_or_after_a_rollback() {
     let server = TestServer::start().await;
     server.demo().await;

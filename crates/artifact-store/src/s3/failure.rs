@@ -77,6 +77,17 @@ impl Failure {
         }
     }
 
+    /// Whether the request may still be carried out. A word of S3's own ends it, and so does no
+    /// connection; the page of a proxy tells nothing about the server behind it.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.is_none(),
+            Self::Broken { source, .. } => !source.is_connect(),
+            Self::Stalled { .. } | Self::Strange { .. } => true,
+            Self::BadUrl => false,
+        }
+    }
+
     /// Whether the range asked for begins behind the end of the object.
     pub(crate) fn is_behind_end(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::RANGE_NOT_SATISFIABLE, .. })

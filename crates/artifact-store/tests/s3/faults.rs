@@ -118,6 +118,27 @@ async fn silence_ends_after_the_limit() {
 }
 
 #[tokio::test]
+async fn a_delete_is_open_until_the_server_itself_has_answered() {
+    let (store, proxy) = behind_proxy(LIMIT).await;
+    for (trouble, open) in [
+        (Trouble::error(403, "AccessDenied"), false),
+        (Trouble::error(503, "SlowDown"), false),
+        (Trouble::page(502), true),
+        (Trouble::page(200), true),
+        (Trouble::Silence, true),
+    ] {
+        let context = format!("{trouble:?}");
+        proxy.inject("", trouble, usize::MAX);
+        let failed = store.delete(&[key("coredumps/abcd2345/1.dmp")]).await.unwrap_err();
+        assert_eq!(failed.is_open(), open, "{context}");
+        proxy.clear();
+    }
+    drop(proxy);
+    let failed = store.delete(&[key("coredumps/abcd2345/1.dmp")]).await.unwrap_err();
+    assert!(!failed.is_open(), "nobody was asked: {failed}");
+}
+
+#[tokio::test]
 async fn short_bursts_of_errors_pass_unnoticed() {
     let (store, proxy) = behind_proxy(LONG).await;
     let (object, copied) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));

@@ -25,6 +25,10 @@ pub trait OutboxRepository: Send + Sync {
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError>;
 
+    /// Counts an attempt whose delete may still reach the store, as far as `owner` still holds the
+    /// entries. The lease stays: until it ends nobody writes or refers to their objects (I5).
+    async fn leave(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError>;
+
     /// How many deletes wait, and since when the oldest does.
     async fn backlog(&self) -> Result<Backlog, RepositoryError>;
 }

@@ -1,5 +1,6 @@
 use coredock_domain::artifact::ArtifactKey;
 use coredock_domain::repository::outbox::{Backlog, ClaimDeletes};
+use coredock_domain::repository::publication::PublicationStart;
 use coredock_domain::repository::{
     DeviceRepository, FirmwareRepository, OutboxRepository, PublicationRepository, SweepRepository,
 };
@@ -57,6 +58,24 @@ async fn a_failed_delete_is_due_again_later_with_its_attempt_counted() {
     assert_eq!(bench.claim("bb", 29).await, []);
     let again = bench.claim("bb", 30).await;
     assert_eq!(again.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_delete_that_may_still_arrive_keeps_its_object_from_being_published() {
+    let bench = Bench::new().await;
+    let model_id = bench.model("demo").await;
+    bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
+    FirmwareRepository::delete(&bench.db, model_id, &version("1.0.0"), &change(111)).await.unwrap();
+    let ids: Vec<_> = bench.claim("aa", 120).await.iter().map(|entry| entry.id).collect();
+    bench.db.leave(&upload("aa"), &ids).await.unwrap();
+    assert_eq!(bench.claim("bb", 179).await, []);
+    let again = Set { model_id, seed: "1.0.0", at: 179, ..Set::default() };
+    assert_eq!(bench.begin(&again).await, PublicationStart::Busy);
+    let later = bench.claim("bb", 180).await;
+    assert_eq!(later.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1; 5]);
+    bench.db.retry(&upload("bb"), &ids, second(190)).await.unwrap();
+    let granted = bench.begin(&Set { at: 181, ..again }).await;
+    assert!(matches!(granted, PublicationStart::Granted { .. }), "{granted:?}");
 }
 
 #[tokio::test]

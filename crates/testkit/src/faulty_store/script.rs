@@ -43,9 +43,9 @@ pub struct Call {
 /// What goes wrong.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing happens; the answer is an error.
+    /// Nothing happens, now or later; the answer is an error.
     Fail,
-    /// It happens; the answer is an error all the same.
+    /// It happens; the answer is lost.
     FailAfter,
     /// Waits at the gate, then goes on.
     Hold(Gate),
@@ -174,7 +174,7 @@ impl Due {
         for fault in &self.faults {
             match fault {
                 Fault::Hold(gate) => gate.pass().await,
-                Fault::Fail => return Err(self.error(self.call.operation.as_str())),
+                Fault::Fail => return Err(self.error(self.call.operation.as_str()).ended()),
                 Fault::FailAfter | Fault::CutStream { .. } | Fault::ShortRead { .. } => {}
             }
         }
