@@ -10,7 +10,7 @@ use coredock_domain::blocking;
 use deadpool::managed::{Manager, Object};
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel_async::{AsyncConnection, AsyncPgConnection, TransactionManager};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::failure::Failure;
 use crate::postgres::{self, Postgres, PostgresManager};
@@ -61,6 +61,9 @@ pub(crate) struct LentPostgres {
     lent: Lent<PostgresManager>,
     postgres: Postgres,
     given_up: bool,
+    /// The transaction that was asked for is yet to begin: with its first statement, which spares
+    /// the wait for an answer.
+    begins: bool,
 }
 
 /// How long the answer to a statement is waited for.
@@ -71,13 +74,47 @@ pub(crate) struct Patience<'a> {
 
 impl LentPostgres {
     pub(crate) fn new(lent: Lent<PostgresManager>, postgres: Postgres) -> Self {
-        Self { lent, postgres, given_up: false }
+        Self { lent, postgres, given_up: false, begins: false }
     }
 
     /// The connection itself, and the patience to use it with.
-    pub(crate) fn parts(&mut self) -> (&mut AsyncPgConnection, Patience<'_>) {
+    fn parts(&mut self) -> (&mut AsyncPgConnection, Patience<'_>) {
         let patience = Patience { limit: self.postgres.patience, given_up: &mut self.given_up };
         (self.lent.get(), patience)
+    }
+
+    /// The same, once the transaction has begun if one was asked for.
+    pub(crate) async fn begun(&mut self) -> QueryResult<(&mut AsyncPgConnection, Patience<'_>)> {
+        if std::mem::take(&mut self.begins) {
+            let (connection, patience) = self.parts();
+            patience.wait(postgres::begin(connection)).await?;
+        }
+        Ok(self.parts())
+    }
+
+    /// Runs a statement that changes nothing; a transaction that was asked for begins with it.
+    pub(crate) async fn read<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&AsyncPgConnection) -> QueryResult<T>,
+    ) -> QueryResult<T> {
+        let begins = std::mem::take(&mut self.begins);
+        let (connection, patience) = self.parts();
+        let connection = &*connection;
+        if begins {
+            let both = in_order(postgres::begin(connection), statement(connection));
+            patience.wait(both).await.map(|((), answer)| answer)
+        } else {
+            patience.wait(statement(connection)).await
+        }
+    }
+
+    /// Commits or rolls back, whatever has begun.
+    async fn end(&mut self, end: &str) -> QueryResult<()> {
+        if std::mem::take(&mut self.begins) {
+            return Ok(());
+        }
+        let (connection, patience) = self.parts();
+        patience.wait((&*connection).batch_execute(end)).await
     }
 
     fn give_back(self) {
@@ -110,10 +147,10 @@ macro_rules! on {
                 let $c = lent.get();
                 $query.await
             }
-            $crate::connection::Connection::Postgres(lent) => {
-                let ($c, patience) = lent.parts();
-                patience.wait($query).await
-            }
+            $crate::connection::Connection::Postgres(lent) => match lent.begun().await {
+                Ok(($c, patience)) => patience.wait($query).await,
+                Err(error) => Err(error),
+            },
         }
     };
 }
@@ -130,25 +167,28 @@ macro_rules! both {
                     Err(error) => Err(error),
                 }
             }
-            $crate::connection::Connection::Postgres(lent) => {
-                let (connection, patience) = lent.parts();
-                let connection = &*connection;
-                let first = async {
-                    let $c = &mut &*connection;
-                    $first.await
-                };
-                let second = async {
-                    let $c = &mut &*connection;
-                    $second.await
-                };
-                patience.wait($crate::connection::in_order(first, second)).await
-            }
+            $crate::connection::Connection::Postgres(lent) => match lent.begun().await {
+                Ok((connection, patience)) => {
+                    let connection = &*connection;
+                    let first = async {
+                        let $c = &mut &*connection;
+                        $first.await
+                    };
+                    let second = async {
+                        let $c = &mut &*connection;
+                        $second.await
+                    };
+                    patience.wait($crate::connection::in_order(first, second)).await
+                }
+                Err(error) => Err(error),
+            },
         }
     };
 }
 
 /// Waits for a lock and then runs one query. `PostgreSQL` gets both at once, but looks at the tables
-/// for the query only when it has the lock; `SQLite` has one writer and needs none.
+/// for the query only when it has the lock; `SQLite` has one writer and needs none. Neither changes
+/// anything.
 macro_rules! locked {
     ($connection:expr, |$c:ident| ($lock:expr, $query:expr)) => {
         match $connection {
@@ -157,15 +197,16 @@ macro_rules! locked {
                 $query.await
             }
             $crate::connection::Connection::Postgres(lent) => {
-                let (connection, patience) = lent.parts();
-                let $c = &*connection;
-                let lock = $lock;
-                let query = async {
-                    let $c = &mut &*connection;
-                    $query.await
+                let query = async |connection: &::diesel_async::AsyncPgConnection| {
+                    let $c = connection;
+                    let lock = $lock;
+                    let query = async {
+                        let $c = &mut &*connection;
+                        $query.await
+                    };
+                    $crate::connection::in_order(lock, query).await
                 };
-                let answers = patience.wait($crate::connection::in_order(lock, query)).await;
-                answers.map(|((), answer)| answer)
+                lent.read(query).await.map(|((), answer)| answer)
             }
         }
     };
@@ -280,8 +321,8 @@ impl Connection {
         match self {
             Self::Sqlite(lent) => Ok(sqlite::begin(lent.get()).await?),
             Self::Postgres(lent) => {
-                let (connection, patience) = lent.parts();
-                Ok(patience.wait(postgres::begin(connection)).await?)
+                lent.begins = true;
+                Ok(())
             }
         }
     }
@@ -289,9 +330,9 @@ impl Connection {
     /// Commits or rolls back, and gives the connection back if that went well.
     pub(crate) async fn finish<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
         if result.is_ok() {
-            on!(&mut self, |c| commit(c))?;
+            self.commit().await?;
             self.give_back();
-        } else if !self.is_given_up() && on!(&mut self, |c| roll_back(c)).is_ok() {
+        } else if !self.is_given_up() && self.roll_back().await.is_ok() {
             // A failed rollback says less than what led to it; the connection is closed instead.
             self.give_back();
         }
@@ -333,17 +374,29 @@ impl Connection {
         self.on_postgres(async |c| postgres::lock_dump(c, id).await).await.map(drop)
     }
 
-    /// Runs what only `PostgreSQL` needs or has, as locks: `SQLite` has one writer anyway.
+    /// Runs what only `PostgreSQL` needs or has, as locks: `SQLite` has one writer anyway. In a
+    /// transaction it changes nothing.
     pub(crate) async fn on_postgres<T>(
         &mut self,
-        statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
+        statement: impl AsyncFnOnce(&AsyncPgConnection) -> QueryResult<T>,
     ) -> Result<Option<T>, Failure> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(lent) => {
-                let (connection, patience) = lent.parts();
-                Ok(Some(patience.wait(statement(connection)).await?))
-            }
+            Self::Postgres(lent) => Ok(Some(lent.read(statement).await?)),
+        }
+    }
+
+    async fn commit(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Sqlite(lent) => sqlite::commit(lent.get()).await,
+            Self::Postgres(lent) => lent.end("COMMIT").await,
+        }
+    }
+
+    async fn roll_back(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Sqlite(lent) => sqlite::roll_back(lent.get()).await,
+            Self::Postgres(lent) => lent.end("ROLLBACK").await,
         }
     }
 
@@ -367,12 +420,4 @@ impl Connection {
             Self::Postgres(_) => postgres::ELEMENTS_OF_SECOND_BIND,
         }
     }
-}
-
-async fn commit<C: AsyncConnection>(connection: &mut C) -> diesel::QueryResult<()> {
-    C::TransactionManager::commit_transaction(connection).await
-}
-
-async fn roll_back<C: AsyncConnection>(connection: &mut C) -> diesel::QueryResult<()> {
-    C::TransactionManager::rollback_transaction(connection).await
 }

@@ -22,6 +22,7 @@ mod parse_jobs;
 #[cfg(test)]
 mod plans;
 mod postgres;
+mod prepared;
 mod publication;
 mod references;
 mod retention;

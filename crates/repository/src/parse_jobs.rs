@@ -24,6 +24,7 @@ use crate::connection::{Connection, on, one_statement, read, write, write_at_onc
 use crate::coredumps::retention::log_pruned;
 use crate::coredumps::row::PendingAgain;
 use crate::failure::Failure;
+use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::values::At;
 use crate::{Database, audit};
@@ -66,7 +67,7 @@ impl ParseJobRepository for Database {
         let job = held(id, owner.as_str().to_owned());
         write_at_once!(self, "parse_job.renew", |conn| {
             let until = coredumps::lease_until.eq(At(until));
-            let renewed = on!(conn, |c| diesel::update(job).set(until).execute(c))?;
+            let renewed = on!(conn, |c| Prepared(diesel::update(job).set(until)).execute(c))?;
             Ok(renewed > 0)
         })
     }

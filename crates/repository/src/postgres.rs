@@ -17,7 +17,7 @@ use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use self::connect::Connector;
 pub use self::url::PostgresUrl;
@@ -95,9 +95,9 @@ impl Postgres {
     }
 }
 
-/// Begins a transaction.
-pub(crate) async fn begin(connection: &mut AsyncPgConnection) -> QueryResult<()> {
-    AnsiTransactionManager::begin_transaction(connection).await
+/// Begins a transaction. That cannot fail on a connection that is of use afterwards.
+pub(crate) async fn begin(mut connection: &AsyncPgConnection) -> QueryResult<()> {
+    connection.batch_execute("BEGIN").await
 }
 
 diesel::define_sql_function! {
@@ -107,21 +107,21 @@ diesel::define_sql_function! {
 }
 
 /// One publication at a time. The number is arbitrary and ours.
-pub(crate) async fn lock_publications(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+pub(crate) async fn lock_publications(connection: &AsyncPgConnection) -> QueryResult<()> {
     const PUBLICATIONS: i64 = 0x7075_626c_6973_6821;
-    diesel::select(advisory_lock(PUBLICATIONS)).execute(connection).await.map(drop)
+    diesel::select(advisory_lock(PUBLICATIONS)).execute(&mut &*connection).await.map(drop)
 }
 
 /// Keeps a model from being deleted, if it is there.
-pub(crate) async fn keep_model(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+pub(crate) async fn keep_model(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
     let model = device_models::table.find(id).select(device_models::id).for_key_share();
-    model.load::<i64>(connection).await.map(drop)
+    model.load::<i64>(&mut &*connection).await.map(drop)
 }
 
 /// Waits for the row of a model.
-pub(crate) async fn lock_model(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+pub(crate) async fn lock_model(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
     let model = device_models::table.find(id).select(device_models::id).for_update();
-    model.load::<i64>(connection).await.map(drop)
+    model.load::<i64>(&mut &*connection).await.map(drop)
 }
 
 /// Waits for the row of a device.
@@ -131,18 +131,15 @@ pub(crate) async fn lock_device(connection: &AsyncPgConnection, id: i64) -> Quer
 }
 
 /// Waits for the row of a dump.
-pub(crate) async fn lock_dump(connection: &mut AsyncPgConnection, id: i64) -> QueryResult<()> {
+pub(crate) async fn lock_dump(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
     let dump = coredumps::table.find(id).select(coredumps::id).for_update();
-    dump.load::<i64>(connection).await.map(drop)
+    dump.load::<i64>(&mut &*connection).await.map(drop)
 }
 
 /// Waits for the rows of devices, in the order of their ids.
-pub(crate) async fn lock_devices(
-    connection: &mut AsyncPgConnection,
-    ids: &[i64],
-) -> QueryResult<()> {
+pub(crate) async fn lock_devices(connection: &AsyncPgConnection, ids: &[i64]) -> QueryResult<()> {
     let of_ids = devices::table.filter(devices::id.eq_any(ids)).order(devices::id);
-    of_ids.select(devices::id).for_update().load::<i64>(connection).await.map(drop)
+    of_ids.select(devices::id).for_update().load::<i64>(&mut &*connection).await.map(drop)
 }
 
 #[derive(QueryableByName)]
@@ -153,8 +150,9 @@ struct NowRow {
 
 /// The time of the server.
 pub(crate) async fn now(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
 ) -> QueryResult<Result<Timestamp, Failure>> {
-    let row = diesel::sql_query("SELECT clock_timestamp() AS now").get_result::<NowRow>(connection);
+    let row =
+        diesel::sql_query("SELECT clock_timestamp() AS now").get_result::<NowRow>(&mut connection);
     Ok(row.await?.now.read(Column("pg_catalog", "clock_timestamp")))
 }

@@ -18,12 +18,15 @@ use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
+use diesel_async::{AsyncConnection, TransactionManager as _};
 
 use crate::coredumps::CoredumpQueue;
 use crate::offers::Offers;
 
 /// A connection whose statements run on the blocking pool.
 pub(crate) type SqliteConn = SyncConnectionWrapper<SqliteConnection, BlockingPool>;
+
+type Manager = <SqliteConn as AsyncConnection>::TransactionManager;
 /// What makes them.
 pub(crate) type SqliteManager = AsyncDieselConnectionManager<SqliteConn>;
 
@@ -140,6 +143,16 @@ pub(crate) async fn begin(connection: &mut SqliteConn) -> QueryResult<()> {
             AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN IMMEDIATE")
         })
         .await
+}
+
+/// Ends a transaction, keeping what it wrote.
+pub(crate) async fn commit(connection: &mut SqliteConn) -> QueryResult<()> {
+    Manager::commit_transaction(connection).await
+}
+
+/// Ends a transaction, undoing what it wrote.
+pub(crate) async fn roll_back(connection: &mut SqliteConn) -> QueryResult<()> {
+    Manager::rollback_transaction(connection).await
 }
 
 /// Runs a future to its end on this thread, one of the blocking pool: the statements of `SQLite` in

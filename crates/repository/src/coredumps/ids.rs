@@ -56,8 +56,8 @@ pub(super) async fn reserve(database: &Database) -> Result<i64, RepositoryError>
 }
 
 async fn next_block(conn: &mut Connection) -> Result<VecDeque<i64>, Failure> {
-    let next = async |c: &mut AsyncPgConnection| {
-        diesel::sql_query(NEXT).bind::<BigInt, _>(BLOCK).load::<IdRow>(c).await
+    let next = async |mut c: &AsyncPgConnection| {
+        diesel::sql_query(NEXT).bind::<BigInt, _>(BLOCK).load::<IdRow>(&mut c).await
     };
     if let Some(block) = conn.on_postgres(next).await? {
         return Ok(block.into_iter().map(|row| row.id).collect());

@@ -16,6 +16,7 @@ use crate::connection::{Connection, both, locked, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::{delivered, newest_of_body};
 use crate::failure::Failure;
+use crate::prepared::Prepared;
 use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::values::{At, Column, StoredTime, read_optional};
 use crate::{audit, deletes, postgres};
@@ -168,7 +169,8 @@ pub(super) async fn repeat(
         coredumps::updated_at.eq(now),
     );
     let counted =
-        on!(&mut *conn, |c| diesel::update(coredumps::table.find(id)).set(again).execute(c))?;
+        on!(&mut *conn, |c| Prepared(diesel::update(coredumps::table.find(id)).set(again))
+            .execute(c))?;
     if counted > 0 {
         audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
     }

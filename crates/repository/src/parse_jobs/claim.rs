@@ -10,6 +10,7 @@ use crate::connection::{Connection, on};
 use crate::coredumps::row::{read_attempts, read_sha256, read_size};
 use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::prepared::Prepared;
 use crate::schema::{coredumps, device_models, devices};
 use crate::values::{At, UtcTimestamp};
 use crate::versions::read_code;
@@ -96,7 +97,7 @@ pub(super) async fn claim(conn: &mut Connection, claim: &ClaimJob) -> Result<Cla
         coredumps::lease_until.eq(At(claim.until)),
         (!row.is_exhausted(claim)).then_some(coredumps::attempts.eq(coredumps::attempts + 1)),
     );
-    on!(conn, |c| diesel::update(coredumps::table.find(id)).set(lease).execute(c))?;
+    on!(conn, |c| Prepared(diesel::update(coredumps::table.find(id)).set(lease)).execute(c))?;
     row.claimed(origin, claim)
 }
 

@@ -77,10 +77,10 @@ impl QueryFragment<Pg> for ClaimStatement {
 
 /// Leases the first due job that nobody else is about to lease.
 pub(super) async fn claim(
-    connection: &mut AsyncPgConnection,
+    mut connection: &AsyncPgConnection,
     claim: &ClaimJob,
 ) -> QueryResult<Result<Claimed, Failure>> {
-    let claimed = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(connection).await;
+    let claimed = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(&mut connection).await;
     let claimed = claimed.optional()?;
     Ok(claimed.map_or(Ok(Claimed::Nothing), |(row, origin)| row.claimed(origin, claim)))
 }

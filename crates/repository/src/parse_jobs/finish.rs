@@ -15,6 +15,7 @@ use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;
 use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::prepared::Prepared;
 use crate::schema::{coredumps, devices};
 use crate::values::At;
 
@@ -57,7 +58,7 @@ pub(super) async fn postpone(
         coredumps::next_attempt_at.eq(At(postponement.due)),
         (!postponement.counts).then_some(coredumps::attempts.eq(uncounted)),
     );
-    if on!(&mut *conn, |c| diesel::update(job).set(given_back).execute(c))? == 0 {
+    if on!(&mut *conn, |c| Prepared(diesel::update(job).set(given_back)).execute(c))? == 0 {
         return Ok(None);
     }
     let quota = DumpQuota {
@@ -76,9 +77,9 @@ async fn device_of(conn: &mut Connection, id: i64) -> Result<Option<(i64, Device
     let device =
         devices::table.filter(devices::id.eq_any(of_dump)).select((devices::id, devices::key));
     let held = conn
-        .on_postgres(async |c| {
+        .on_postgres(async |mut c| {
             let device = device.for_update();
-            device.get_result::<(i64, String)>(c).await.optional()
+            device.get_result::<(i64, String)>(&mut c).await.optional()
         })
         .await?;
     let found = match held {
@@ -117,7 +118,10 @@ async fn requeue(
     let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
     let again = (PendingAgain::due(At(result.now)), build_id);
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(both!(conn, |c| (diesel::update(job).set(again).execute(c), beyond.load::<i64>(c)))?)
+    Ok(both!(conn, |c| (
+        Prepared(diesel::update(job).set(again)).execute(c),
+        beyond.load::<i64>(c)
+    ))?)
 }
 
 async fn write_result(
@@ -144,5 +148,8 @@ async fn write_result(
         coredumps::next_attempt_at.eq(None::<At>),
     );
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(both!(conn, |c| (diesel::update(job).set(columns).execute(c), beyond.load::<i64>(c)))?)
+    Ok(both!(conn, |c| (
+        Prepared(diesel::update(job).set(columns)).execute(c),
+        beyond.load::<i64>(c)
+    ))?)
 }
