@@ -1,6 +1,7 @@
 //! The command line (contract §14.5). Exit 0 done, 1 reported failure, 2 usage or configuration.
 
 mod db_status;
+mod decode;
 mod serve;
 mod sweep;
 mod upgrade_db;
@@ -29,6 +30,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Configured(ConfiguredCommand),
+    /// Turn a coredump into a crash report, without a server
+    Decode(decode::Decode),
+}
+
+#[derive(Subcommand)]
+enum ConfiguredCommand {
     /// Run the server
     Serve {
         /// Address and port to listen on, for instance 127.0.0.1:3101
@@ -84,7 +93,11 @@ impl Place {
 
 /// Runs the command the process was started with.
 pub fn run() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::parse().command {
+        // Needs neither configuration nor runtime.
+        Command::Decode(arguments) => return ExitCode::from(decode::run(&arguments)),
+        Command::Configured(command) => command,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
@@ -97,7 +110,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn dispatch(command: Command) -> u8 {
+async fn dispatch(command: ConfiguredCommand) -> u8 {
     let (overrides, command) = overrides_of(command);
     let config = match Config::load(&overrides) {
         Ok(config) => config,
@@ -120,16 +133,16 @@ enum Chosen {
     Sweep(coredock_domain::sweep::SweepMode),
 }
 
-fn overrides_of(command: Command) -> (Overrides, Chosen) {
+fn overrides_of(command: ConfiguredCommand) -> (Overrides, Chosen) {
     use coredock_domain::sweep::SweepMode;
     match command {
-        Command::Serve { listen, testing, place } => {
+        ConfiguredCommand::Serve { listen, testing, place } => {
             (Overrides { listen, testing, ..place.overrides() }, Chosen::Serve)
         }
-        Command::UpgradeDb { place } => (place.overrides(), Chosen::UpgradeDb),
-        Command::DbStatus { place } => (place.overrides(), Chosen::DbStatus),
-        Command::Openapi => (Overrides::default(), Chosen::Openapi),
-        Command::Sweep { dry_run, confirm, place } => {
+        ConfiguredCommand::UpgradeDb { place } => (place.overrides(), Chosen::UpgradeDb),
+        ConfiguredCommand::DbStatus { place } => (place.overrides(), Chosen::DbStatus),
+        ConfiguredCommand::Openapi => (Overrides::default(), Chosen::Openapi),
+        ConfiguredCommand::Sweep { dry_run, confirm, place } => {
             let mode = match (dry_run, confirm) {
                 (true, _) => SweepMode::DryRun,
                 (false, true) => SweepMode::Confirmed,

@@ -12,6 +12,8 @@ mod wrapping;
 use bytes::Bytes;
 
 pub use elf::build_id;
+pub use framing::RawParts;
+pub use notes::{Note, Notes};
 
 use framing::Framing;
 
@@ -77,6 +79,14 @@ pub fn unwrap(body: &Bytes) -> Unwrapped {
         return read;
     }
     Unwrapped { container: read.container, salvaged: false, bytes: body.clone() }
+}
+
+/// The parts of a raw image, as [`unwrap`] gives it.
+pub fn raw_parts(image: &[u8]) -> Option<RawParts<'_>> {
+    match Framing::of(image)? {
+        Framing::Raw(raw) => Some(raw.parts(image)),
+        Framing::Elf | Framing::StrippedElf { .. } => None,
+    }
 }
 
 /// The readings in the order of contract §6.6.

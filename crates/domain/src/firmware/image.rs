@@ -149,7 +149,7 @@ fn chip_name(id: u16) -> String {
 }
 
 /// The name of a chip id (contract §5.4), if it is a known one.
-pub(crate) fn known_chip(id: u16) -> Option<&'static str> {
+pub fn known_chip(id: u16) -> Option<&'static str> {
     CHIPS.iter().find(|(chip, _)| *chip == id).map(|(_, name)| *name)
 }
 

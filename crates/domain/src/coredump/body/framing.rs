@@ -101,18 +101,34 @@ pub(super) struct RawImage {
     /// `None` when the length word is less than header and checksum need.
     length: Option<u32>,
     layout: Layout,
+    chip_id: u16,
+}
+
+/// What a raw image is made of (contract §6.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawParts<'a> {
+    /// Low 16 bits of the version word; the upper byte is 1 if the content is an ELF, else 0 and the
+    /// content is a task list.
+    pub version: u16,
+    /// A known chip (contract §5.4).
+    pub chip_id: u16,
+    /// The header after the version word.
+    pub fields: &'a [u8],
+    /// What is between header and checksum.
+    pub content: &'a [u8],
 }
 
 impl RawImage {
     fn of(start: &[u8]) -> Option<Self> {
         let (length, rest) = start.split_first_chunk()?;
         let [version_low, version_high, chip_low, chip_high] = *rest.first_chunk()?;
-        known_chip(u16::from_le_bytes([chip_low, chip_high]))?;
+        let chip_id = u16::from_le_bytes([chip_low, chip_high]);
+        known_chip(chip_id)?;
         let version = u16::from_le_bytes([version_low, version_high]);
         let layout = LAYOUTS.into_iter().find(|layout| layout.version == version)?;
         let least = u32::from(layout.header) + u32::from(layout.checksum.length());
         let length = Some(u32::from_le_bytes(*length)).filter(|length| *length >= least);
-        Some(Self { length, layout })
+        Some(Self { length, layout, chip_id })
     }
 
     /// The image without what follows it in `body`, and whether it is whole and its checksum right.
@@ -125,6 +141,20 @@ impl RawImage {
                 (image, intact)
             }
             None => (body.clone(), false),
+        }
+    }
+
+    /// The image in its parts. Where the length is wrong the content goes on to the end.
+    pub(super) fn parts(self, image: &[u8]) -> RawParts<'_> {
+        let header = usize::from(self.layout.header).min(image.len());
+        let checksum = u32::from(self.layout.checksum.length());
+        let end = self.length.and_then(|length| usize::try_from(length - checksum).ok());
+        let end = end.filter(|end| (header..=image.len()).contains(end)).unwrap_or(image.len());
+        RawParts {
+            version: self.layout.version,
+            chip_id: self.chip_id,
+            fields: image.get(8..header).unwrap_or_default(),
+            content: image.get(header..end).unwrap_or_default(),
         }
     }
 

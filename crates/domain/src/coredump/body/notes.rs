@@ -11,16 +11,18 @@ const BUILD_ID_BYTES: usize = 65;
 
 /// One note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Note<'a> {
+pub struct Note<'a> {
     /// Up to the first NUL.
-    name: &'a [u8],
-    kind: u32,
-    description: &'a [u8],
+    pub name: &'a [u8],
+    /// Numbers are given by name: the same number means something else under another.
+    pub kind: u32,
+    /// The content.
+    pub description: &'a [u8],
 }
 
 impl Note<'_> {
     /// The build id, if the note is the one that tells it.
-    pub(super) fn build_id(&self) -> Option<BuildId> {
+    pub fn build_id(&self) -> Option<BuildId> {
         if (self.name, self.kind) != DUMP_INFO {
             return None;
         }
@@ -35,12 +37,13 @@ fn until_nul(field: &[u8]) -> &[u8] {
 }
 
 /// The notes of one segment. Ends at the first that does not fit in.
-pub(super) struct Notes<'a> {
+pub struct Notes<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Notes<'a> {
-    pub(super) fn of(segment: &'a [u8]) -> Self {
+    /// Those of the bytes of one segment.
+    pub fn of(segment: &'a [u8]) -> Self {
         Self { rest: segment }
     }
 }

@@ -1,0 +1,180 @@
+//! `coredock decode`: the native symbolizer without a server.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use coredock_domain::coredump::BuildId;
+use coredock_domain::coredump::body::{build_id, unwrap};
+use coredock_domain::digest::Sha256Digest;
+use coredock_symbolizer::{
+    DecodeError, ElfError, Firmware, Index, IndexError, MOST_ELF_BYTES, Report, build_index, decode,
+};
+use tempfile::NamedTempFile;
+
+use super::{DONE, FAILED, MISUSED, fail};
+
+/// Longest dump that is read, in bytes: what 16 MiB are as Base64 with the noise of a console.
+const MOST_DUMP_BYTES: u64 = 64 << 20;
+/// What files of indexes are called, behind the digest of their ELF.
+const INDEX: &str = "index";
+
+/// What to decode, and with what.
+#[derive(Args)]
+pub(super) struct Decode {
+    /// The dump: as the device sent it, an ELF core, Base64 text of a console, or one of these in gzip
+    dump: PathBuf,
+    /// ELF of the firmware that crashed
+    #[arg(long, value_name = "FILE", required_unless_present = "index_dir")]
+    elf: Option<PathBuf>,
+    /// ELF of the ROM of the chip
+    #[arg(long, value_name = "FILE")]
+    rom: Option<PathBuf>,
+    /// Print the structured report (JSON)
+    #[arg(long)]
+    json: bool,
+    /// Directory where indexes of ELFs are kept, and made when they are missing
+    #[arg(long, value_name = "DIR")]
+    index_dir: Option<PathBuf>,
+}
+
+/// Why nothing was decoded.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{} cannot be read", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is longer than {limit} bytes", path.display())]
+    TooLong { path: PathBuf, limit: u64 },
+    #[error("{} is no firmware that can be used", path.display())]
+    Elf { path: PathBuf, source: ElfError },
+    #[error("{} has no index that can be used", path.display())]
+    Index { path: PathBuf, source: IndexError },
+    #[error("the index cannot be written to {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the dump tells no build, or {} has no index of it: name its ELF with --elf", path.display())]
+    NoIndex { path: PathBuf },
+    #[error("{} cannot be decoded", path.display())]
+    Decode { path: PathBuf, source: DecodeError },
+    #[error("the report cannot be written")]
+    Print(#[source] io::Error),
+}
+
+impl Failure {
+    /// A file that is not there is misuse; one that is no dump is an answer.
+    const fn status(&self) -> u8 {
+        match self {
+            Self::Read { .. } | Self::NoIndex { .. } | Self::Write { .. } => MISUSED,
+            Self::TooLong { .. }
+            | Self::Elf { .. }
+            | Self::Index { .. }
+            | Self::Decode { .. }
+            | Self::Print(_) => FAILED,
+        }
+    }
+}
+
+/// Prints the report on standard output.
+pub(super) fn run(arguments: &Decode) -> u8 {
+    match report(arguments).and_then(|report| print(&report, arguments.json)) {
+        Ok(()) => DONE,
+        Err(failure) => fail(&failure, failure.status()),
+    }
+}
+
+fn report(arguments: &Decode) -> Result<Report, Failure> {
+    let path = &arguments.dump;
+    let dump = Bytes::from(read(path, MOST_DUMP_BYTES)?);
+    let rom = arguments.rom.as_deref().map(|rom| read(rom, most_elf_bytes())).transpose()?;
+    let elf;
+    let firmware = match (&arguments.index_dir, &arguments.elf) {
+        (Some(directory), elf) => Firmware::of_index(index(directory, elf.as_deref(), &dump)?),
+        (None, Some(path)) => {
+            elf = read(path, most_elf_bytes())?;
+            Firmware::of_elf(&elf).map_err(|source| unusable(path, source))?
+        }
+        (None, None) => return Err(Failure::NoIndex { path: PathBuf::new() }),
+    };
+    let firmware = match (&rom, &arguments.rom) {
+        (Some(bytes), Some(path)) => {
+            firmware.with_rom(bytes).map_err(|source| unusable(path, source))?
+        }
+        _ => firmware,
+    };
+    decode(&dump, Some(&firmware)).map_err(|source| Failure::Decode { path: path.clone(), source })
+}
+
+/// The index of the build the dump names, else of the ELF that was named.
+fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Failure> {
+    let build = build_id(&mut io::Cursor::new(unwrap(dump).bytes));
+    if let Some(index) = build.and_then(|build| kept_index(directory, &build)) {
+        return Ok(index);
+    }
+    let Some(path) = elf else { return Err(Failure::NoIndex { path: directory.to_owned() }) };
+    let bytes = read(path, most_elf_bytes())?;
+    let sha256 = Sha256Digest::of(&bytes);
+    if let Some(index) = open_index(&directory.join(format!("{sha256}.{INDEX}"))) {
+        return Ok(index);
+    }
+    let index = build_index(&bytes, sha256).map_err(|source| unusable(path, source))?;
+    keep(directory, sha256, &index)
+        .map_err(|source| Failure::Write { path: directory.to_owned(), source })?;
+    let failed = |source| Failure::Index { path: path.to_owned(), source };
+    Index::open(index.into()).map_err(failed)
+}
+
+/// An index whose ELF the build id is the beginning of; of several none, as nothing tells which.
+fn kept_index(directory: &Path, build: &BuildId) -> Option<Index> {
+    let names = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
+    let mut found = names.filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.extension().is_some_and(|extension| extension == INDEX)
+            && name.is_some_and(|name| name.starts_with(build.as_str()))
+    });
+    let path = found.next()?;
+    if found.next().is_some() { None } else { open_index(&path) }
+}
+
+/// `None` when there is none that this version can read: it is made anew.
+fn open_index(path: &Path) -> Option<Index> {
+    Index::open(read(path, most_elf_bytes()).ok()?.into()).ok()
+}
+
+/// Whole or not at all, also when two do so at once.
+fn keep(directory: &Path, sha256: Sha256Digest, index: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(index)?;
+    file.persist(directory.join(format!("{sha256}.{INDEX}")))?;
+    Ok(())
+}
+
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let failed = |source| Failure::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::TooLong { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+const fn most_elf_bytes() -> u64 {
+    MOST_ELF_BYTES as u64
+}
+
+fn unusable(path: &Path, source: ElfError) -> Failure {
+    Failure::Elf { path: path.to_owned(), source }
+}
+
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    let text = if json { format!("{:#}\n", report.structured()) } else { report.text() };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // A reader that has seen enough, as `head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failure::Print),
+    }
+}

@@ -1,0 +1,128 @@
+//! From a dump and a firmware to a report.
+
+use bytes::Bytes;
+use coredock_domain::coredump::body;
+
+use crate::dump::{Architecture, Dump, DumpError};
+use crate::elf::ElfError;
+use crate::firmware::{Firmware, Located, Session};
+use crate::report::{Build, BuildMatch, Frame, Report, Source, TaskReport};
+use crate::tasks::TaskFacts;
+use crate::unwind::{Backtrace, backtrace};
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The dump.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The ELF.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// The ELF is of another kind of processor than the dump.
+    #[error("the dump is of {}, the ELF of {}", dump.name(), elf.name())]
+    OtherArchitecture {
+        /// Of the dump.
+        dump: Architecture,
+        /// Of the ELF.
+        elf: Architecture,
+    },
+    /// The dump was made by another build: the answer would be confident nonsense.
+    #[error("the dump was made by build {dump}, the ELF is build {elf}")]
+    OtherBuild {
+        /// The build id of the dump, which is the beginning of a digest.
+        dump: String,
+        /// The digest of the ELF.
+        elf: String,
+    },
+}
+
+/// Decodes a stored body. Without a firmware the report holds what needs none.
+pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report, DecodeError> {
+    let unwrapped = body::unwrap(stored);
+    let dump = Dump::read(&unwrapped)?;
+    let Some(firmware) = firmware else { return Ok(without_firmware(&dump)) };
+    check(&dump, firmware)?;
+    let mut session = firmware.session()?;
+    let facts = session.facts();
+    let traces: Vec<Backtrace> =
+        dump.tasks.iter().map(|task| backtrace(&dump, task, &session)).collect();
+    let addresses: Vec<u32> =
+        traces.iter().flat_map(|trace| &trace.frames).map(crate::unwind::Frame::lookup).collect();
+    session.prepare(&addresses)?;
+    let build = build_of(&dump, Some(firmware));
+    let tasks = dump.tasks.iter().zip(&traces).map(|(task, trace)| {
+        let facts = TaskFacts::read(&dump, task, facts.task_block);
+        TaskReport::new(task, facts, trace.truncated, frames(trace, &session))
+    });
+    let tasks = tasks.collect();
+    Ok(Report::new(&dump, build, tasks, Some(&facts)))
+}
+
+fn without_firmware(dump: &Dump<'_>) -> Report {
+    let tasks = dump.tasks.iter().map(|task| {
+        let frame = Frame::bare(task.registers.pc());
+        TaskReport::new(task, TaskFacts::read(dump, task, None), true, vec![frame])
+    });
+    let tasks = tasks.collect();
+    Report::new(dump, build_of(dump, None), tasks, None)
+}
+
+fn check(dump: &Dump<'_>, firmware: &Firmware<'_>) -> Result<(), DecodeError> {
+    if dump.architecture != firmware.architecture() {
+        let (dump, elf) = (dump.architecture, firmware.architecture());
+        return Err(DecodeError::OtherArchitecture { dump, elf });
+    }
+    let elf = firmware.elf_sha256().to_string();
+    match &dump.build_id {
+        Some(build) if !elf.starts_with(build.as_str()) => {
+            Err(DecodeError::OtherBuild { dump: build.to_string(), elf })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
+    let matched = match (firmware, &dump.build_id) {
+        (None, _) => BuildMatch::None,
+        (Some(_), Some(_)) => BuildMatch::Exact,
+        (Some(_), None) => BuildMatch::Version,
+    };
+    Build {
+        id: dump.build_id.as_ref().map(ToString::to_string),
+        matched,
+        elf_sha256: firmware.map(|firmware| firmware.elf_sha256().to_string()),
+        model_code: None,
+        firmware_version: None,
+    }
+}
+
+fn frames(trace: &Backtrace, session: &Session<'_>) -> Vec<Frame> {
+    let located = trace.frames.iter().map(|frame| (frame, session.locate(frame.lookup())));
+    located
+        .flat_map(|(frame, located)| {
+            let sources: Vec<Source> = if located.is_empty() {
+                vec![Source::default()]
+            } else {
+                located.into_iter().map(source).collect()
+            };
+            let (pc, trust) = (frame.pc, frame.trust);
+            sources.into_iter().map(move |source| Frame { pc, trust, source })
+        })
+        .collect()
+}
+
+fn source(located: Located) -> Source {
+    match located {
+        Located::Source(frame) => Source {
+            function: frame.function,
+            path: frame.path,
+            file: frame.file,
+            line: frame.line,
+            inlined: frame.inlined,
+            near: None,
+        },
+        Located::Symbol(name) => Source { function: Some(name), ..Source::default() },
+        Located::Near(name) => Source { near: Some(name), ..Source::default() },
+    }
+}

@@ -1,0 +1,101 @@
+//! The memory a dump holds.
+
+use crate::words::u32_at;
+
+/// Segments that begin before an address and may still contain it, at most.
+const MOST_OVERLAPS: usize = 8;
+
+/// A piece of the memory of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment<'a> {
+    /// Address of the first byte.
+    pub(crate) start: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Segment<'_> {
+    /// Position behind the last byte; as large as 2^32.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.start) + self.bytes.len() as u64
+    }
+}
+
+/// Segments by address.
+#[derive(Debug, Default)]
+pub(crate) struct Memory<'a> {
+    segments: Vec<Segment<'a>>,
+}
+
+impl<'a> Memory<'a> {
+    /// Cuts what would reach beyond the address space.
+    pub(crate) fn new(segments: impl IntoIterator<Item = Segment<'a>>) -> Self {
+        let mut segments: Vec<_> = segments
+            .into_iter()
+            .map(|segment| {
+                let room = (1_u64 << 32) - u64::from(segment.start);
+                let room = usize::try_from(room).unwrap_or(usize::MAX).min(segment.bytes.len());
+                Segment { bytes: segment.bytes.get(..room).unwrap_or_default(), ..segment }
+            })
+            .filter(|segment| !segment.bytes.is_empty())
+            .collect();
+        segments.sort_by_key(|segment| segment.start);
+        Self { segments }
+    }
+
+    /// All segments, by address.
+    pub(crate) fn segments(&self) -> &[Segment<'a>] {
+        &self.segments
+    }
+
+    /// The segment an address lies in.
+    pub(crate) fn segment_of(&self, address: u32) -> Option<Segment<'a>> {
+        let behind = self.segments.partition_point(|segment| segment.start <= address);
+        let before = self.segments.get(..behind)?;
+        let near = before.iter().rev().take(MOST_OVERLAPS);
+        near.copied().find(|segment| u64::from(address) < segment.end())
+    }
+
+    /// Bytes from an address on, to the end of their segment.
+    pub(crate) fn from(&self, address: u32) -> Option<&'a [u8]> {
+        let segment = self.segment_of(address)?;
+        segment.bytes.get(usize::try_from(address - segment.start).ok()?..)
+    }
+
+    /// The word at an address. There is none at odd ones: nothing we look for is unaligned.
+    pub(crate) fn word(&self, address: u32) -> Option<u32> {
+        if !address.is_multiple_of(4) {
+            return None;
+        }
+        u32_at(self.from(address)?, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_found_wherever_a_segment_holds_all_of_them() {
+        let (low, high) = ([1, 0, 0, 0, 2, 0], [9, 0, 0, 0, 7, 7, 7, 7]);
+        let memory = Memory::new([
+            Segment { start: u32::MAX - 3, bytes: &high },
+            Segment { start: 8, bytes: &low },
+        ]);
+        assert_eq!(memory.word(8), Some(1));
+        assert_eq!(memory.word(12), None, "half of it is missing");
+        assert_eq!(memory.word(9), None);
+        assert_eq!(memory.word(4), None);
+        assert_eq!(memory.word(u32::MAX - 3), Some(9));
+        assert_eq!(memory.segments()[1].bytes.len(), 4, "cut at the end of the address space");
+    }
+
+    #[test]
+    fn an_address_behind_an_inner_segment_is_found_in_the_outer_one() {
+        let (outer, inner) = ([3; 64], [4; 8]);
+        let segments =
+            [Segment { start: 0x100, bytes: &outer[..] }, Segment { start: 0x110, bytes: &inner }];
+        let memory = Memory::new(segments);
+        assert_eq!(memory.word(0x110), Some(0x0404_0404));
+        assert_eq!(memory.word(0x118), Some(0x0303_0303));
+    }
+}

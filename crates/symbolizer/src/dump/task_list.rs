@@ -1,0 +1,159 @@
+//! Dumps in the form of a binary list of tasks (format versions 1 to 3).
+
+use coredock_domain::coredump::body::{Container, RawParts};
+use coredock_domain::firmware::image::known_chip;
+
+use super::registers::{Architecture, MachineState, Registers, RiscvRegisters, XtensaRegisters};
+use super::{Crashed, Dump, MOST_TASKS, Memory, Segment, Task};
+use crate::words::u32_at;
+
+const MOST_SEGMENTS: u32 = 4096;
+/// `PS.UM` and `PS.EXCM` (Xtensa ISA).
+const USER_MODE: u32 = 0x20;
+const EXCEPTION_MODE: u32 = 0x10;
+/// Where the firmware keeps the increment of the window in a return address.
+const REGION: u32 = 0x4000_0000;
+const WITHIN_REGION: u32 = 0x3FFF_FFFF;
+
+/// Major version times 100, plus minor, where the format tells.
+pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
+    match parts.version {
+        0x0003 | 0x0102 | 0x0103 => u32_at(parts.fields, 12),
+        0x0104 => u32_at(parts.fields, 0),
+        _ => None,
+    }
+}
+
+/// Reads as many tasks as are whole.
+pub(super) fn read<'a>(parts: &RawParts<'a>) -> Dump<'a> {
+    let chip = known_chip(parts.chip_id);
+    let architecture = chip.map_or(Architecture::Riscv, Architecture::of_chip);
+    let field = |index: usize| u32_at(parts.fields, 4 * index).unwrap_or_default();
+    let (count, tcb_size, segment_count) =
+        (field(0), field(1), if parts.version == 0x0001 { 0 } else { field(2) });
+    let mut rest = Rest(parts.content);
+    let mut list = TaskList::default();
+    let mut missing = false;
+    for _ in 0..count {
+        let whole = rest.task(tcb_size, architecture, &mut list).is_some();
+        if !whole || list.tasks.len() >= MOST_TASKS {
+            missing = true;
+            break;
+        }
+    }
+    for _ in 0..segment_count.min(MOST_SEGMENTS) {
+        let Some(segment) = rest.segment() else {
+            missing = true;
+            break;
+        };
+        list.segments.push(segment);
+    }
+    Dump {
+        container: Container::Raw,
+        salvaged: missing,
+        architecture,
+        chip,
+        chip_revision: None,
+        build_id: None,
+        tasks: list.tasks,
+        crashed: Crashed::First,
+        in_interrupt: None,
+        panic_details: None,
+        machine_state: list.machine_state,
+        memory: Memory::new(list.segments),
+    }
+}
+
+#[derive(Default)]
+struct TaskList<'a> {
+    tasks: Vec<Task>,
+    segments: Vec<Segment<'a>>,
+    /// Of the first task.
+    machine_state: Option<MachineState>,
+}
+
+/// What is yet to be read.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn word(&mut self) -> Option<u32> {
+        self.bytes(4).and_then(|word| u32_at(word, 0))
+    }
+
+    fn bytes(&mut self, length: u32) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn task(
+        &mut self,
+        tcb_size: u32,
+        architecture: Architecture,
+        list: &mut TaskList<'a>,
+    ) -> Option<()> {
+        let (tcb, top, end) = (self.word()?, self.word()?, self.word()?);
+        let block = self.bytes(tcb_size.checked_next_multiple_of(4)?)?;
+        let stack = self.bytes(end.abs_diff(top).checked_next_multiple_of(4)?)?;
+        let (registers, state) = context(stack, top.min(end), architecture)?;
+        if list.tasks.is_empty() {
+            list.machine_state = state;
+        }
+        list.tasks.push(Task { tcb, registers });
+        list.segments.push(Segment { start: tcb, bytes: block });
+        list.segments.push(Segment { start: top.min(end), bytes: stack });
+        Some(())
+    }
+
+    fn segment(&mut self) -> Option<Segment<'a>> {
+        let (start, length) = (self.word()?, self.word()?);
+        Some(Segment { start, bytes: self.bytes(length)? })
+    }
+}
+
+/// The registers at the start of a stack.
+fn context(
+    stack: &[u8],
+    address: u32,
+    architecture: Architecture,
+) -> Option<(Registers, Option<MachineState>)> {
+    match architecture {
+        Architecture::Riscv => {
+            let registers = RiscvRegisters::of_words(stack)?;
+            Some((Registers::Riscv(registers), MachineState::of_riscv_frame(stack)))
+        }
+        Architecture::Xtensa if u32_at(stack, 0)? == 0 => {
+            Some((Registers::Xtensa(solicited(stack, address)?), None))
+        }
+        Architecture::Xtensa => {
+            let (registers, state) = exception(stack)?;
+            Some((Registers::Xtensa(registers), Some(state)))
+        }
+    }
+}
+
+/// The frame of an interrupted task.
+fn exception(frame: &[u8]) -> Option<(XtensaRegisters, MachineState)> {
+    let words: [[u8; 4]; 25] = *frame.as_chunks().0.first_chunk()?;
+    let words = words.map(u32::from_le_bytes);
+    let [_, pc, ps, rest @ ..] = words;
+    let (window, rest) = rest.split_first_chunk::<16>()?;
+    let [sar, cause, address, lbeg, lend, lcount] = *rest.first_chunk()?;
+    let ps = if ps & USER_MODE == 0 { ps } else { ps & !EXCEPTION_MODE };
+    let registers = XtensaRegisters { pc, ps, sar, loops: [lbeg, lend, lcount], window: *window };
+    Some((registers, MachineState::Xtensa { cause, address, others: Vec::new() }))
+}
+
+/// The frame of a task that yielded: a0 to a3 are those of the caller of its caller.
+fn solicited(frame: &[u8], address: u32) -> Option<XtensaRegisters> {
+    let words: [[u8; 4]; 8] = *frame.as_chunks().0.first_chunk()?;
+    let [_, pc, ps, _, a0, a1, a2, a3] = words.map(u32::from_le_bytes);
+    let mut registers =
+        XtensaRegisters { pc: pc & WITHIN_REGION | REGION, ps, ..Default::default() };
+    registers.window[..4].copy_from_slice(&[a0, a1, a2, a3]);
+    // Without a stack pointer the stack above the frame could not be told.
+    if a1 == 0 {
+        registers.window[1] = address;
+    }
+    Some(registers)
+}

@@ -1,0 +1,187 @@
+//! The debugging information of an ELF (DWARF, versions 2 to 5).
+//!
+//! It is of hostile origin. Nothing here recurses into it, and everything is counted: what no
+//! compiler makes ends in [`ElfError::Excessive`].
+
+mod lines;
+mod names;
+mod ranges;
+mod scopes;
+mod task_block;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::rc::Rc;
+
+use gimli::{DebugInfoOffset, UnitHeader};
+
+use crate::elf::{Elf, ElfError, Slice};
+use crate::sources::SourceTable;
+
+pub(crate) use task_block::{TaskBlock, field_fallback};
+
+/// Entries of the debugging information.
+const MOST_ENTRIES: usize = 20_000_000;
+/// Depth of entries. Real firmware has 8 to 10.
+const DEEPEST: isize = 256;
+/// Ranges of addresses.
+const MOST_RANGES: usize = 2_000_000;
+/// Rows of line tables.
+const MOST_ROWS: usize = 20_000_000;
+/// Units.
+const MOST_UNITS: usize = 200_000;
+
+type Unit<'a> = gimli::Unit<Slice<'a>>;
+
+/// The units of an ELF.
+pub(crate) struct Dwarf<'a, 'elf> {
+    elf: &'elf Elf<'a>,
+    sections: gimli::Dwarf<Slice<'a>>,
+    /// In the order of the section.
+    headers: Vec<UnitHeader<Slice<'a>>>,
+    /// Units that have been read, by index.
+    units: HashMap<usize, Option<Rc<Unit<'a>>>>,
+    budget: Budget,
+}
+
+/// What may still be read.
+struct Budget {
+    entries: usize,
+    ranges: usize,
+    rows: usize,
+}
+
+impl Budget {
+    /// Takes one of what is counted by `of`.
+    fn take(counted: &mut usize, of: &'static str) -> Result<(), ElfError> {
+        *counted = counted.checked_sub(1).ok_or(ElfError::Excessive(of))?;
+        Ok(())
+    }
+
+    fn entry(&mut self, depth: isize) -> Result<(), ElfError> {
+        if depth > DEEPEST {
+            return Err(ElfError::Excessive("entries nested deeper than 256"));
+        }
+        Self::take(&mut self.entries, "more than 20 million entries")
+    }
+
+    fn range(&mut self) -> Result<(), ElfError> {
+        Self::take(&mut self.ranges, "more than 2 million ranges")
+    }
+
+    fn row(&mut self) -> Result<(), ElfError> {
+        Self::take(&mut self.rows, "more than 20 million rows of lines")
+    }
+}
+
+impl<'a, 'elf> Dwarf<'a, 'elf> {
+    /// Reads the headers of the units.
+    pub(crate) fn of(elf: &'elf Elf<'a>) -> Self {
+        let sections = elf.dwarf();
+        let mut headers = Vec::new();
+        let mut units = sections.units();
+        while let Ok(Some(header)) = units.next() {
+            headers.push(header);
+            if headers.len() >= MOST_UNITS {
+                break;
+            }
+        }
+        let budget = Budget { entries: MOST_ENTRIES, ranges: MOST_RANGES, rows: MOST_ROWS };
+        Self { elf, sections, headers, units: HashMap::new(), budget }
+    }
+
+    /// Functions and lines of all units.
+    pub(crate) fn all_sources(&mut self) -> Result<SourceTable, ElfError> {
+        self.sources(0..self.headers.len())
+    }
+
+    /// Functions and lines of the units that these addresses are in.
+    pub(crate) fn sources_of(&mut self, addresses: &[u32]) -> Result<SourceTable, ElfError> {
+        let units = self.units_of(addresses)?;
+        self.sources(units)
+    }
+
+    fn sources(&mut self, units: impl IntoIterator<Item = usize>) -> Result<SourceTable, ElfError> {
+        let mut table = SourceTable::default();
+        let mut names = names::Names::default();
+        for index in units {
+            let Some(unit) = self.unit(index) else { continue };
+            let files = self.read_lines(&unit, &mut table)?;
+            self.read_scopes((index, &unit), &files, (&mut names, &mut table))?;
+            // Each is needed once, and 1 000 of them would fill the memory.
+            self.units.remove(&index);
+        }
+        table.sort();
+        Ok(table)
+    }
+
+    /// A unit; `None` when it is damaged.
+    fn unit(&mut self, index: usize) -> Option<Rc<Unit<'a>>> {
+        if let Some(unit) = self.units.get(&index) {
+            return unit.clone();
+        }
+        let header = self.headers.get(index)?;
+        let unit = self.sections.unit(*header).ok().map(Rc::new);
+        self.units.insert(index, unit.clone());
+        unit
+    }
+
+    /// The unit an offset into the section is in.
+    fn unit_index(&self, offset: DebugInfoOffset) -> Option<usize> {
+        let behind = self.headers.partition_point(|header| header.offset().0 <= offset.0);
+        behind.checked_sub(1)
+    }
+
+    /// The units that hold these addresses.
+    fn units_of(&mut self, addresses: &[u32]) -> Result<Vec<usize>, ElfError> {
+        let mut told = self.told_ranges();
+        let mut units = Vec::new();
+        for index in 0..self.headers.len() {
+            let ranges = match told.remove(&index) {
+                Some(ranges) => ranges,
+                None => self.unit_ranges(index)?,
+            };
+            let holds = |address: &u32| ranges.iter().any(|range| range.contains(address));
+            if addresses.iter().any(holds) {
+                units.push(index);
+            }
+        }
+        Ok(units)
+    }
+
+    /// The ranges that `.debug_aranges` tells, by unit. Not every compiler writes it.
+    fn told_ranges(&self) -> BTreeMap<usize, Vec<Range<u32>>> {
+        let mut told: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        let mut headers = self.sections.debug_aranges.headers();
+        while let Ok(Some(header)) = headers.next() {
+            let Some(index) = self.unit_index(header.debug_info_offset()) else { continue };
+            let ranges = told.entry(index).or_default();
+            let mut entries = header.entries();
+            while let Ok(Some(entry)) = entries.next() {
+                ranges.extend(
+                    self.in_code(entry.address(), entry.address().checked_add(entry.length())),
+                );
+            }
+        }
+        told
+    }
+
+    fn unit_ranges(&mut self, index: usize) -> Result<Vec<Range<u32>>, ElfError> {
+        let Some(unit) = self.unit(index) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        let Ok(mut ranges) = self.sections.unit_ranges(&unit) else { return Ok(found) };
+        while let Ok(Some(range)) = ranges.next() {
+            self.budget.range()?;
+            found.extend(self.in_code(range.begin, Some(range.end)));
+        }
+        self.units.remove(&index);
+        Ok(found)
+    }
+
+    /// The range if it is one of instructions: what the linker removed has other addresses.
+    fn in_code(&self, begin: u64, end: Option<u64>) -> Option<Range<u32>> {
+        let (begin, end) = (u32::try_from(begin).ok()?, u32::try_from(end?).ok()?);
+        let code = |address: u32| self.elf.code_from(address).is_some();
+        (begin < end && code(begin)).then_some(begin..end)
+    }
+}

@@ -1,0 +1,89 @@
+//! Nested ranges of addresses, made flat.
+
+use std::cmp::Reverse;
+
+/// Where a scope lies; a function or a call inlined into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ScopeRange {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// Number of scopes around it.
+    pub(super) depth: u32,
+    pub(super) scope: u32,
+}
+
+/// The innermost scope from each address on; `None` where there is none. What reaches out of the
+/// scope around it is cut there.
+pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Option<u32>)) {
+    ranges.sort_by_key(|range| (range.start, range.depth, Reverse(range.end), range.scope));
+    let mut open: Vec<ScopeRange> = Vec::new();
+    for range in ranges {
+        close(&mut open, range.start, &mut take);
+        let outer = open.last();
+        if outer.is_some_and(|outer| outer.depth >= range.depth) {
+            // Two functions at one place: the first stays.
+            continue;
+        }
+        let end = outer.map_or(range.end, |outer| range.end.min(outer.end));
+        if end > range.start {
+            take(range.start, Some(range.scope));
+            open.push(ScopeRange { end, ..range });
+        }
+    }
+    close(&mut open, u32::MAX, &mut take);
+}
+
+/// Ends the scopes that do not reach beyond an address.
+fn close(open: &mut Vec<ScopeRange>, address: u32, take: &mut impl FnMut(u32, Option<u32>)) {
+    while let Some(inner) = open.pop_if(|range| range.end <= address) {
+        let outer = open.last().filter(|outer| outer.end > inner.end);
+        take(inner.end, outer.map(|outer| outer.scope));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ranges: &[(u32, u32, u32)], expected: &[(u32, Option<u32>)]) {
+        let ranges = ranges.iter().zip(0..);
+        let ranges =
+            ranges.map(|(&(start, end, depth), scope)| ScopeRange { start, end, depth, scope });
+        let mut found: Vec<(u32, Option<u32>)> = Vec::new();
+        flatten(ranges.collect(), |address, scope| {
+            found.retain(|(known, _)| *known != address);
+            found.push((address, scope));
+        });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_innermost_counts() {
+        check(
+            &[(10, 50, 0), (20, 30, 1), (22, 24, 2)],
+            &[
+                (10, Some(0)),
+                (20, Some(1)),
+                (22, Some(2)),
+                (24, Some(1)),
+                (30, Some(0)),
+                (50, None),
+            ],
+        );
+    }
+
+    #[test]
+    fn scopes_that_begin_or_end_together_keep_their_order() {
+        check(
+            &[(10, 20, 0), (10, 20, 1), (10, 15, 2)],
+            &[(10, Some(2)), (15, Some(1)), (20, None)],
+        );
+        check(&[(10, 20, 0), (20, 30, 0)], &[(10, Some(0)), (20, Some(1)), (30, None)]);
+    }
+
+    #[test]
+    fn what_reaches_out_is_cut() {
+        check(&[(10, 20, 0), (15, 40, 1)], &[(10, Some(0)), (15, Some(1)), (20, None)]);
+        check(&[(10, 20, 0), (15, 40, 0)], &[(10, Some(0)), (20, None)]);
+    }
+}

@@ -1,0 +1,151 @@
+//! The ELF of a firmware, as far as symbolication needs it.
+
+mod cfi;
+mod symbols;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use gimli::{EndianSlice, LittleEndian};
+use object::read::elf::ElfFile32;
+use object::{Object, ObjectSection, SectionFlags, SectionKind, elf};
+
+use crate::dump::Architecture;
+
+pub(crate) use cfi::{Cfi, SavedAt, UnwindRule};
+pub(crate) use symbols::{FunctionSymbol, range_around};
+
+/// The bytes of a section of debugging information.
+pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Largest ELF that is read.
+pub const MOST_ELF_BYTES: usize = 256 << 20;
+/// Sections that are looked at.
+const MOST_SECTIONS: usize = 65_536;
+
+/// A firmware.
+pub(crate) struct Elf<'a> {
+    pub(crate) architecture: Architecture,
+    pub(crate) sections: Vec<Section<'a>>,
+    pub(crate) debug_line: bool,
+    /// There are compressed sections, which are not read.
+    pub(crate) compressed: bool,
+    file: ElfFile32<'a, object::LittleEndian>,
+}
+
+/// A section that is loaded.
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) address: u32,
+    pub(crate) size: u32,
+    /// Empty when nothing of it lies in the file.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) executable: bool,
+    pub(crate) writable: bool,
+}
+
+impl Section<'_> {
+    /// Addresses of its bytes; the end is as large as 2^32.
+    pub(crate) fn range(&self) -> Range<u64> {
+        u64::from(self.address)..u64::from(self.address) + u64::from(self.size)
+    }
+}
+
+/// Why a file is no firmware.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ElfError {
+    /// Longer than 256 MiB.
+    #[error("the ELF is larger than 256 MiB")]
+    TooLarge,
+    /// Not an ELF, or a damaged one.
+    #[error("this is no 32-bit little-endian ELF, or it is damaged ({0})")]
+    Unreadable(String),
+    /// A core or an object file.
+    #[error("the ELF is not an executable")]
+    NotExecutable,
+    /// Another kind of processor.
+    #[error("the ELF is of machine {0}, which is neither Xtensa (94) nor RISC-V (243)")]
+    Machine(u16),
+    /// Something that no compiler makes.
+    #[error("the debugging information has {0}")]
+    Excessive(&'static str),
+}
+
+impl<'a> Elf<'a> {
+    /// Reads headers only.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ElfError> {
+        if bytes.len() > MOST_ELF_BYTES {
+            return Err(ElfError::TooLarge);
+        }
+        let unreadable = |error: object::Error| ElfError::Unreadable(error.to_string());
+        let file = ElfFile32::<object::LittleEndian>::parse(bytes).map_err(unreadable)?;
+        let header = file.elf_header();
+        let machine = header.e_machine.get(object::LittleEndian).0;
+        let Some(architecture) = Architecture::of_machine(machine) else {
+            return Err(ElfError::Machine(machine));
+        };
+        if header.e_type.get(object::LittleEndian) != elf::ET_EXEC {
+            return Err(ElfError::NotExecutable);
+        }
+        let (mut sections, mut compressed, mut debug_line) = (Vec::new(), false, false);
+        for section in file.sections().take(MOST_SECTIONS) {
+            let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+            compressed |= sh_flags.contains(elf::SHF_COMPRESSED);
+            debug_line |= section.name() == Ok(".debug_line");
+            if sh_flags.contains(elf::SHF_ALLOC) {
+                sections.extend(Section::of(&section, sh_flags));
+            }
+        }
+        Ok(Self { architecture, sections, debug_line, compressed, file })
+    }
+
+    /// Sections of instructions.
+    pub(crate) fn code(&self) -> impl Iterator<Item = &Section<'a>> {
+        self.sections.iter().filter(|section| section.executable)
+    }
+
+    /// Instructions from an address on, to the end of their section.
+    pub(crate) fn code_from(&self, address: u32) -> Option<&'a [u8]> {
+        let section = self.code().find(|section| section.range().contains(&address.into()))?;
+        section.bytes.get(usize::try_from(address - section.address).ok()?..)
+    }
+
+    /// The debugging information. Sections that are compressed count as absent.
+    pub(crate) fn dwarf(&self) -> gimli::Dwarf<Slice<'a>> {
+        let load = |id: gimli::SectionId| Ok::<_, gimli::Error>(self.debug_section(id.name()).0);
+        gimli::Dwarf::load(load).unwrap_or_default()
+    }
+
+    /// A section that is not loaded, and its address.
+    fn debug_section(&self, name: &str) -> (Slice<'a>, u32) {
+        let section = self.file.section_by_name_bytes(name.as_bytes()).filter(|section| {
+            matches!(section.flags(), SectionFlags::Elf { sh_flags, .. }
+                if !sh_flags.contains(elf::SHF_COMPRESSED))
+        });
+        let address = section.as_ref().and_then(|section| u32::try_from(section.address()).ok());
+        let bytes = section.and_then(|section| section.data().ok()).unwrap_or_default();
+        (EndianSlice::new(bytes, LittleEndian), address.unwrap_or_default())
+    }
+}
+
+impl<'a> Section<'a> {
+    fn of<'file>(
+        section: &object::read::elf::ElfSection32<'a, 'file, object::LittleEndian>,
+        flags: elf::SectionFlags,
+    ) -> Option<Self> {
+        let name = match section.name_bytes().map(String::from_utf8_lossy) {
+            Ok(Cow::Borrowed(name)) => name,
+            Ok(Cow::Owned(_)) | Err(_) => "",
+        };
+        let in_file = section.kind() != SectionKind::UninitializedData;
+        let bytes = if in_file { section.data().ok()? } else { &[] };
+        Some(Self {
+            name,
+            address: u32::try_from(section.address()).ok()?,
+            size: u32::try_from(section.size()).ok()?,
+            bytes,
+            executable: flags.contains(elf::SHF_EXECINSTR),
+            writable: flags.contains(elf::SHF_WRITE),
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! The functions a symbol table names.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use object::{Object, ObjectSymbol, SymbolKind, SymbolSection};
+
+use super::Elf;
+
+/// Symbols that are looked at.
+const MOST_SYMBOLS: usize = 4_000_000;
+
+/// A function by its symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FunctionSymbol<'a> {
+    pub(crate) start: u32,
+    /// Length in bytes; 0 when the symbol does not tell.
+    pub(crate) size: u32,
+    pub(crate) name: &'a [u8],
+    /// Given by the linker script, as the functions in ROM are.
+    pub(crate) absolute: bool,
+}
+
+impl<'a> Elf<'a> {
+    /// All functions by address, one for each address.
+    pub(crate) fn functions(&self) -> Vec<FunctionSymbol<'a>> {
+        let mut functions: Vec<_> =
+            self.file.symbols().take(MOST_SYMBOLS).filter_map(|symbol| function(&symbol)).collect();
+        // Of several names for one address the one with a size, then the first in the alphabet.
+        functions.sort_by_key(|function| {
+            (function.start, function.absolute, Reverse(function.size), function.name)
+        });
+        functions.dedup_by_key(|function| function.start);
+        functions
+    }
+}
+
+fn function<'a>(
+    symbol: &object::read::elf::ElfSymbol32<'a, '_, object::LittleEndian>,
+) -> Option<FunctionSymbol<'a>> {
+    let name = symbol.name_bytes().ok().filter(|name| is_name(name))?;
+    let absolute = symbol.section() == SymbolSection::Absolute;
+    let in_code = symbol.kind() == SymbolKind::Text;
+    let untyped = symbol.kind() == SymbolKind::Unknown && symbol.is_global();
+    if !(in_code || absolute || untyped) || symbol.is_undefined() {
+        return None;
+    }
+    let start = u32::try_from(symbol.address()).ok().filter(|start| *start != 0)?;
+    let size = u32::try_from(symbol.size()).ok()?;
+    Some(FunctionSymbol { start, size, name, absolute })
+}
+
+/// Mapping symbols and labels of the assembler are none.
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && !name.starts_with(b"$") && !name.starts_with(b".L")
+}
+
+/// Where the code of the function around an address lies, by its symbol.
+pub(crate) fn range_around(functions: &[FunctionSymbol<'_>], address: u32) -> Option<Range<u32>> {
+    let behind = functions.partition_point(|function| function.start <= address);
+    let function = functions.get(behind.checked_sub(1)?)?;
+    let next = functions.get(behind).map_or(u32::MAX, |next| next.start);
+    let end = match function.size {
+        0 => next,
+        size => function.start.saturating_add(size),
+    };
+    (address < end && !function.absolute).then_some(function.start..end)
+}

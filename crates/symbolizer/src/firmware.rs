@@ -1,0 +1,213 @@
+//! The firmware a dump is decoded with: an index, or an ELF that is looked into when asked.
+
+use std::ops::Range;
+
+use coredock_domain::digest::Sha256Digest;
+
+use crate::code::{Call, Code, ElfCode, Jump};
+use crate::dump::Architecture;
+use crate::dwarf::Dwarf;
+use crate::elf::{Elf, ElfError, UnwindRule};
+use crate::facts::{Facts, Region};
+use crate::index::Index;
+use crate::sources::{SourceFrame, SourceTable, look_up};
+
+/// Symbols of the linker script name the nearest function only so near.
+const NEAR: u32 = 64;
+
+/// Where functions, lines and rules of unwinding come from.
+pub struct Firmware<'a> {
+    symbols: Symbols<'a>,
+    rom: Option<Elf<'a>>,
+}
+
+/// Both ways give the same report.
+enum Symbols<'a> {
+    /// Made beforehand.
+    Index(Box<Index>),
+    /// The whole file. Only what a dump needs is read of it.
+    Elf { elf: Box<Elf<'a>>, sha256: Sha256Digest },
+}
+
+/// One function at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Located {
+    /// By the debugging information.
+    Source(SourceFrame),
+    /// By a symbol only.
+    Symbol(String),
+    /// By the symbol of a function in ROM that begins shortly before.
+    Near(String),
+}
+
+impl<'a> Firmware<'a> {
+    /// Hashes the ELF and reads its headers.
+    pub fn of_elf(bytes: &'a [u8]) -> Result<Self, ElfError> {
+        let elf = Box::new(Elf::read(bytes)?);
+        let symbols = Symbols::Elf { elf, sha256: Sha256Digest::of(bytes) };
+        Ok(Self { symbols, rom: None })
+    }
+
+    /// With an index of the ELF instead of the ELF.
+    pub fn of_index(index: Index) -> Self {
+        Self { symbols: Symbols::Index(Box::new(index)), rom: None }
+    }
+
+    /// Names functions in the ROM of the chip by its ELF, and unwinds them where that tells how.
+    pub fn with_rom(self, bytes: &'a [u8]) -> Result<Self, ElfError> {
+        Ok(Self { rom: Some(Elf::read(bytes)?), ..self })
+    }
+
+    /// The digest of the whole ELF: the build id.
+    pub const fn elf_sha256(&self) -> Sha256Digest {
+        match &self.symbols {
+            Symbols::Index(index) => index.elf_sha256(),
+            Symbols::Elf { sha256, .. } => *sha256,
+        }
+    }
+
+    /// The kind of processor it is for.
+    pub const fn architecture(&self) -> Architecture {
+        match &self.symbols {
+            Symbols::Index(index) => index.architecture(),
+            Symbols::Elf { elf, .. } => elf.architecture,
+        }
+    }
+
+    /// Opens it for one dump.
+    pub(crate) fn session(&self) -> Result<Session<'_>, ElfError> {
+        let rom = self.rom.as_ref().map(ElfCode::of);
+        let symbols = match &self.symbols {
+            Symbols::Index(index) => OpenSymbols::Index(index),
+            Symbols::Elf { elf, sha256 } => OpenSymbols::Elf(Box::new(OpenElf::new(elf, *sha256)?)),
+        };
+        Ok(Session { symbols, rom })
+    }
+}
+
+/// A firmware while one dump is decoded with it.
+pub(crate) struct Session<'a> {
+    symbols: OpenSymbols<'a>,
+    rom: Option<ElfCode<'a, 'a>>,
+}
+
+enum OpenSymbols<'a> {
+    Index(&'a Index),
+    Elf(Box<OpenElf<'a>>),
+}
+
+struct OpenElf<'a> {
+    code: ElfCode<'a, 'a>,
+    dwarf: Dwarf<'a, 'a>,
+    facts: Facts,
+    /// Of the units that were asked for.
+    sources: SourceTable,
+}
+
+impl<'a> OpenElf<'a> {
+    fn new(elf: &'a Elf<'a>, elf_sha256: Sha256Digest) -> Result<Self, ElfError> {
+        let code = ElfCode::of(elf);
+        let mut dwarf = Dwarf::of(elf);
+        let task_block = dwarf.task_block(code.functions())?;
+        let regions = elf.sections.iter().map(|section| Region {
+            name: section.name.to_owned(),
+            address: section.address,
+            size: section.size,
+            executable: section.executable,
+            writable: section.writable,
+        });
+        let facts = Facts {
+            elf_sha256,
+            task_block,
+            regions: regions.collect(),
+            has_lines: elf.debug_line,
+            compressed: elf.compressed,
+        };
+        Ok(Self { code, dwarf, facts, sources: SourceTable::default() })
+    }
+}
+
+impl Session<'_> {
+    pub(crate) fn facts(&self) -> Facts {
+        match &self.symbols {
+            OpenSymbols::Index(index) => index.facts(),
+            OpenSymbols::Elf(open) => open.facts.clone(),
+        }
+    }
+
+    /// To be told all addresses before any is looked up.
+    pub(crate) fn prepare(&mut self, addresses: &[u32]) -> Result<(), ElfError> {
+        if let OpenSymbols::Elf(open) = &mut self.symbols {
+            open.sources = open.dwarf.sources_of(addresses)?;
+        }
+        Ok(())
+    }
+
+    /// The functions at an address, innermost first.
+    pub(crate) fn locate(&self, address: u32) -> Vec<Located> {
+        let mut frames = match &self.symbols {
+            OpenSymbols::Index(index) => look_up(*index, address),
+            OpenSymbols::Elf(open) => look_up(&open.sources, address),
+        };
+        if frames.is_empty() {
+            return self.symbol(address).or_else(|| self.in_rom(address)).into_iter().collect();
+        }
+        if let Some(unnamed) = frames.last_mut().filter(|frame| frame.function.is_none())
+            && let Some(Located::Symbol(name)) = self.symbol(address)
+        {
+            unnamed.function = Some(name);
+        }
+        frames.into_iter().map(Located::Source).collect()
+    }
+
+    fn symbol(&self, address: u32) -> Option<Located> {
+        let (name, distance, size) = match &self.symbols {
+            OpenSymbols::Index(index) => index.symbol_before(address)?,
+            OpenSymbols::Elf(open) => open.code.symbol_before(address)?,
+        };
+        if self.app().is_code(address) {
+            (size == 0 || distance < size).then_some(Located::Symbol(name))
+        } else if self.rom.is_none() {
+            (distance < NEAR).then_some(Located::Near(name))
+        } else {
+            None
+        }
+    }
+
+    fn in_rom(&self, address: u32) -> Option<Located> {
+        let rom = self.rom.as_ref().filter(|rom| rom.is_code(address))?;
+        let (name, distance, size) = rom.symbol_before(address)?;
+        (size == 0 || distance < size).then_some(Located::Symbol(name))
+    }
+
+    fn app(&self) -> &dyn Code {
+        match &self.symbols {
+            OpenSymbols::Index(index) => *index,
+            OpenSymbols::Elf(open) => &open.code,
+        }
+    }
+}
+
+/// The code of the firmware; that of the ROM only where the firmware calls it and comes back.
+impl Code for Session<'_> {
+    fn rule(&self, address: u32) -> Option<UnwindRule> {
+        let rom = || self.rom.as_ref().filter(|rom| rom.is_code(address));
+        self.app().rule(address).or_else(|| rom()?.rule(address))
+    }
+
+    fn is_code(&self, address: u32) -> bool {
+        self.app().is_code(address)
+    }
+
+    fn call_before(&self, return_address: u32) -> Option<Call> {
+        self.app().call_before(return_address)
+    }
+
+    fn function_around(&self, address: u32) -> Option<Range<u32>> {
+        self.app().function_around(address)
+    }
+
+    fn jumps_out_of(&self, function: Range<u32>) -> Vec<Jump> {
+        self.app().jumps_out_of(function)
+    }
+}

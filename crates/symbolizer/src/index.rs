@@ -1,0 +1,179 @@
+//! What symbolication needs of an ELF, in one piece of bytes: read as it lies, by our own code.
+//!
+//! A header names the format, the ELF and the parts; see [`format`]. Whatever a file claims, a look
+//! into it touches no more than a block of rows and a chain of inlined calls.
+
+mod build;
+mod format;
+mod rows;
+mod rules;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use coredock_domain::digest::Sha256Digest;
+
+use crate::code::{Call, Code, Jump};
+use crate::dump::Architecture;
+use crate::dwarf::TaskBlock;
+use crate::elf::UnwindRule;
+use crate::facts::{Facts, Region};
+use crate::sources::{NONE, Scope, Sources, string_in};
+use crate::words::u32_at;
+
+pub use build::build;
+pub use format::IndexError;
+use format::{Header, Part};
+use rows::Rows;
+
+/// An index that was opened.
+#[derive(Debug, Clone)]
+pub struct Index {
+    bytes: Bytes,
+    header: Header,
+}
+
+impl Index {
+    /// Looks at the header only.
+    pub fn open(bytes: Bytes) -> Result<Self, IndexError> {
+        let header = Header::read(&bytes)?;
+        Ok(Self { bytes, header })
+    }
+
+    /// The digest of the ELF it was made from.
+    pub const fn elf_sha256(&self) -> Sha256Digest {
+        self.header.elf_sha256
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        let range = self.header.part(part);
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    fn rows<const N: usize>(&self, part: Part) -> Rows<'_, N> {
+        Rows::of(self.part(part))
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        let words = |part| self.part(part).as_chunks::<4>().0;
+        let word = |at: usize| words(Part::TaskBlock).get(at).map(|word| u32::from_le_bytes(*word));
+        let told = |at| word(at).filter(|offset| *offset != NONE);
+        let task_block = told(0).map(|top_of_stack| TaskBlock {
+            top_of_stack,
+            priority: word(1).unwrap_or_default(),
+            stack: word(2).unwrap_or_default(),
+            name: word(3).unwrap_or_default(),
+            base_priority: told(4),
+            end_of_stack: told(5),
+            core: told(6),
+        });
+        let regions = self.part(Part::Regions).as_chunks::<16>().0.iter().filter_map(|region| {
+            let flags = u32_at(region, 12)?;
+            Some(Region {
+                name: self.string(u32_at(region, 0)?)?.to_owned(),
+                address: u32_at(region, 4)?,
+                size: u32_at(region, 8)?,
+                executable: flags & 1 != 0,
+                writable: flags & 2 != 0,
+            })
+        });
+        let flags = self.header.flags;
+        Facts {
+            elf_sha256: self.header.elf_sha256,
+            task_block,
+            regions: regions.collect(),
+            has_lines: flags & format::HAS_LINES != 0,
+            compressed: flags & format::COMPRESSED != 0,
+        }
+    }
+
+    pub(crate) const fn architecture(&self) -> Architecture {
+        self.header.architecture
+    }
+
+    /// The function that begins last before an address: name, distance and size in bytes.
+    pub(crate) fn symbol_before(&self, address: u32) -> Option<(String, u32, u32)> {
+        let (start, [size, name]) = self.rows::<2>(Part::Functions).at(address)?;
+        Some((self.string(name & !ABSOLUTE)?.to_owned(), address - start, size))
+    }
+
+    fn function(&self, address: u32) -> Option<(Range<u32>, bool)> {
+        let rows = self.rows::<2>(Part::Functions);
+        let (start, [size, name]) = rows.at(address)?;
+        let end = match size {
+            0 => rows.after(address).map_or(u32::MAX, |(next, _)| next),
+            size => start.saturating_add(size),
+        };
+        (address < end).then_some((start..end, name & ABSOLUTE != 0))
+    }
+}
+
+/// Marks the name of a function that the linker script gives.
+const ABSOLUTE: u32 = 1 << 31;
+
+impl Code for Index {
+    fn rule(&self, address: u32) -> Option<UnwindRule> {
+        let (_, [place]) = self.rows::<1>(Part::Unwind).at(address)?;
+        rules::read(self.part(Part::Rules), place)
+    }
+
+    fn is_code(&self, address: u32) -> bool {
+        let ranges = self.part(Part::Code).as_chunks::<8>().0;
+        ranges.iter().any(|range| {
+            let (start, length) = (u32_at(range, 0), u32_at(range, 4));
+            start.zip(length).is_some_and(|(start, length)| {
+                address.checked_sub(start).is_some_and(|distance| distance < length)
+            })
+        })
+    }
+
+    fn call_before(&self, return_address: u32) -> Option<Call> {
+        let (found, [target]) = self.rows::<1>(Part::Calls).at(return_address)?;
+        let target = (target != NONE).then_some(target);
+        (found == return_address).then_some(Call { return_address, target })
+    }
+
+    fn function_around(&self, address: u32) -> Option<Range<u32>> {
+        let (range, absolute) = self.function(address)?;
+        (!absolute && self.is_code(address)).then_some(range)
+    }
+
+    fn jumps_out_of(&self, function: Range<u32>) -> Vec<Jump> {
+        let rows = self.rows::<1>(Part::Jumps);
+        let from = rows.from(function.start.saturating_add(1));
+        from.take_while(|(end, _)| *end <= function.end)
+            .map(|(end, [target])| Jump { end, target })
+            .collect()
+    }
+}
+
+impl Sources for Index {
+    fn scope_at(&self, address: u32) -> Option<u32> {
+        self.rows::<1>(Part::Segments).at(address).map(|(_, [scope])| scope)
+    }
+
+    fn scope(&self, number: u32) -> Option<Scope> {
+        let scopes = self.part(Part::Scopes).as_chunks::<16>().0;
+        let scope = scopes.get(usize::try_from(number).ok()?)?;
+        Some(Scope {
+            name: u32_at(scope, 0)?,
+            parent: u32_at(scope, 4)?,
+            call_file: u32_at(scope, 8)?,
+            call_line: u32_at(scope, 12)?,
+        })
+    }
+
+    fn line_at(&self, address: u32) -> Option<(u32, u32)> {
+        self.rows::<2>(Part::Lines).at(address).map(|(_, [file, line])| (file, line))
+    }
+
+    fn file(&self, number: u32) -> Option<(u32, u32)> {
+        let files = self.part(Part::Files).as_chunks::<8>().0;
+        let file = files.get(usize::try_from(number).ok()?)?;
+        Some((u32_at(file, 0)?, u32_at(file, 4)?))
+    }
+
+    fn string(&self, number: u32) -> Option<&str> {
+        string_in(self.part(Part::Strings), number)
+    }
+}

@@ -1,0 +1,110 @@
+//! Making an index of an ELF.
+
+use coredock_domain::digest::Sha256Digest;
+
+use super::ABSOLUTE;
+use super::format::{self, Part};
+use super::rows::pack;
+use super::rules::Rules;
+use crate::code::{Code, ElfCode};
+use crate::demangle::demangle;
+use crate::dwarf::Dwarf;
+use crate::elf::{Elf, ElfError};
+use crate::sources::NONE;
+
+/// The index of an ELF whose digest is `elf_sha256`. Needs up to about 200 MiB of memory for what
+/// no compiler makes, else a few times the size of the debugging information of one file.
+pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> {
+    let elf = Elf::read(elf)?;
+    let code = ElfCode::of(&elf);
+    let mut dwarf = Dwarf::of(&elf);
+    let task_block = dwarf.task_block(code.functions())?;
+    let mut table = dwarf.all_sources()?;
+    let functions: Vec<_> = code
+        .functions()
+        .iter()
+        .map(|function| {
+            let mark = if function.absolute { ABSOLUTE } else { 0 };
+            let name = table.add_string(&demangle(function.name));
+            (function.start, [function.size, name | mark])
+        })
+        .collect();
+    let regions: Vec<u8> = elf
+        .sections
+        .iter()
+        .flat_map(|section| {
+            let flags = u32::from(section.executable) | u32::from(section.writable) << 1;
+            [table.add_string(section.name), section.address, section.size, flags]
+        })
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let (rules, unwind) = unwind(&code);
+    let (calls, jumps) = branches(&code);
+    let scopes = table.scopes.iter();
+    let scopes =
+        scopes.flat_map(|scope| [scope.name, scope.parent, scope.call_file, scope.call_line]);
+    let code_ranges = elf.code().flat_map(|section| [section.address, section.size]);
+    let block = task_block.map_or([NONE; 7], |block| {
+        let told = |offset: Option<u32>| offset.unwrap_or(NONE);
+        let behind = [block.base_priority, block.end_of_stack, block.core].map(told);
+        let [base, end, affinity] = behind;
+        [block.top_of_stack, block.priority, block.stack, block.name, base, end, affinity]
+    });
+    let parts: [Vec<u8>; Part::ALL.len()] = [
+        table.string_bytes().to_vec(),
+        scopes.flat_map(u32::to_le_bytes).collect(),
+        pack(table.segments.iter().map(|(address, scope)| (*address, [*scope]))),
+        table
+            .files
+            .iter()
+            .flat_map(|(path, file)| [path, file])
+            .flat_map(|word| word.to_le_bytes())
+            .collect(),
+        pack(table.lines.iter().map(|(address, file, line)| (*address, [*file, *line]))),
+        rules.bytes,
+        unwind,
+        calls,
+        jumps,
+        pack(functions),
+        code_ranges.flat_map(u32::to_le_bytes).collect(),
+        block.into_iter().flat_map(u32::to_le_bytes).collect(),
+        regions,
+    ];
+    let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
+        | if elf.compressed { format::COMPRESSED } else { 0 };
+    Ok(format::write((elf.architecture, flags), elf_sha256, &parts))
+}
+
+/// The rules by address; between functions there is none.
+fn unwind(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
+    let (mut rules, mut rows) = (Rules::default(), Vec::new());
+    for fde in code.cfi().fdes() {
+        code.cfi().rules(*fde, |address, rule| rows.push((address, [rules.add(rule)])));
+        rows.push((fde.start.saturating_add(fde.length), [NONE]));
+    }
+    // Where one function ends and the next begins, the beginning counts.
+    rows.sort_by_key(|(address, [place])| (*address, *place == NONE));
+    rows.dedup_by_key(|(address, _)| *address);
+    rows.dedup_by_key(|(_, place)| *place);
+    (rules, pack(rows))
+}
+
+fn branches(code: &ElfCode<'_, '_>) -> (Vec<u8>, Vec<u8>) {
+    let (mut calls, mut jumps) = (Vec::new(), Vec::new());
+    for function in code.function_ranges() {
+        let branches = code.branches(&function);
+        calls.extend(
+            branches
+                .calls
+                .iter()
+                .filter(|call| code.is_code(call.return_address - 1))
+                .map(|call| (call.return_address, [call.target.unwrap_or(NONE)])),
+        );
+        jumps.extend(branches.jumps.iter().map(|jump| (jump.end, [jump.target])));
+    }
+    for rows in [&mut calls, &mut jumps] {
+        rows.sort_unstable();
+        rows.dedup_by_key(|(address, _)| *address);
+    }
+    (pack(calls), pack(jumps))
+}

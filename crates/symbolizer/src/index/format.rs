@@ -1,0 +1,152 @@
+//! The header of an index.
+//!
+//! All words are little-endian: `CDIX`, version of the format, machine (0 RISC-V, 1 Xtensa), flags,
+//! SHA-256 of the ELF, then for each part its place and length in bytes.
+
+use std::ops::Range;
+
+use coredock_domain::digest::Sha256Digest;
+
+use crate::dump::Architecture;
+use crate::words::u32_at;
+
+const MAGIC: &[u8; 4] = b"CDIX";
+/// Raised with every change: an older index is made anew from its ELF.
+const VERSION: u32 = 1;
+const DIGEST: Range<usize> = 16..48;
+const HEADER_BYTES: usize = DIGEST.end + 8 * Part::ALL.len();
+
+/// There are tables of lines.
+pub(super) const HAS_LINES: u32 = 1;
+/// There were compressed sections, which are left out.
+pub(super) const COMPRESSED: u32 = 2;
+
+/// The parts of an index, in the order of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Each text once, behind its length.
+    Strings,
+    /// Functions and inlined calls: name, parent, file and line of the call.
+    Scopes,
+    /// Innermost scope from an address on.
+    Segments,
+    /// Path and short path of each file.
+    Files,
+    /// File and line from an address on.
+    Lines,
+    /// Rules of unwinding, each once.
+    Rules,
+    /// Rule from an address on.
+    Unwind,
+    /// Target of the call before an address.
+    Calls,
+    /// Target of the jump that ends at an address, and leads out of its function.
+    Jumps,
+    /// Size and name of functions.
+    Functions,
+    /// Start and length of sections of instructions.
+    Code,
+    /// Layout of the control block of a task.
+    TaskBlock,
+    /// Sections that are loaded: name, address, size, flags.
+    Regions,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 13] = [
+        Self::Strings,
+        Self::Scopes,
+        Self::Segments,
+        Self::Files,
+        Self::Lines,
+        Self::Rules,
+        Self::Unwind,
+        Self::Calls,
+        Self::Jumps,
+        Self::Functions,
+        Self::Code,
+        Self::TaskBlock,
+        Self::Regions,
+    ];
+}
+
+/// Why a file is no index that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// Something else, or cut.
+    #[error("this is no index")]
+    NoIndex,
+    /// Of another version of Coredock.
+    #[error("the index has format {0}, not {VERSION}")]
+    Version(u32),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Header {
+    pub(super) architecture: Architecture,
+    pub(super) flags: u32,
+    pub(super) elf_sha256: Sha256Digest,
+    parts: [(u32, u32); Part::ALL.len()],
+}
+
+impl Header {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, IndexError> {
+        if !bytes.starts_with(MAGIC) {
+            return Err(IndexError::NoIndex);
+        }
+        let word = |at: usize| u32_at(bytes, at).ok_or(IndexError::NoIndex);
+        let version = word(4)?;
+        if version != VERSION {
+            return Err(IndexError::Version(version));
+        }
+        let architecture = match word(8)? {
+            0 => Architecture::Riscv,
+            1 => Architecture::Xtensa,
+            _ => return Err(IndexError::NoIndex),
+        };
+        let digest = bytes.get(DIGEST).and_then(|digest| <[u8; 32]>::try_from(digest).ok());
+        let elf_sha256 = Sha256Digest::from(digest.ok_or(IndexError::NoIndex)?);
+        let mut parts = [(0, 0); Part::ALL.len()];
+        for (number, part) in parts.iter_mut().enumerate() {
+            let at = DIGEST.end + 8 * number;
+            *part = (word(at)?, word(at + 4)?);
+            let end = u64::from(part.0) + u64::from(part.1);
+            if end > bytes.len() as u64 {
+                return Err(IndexError::NoIndex);
+            }
+        }
+        Ok(Self { architecture, flags: word(12)?, elf_sha256, parts })
+    }
+
+    pub(super) fn part(&self, part: Part) -> Range<usize> {
+        let (start, length) = self.parts[part as usize];
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        start..start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
+    }
+}
+
+/// Puts an index together.
+pub(super) fn write(
+    (architecture, flags): (Architecture, u32),
+    elf_sha256: Sha256Digest,
+    parts: &[Vec<u8>; Part::ALL.len()],
+) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    let machine = match architecture {
+        Architecture::Riscv => 0,
+        Architecture::Xtensa => 1_u32,
+    };
+    for word in [VERSION, machine, flags] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(elf_sha256.bytes());
+    let mut place = HEADER_BYTES;
+    for part in parts {
+        for word in [place, part.len()] {
+            bytes.extend(u32::try_from(word).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        place += part.len();
+    }
+    bytes.extend(parts.iter().flatten());
+    bytes
+}

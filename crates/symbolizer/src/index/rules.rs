@@ -1,0 +1,104 @@
+//! Rules of unwinding as bytes. There are few different ones in a firmware.
+
+use std::collections::HashMap;
+
+use crate::elf::{SavedAt, UnwindRule};
+use crate::sources::NONE;
+use crate::words::u32_at;
+
+/// Registers of a rule, at most.
+const MOST_SAVED: usize = 64;
+
+/// Each rule once.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) bytes: Vec<u8>,
+    places: HashMap<UnwindRule, u32>,
+}
+
+impl Rules {
+    /// The place of a rule; that of no rule is [`NONE`].
+    pub(super) fn add(&mut self, rule: Option<UnwindRule>) -> u32 {
+        let Some(rule) = rule else { return NONE };
+        if let Some(place) = self.places.get(&rule) {
+            return *place;
+        }
+        let place = u32::try_from(self.bytes.len()).unwrap_or(NONE);
+        let count = rule.saved.len().min(MOST_SAVED);
+        self.bytes.extend([rule.cfa.0, u8::try_from(count).unwrap_or_default()]);
+        self.bytes.extend(rule.cfa.1.to_le_bytes());
+        self.add_place(0, rule.return_address);
+        for (register, at) in rule.saved.iter().take(MOST_SAVED) {
+            self.add_place(*register, *at);
+        }
+        self.places.insert(rule, place);
+        place
+    }
+
+    fn add_place(&mut self, register: u8, at: SavedAt) {
+        let (kind, value) = match at {
+            SavedAt::Nowhere => (0, 0),
+            SavedAt::Same => (1, 0),
+            SavedAt::Offset(offset) => (2, offset),
+            SavedAt::Value(offset) => (3, offset),
+            SavedAt::Register(other) => (4, other.into()),
+        };
+        self.bytes.extend([register, kind]);
+        self.bytes.extend(value.to_le_bytes());
+    }
+}
+
+/// The rule at a place.
+pub(super) fn read(bytes: &[u8], place: u32) -> Option<UnwindRule> {
+    let bytes = bytes.get(usize::try_from(place).ok()?..)?;
+    let [register, count, rest @ ..] = bytes else { return None };
+    let offset = u32_at(rest, 0)?.cast_signed();
+    let entries = rest.get(4..)?.as_chunks::<6>().0;
+    let entries = entries.get(..=usize::from(*count).min(MOST_SAVED))?;
+    let mut entries = entries.iter().copied().map(entry);
+    let (_, return_address) = entries.next()??;
+    let saved = entries.collect::<Option<_>>()?;
+    Some(UnwindRule { cfa: (*register, offset), return_address, saved })
+}
+
+fn entry(bytes: [u8; 6]) -> Option<(u8, SavedAt)> {
+    let [register, kind, value @ ..] = bytes;
+    let value = i32::from_le_bytes(value);
+    let at = match kind {
+        0 => SavedAt::Nowhere,
+        1 => SavedAt::Same,
+        2 => SavedAt::Offset(value),
+        3 => SavedAt::Value(value),
+        4 => SavedAt::Register(u8::try_from(value).ok()?),
+        _ => return None,
+    };
+    Some((register, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_back() {
+        let rule = |offset| UnwindRule {
+            cfa: (2, offset),
+            return_address: SavedAt::Offset(-4),
+            saved: vec![
+                (1, SavedAt::Offset(-4)),
+                (8, SavedAt::Register(31)),
+                (9, SavedAt::Value(16)),
+            ],
+        };
+        let mut rules = Rules::default();
+        let places =
+            [rules.add(Some(rule(16))), rules.add(Some(rule(32))), rules.add(Some(rule(16)))];
+        assert_eq!(places[0], places[2]);
+        assert_eq!(read(&rules.bytes, places[1]), Some(rule(32)));
+        let none = rules.add(None);
+        assert_eq!(read(&rules.bytes, none), None);
+        for place in 0..rules.bytes.len() {
+            let _ = read(&rules.bytes[..rules.bytes.len() - 1], u32::try_from(place).unwrap());
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The native symbolizer: a dump and the ELF of its firmware in, a crash report out.
+//!
+//! [`decode`] takes a dump apart, unwinds the stack of every task and names the functions on it.
+//! What it needs of the ELF comes out of the file itself, or out of an index that [`build_index`]
+//! made of it beforehand; both give the same report. Dumps and ELFs are of hostile origin: nothing
+//! here panics, recurses without bound or believes a length.
+
+mod code;
+mod decode;
+mod demangle;
+mod dump;
+mod dwarf;
+mod elf;
+mod facts;
+mod firmware;
+mod index;
+mod report;
+mod sources;
+mod tasks;
+mod unwind;
+mod words;
+
+pub use decode::{DecodeError, decode};
+pub use dump::{Architecture, DumpError};
+pub use elf::{ElfError, MOST_ELF_BYTES};
+pub use firmware::Firmware;
+pub use index::{Index, IndexError, build as build_index};
+pub use report::{
+    Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, Source, TaskReport,
+};
+pub use sources::SourceFrame;
+pub use tasks::StackUse;
+pub use unwind::Trust;

@@ -1,0 +1,228 @@
+//! The report of a crash: what is shown to people and programs.
+
+mod cause;
+mod class;
+mod signature;
+mod structured;
+mod text;
+
+use crate::dump::{Crashed, Dump, Task};
+use crate::facts::{Facts, Region};
+use crate::tasks::{StackUse, TaskFacts};
+use crate::unwind::Trust;
+
+pub use cause::Panic;
+pub use class::FrameClass;
+pub use signature::Signature;
+
+/// Everything that was found out about a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The innermost reading of the body (contract §6.6).
+    pub container: &'static str,
+    /// Something was missing or damaged.
+    pub salvaged: bool,
+    /// Name of the chip, if the dump tells.
+    pub chip: Option<&'static str>,
+    /// Major version times 100, plus minor.
+    pub chip_revision: Option<u32>,
+    /// Which firmware.
+    pub build: Build,
+    /// Why it crashed.
+    pub panic: Panic,
+    /// Whether an interrupt handler ran; `None` when the dump does not tell.
+    pub in_interrupt: Option<bool>,
+    /// Of the crashed task, with the cause registers behind them.
+    pub registers: Vec<(String, u32)>,
+    /// The crashed one first.
+    pub tasks: Vec<TaskReport>,
+    /// What else a reader must know, in sentences.
+    pub remarks: Vec<String>,
+    regions: Vec<Region>,
+    segments: Vec<(u32, u64)>,
+}
+
+/// The firmware of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Digits of the digest that the dump holds.
+    pub id: Option<String>,
+    /// How the ELF was found.
+    pub matched: BuildMatch,
+    /// Digest of the ELF.
+    pub elf_sha256: Option<String>,
+    /// Model of the device; known to the server only.
+    pub model_code: Option<String>,
+    /// Version of the firmware; known to the server only.
+    pub firmware_version: Option<String>,
+}
+
+/// How ELF and dump belong together (contract §6.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildMatch {
+    /// By the build id.
+    Exact,
+    /// The dump tells none.
+    Version,
+    /// There is no ELF.
+    None,
+}
+
+/// One task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskReport {
+    /// Address of its control block.
+    pub tcb: u32,
+    /// From the control block.
+    pub name: Option<String>,
+    /// Current priority, and the one before it inherited a higher one.
+    pub priority: Option<u32>,
+    /// See `priority`.
+    pub base_priority: Option<u32>,
+    /// The core it is bound to.
+    pub core: Option<u32>,
+    /// In bytes.
+    pub stack: Option<StackUse>,
+    /// Whether it is the one that crashed.
+    pub crashed: bool,
+    /// The panic handler found its stack unusable.
+    pub corrupted: bool,
+    /// The end of its stack was not reached.
+    pub truncated: bool,
+    /// Innermost first; an inlined call before the function it is inlined in.
+    pub frames: Vec<Frame>,
+}
+
+/// One function on the stack of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Where the task is or will be back.
+    pub pc: u32,
+    /// How the frame was found.
+    pub trust: Trust,
+    /// Which function.
+    pub source: Source,
+}
+
+/// Which function a frame is of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Its name.
+    pub function: Option<String>,
+    /// Path on the build machine.
+    pub path: Option<String>,
+    /// Path within project or framework.
+    pub file: Option<String>,
+    /// From 1 on.
+    pub line: Option<u32>,
+    /// Its code is part of the function of the next frame.
+    pub inlined: bool,
+    /// A function in ROM that begins shortly before; perhaps it is another one.
+    pub near: Option<String>,
+}
+
+impl Frame {
+    /// Nothing is known but the address.
+    pub(crate) fn bare(pc: u32) -> Self {
+        Self { pc, trust: Trust::Context, source: Source::default() }
+    }
+
+    /// What part it has in a crash.
+    pub fn class(&self) -> FrameClass {
+        FrameClass::of(self)
+    }
+}
+
+impl TaskReport {
+    pub(crate) fn new(task: &Task, facts: TaskFacts, truncated: bool, frames: Vec<Frame>) -> Self {
+        Self {
+            tcb: task.tcb,
+            name: facts.name,
+            priority: facts.priority,
+            base_priority: facts.base_priority,
+            core: facts.core,
+            stack: facts.stack,
+            crashed: false,
+            corrupted: task.is_corrupted(),
+            truncated,
+            frames,
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        dump: &Dump<'_>,
+        build: Build,
+        mut tasks: Vec<TaskReport>,
+        facts: Option<&Facts>,
+    ) -> Self {
+        let crashed = dump.crashed_task().map(|task| task.tcb);
+        let position = dump.tasks.iter().position(|task| Some(task.tcb) == crashed);
+        if let Some(task) = position.and_then(|position| tasks.get_mut(position)) {
+            task.crashed = true;
+        }
+        tasks.sort_by_key(|task| !task.crashed);
+        let mut registers =
+            dump.crashed_task().map(|task| task.registers.named()).unwrap_or_default();
+        registers.extend(dump.machine_state.iter().flat_map(crate::dump::MachineState::named));
+        let top = tasks.first().filter(|task| task.crashed);
+        let panic = Panic::of(dump, top.map(|task| &task.frames[..]).unwrap_or_default());
+        let segments = dump.memory.segments().iter();
+        Self {
+            container: dump.container.as_str(),
+            salvaged: dump.salvaged,
+            chip: dump.chip,
+            chip_revision: dump.chip_revision,
+            build,
+            panic,
+            in_interrupt: dump.in_interrupt,
+            registers,
+            remarks: remarks(dump, facts),
+            regions: facts.map(|facts| facts.regions.clone()).unwrap_or_default(),
+            segments: segments.map(|segment| (segment.start, segment.bytes.len() as u64)).collect(),
+            tasks,
+        }
+    }
+
+    /// The task that crashed, if the dump has it.
+    pub fn crashed_task(&self) -> Option<&TaskReport> {
+        self.tasks.first().filter(|task| task.crashed)
+    }
+
+    /// What dumps of one cause share (contract §6.10); `None` when no named frame is left.
+    pub fn signature(&self) -> Option<Signature> {
+        Signature::of(self)
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        text::write(self)
+    }
+
+    /// For programs: the object `report` of contract §6.9.
+    pub fn structured(&self) -> serde_json::Value {
+        structured::write(self)
+    }
+}
+
+fn remarks(dump: &Dump<'_>, facts: Option<&Facts>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if dump.salvaged {
+        remarks.push("The dump is damaged or cut: some of it may be missing or wrong.");
+    }
+    if dump.crashed == Crashed::Unusable {
+        remarks.push("The task that crashed could not be read, and is not in the dump.");
+    }
+    match facts {
+        None => remarks.push("There is no ELF of this build: addresses have no names."),
+        Some(facts) if facts.compressed => remarks.push(
+            "The ELF has compressed sections, which are not read: names may lack their lines.",
+        ),
+        Some(facts) if !facts.has_lines => {
+            remarks.push("The ELF was stripped: there are names without lines.");
+        }
+        Some(_) => {}
+    }
+    remarks.into_iter().map(str::to_owned).collect()
+}

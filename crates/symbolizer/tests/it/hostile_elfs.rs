@@ -1,0 +1,71 @@
+//! ELFs that no compiler makes: refused or read, but never a panic, a hang or a flood.
+
+use std::time::{Duration, Instant};
+
+use coredock_domain::digest::Sha256Digest;
+use coredock_symbolizer::{ElfError, Firmware, build_index};
+
+use crate::elf_builder::{ElfBuilder, abbreviations, nested, range_list, sharing, unit};
+
+/// What a test may take: the limits are of a release build.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn with_children(code_bytes: u32, children: &[u8]) -> ElfBuilder {
+    ElfBuilder::new(usize::try_from(code_bytes).unwrap())
+        .section(".debug_abbrev", abbreviations())
+        .section(".debug_info", unit(code_bytes, children))
+}
+
+fn index(elf: &[u8]) -> Result<Vec<u8>, ElfError> {
+    let began = Instant::now();
+    let built = build_index(elf, Sha256Digest::of(elf));
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    built
+}
+
+#[test]
+fn calls_inlined_into_each_other_without_end_are_refused() {
+    assert!(index(&with_children(64, &nested(200, 64)).build()).is_ok());
+    for depth in [300, 6_000, 1_000_000] {
+        let refused = index(&with_children(64, &nested(depth, 64)).build());
+        let expected = ElfError::Excessive("entries nested deeper than 256");
+        assert_eq!(refused.unwrap_err(), expected, "{depth}");
+    }
+}
+
+#[test]
+fn a_range_list_that_many_share_is_refused() {
+    let elf = |calls, ranges| {
+        let code_bytes = 4 * ranges;
+        let ranges = range_list(ranges);
+        with_children(code_bytes, &sharing(calls)).section(".debug_ranges", ranges).build()
+    };
+    assert!(index(&elf(50, 200)).is_ok());
+    let hostile = elf(5_000, 20_000);
+    assert!(hostile.len() < 300_000);
+    assert_eq!(index(&hostile).unwrap_err(), ElfError::Excessive("more than 2 million ranges"));
+}
+
+#[test]
+fn what_is_no_firmware_is_refused_by_name() {
+    let plain = || ElfBuilder::new(16);
+    assert!(matches!(Firmware::of_elf(b""), Err(ElfError::Unreadable(_))));
+    assert!(matches!(Firmware::of_elf(b"#!/bin/sh\n"), Err(ElfError::Unreadable(_))));
+    let refused = |elf: &[u8]| Firmware::of_elf(elf).err();
+    assert_eq!(refused(&plain().machine(40).build()), Some(ElfError::Machine(40)));
+    assert_eq!(refused(&plain().kind(4).build()), Some(ElfError::NotExecutable));
+    assert!(Firmware::of_elf(&plain().build()).is_ok());
+}
+
+#[test]
+fn damage_anywhere_is_survived() {
+    let whole = with_children(64, &nested(3, 32)).build();
+    for cut in 0..whole.len() {
+        let _ = index(&whole[..cut]);
+        let mut flipped = whole.clone();
+        for bit in [0x01, 0x80] {
+            flipped[cut] ^= bit;
+            let _ = index(&flipped);
+        }
+    }
+}
