@@ -11,6 +11,8 @@ const APP: &str = "coredock";
 const DOMAIN: &str = "coredock-domain";
 const TESTKIT: &str = "coredock-testkit";
 const XTASK: &str = "xtask";
+/// Measured and compared by chores.
+const SYMBOLIZER: &str = "coredock-symbolizer";
 
 /// Implementations of ports: they never see each other.
 const ADAPTERS: &[&str] = &[
@@ -18,7 +20,7 @@ const ADAPTERS: &[&str] = &[
     "coredock-identity",
     "coredock-notifier-mqtt",
     "coredock-repository",
-    "coredock-symbolizer",
+    SYMBOLIZER,
     "coredock-symbolizer-sidecar",
 ];
 
@@ -88,7 +90,7 @@ fn may_use(package: &str, dependency: &Dependency) -> bool {
     match package {
         DOMAIN => testkit_in_tests,
         TESTKIT => name == DOMAIN,
-        XTASK => [APP, TESTKIT, DOMAIN].contains(&name),
+        XTASK => [APP, TESTKIT, DOMAIN, SYMBOLIZER].contains(&name),
         APP => name == DOMAIN || ADAPTERS.contains(&name) || testkit_in_tests,
         adapter if ADAPTERS.contains(&adapter) => name == DOMAIN || testkit_in_tests,
         _ => false,

@@ -10,6 +10,8 @@ mod bench;
 mod ci;
 mod client;
 mod drill;
+mod fixtures;
+mod fuzz;
 mod layers;
 mod licences;
 mod program;
@@ -18,6 +20,7 @@ mod services;
 mod sidecar_stub;
 mod small_fs;
 mod test_run;
+mod verify_unwind;
 
 use std::process::ExitCode;
 
@@ -52,6 +55,15 @@ enum Chore {
     /// Breaks the real server on purpose and looks at what is left
     #[command(subcommand)]
     Drill(drill::DrillCommand),
+    /// Makes the dumps for tests of symbolizing anew; installs compiler, emulator and debugger
+    Fixtures {
+        /// Of the devices
+        architecture: fixtures::Architecture,
+    },
+    /// Compares stacks that the symbolizer finds with those that a debugger finds
+    VerifyUnwind(verify_unwind::VerifyUnwind),
+    /// Fuzzes what reads bundles, images, dumps, ELFs and indexes
+    Fuzz(fuzz::Fuzz),
     /// Plays the symbolizer sidecar: tells the sizes of what it was given
     SidecarStub(sidecar_stub::SidecarStub),
     /// Serves one constant answer: what the benchmark compares with
@@ -87,6 +99,9 @@ impl Chore {
             Self::Licences => licences::check(),
             Self::Bench(bench) => bench.run(),
             Self::Drill(drill) => drill.run(),
+            Self::Fixtures { architecture } => architecture.commit(),
+            Self::VerifyUnwind(verify) => verify.run(),
+            Self::Fuzz(fuzz) => fuzz.run(),
             Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
             Self::BenchReplica(replica) => replica.run(),

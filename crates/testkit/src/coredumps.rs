@@ -21,6 +21,7 @@ const VERSION_WORD: u32 = 0x000d_0104;
 #[derive(Debug, Clone)]
 pub struct CoreBuilder {
     machine: u16,
+    version_word: u32,
     padded_names: bool,
     build_id: Option<String>,
     notes: Vec<Note>,
@@ -45,6 +46,7 @@ impl CoreBuilder {
     pub fn new() -> Self {
         Self {
             machine: EM_RISCV,
+            version_word: VERSION_WORD,
             padded_names: false,
             build_id: Some("64d3738c1".to_owned()),
             notes: Vec::new(),
@@ -56,6 +58,12 @@ impl CoreBuilder {
     #[must_use]
     pub fn machine(self, machine: u16) -> Self {
         Self { machine, ..self }
+    }
+
+    /// The chip and the version that the note `ESP_CORE_DUMP_INFO` tells.
+    #[must_use]
+    pub fn version(self, version: u16, chip_id: u16) -> Self {
+        Self { version_word: u32::from(chip_id) << 16 | u32::from(version), ..self }
     }
 
     /// The text in the note `ESP_CORE_DUMP_INFO`.
@@ -105,7 +113,7 @@ impl CoreBuilder {
 
     fn info(&self) -> Option<Note> {
         let build_id = self.build_id.as_ref()?;
-        let mut description = VERSION_WORD.to_le_bytes().to_vec();
+        let mut description = self.version_word.to_le_bytes().to_vec();
         description.extend(build_id.bytes());
         description.resize(72, 0);
         Some(Note { name: "ESP_CORE_DUMP_INFO".to_owned(), kind: 8266, description })
@@ -126,11 +134,11 @@ impl CoreBuilder {
     }
 }
 
-fn word(length: usize) -> u32 {
+pub(crate) fn word(length: usize) -> u32 {
     u32::try_from(length).expect("dumps of tests are small")
 }
 
-fn padded(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn padded(bytes: &[u8]) -> Vec<u8> {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(4), 0);
     padded
@@ -158,6 +166,11 @@ fn assemble(machine: u16, segments: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
 /// A raw image of one of the versions of contract §6.6, with the right checksum; the header words
 /// after length and version are 0.
 pub fn raw(version: u16, chip_id: u16, content: &[u8]) -> Vec<u8> {
+    raw_with_words(version, chip_id, &[], content)
+}
+
+/// The same with header words after length and version; those that are not given are 0.
+pub fn raw_with_words(version: u16, chip_id: u16, words: &[u32], content: &[u8]) -> Vec<u8> {
     let (header, checksum) = match version {
         0x0001 => (16, 4),
         0x0002 | 0x0100 => (20, 4),
@@ -171,6 +184,8 @@ pub fn raw(version: u16, chip_id: u16, content: &[u8]) -> Vec<u8> {
     let mut image = length.to_le_bytes().to_vec();
     image.extend(version.to_le_bytes());
     image.extend(chip_id.to_le_bytes());
+    image.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    assert!(image.len() <= header, "the header of {version:#06x} has not that many words");
     image.resize(header, 0);
     image.extend(content);
     if checksum == 4 {

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod s3;
 pub mod s3_proxy;
 pub mod sidecar;
+pub mod snapshot;
 pub mod tcp_proxy;
 
 /// Set to run the tests that work on either on `PostgreSQL` and S3 instead of the embedded backends.

@@ -1,0 +1,152 @@
+//! The memory of a RISC-V device at the moment of a crash, and what a device would make of it:
+//! an ELF core, or a raw image of every version (contract §6.6).
+
+mod frame;
+mod task_list;
+#[cfg(test)]
+mod tests;
+
+use crate::coredumps::{CoreBuilder, raw_with_words};
+
+/// What a bare ELF core says of itself.
+const NEWEST: u16 = 0x0104;
+/// The framework no longer counts the padding of names from this version on.
+const FIRST_WITH_BARE_NAMES: u16 = 0x0103;
+/// Stands for a current task that could not be dumped.
+const UNUSABLE: u32 = 0xDEAD_BEEF;
+
+const TASK_REGISTERS: u32 = 1;
+const EXTRA: u32 = 677;
+const PANIC_DETAILS: u32 = 679;
+const CHIP_REVISION: u32 = 8266;
+
+/// A crashed device.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// 13 is esp32c6.
+    pub chip: u16,
+    /// 100 times the major revision plus the minor one.
+    pub chip_revision: u32,
+    /// The first digits of the SHA-256 of the firmware's ELF.
+    pub build_id: Option<String>,
+    /// The crashed one first.
+    pub tasks: Vec<TaskSnapshot>,
+    /// Further regions: address and content.
+    pub memory: Vec<(u32, Vec<u8>)>,
+    /// The text of an abort.
+    pub panic_details: Option<String>,
+    /// Which task crashed, and where.
+    pub extra: ExtraNote,
+}
+
+/// One task.
+#[derive(Debug, Clone)]
+pub struct TaskSnapshot {
+    /// Address and content of its control block.
+    pub tcb: (u32, Vec<u8>),
+    /// Its stack from the stack pointer up.
+    pub stack: (u32, Vec<u8>),
+    /// pc, ra, sp, gp, tp, t0 to t2, s0, s1, a0 to a7, s2 to s11, t3 to t6.
+    pub registers: [u32; 32],
+    /// mstatus, mtvec, mcause, mtval, mhartid.
+    pub machine_state: [u32; 5],
+}
+
+/// What the note `ESP_EXTRA_INFO` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtraNote {
+    /// There is no such note.
+    None,
+    /// The task that crashed.
+    Crashed {
+        /// Address of its control block.
+        tcb: u32,
+        /// Whether an interrupt was being served; older frameworks do not say.
+        in_isr: Option<bool>,
+    },
+    /// The current task was unusable and is not in the dump.
+    Unusable,
+}
+
+/// How the length of a note's name is told. There is padding behind the name either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotePadding {
+    /// With the padding, as older frameworks have it.
+    Counted,
+    /// Without.
+    NotCounted,
+}
+
+impl Snapshot {
+    /// A bare ELF core, with the chip's revision in a note as the vendor's tool leaves it.
+    pub fn elf_core(&self, names: NotePadding) -> Vec<u8> {
+        let revision = self.chip_revision.to_le_bytes();
+        self.core(NEWEST, names).note("ESP_CHIP_REV", CHIP_REVISION, &revision).elf()
+    }
+
+    /// What a device writes to its partition: `version` is one of the eight of contract §6.6.
+    pub fn raw(&self, version: u16) -> Vec<u8> {
+        let words = self.header_words(version);
+        let content = if version < 0x0100 {
+            task_list::of(self, version)
+        } else if version < FIRST_WITH_BARE_NAMES {
+            self.core(version, NotePadding::Counted).elf()
+        } else {
+            self.core(version, NotePadding::NotCounted).elf()
+        };
+        raw_with_words(version, self.chip, &words, &content)
+    }
+
+    fn header_words(&self, version: u16) -> Vec<u32> {
+        match version {
+            0x0001..=0x0003 => task_list::header_words(self, version),
+            0x0102 | 0x0103 => vec![0, 0, 0, self.chip_revision],
+            0x0104 => vec![self.chip_revision],
+            _ => Vec::new(),
+        }
+    }
+
+    fn core(&self, version: u16, names: NotePadding) -> CoreBuilder {
+        let mut core = CoreBuilder::new()
+            .version(version, self.chip)
+            .padded_names(names == NotePadding::Counted);
+        core = match &self.build_id {
+            Some(build_id) => core.build_id(build_id),
+            None => core.without_info(),
+        };
+        for task in &self.tasks {
+            let (address, bytes) = task.framed_stack();
+            core = core
+                .note("CORE", TASK_REGISTERS, &task.core_note())
+                .segment(task.tcb.0, &task.tcb.1)
+                .segment(address, &bytes);
+        }
+        for (address, bytes) in &self.memory {
+            core = core.segment(*address, bytes);
+        }
+        self.with_crash_notes(core)
+    }
+
+    fn with_crash_notes(&self, mut core: CoreBuilder) -> CoreBuilder {
+        if let Some(extra) = self.extra.description() {
+            core = core.note("ESP_EXTRA_INFO", EXTRA, &extra);
+        }
+        if let Some(details) = &self.panic_details {
+            core = core.note("ESP_PANIC_DETAILS", PANIC_DETAILS, details.as_bytes());
+        }
+        core
+    }
+}
+
+impl ExtraNote {
+    fn description(self) -> Option<Vec<u8>> {
+        match self {
+            Self::None => None,
+            Self::Crashed { tcb, in_isr } => {
+                let flag = in_isr.map(|in_isr| u32::from(in_isr).to_le_bytes());
+                Some([tcb.to_le_bytes().as_slice(), flag.as_slice().as_flattened()].concat())
+            }
+            Self::Unusable => Some(UNUSABLE.to_le_bytes().to_vec()),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+use std::io::Cursor;
+
+use bytes::Bytes;
+use coredock_domain::coredump::body::{Container, build_id, unwrap};
+
+use super::{ExtraNote, NotePadding, Snapshot, TaskSnapshot};
+
+const VERSIONS: [u16; 8] = [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
+const TCB: u32 = 0x4080_0100;
+/// Not a multiple of 16: the frame has to be moved down.
+const STACK: u32 = 0x4080_2004;
+const STACK_TOP: u32 = 0x4080_1f70;
+
+fn task(tcb: u32, stack: u32) -> TaskSnapshot {
+    let registers = std::array::from_fn(|n| 0x100 + u32::try_from(n).unwrap());
+    TaskSnapshot {
+        tcb: (tcb, vec![7; 80]),
+        stack: (stack, vec![9; 22]),
+        registers,
+        machine_state: [0x1880, 1, 2, 3, 4],
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        chip: 13,
+        chip_revision: 101,
+        build_id: Some("64d3738c1".to_owned()),
+        tasks: vec![task(TCB, STACK), task(0x4080_0200, 0x4080_3000)],
+        memory: vec![(0x4081_0000, vec![5; 32])],
+        panic_details: Some("abort() was called".to_owned()),
+        extra: ExtraNote::Crashed { tcb: TCB, in_isr: Some(false) },
+    }
+}
+
+fn word_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_le_bytes(*bytes[offset..].first_chunk().unwrap())
+}
+
+fn half_at(bytes: &[u8], offset: usize) -> usize {
+    u16::from_le_bytes(*bytes[offset..].first_chunk().unwrap()).into()
+}
+
+/// Type, address and content.
+fn segments(elf: &[u8]) -> Vec<(u32, u32, Vec<u8>)> {
+    let header = |n| &elf[52 + n * 32..][..32];
+    let segment = |header: &[u8]| {
+        let [offset, length] = [4, 16].map(|at| word_at(header, at) as usize);
+        (word_at(header, 0), word_at(header, 8), elf[offset..][..length].to_vec())
+    };
+    (0..half_at(elf, 44)).map(|n| segment(header(n))).collect()
+}
+
+/// Name size, name, type and content.
+fn notes(elf: &[u8]) -> Vec<(usize, String, u32, Vec<u8>)> {
+    let mut notes = Vec::new();
+    for (kind, _, bytes) in segments(elf) {
+        let mut rest = if kind == 4 { bytes.as_slice() } else { &[] };
+        while !rest.is_empty() {
+            let [name, length, kind] = [0, 4, 8].map(|at| word_at(rest, at));
+            let start = 12 + name.next_multiple_of(4) as usize;
+            let text = String::from_utf8(rest[12..start].to_vec()).unwrap();
+            let content = rest[start..][..length as usize].to_vec();
+            notes.push((name as usize, text.trim_end_matches('\0').to_owned(), kind, content));
+            rest = &rest[start + length.next_multiple_of(4) as usize..];
+        }
+    }
+    notes
+}
+
+fn note(elf: &[u8], name: &str) -> Option<Vec<u8>> {
+    notes(elf).into_iter().find(|note| note.1 == name).map(|note| note.3)
+}
+
+#[test]
+fn the_domain_reads_every_raw_image_as_intact() {
+    for version in VERSIONS {
+        let image = Bytes::from(snapshot().raw(version));
+        let read = unwrap(&image);
+        assert_eq!((read.container, read.salvaged), (Container::Raw, false), "{version:#06x}");
+        assert_eq!(read.bytes, image, "{version:#06x}");
+        let found = build_id(&mut Cursor::new(image.as_ref())).map(|build| build.to_string());
+        let expected = (version >= 0x0100).then(|| "64d3738c1".to_owned());
+        assert_eq!(found, expected, "{version:#06x}");
+    }
+}
+
+#[test]
+fn the_domain_reads_the_build_in_a_bare_core() {
+    for names in [NotePadding::Counted, NotePadding::NotCounted] {
+        let core = Bytes::from(snapshot().elf_core(names));
+        assert_eq!(unwrap(&core).container, Container::Elf);
+        let found = build_id(&mut Cursor::new(core.as_ref())).unwrap();
+        assert_eq!(found.to_string(), "64d3738c1");
+    }
+}
+
+#[test]
+fn a_core_tells_each_task_with_its_memory() {
+    let core = snapshot().elf_core(NotePadding::NotCounted);
+    let loads: Vec<_> = segments(&core).into_iter().filter(|(kind, ..)| *kind == 1).collect();
+    let shape: Vec<_> = loads.iter().map(|(_, at, bytes)| (*at, bytes.len())).collect();
+    let expected = [(TCB, 80), (STACK_TOP, 148 + 22), (0x4080_0200, 80), (0x4080_2f60, 160 + 22)];
+    assert_eq!(shape[..4], expected);
+    assert_eq!(shape[4..], [(0x4081_0000, 32)]);
+
+    let registers = &notes(&core)[0];
+    assert_eq!((registers.1.as_str(), registers.2, registers.3.len()), ("CORE", 1, 204));
+    assert_eq!(word_at(&registers.3, 24), TCB);
+    assert_eq!(registers.3[72..200], loads[1].2[..128]);
+    assert_eq!(word_at(&loads[1].2, 136), 2, "mcause");
+    assert_eq!(loads[1].2[148..], [9; 22]);
+}
+
+#[test]
+fn a_core_tells_how_it_came_to_be() {
+    let core = snapshot().elf_core(NotePadding::NotCounted);
+    let extra = note(&core, "ESP_EXTRA_INFO").unwrap();
+    assert_eq!(extra, [TCB.to_le_bytes(), [0; 4]].concat());
+    assert_eq!(note(&core, "ESP_PANIC_DETAILS").unwrap(), b"abort() was called");
+    assert_eq!(note(&core, "ESP_CHIP_REV").unwrap(), 101_u32.to_le_bytes());
+    assert_eq!(word_at(&note(&core, "ESP_CORE_DUMP_INFO").unwrap(), 0), 0x000d_0104);
+
+    let bare = Snapshot {
+        build_id: None,
+        panic_details: None,
+        extra: ExtraNote::None,
+        tasks: Vec::new(),
+        ..snapshot()
+    };
+    let bare = bare.elf_core(NotePadding::NotCounted);
+    assert_eq!(notes(&bare).len(), 1, "only the revision");
+    let unusable = Snapshot { extra: ExtraNote::Unusable, ..snapshot() }.raw(0x0104);
+    assert_eq!(note(&unusable[12..], "ESP_EXTRA_INFO").unwrap(), 0xDEAD_BEEF_u32.to_le_bytes());
+}
+
+#[test]
+fn name_sizes_count_the_padding_only_where_asked_for() {
+    let size = |names| notes(&snapshot().elf_core(names))[0].0;
+    assert_eq!((size(NotePadding::Counted), size(NotePadding::NotCounted)), (8, 5));
+    let old = &snapshot().raw(0x0102)[24..];
+    assert_eq!(notes(old)[0].0, 8);
+    assert_eq!(word_at(&note(old, "ESP_CORE_DUMP_INFO").unwrap(), 0), 0x000d_0102);
+    assert_eq!(note(old, "ESP_CHIP_REV"), None, "it is in the header");
+}
+
+#[test]
+fn a_task_list_has_frames_stacks_and_the_memory_its_version_knows() {
+    let image = snapshot().raw(0x0003);
+    let header = [8, 12, 16, 20].map(|at| word_at(&image, at));
+    assert_eq!(header, [2, 80, 1, 101]);
+    let record = &image[24..];
+    assert_eq!([0, 4, 8].map(|at| word_at(record, at)), [TCB, STACK_TOP, STACK_TOP + 148 + 22]);
+    assert_eq!(record[12..92], [7; 80]);
+    assert_eq!(word_at(record, 92), 0x100, "pc");
+    assert_eq!(word_at(record, 92 + 128), 0x1880, "mstatus");
+    let second = &record[92 + 172..];
+    assert_eq!(word_at(second, 0), 0x4080_0200);
+    let region = &second[92 + 184..];
+    assert_eq!([0, 4].map(|at| word_at(region, at)), [0x4081_0000, 32]);
+    assert_eq!(region.len(), 8 + 32 + 4, "the checksum is last");
+
+    let [oldest, newer] = [0x0001, 0x0002].map(|version| snapshot().raw(version).len());
+    assert_eq!(oldest + 4 + 8 + 32, newer);
+}

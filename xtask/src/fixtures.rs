@@ -1,0 +1,107 @@
+//! Dumps of programs that an emulator ran and stopped anywhere, with what a debugger made of them:
+//! the truth that symbolizers are measured by.
+
+mod committed;
+mod riscv;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use coredock_testkit::snapshot::Snapshot;
+use serde::{Deserialize, Serialize};
+
+/// What a device of the fixtures has inside.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Architecture {
+    /// As in esp32c6
+    Riscv,
+}
+
+impl Architecture {
+    /// Writes the fixtures that the repository holds.
+    pub(crate) fn commit(self) -> Result<()> {
+        match self {
+            Self::Riscv => committed::riscv(),
+        }
+    }
+
+    /// Builds a program and stops it.
+    pub(crate) fn generate(self, request: &Request) -> Result<Generated> {
+        match self {
+            Self::Riscv => riscv::generate(request),
+        }
+    }
+}
+
+/// How well a program is optimised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "verbatim")]
+pub(crate) enum Optimization {
+    /// For debugging.
+    Og,
+    /// For size.
+    Os,
+    /// For speed.
+    O2,
+}
+
+impl Optimization {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Og, Self::Os, Self::O2];
+
+    /// As in the option of the compiler.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Og => "Og",
+            Self::Os => "Os",
+            Self::O2 => "O2",
+        }
+    }
+}
+
+/// What to make. The same request makes the same cases.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// How many.
+    pub cases: usize,
+    /// Decides where the program stops.
+    pub seed: u64,
+    /// How the program is built.
+    pub optimization: Optimization,
+    /// Exists, and receives the program and working files.
+    pub directory: PathBuf,
+}
+
+/// A program and some of its crashes.
+#[derive(Debug)]
+pub(crate) struct Generated {
+    /// With debugging information.
+    pub elf: PathBuf,
+    /// In the order they were made.
+    pub cases: Vec<Case>,
+}
+
+/// One crash.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// The device.
+    pub snapshot: Snapshot,
+    /// The backtrace of the crashed task, innermost first.
+    pub reference: Vec<ReferenceFrame>,
+}
+
+/// A frame as the debugger sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct ReferenceFrame {
+    /// Where it goes on; an inlined frame has that of the one it is inlined into.
+    pub pc: u32,
+    /// Its function.
+    pub function: Option<String>,
+    /// The source file as the debugging information names it.
+    pub file: Option<String>,
+    /// The line of the call, or of the stop for the innermost frame.
+    pub line: Option<u32>,
+    /// Whether its function is inlined into that of the next frame.
+    pub inlined: bool,
+}

@@ -1,0 +1,89 @@
+//! Fuzzing of everything that reads what strangers send.
+//!
+//! libFuzzer needs only flags that the stable compiler has; `fuzz/` is built with them apart from the
+//! workspace, with checks for overflow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::program::{program, root, run};
+
+/// What libFuzzer wants to be told while the program runs.
+const FLAGS: [&str; 8] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Coverflow-checks=on",
+    "-Cdebug-assertions=on",
+];
+/// The flags are for the programs, not for build scripts: that takes the name of a target.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Most that one input may take, in seconds and MiB.
+const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=262144"];
+
+#[derive(Args)]
+pub(crate) struct Fuzz {
+    /// How long each target runs
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+    /// Only targets whose names contain this
+    #[arg(long, value_name = "PART", default_value = "")]
+    only: String,
+}
+
+impl Fuzz {
+    /// Runs every target; a finding is an error that names the input.
+    pub(crate) fn run(&self) -> Result<()> {
+        let directory = root().join("fuzz");
+        let mut build = program("cargo", &["build", "--locked", "--release", "--target", TARGET]);
+        run(build.current_dir(&directory).env("RUSTFLAGS", FLAGS.join(" ")))?;
+        let targets = targets(&directory)?;
+        let chosen: Vec<_> = targets.iter().filter(|name| name.contains(&self.only)).collect();
+        ensure!(!chosen.is_empty(), "no target is called so; there are {}", targets.join(", "));
+        for name in chosen {
+            self.fuzz(&directory, name)?;
+        }
+        Ok(())
+    }
+
+    /// Finds go to `fuzz/artifacts`, what leads to new paths to `fuzz/corpus`.
+    fn fuzz(&self, directory: &Path, name: &str) -> Result<()> {
+        let binary = directory.join("target").join(TARGET).join("release").join(name);
+        let (corpus, findings) = (directory.join("corpus").join(name), directory.join("artifacts"));
+        for made in [&corpus, &findings] {
+            fs::create_dir_all(made).with_context(|| made.display().to_string())?;
+        }
+        let findings = format!("-artifact_prefix={}/{name}-", findings.display());
+        let seconds = format!("-max_total_time={}", self.seconds);
+        let mut fuzzer = program(&binary.display().to_string(), &LIMITS);
+        fuzzer.args([&*findings, &*seconds, "-print_final_stats=1", "-verbosity=0"]).arg(&corpus);
+        let seeds = seeds(name);
+        if seeds.is_dir() {
+            fuzzer.arg(seeds);
+        }
+        println!("{name}: {} s", self.seconds);
+        run(&mut fuzzer).with_context(|| format!("{name} found something: see fuzz/artifacts"))
+    }
+}
+
+/// The names of the files below `fuzz_targets`.
+fn targets(directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory.join("fuzz_targets"))? {
+        let path = entry?.path();
+        names.extend(path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Inputs to begin with, beside those that earlier runs found.
+fn seeds(target: &str) -> PathBuf {
+    root().join("fuzz/seeds").join(target)
+}

@@ -1,0 +1,136 @@
+//! How often the symbolizer finds what a debugger finds, on programs stopped anywhere.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Args;
+use coredock_domain::digest::Sha256Digest;
+use coredock_symbolizer::{Firmware, Frame, Index, Trust, build_index, decode};
+use coredock_testkit::snapshot::NotePadding;
+use tempfile::TempDir;
+
+use crate::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request};
+
+/// Differences that are printed.
+const SHOWN: usize = 10;
+/// What must be reached, in parts of a thousand.
+const WANTED: usize = 995;
+
+#[derive(Args)]
+pub(crate) struct VerifyUnwind {
+    /// What the programs run on
+    architecture: Architecture,
+    /// How many stops for each level of optimisation
+    #[arg(long, default_value_t = 100)]
+    cases: usize,
+    /// Decides where the programs stop
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only this level
+    #[arg(long)]
+    opt: Option<Optimization>,
+}
+
+/// What was compared.
+#[derive(Default)]
+struct Tally {
+    frames: usize,
+    same_frames: usize,
+    stacks: usize,
+    same_stacks: usize,
+    /// Frames that are not there, and were not said to be uncertain.
+    wrong: usize,
+}
+
+impl VerifyUnwind {
+    /// Fewer than 99.5 % of the frames are an error, and so is a wrong one.
+    pub(crate) fn run(&self) -> Result<()> {
+        let levels = self.opt.map_or(Optimization::ALL.to_vec(), |level| vec![level]);
+        let mut failed = Vec::new();
+        for level in levels {
+            let tally = self.verify(level)?;
+            println!(
+                "-{}: {} of {} frames, {} of {} stacks as the debugger has them; {} wrong ones",
+                level.as_str(),
+                tally.same_frames,
+                tally.frames,
+                tally.same_stacks,
+                tally.stacks,
+                tally.wrong
+            );
+            if tally.same_frames * 1000 < tally.frames * WANTED || tally.wrong > 0 {
+                failed.push(level.as_str());
+            }
+        }
+        ensure!(failed.is_empty(), "too few, or wrong ones, at {}", failed.join(", "));
+        Ok(())
+    }
+
+    fn verify(&self, optimization: Optimization) -> Result<Tally> {
+        let directory = TempDir::new()?;
+        let (cases, seed) = (self.cases, self.seed);
+        let directory_path = directory.path().to_owned();
+        let request = Request { cases, seed, optimization, directory: directory_path };
+        let generated = self.architecture.generate(&request)?;
+        let elf = fs::read(&generated.elf)?;
+        let index = Index::open(build_index(&elf, Sha256Digest::of(&elf))?.into())?;
+        let (by_elf, by_index) = (Firmware::of_elf(&elf)?, Firmware::of_index(index));
+        let mut tally = Tally::default();
+        for (number, case) in generated.cases.iter().enumerate() {
+            let dump = Bytes::from(case.snapshot.elf_core(NotePadding::NotCounted));
+            let report = decode(&dump, Some(&by_elf)).context("a dump of the emulator")?;
+            let again = decode(&dump, Some(&by_index)).context("with an index")?;
+            ensure!(report == again, "case {number}: the index gives another report than the ELF");
+            let task = report.crashed_task().context("no task crashed")?;
+            if let Some(difference) = tally.compare(&task.frames, case)
+                && tally.stacks - tally.same_stacks <= SHOWN
+            {
+                println!("-{} case {number}: {difference}", optimization.as_str());
+            }
+        }
+        Ok(tally)
+    }
+}
+
+impl Tally {
+    /// The first difference, if there is one.
+    fn compare(&mut self, frames: &[Frame], case: &Case) -> Option<String> {
+        self.stacks += 1;
+        self.frames += case.reference.len();
+        let same = frames.iter().zip(&case.reference).take_while(|(a, b)| is_same(a, b)).count();
+        self.same_frames += same;
+        if same == case.reference.len() && frames.len() == same {
+            self.same_stacks += 1;
+            return None;
+        }
+        let (found, expected) = (frames.get(same), case.reference.get(same));
+        let is_there = |frame: &Frame| case.reference.iter().any(|known| known.pc == frame.pc);
+        let wrong = frames.iter().filter(|frame| frame.trust != Trust::Scan && !is_there(frame));
+        self.wrong += wrong.count();
+        Some(format!("frame {same}: {}, not {}", shown(found), expected_text(expected)))
+    }
+}
+
+fn is_same(frame: &Frame, reference: &ReferenceFrame) -> bool {
+    let source = &frame.source;
+    frame.pc == reference.pc
+        && source.function == reference.function
+        && source.path == reference.file
+        && source.line == reference.line
+        && source.inlined == reference.inlined
+}
+
+fn shown(frame: Option<&Frame>) -> String {
+    let Some(frame) = frame else { return "nothing".to_owned() };
+    let source = &frame.source;
+    let (pc, trust) = (frame.pc, frame.trust.as_str());
+    let (function, path, line) = (&source.function, &source.path, source.line);
+    format!("{pc:#x} {function:?} {path:?} {line:?} {trust} inlined {}", source.inlined)
+}
+
+fn expected_text(frame: Option<&ReferenceFrame>) -> String {
+    let Some(frame) = frame else { return "nothing".to_owned() };
+    let ReferenceFrame { pc, function, file, line, inlined } = frame;
+    format!("{pc:#x} {function:?} {file:?} {line:?} inlined {inlined}")
+}
