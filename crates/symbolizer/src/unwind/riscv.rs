@@ -85,7 +85,7 @@ impl<'a> Unwinder<'a> {
         }
         let Some(next) = self.caller_by(&rule, state) else { return Step::Lost };
         if next.pc == 0 {
-            return Step::Bottom;
+            return if self.is_near_end(state) { Step::Bottom } else { Step::Lost };
         }
         let leads_back = self.code.is_code(next.pc.wrapping_sub(1)) || is_rom(next.pc);
         if leads_back && self.goes_up(state, &next, first) {
@@ -127,6 +127,13 @@ impl<'a> Unwinder<'a> {
         let (Some(from), Some(to)) = (state.register(SP), next.register(SP)) else { return false };
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         within && (to > from || first && to == from)
+    }
+
+    /// Tasks of frameworks that mark no first frame return to 0 there; overwritten stacks anywhere.
+    fn is_near_end(&self, state: &State) -> bool {
+        let Some(sp) = state.register(SP) else { return false };
+        let end = stack_end(self.memory, sp);
+        end.is_some_and(|end| end.saturating_sub(sp.into()) <= NEAR_END)
     }
 
     /// The caller of a function nothing is known of, as one in ROM or a jump into nowhere.
@@ -190,13 +197,9 @@ impl<'a> Unwinder<'a> {
         for _ in 0..MOST_FRAMES {
             match self.step(&state, false) {
                 Step::Bottom => {
-                    let end = stack_end(self.memory, start.register(SP)?)?;
                     let rule = self.code.rule(state.pc.wrapping_sub(1))?;
-                    if rule.return_address == SavedAt::Nowhere {
-                        return Some(Score::Strong);
-                    }
-                    let left = end.saturating_sub(state.register(SP)?.into());
-                    return (left <= NEAR_END).then_some(Score::Weak);
+                    let said = rule.return_address == SavedAt::Nowhere;
+                    return Some(if said { Score::Strong } else { Score::Weak });
                 }
                 Step::Caller(next) => {
                     self.code.call_before(next.pc)?;

@@ -1,4 +1,10 @@
 //! The symbolizer from outside: whole dumps and ELFs in, reports out.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
+
+mod bad_dumps;
+mod containers;
 mod elf_builder;
+mod fixtures;
 mod hostile_elfs;
+mod stacks;
