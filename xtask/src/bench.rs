@@ -15,11 +15,9 @@ mod report;
 mod server;
 mod startup;
 mod statements;
+mod symbolize;
 mod uploads;
 mod wrk;
-
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
@@ -38,8 +36,21 @@ pub(crate) enum Bench {
     /// Taking in dumps: rate against disk and database, memory, listings; on servers: rate against
     /// theirs, parse jobs
     Ingest(Ingest),
+    /// The native symbolizer: time and memory of one dump, with an ELF and with an index
+    Symbolize(Symbolize),
     /// Counts the statements of each request on both databases
     Statements,
+}
+
+/// How the symbolizer is measured.
+#[derive(Args)]
+pub(crate) struct Symbolize {
+    /// How often each figure is measured
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Takes the release binaries as they are
+    #[arg(long)]
+    skip_build: bool,
 }
 
 /// How the intake of dumps is measured.
@@ -101,13 +112,11 @@ impl Bench {
                 measured(|| ingest::measure(runs))
             }
             Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Production }) => {
-                prepare(runs, skip_build, &["coredock", "xtask"])?;
-                let release = server::release_binary("xtask");
-                if std::env::current_exe()? != release {
-                    // The client of the peers is built like the server.
-                    return run(&mut again(&release, runs));
-                }
-                measured(|| ingest::measure_production(runs))
+                let arguments = ["ingest", "--backends", "production"];
+                in_release((runs, skip_build), &arguments, || ingest::measure_production(runs))
+            }
+            Self::Symbolize(Symbolize { runs, skip_build }) => {
+                in_release((runs, skip_build), &["symbolize"], || symbolize::measure(runs))
             }
             Self::Statements => statements::print(),
         }
@@ -126,11 +135,20 @@ impl Http {
     }
 }
 
-/// The same bench of the servers by another build of this program.
-fn again(xtask: &Path, runs: usize) -> Command {
+/// Measures in the release build of this program too: what it does itself is part of the figures.
+fn in_release(
+    (runs, skip_build): (usize, bool),
+    bench: &[&str],
+    measure: impl FnOnce() -> Result<Vec<Figure>>,
+) -> Result<()> {
+    prepare(runs, skip_build, &["coredock", "xtask"])?;
+    let release = server::release_binary("xtask");
+    if std::env::current_exe()? == release {
+        return measured(measure);
+    }
     let runs = runs.to_string();
-    let bench = ["bench", "ingest", "--backends", "production", "--skip-build", "--runs", &runs];
-    program(&xtask.to_string_lossy(), &bench)
+    let mut again = program(&release.to_string_lossy(), &["bench"]);
+    run(again.args(bench).args(["--skip-build", "--runs", &runs]))
 }
 
 /// Builds release binaries one by one: building all at once would give each the features of all.

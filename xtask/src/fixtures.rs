@@ -69,6 +69,8 @@ pub(crate) struct Request {
     pub seed: u64,
     /// How the program is built.
     pub optimization: Optimization,
+    /// Files of code that never runs; about 40 KiB each in the ELF.
+    pub padding: usize,
     /// Exists, and receives the program and working files.
     pub directory: PathBuf,
 }

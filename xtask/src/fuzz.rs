@@ -62,11 +62,10 @@ impl Fuzz {
         let findings = format!("-artifact_prefix={}/{name}-", findings.display());
         let seconds = format!("-max_total_time={}", self.seconds);
         let mut fuzzer = program(&binary.display().to_string(), &LIMITS);
-        fuzzer.args([&*findings, &*seconds, "-print_final_stats=1", "-verbosity=0"]).arg(&corpus);
-        let seeds = seeds(name);
-        if seeds.is_dir() {
-            fuzzer.arg(seeds);
-        }
+        fuzzer
+            .args([&*findings, &*seconds, "-print_final_stats=1", "-print_funcs=0", "-verbosity=0"])
+            .arg(&corpus);
+        fuzzer.args(seeds(name));
         println!("{name}: {} s", self.seconds);
         run(&mut fuzzer).with_context(|| format!("{name} found something: see fuzz/artifacts"))
     }
@@ -84,6 +83,7 @@ fn targets(directory: &Path) -> Result<Vec<String>> {
 }
 
 /// Inputs to begin with, beside those that earlier runs found.
-fn seeds(target: &str) -> PathBuf {
-    root().join("fuzz/seeds").join(target)
+fn seeds(target: &str) -> Option<PathBuf> {
+    let of_dumps = ["coredump_body", "symbolizer_dump", "symbolizer_elf"].contains(&target);
+    of_dumps.then(|| root().join("crates/testkit/fixtures/riscv"))
 }

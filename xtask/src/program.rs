@@ -21,6 +21,11 @@ pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
 /// Runs to the end, with the command and what it prints shown; anything but success is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
+    silently(command)
+}
+
+/// Runs to the end without a word; anything but success is an error.
+pub(crate) fn silently(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(status.success(), "`{}` ended with {status}", shown(command));
     Ok(())

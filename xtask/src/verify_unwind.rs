@@ -71,7 +71,7 @@ impl VerifyUnwind {
         let directory = TempDir::new()?;
         let (cases, seed) = (self.cases, self.seed);
         let directory_path = directory.path().to_owned();
-        let request = Request { cases, seed, optimization, directory: directory_path };
+        let request = Request { cases, seed, optimization, padding: 0, directory: directory_path };
         let generated = self.architecture.generate(&request)?;
         let elf = fs::read(&generated.elf)?;
         let index = Index::open(build_index(&elf, Sha256Digest::of(&elf))?.into())?;
