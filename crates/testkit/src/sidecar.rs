@@ -167,9 +167,9 @@ impl ScriptedSidecar {
         self.shared.lock().most_at_once
     }
 
-    /// Whether two calls for the same `core` ever ran at the same time.
+    /// Whether two calls for the same `core` ran at the same time since this was asked last.
     pub fn same_core_at_once(&self) -> bool {
-        self.shared.lock().same_core_at_once
+        std::mem::take(&mut self.shared.lock().same_core_at_once)
     }
 
     /// Ends it now: when this returns, its port refuses connections.

@@ -18,6 +18,18 @@ const SCRIPTED: usize = 400;
 /// The report of a call that was answered with one of its own.
 const REPORT: &str = "report of the drill";
 
+/// Who calls a sidecar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callers {
+    /// One server. When it is dead, so are its calls.
+    One,
+    /// Several. A call may reach the sidecar after its attempt ended and its files went.
+    Several,
+    /// Several, of which one stood still: its call stays open after its lease ran out and another
+    /// replica took the job.
+    Frozen,
+}
+
 /// A sidecar for one life.
 pub(super) struct Engine {
     sidecar: ScriptedSidecar,
@@ -42,16 +54,17 @@ impl Engine {
     }
 
     /// I10: never two calls for one dump at once, and each with the bytes of that dump and of an
-    /// ELF; returns how many there were since the last time. Where replicas are frozen a call may
-    /// reach the sidecar after its attempt ended and its files went: such are left out if `late`.
+    /// ELF; returns how many there were since the last time.
     pub(super) fn check(
         &self,
-        (known, late): (&Known<'_>, bool),
+        (known, callers): (&Known<'_>, Callers),
         findings: &mut Findings,
     ) -> Result<usize> {
-        findings.check(Rule::Parses, !self.sidecar.same_core_at_once(), || {
+        let at_once = self.sidecar.same_core_at_once();
+        findings.check(Rule::Parses, !at_once || callers == Callers::Frozen, || {
             "the sidecar was called twice at once for the same dump".into()
         });
+        let late = callers != Callers::One;
         let calls = self.sidecar.take_calls();
         for call in &calls {
             let id = call.core.strip_prefix("coredump_").and_then(|name| name.strip_suffix(".dmp"));

@@ -17,7 +17,7 @@ use anyhow::Result;
 use tokio::runtime::Runtime;
 
 use super::dice::Dice;
-use super::engine::Engine;
+use super::engine::{Callers, Engine};
 use super::events::Events;
 use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
@@ -118,7 +118,7 @@ impl ProductionDrill {
         self.wait_until_quiet()?;
         self.look(&events)?;
         journal::check(&self.cluster.database.audited(&name)?, &events, &mut self.findings);
-        self.check_servers()?;
+        self.check_servers(plan.fault.callers())?;
         if trial.is_multiple_of(SWEPT) {
             self.findings.at(format!("sweep after trial {trial}"));
             self.sweep()?;
@@ -207,9 +207,9 @@ impl ProductionDrill {
     }
 
     /// What servers say of themselves.
-    fn check_servers(&mut self) -> Result<()> {
+    fn check_servers(&mut self, callers: Callers) -> Result<()> {
         let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
-        self.tally.parses += self.engine.check((&known, true), &mut self.findings)?;
+        self.tally.parses += self.engine.check((&known, callers), &mut self.findings)?;
         for address in &self.addresses {
             let metrics = Client::connect(*address)?.get("/metrics")?;
             let metrics = String::from_utf8_lossy(&metrics.body).into_owned();

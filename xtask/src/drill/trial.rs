@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
 use super::dice::Dice;
-use super::engine::Engine;
+use super::engine::{Callers, Engine};
 use super::events::Events;
 use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
@@ -237,7 +237,7 @@ impl Drill {
 
     fn check_calls(&mut self, engine: &Engine) -> Result<()> {
         let known = Known { fleet: &self.fleet, material: &self.material, dumps: &self.dumps };
-        self.tally.parses += engine.check((&known, false), &mut self.findings)?;
+        self.tally.parses += engine.check((&known, Callers::One), &mut self.findings)?;
         Ok(())
     }
 

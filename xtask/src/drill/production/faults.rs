@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
 use super::super::dice::Dice;
+use super::super::engine::Callers;
 use super::super::findings::Findings;
 use super::super::process::Life;
 use super::cluster::Cluster;
@@ -92,6 +93,24 @@ impl Fault {
         Self::Reset(Place::Postgres),
         Self::Reset(Place::S3),
     ];
+
+    /// Who called the sidecar meanwhile.
+    pub(super) const fn callers(self) -> Callers {
+        match self {
+            Self::FreezeReplica => Callers::Frozen,
+            Self::KillReplica
+            | Self::KillReplicas
+            | Self::KillServer(_)
+            | Self::CrashPostgres
+            | Self::EndSessions
+            | Self::FreezeSessions
+            | Self::FailCommits
+            | Self::SlowCommits
+            | Self::Stall(_)
+            | Self::Refuse(_)
+            | Self::Reset(_) => Callers::Several,
+        }
+    }
 
     /// Its line in the table.
     pub(super) const fn text(self) -> &'static str {
