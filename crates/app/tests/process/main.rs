@@ -6,6 +6,7 @@
 mod configuration;
 mod crash;
 mod data;
+mod decoding;
 mod disk_full;
 mod durability;
 mod logs;
