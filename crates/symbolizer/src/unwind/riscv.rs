@@ -1,5 +1,8 @@
 //! Unwinding of RISC-V by call frame information.
 
+#[cfg(test)]
+mod tests;
+
 use super::{Backtrace, Frame, MOST_FRAMES, Trust, stack_end};
 use crate::code::{Call, Code};
 use crate::dump::{Memory, RiscvRegisters};

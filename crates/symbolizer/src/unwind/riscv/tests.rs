@@ -1,0 +1,153 @@
+use std::ops::Range;
+
+use super::Unwinder;
+use crate::code::{Call, Code, Jump};
+use crate::dump::{Memory, RiscvRegisters, Segment};
+use crate::elf::{SavedAt, UnwindRule};
+use crate::unwind::{Backtrace, Trust};
+
+const STACK: u32 = 0x4081_0000;
+const ROM: u32 = 0x4000_1234;
+/// First functions of tasks; then two that keep 32 bytes, the return address in the last word.
+const ENTRY: Range<u32> = 0x4200_0000..0x4200_0100;
+const OUTER: Range<u32> = 0x4200_0100..0x4200_0200;
+const INNER: Range<u32> = 0x4200_0200..0x4200_0300;
+/// Without call frame information, as from an assembler.
+const BARE: Range<u32> = 0x4200_0300..0x4200_0400;
+
+/// Calls by their return address.
+struct Firmware(Vec<(u32, Option<u32>)>);
+
+impl Code for Firmware {
+    fn rule(&self, address: u32) -> Option<UnwindRule> {
+        let return_address = match address {
+            _ if ENTRY.contains(&address) => SavedAt::Nowhere,
+            _ if OUTER.contains(&address) || INNER.contains(&address) => SavedAt::Offset(-4),
+            _ => return None,
+        };
+        Some(UnwindRule { cfa: (2, 32), return_address, saved: Vec::new() })
+    }
+
+    fn is_code(&self, address: u32) -> bool {
+        (ENTRY.start..BARE.end).contains(&address)
+    }
+
+    fn call_before(&self, return_address: u32) -> Option<Call> {
+        let call = self.0.iter().find(|(known, _)| *known == return_address);
+        call.map(|&(return_address, target)| Call { return_address, target })
+    }
+
+    fn function_around(&self, address: u32) -> Option<Range<u32>> {
+        [ENTRY, OUTER, INNER, BARE].into_iter().find(|function| function.contains(&address))
+    }
+
+    fn jumps_out_of(&self, _function: Range<u32>) -> Vec<Jump> {
+        Vec::new()
+    }
+}
+
+/// In the first function, `OUTER` was called; in that, something in ROM; in `INNER`, anything.
+fn firmware() -> Firmware {
+    Firmware(vec![
+        (ENTRY.start + 8, Some(OUTER.start)),
+        (OUTER.start + 8, Some(ROM - 0x34)),
+        (INNER.start + 8, Some(OUTER.start)),
+        (OUTER.start + 16, None),
+    ])
+}
+
+/// A stack of 256 words, zero but for these.
+fn unwind(registers: [(usize, u32); 3], words: &[(usize, u32)]) -> Backtrace {
+    let mut stack = [0; 1024];
+    for (place, word) in words {
+        stack[4 * place..4 * place + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    let mut context = [0; 32];
+    for (number, value) in registers {
+        context[number] = value;
+    }
+    let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
+    Unwinder::new(&memory, &firmware()).unwind(&RiscvRegisters(context))
+}
+
+fn check(trace: &Backtrace, expected: &[(u32, Trust)]) {
+    let frames: Vec<_> = trace.frames.iter().map(|frame| (frame.pc, frame.trust)).collect();
+    assert_eq!(frames, expected);
+}
+
+const PC: usize = 0;
+const RA: usize = 1;
+const SP: usize = 2;
+
+#[test]
+fn a_function_in_rom_that_has_not_saved_its_return_address() {
+    let registers = [(PC, ROM), (RA, OUTER.start + 8), (SP, STACK)];
+    let trace = unwind(registers, &[(7, ENTRY.start + 8)]);
+    check(
+        &trace,
+        &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Leaf), (ENTRY.start + 8, Trust::Cfi)],
+    );
+    assert!(!trace.truncated);
+}
+
+#[test]
+fn the_caller_of_a_function_in_rom_is_searched_and_marked() {
+    // 16 bytes of the function in ROM, then the frame of OUTER.
+    let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
+    let trace = unwind(registers, &[(3, OUTER.start + 8), (11, ENTRY.start + 8)]);
+    check(
+        &trace,
+        &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Scan), (ENTRY.start + 8, Trust::Cfi)],
+    );
+}
+
+#[test]
+fn what_is_left_of_earlier_calls_is_not_taken_for_the_caller() {
+    let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
+    // A call of a function of the firmware cannot have led into ROM; neither can one from which
+    // the rest of the stack makes no sense.
+    let stale = [(1, INNER.start + 8), (2, OUTER.start + 16)];
+    let real = [(7, OUTER.start + 8), (15, ENTRY.start + 8)];
+    let trace = unwind(registers, &[&stale[..], &real].concat());
+    check(
+        &trace,
+        &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Scan), (ENTRY.start + 8, Trust::Cfi)],
+    );
+    check(&unwind(registers, &stale), &[(ROM, Trust::Context)]);
+}
+
+#[test]
+fn a_jump_to_nowhere_shows_who_called() {
+    let registers = [(PC, 0), (RA, OUTER.start + 16), (SP, STACK)];
+    let trace = unwind(registers, &[(7, ENTRY.start + 8)]);
+    check(
+        &trace,
+        &[(0, Trust::Context), (OUTER.start + 16, Trust::Leaf), (ENTRY.start + 8, Trust::Cfi)],
+    );
+}
+
+#[test]
+fn a_function_without_rules_was_called_only_by_who_can_have_called_it() {
+    let pc = BARE.start + 20;
+    let by_pointer = [(PC, pc), (RA, OUTER.start + 16), (SP, STACK)];
+    assert_eq!(unwind(by_pointer, &[(7, ENTRY.start + 8)]).frames.len(), 3);
+    let by_another_call = [(PC, pc), (RA, INNER.start + 8), (SP, STACK)];
+    let trace = unwind(by_another_call, &[(7, ENTRY.start + 8)]);
+    check(&trace, &[(pc, Trust::Context)]);
+    assert!(trace.truncated);
+}
+
+#[test]
+fn a_return_into_rom_in_the_middle_is_kept() {
+    let registers = [(PC, INNER.start + 4), (RA, 0), (SP, STACK)];
+    let words = [(7, ROM), (11, OUTER.start + 8), (19, ENTRY.start + 8)];
+    check(
+        &unwind(registers, &words),
+        &[
+            (INNER.start + 4, Trust::Context),
+            (ROM, Trust::Cfi),
+            (OUTER.start + 8, Trust::Scan),
+            (ENTRY.start + 8, Trust::Cfi),
+        ],
+    );
+}
