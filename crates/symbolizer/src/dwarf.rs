@@ -106,8 +106,9 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         let mut names = names::Names::default();
         for index in units {
             let Some(unit) = self.unit(index) else { continue };
-            let files = self.read_lines(&unit, &mut table)?;
-            self.read_scopes((index, &unit), &files, (&mut names, &mut table))?;
+            let mut files = lines::Files::of(&unit);
+            self.read_lines(&unit, &mut files, &mut table)?;
+            self.read_scopes((index, &unit), &mut files, (&mut names, &mut table))?;
             // Each is needed once, and 1 000 of them would fill the memory.
             self.units.remove(&index);
         }

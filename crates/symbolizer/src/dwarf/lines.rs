@@ -9,35 +9,57 @@ use crate::sources::{NONE, SourceTable};
 /// Longest path, in bytes.
 const LONGEST_PATH: usize = 4096;
 
-/// Numbers of the files of a unit, as numbers of files of the table.
-#[derive(Default)]
-pub(super) struct Files(HashMap<u64, u32>);
+/// The files of a unit, as numbers of files of the table. A unit names every header it includes, and
+/// uses few: each is looked at when it is asked for.
+pub(super) struct Files {
+    directory: String,
+    numbers: HashMap<u64, u32>,
+}
 
 impl Files {
-    pub(super) fn of(&self, index: u64) -> u32 {
-        self.0.get(&index).copied().unwrap_or(NONE)
+    pub(super) fn of(unit: &Unit<'_>) -> Self {
+        let directory = unit.comp_dir.map(|directory| text_of(&directory)).unwrap_or_default();
+        Self { directory, numbers: HashMap::new() }
+    }
+
+    pub(super) fn number(
+        &mut self,
+        index: u64,
+        (sections, unit): (&gimli::Dwarf<Slice<'_>>, &Unit<'_>),
+        table: &mut SourceTable,
+    ) -> u32 {
+        let Self { directory, numbers } = self;
+        *numbers.entry(index).or_insert_with(|| {
+            let path = path(index, (sections, unit), directory);
+            path.map_or(NONE, |path| table.add_file(&path, directory))
+        })
     }
 }
 
+/// The directory of a relative path is that of the compilation or below it.
+fn path(
+    index: u64,
+    (sections, unit): (&gimli::Dwarf<Slice<'_>>, &Unit<'_>),
+    compiled_in: &str,
+) -> Option<String> {
+    let header = unit.line_program.as_ref()?.header();
+    let file = header.file(index)?;
+    let text = |value| sections.attr_string(unit, value).ok().map(|text| text_of(&text));
+    let directory = file.directory(header).and_then(text).unwrap_or_default();
+    let name = text(file.path_name()).unwrap_or_default();
+    let path = join(&join(compiled_in, &directory), &name);
+    Some(path.chars().take(LONGEST_PATH).collect())
+}
+
 impl<'a> Dwarf<'a, '_> {
-    /// Adds the rows of a unit, and returns its files.
+    /// Adds the rows of a unit.
     pub(super) fn read_lines(
         &mut self,
         unit: &Unit<'a>,
+        files: &mut Files,
         table: &mut SourceTable,
-    ) -> Result<Files, ElfError> {
-        let mut files = Files::default();
-        let Some(program) = unit.line_program.clone() else { return Ok(files) };
-        let header = program.header();
-        let directory = unit.comp_dir.map(|directory| text_of(&directory)).unwrap_or_default();
-        for (entry, position) in header.file_names().iter().zip(0_u64..) {
-            // Numbers begin at 1 before version 5.
-            let index = if header.version() >= 5 { position } else { position + 1 };
-            files.0.insert(
-                index,
-                table.add_file(&self.path(unit, (header, &directory), entry), &directory),
-            );
-        }
+    ) -> Result<(), ElfError> {
+        let Some(program) = unit.line_program.clone() else { return Ok(()) };
         let mut rows = program.rows();
         let mut sequence: Vec<(u32, u32, u32)> = Vec::new();
         while let Ok(Some((_, row))) = rows.next_row() {
@@ -55,23 +77,10 @@ impl<'a> Dwarf<'a, '_> {
                 continue;
             }
             let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or_default());
-            sequence.push((address, files.of(row.file_index()), line));
+            let file = files.number(row.file_index(), (&self.sections, unit), table);
+            sequence.push((address, file, line));
         }
-        Ok(files)
-    }
-
-    /// The directory of a relative path is that of the compilation or below it.
-    fn path(
-        &self,
-        unit: &Unit<'a>,
-        (header, compiled_in): (&gimli::LineProgramHeader<Slice<'a>>, &str),
-        file: &gimli::FileEntry<Slice<'a>>,
-    ) -> String {
-        let text = |value| self.sections.attr_string(unit, value).ok().map(|text| text_of(&text));
-        let directory = file.directory(header).and_then(text).unwrap_or_default();
-        let name = text(file.path_name()).unwrap_or_default();
-        let path = join(&join(compiled_in, &directory), &name);
-        path.chars().take(LONGEST_PATH).collect()
+        Ok(())
     }
 }
 

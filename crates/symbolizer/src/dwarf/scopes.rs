@@ -25,7 +25,7 @@ impl<'a> Dwarf<'a, '_> {
     pub(super) fn read_scopes(
         &mut self,
         (index, unit): (usize, &Unit<'a>),
-        files: &Files,
+        files: &mut Files,
         (names, table): (&mut Names, &mut SourceTable),
     ) -> Result<(), ElfError> {
         let mut placed = Vec::new();
@@ -57,12 +57,14 @@ impl<'a> Dwarf<'a, '_> {
                 None
             } else {
                 let name = self.name_of((index, offset), (names, table));
-                let call = Call::of(&attributes, files);
+                let call = inlined.then(|| Call::of(&attributes));
+                let file = call.as_ref().and_then(|call| call.file);
+                let unit = (&self.sections, unit);
                 let scope = Scope {
                     name,
                     parent: parent.unwrap_or(NONE),
-                    call_file: if inlined { call.file } else { NONE },
-                    call_line: call.line,
+                    call_file: file.map_or(NONE, |index| files.number(index, unit, table)),
+                    call_line: call.map_or(0, |call| call.line),
                 };
                 Some(table.add_scope(scope))
             };
@@ -114,12 +116,13 @@ impl<'a> Dwarf<'a, '_> {
 
 /// Where an inlined function was called.
 struct Call {
-    file: u32,
+    /// Number within the unit.
+    file: Option<u64>,
     line: u32,
 }
 
 impl Call {
-    fn of(attributes: &[Attribute<Slice<'_>>], files: &Files) -> Self {
+    fn of(attributes: &[Attribute<Slice<'_>>]) -> Self {
         let value = |name| {
             let attribute = attributes.iter().find(|attribute| attribute.name() == name);
             attribute.and_then(|attribute| match attribute.value() {
@@ -127,8 +130,7 @@ impl Call {
                 _ => attribute.udata_value(),
             })
         };
-        let file = value(dw::DW_AT_call_file).map_or(NONE, |index| files.of(index));
         let line = value(dw::DW_AT_call_line).and_then(|line| u32::try_from(line).ok());
-        Self { file, line: line.unwrap_or_default() }
+        Self { file: value(dw::DW_AT_call_file), line: line.unwrap_or_default() }
     }
 }

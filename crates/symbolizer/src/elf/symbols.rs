@@ -31,6 +31,15 @@ impl<'a> Elf<'a> {
             (function.start, function.absolute, Reverse(function.size), function.name)
         });
         functions.dedup_by_key(|function| function.start);
+        // Marks of a linker script and labels of an assembler within a function are none.
+        let mut end = 0;
+        functions.retain(|function| {
+            let within = function.size == 0 && !function.absolute && function.start < end;
+            if !function.absolute {
+                end = end.max(function.start.saturating_add(function.size));
+            }
+            !within
+        });
         functions
     }
 }

@@ -159,10 +159,14 @@ const fn memory(cause: &'static str, text: &'static str) -> Named {
     Named { cause, text, of_memory: true }
 }
 
+/// The bits of `mcause` that tell the cause. Chips with a core local interrupt controller (CLIC) keep
+/// other state above them.
+const CAUSE: u32 = 0x8000_0FFF;
+
 /// `mcause` (RISC-V privileged architecture, table of exception codes). ESP-IDF puts the numbers of
 /// the interrupts of watchdog, cache and stack guard there (`soc/interrupts.h`).
 fn riscv_name(mcause: u32) -> Option<Named> {
-    Some(match mcause {
+    Some(match mcause & CAUSE {
         0 => memory("exception/InstructionAddressMisaligned", "Instruction address misaligned"),
         1 => memory("exception/InstructionAccessFault", "Instruction access fault"),
         2 => plain("exception/IllegalInstruction", "Illegal instruction"),
@@ -254,6 +258,7 @@ mod tests {
             "Load access fault at address 0x00000014, as of a null pointer"
         );
         assert_eq!(Exception::of(&state(2, 0)).reason, "Illegal instruction");
+        assert_eq!(Exception::of(&state(0x3800_0007, 0)).cause, "exception/StoreAccessFault");
         assert_eq!(Exception::of(&state(0x77, 0)).cause, "unknown");
     }
 }

@@ -90,8 +90,7 @@ impl<'a> Unwinder<'a> {
         if next.pc == 0 {
             return if self.is_near_end(state) { Step::Bottom } else { Step::Lost };
         }
-        let leads_back = self.code.is_code(next.pc.wrapping_sub(1)) || is_rom(next.pc);
-        if leads_back && self.goes_up(state, &next, first) {
+        if self.is_return_address(next.pc) && self.goes_up(state, &next, first) {
             Step::Caller(next)
         } else {
             Step::Lost
@@ -130,6 +129,15 @@ impl<'a> Unwinder<'a> {
         let (Some(from), Some(to)) = (state.register(SP), next.register(SP)) else { return false };
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         within && (to > from || first && to == from)
+    }
+
+    /// Within a function only what follows a call is one.
+    fn is_return_address(&self, address: u32) -> bool {
+        let before = address.wrapping_sub(1);
+        if !self.code.is_code(before) {
+            return is_rom(address);
+        }
+        self.code.function_around(before).is_none() || self.code.call_before(address).is_some()
     }
 
     /// Tasks of frameworks that mark no first frame return to 0 there; overwritten stacks anywhere.

@@ -5,7 +5,7 @@ use coredock_symbolizer::{DecodeError, DumpError, Firmware, decode};
 use coredock_testkit::coredumps::CoreBuilder;
 use proptest::prelude::*;
 
-use crate::elf_builder::ElfBuilder;
+use crate::elf_builder::{ElfBuilder, TEXT};
 use crate::fixtures::{dump, elf};
 
 fn refused(body: &[u8]) -> DumpError {
@@ -31,6 +31,18 @@ fn dump_and_elf_of_different_processors_do_not_belong_together() {
     let firmware = Firmware::of_elf(&xtensa).unwrap();
     let refused = decode(&dump("Og", 0), Some(&firmware)).unwrap_err();
     assert_eq!(refused.to_string(), "the dump is of RISC-V, the ELF of Xtensa");
+}
+
+#[test]
+fn a_dump_of_xtensa_shows_first_frames_and_says_so() {
+    let elf = ElfBuilder::new(16).machine(94).build();
+    let mut registers = vec![0; 588];
+    registers[72..76].copy_from_slice(&TEXT.to_le_bytes());
+    let core = CoreBuilder::new().machine(94).without_info().note("CORE", 1, &registers).elf();
+    let report = decode(&core.into(), Some(&Firmware::of_elf(&elf).unwrap())).unwrap();
+    let task = report.crashed_task().unwrap();
+    assert!(task.truncated && task.frames.len() == 1 && task.frames[0].pc == TEXT);
+    assert!(report.remarks.iter().any(|remark| remark.contains("not followed")));
 }
 
 #[test]
