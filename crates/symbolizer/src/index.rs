@@ -1,6 +1,6 @@
 //! What symbolication needs of an ELF, in one piece of bytes: read as it lies, by our own code.
 //!
-//! A header names the format, the ELF and the parts; see [`format`]. Whatever a file claims, a look
+//! A header names the format, the ELF and the parts; see [`mod@format`]. Whatever a file claims, a look
 //! into it touches no more than a block of rows and a chain of inlined calls.
 
 mod build;

@@ -1,6 +1,6 @@
 //! The native symbolizer: a dump and the ELF of its firmware in, a crash report out.
 //!
-//! [`decode`] takes a dump apart, unwinds the stack of every task and names the functions on it.
+//! [`decode()`] takes a dump apart, unwinds the stack of every task and names the functions on it.
 //! What it needs of the ELF comes out of the file itself, or out of an index that [`build_index`]
 //! made of it beforehand; both give the same report. Dumps and ELFs are of hostile origin: nothing
 //! here panics, recurses without bound or believes a length.
