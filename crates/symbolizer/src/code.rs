@@ -2,7 +2,10 @@
 
 mod riscv;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::demangle::demangle;
 use crate::dump::Architecture;
@@ -24,6 +27,21 @@ pub(crate) trait Code {
 
     /// Direct jumps within `function` that lead out of it.
     fn jumps_out_of(&self, function: Range<u32>) -> Vec<Jump>;
+}
+
+/// The name of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Symbol {
+    pub(crate) start: u32,
+    pub(crate) name: String,
+    /// Given by the linker script, as those of the ROM are.
+    pub(crate) absolute: bool,
+}
+
+/// The ROM of any chip (technical reference manuals, system and memory); it is in no firmware.
+pub(crate) fn is_rom(address: u32) -> bool {
+    const ROM: [Range<u32>; 2] = [0x4000_0000..0x4008_0000, 0x4FC0_0000..0x4FC4_0000];
+    ROM.iter().any(|rom| rom.contains(&address))
 }
 
 /// A call instruction.
@@ -55,11 +73,14 @@ pub(crate) struct ElfCode<'a, 'elf> {
     elf: &'elf Elf<'a>,
     cfi: Cfi<'a>,
     functions: Vec<FunctionSymbol<'a>>,
+    /// By the start of the function.
+    seen: RefCell<HashMap<u32, Rc<Branches>>>,
 }
 
 impl<'a, 'elf> ElfCode<'a, 'elf> {
     pub(crate) fn of(elf: &'elf Elf<'a>) -> Self {
-        Self { elf, cfi: Cfi::of(elf), functions: elf.functions() }
+        let (cfi, functions) = (Cfi::of(elf), elf.functions());
+        Self { elf, cfi, functions, seen: RefCell::default() }
     }
 
     pub(crate) fn cfi(&self) -> &Cfi<'a> {
@@ -70,17 +91,25 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         &self.functions
     }
 
-    /// The function that begins last before an address: name, distance and size in bytes.
-    pub(crate) fn symbol_before(&self, address: u32) -> Option<(String, u32, u32)> {
+    /// The symbol that begins last before an address.
+    pub(crate) fn symbol_before(&self, address: u32) -> Option<Symbol> {
         let behind = self.functions.partition_point(|function| function.start <= address);
-        let function = self.functions.get(behind.checked_sub(1)?)?;
-        Some((demangle(function.name), address - function.start, function.size))
+        let FunctionSymbol { start, name, absolute, .. } =
+            *self.functions.get(behind.checked_sub(1)?)?;
+        Some(Symbol { start, name: demangle(name), absolute })
     }
 
     /// The functions that have code here, by address.
     pub(crate) fn function_ranges(&self) -> impl Iterator<Item = Range<u32>> {
         let own = self.functions.iter().filter(|function| !function.absolute);
         own.filter_map(|function| self.function_around(function.start))
+    }
+
+    /// The same as [`Self::branches`], looked for once.
+    fn seen_branches(&self, function: &Range<u32>) -> Rc<Branches> {
+        let mut seen = self.seen.borrow_mut();
+        let found = seen.entry(function.start).or_insert_with(|| Rc::new(self.branches(function)));
+        Rc::clone(found)
     }
 
     /// Calls in a function, and jumps out of it.
@@ -106,8 +135,8 @@ impl Code for ElfCode<'_, '_> {
 
     fn call_before(&self, return_address: u32) -> Option<Call> {
         let function = self.function_around(return_address.checked_sub(1)?)?;
-        let calls = self.branches(&function).calls;
-        calls.into_iter().find(|call| call.return_address == return_address)
+        let seen = self.seen_branches(&function);
+        seen.calls.iter().copied().find(|call| call.return_address == return_address)
     }
 
     fn function_around(&self, address: u32) -> Option<Range<u32>> {
@@ -115,6 +144,6 @@ impl Code for ElfCode<'_, '_> {
     }
 
     fn jumps_out_of(&self, function: Range<u32>) -> Vec<Jump> {
-        self.branches(&function).jumps
+        self.seen_branches(&function).jumps.clone()
     }
 }

@@ -10,6 +10,9 @@ use crate::report::{Build, BuildMatch, Frame, Report, Source, TaskReport};
 use crate::tasks::TaskFacts;
 use crate::unwind::{Backtrace, backtrace};
 
+/// Functions in one report, inlined ones too.
+const MOST_FRAMES: usize = 16_384;
+
 /// Why there is no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -51,9 +54,14 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
         traces.iter().flat_map(|trace| &trace.frames).map(crate::unwind::Frame::lookup).collect();
     session.prepare(&addresses)?;
     let build = build_of(&dump, Some(firmware));
+    let mut left = MOST_FRAMES;
     let tasks = dump.tasks.iter().zip(&traces).map(|(task, trace)| {
-        let facts = TaskFacts::read(&dump, task, facts.task_block);
-        TaskReport::new(task, facts, trace.truncated, frames(trace, &session))
+        let about = TaskFacts::read(&dump, task, facts.task_block);
+        let mut frames = frames(trace, &session, left);
+        let cut = frames.len() > left;
+        frames.truncate(left);
+        left -= frames.len();
+        TaskReport::new(task, about, trace.truncated || cut, frames)
     });
     let tasks = tasks.collect();
     Ok(Report::new(&dump, build, tasks, Some(&facts)))
@@ -97,8 +105,13 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
     }
 }
 
-fn frames(trace: &Backtrace, session: &Session<'_>) -> Vec<Frame> {
-    let located = trace.frames.iter().map(|frame| (frame, session.locate(frame.lookup())));
+/// A few more than `most` at the end.
+fn frames(trace: &Backtrace, session: &Session<'_>, most: usize) -> Vec<Frame> {
+    let located = trace
+        .frames
+        .iter()
+        .take(most.saturating_add(1))
+        .map(|frame| (frame, session.locate(frame.lookup())));
     located
         .flat_map(|(frame, located)| {
             let sources: Vec<Source> = if located.is_empty() {

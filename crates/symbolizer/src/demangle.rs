@@ -1,26 +1,44 @@
 //! Names as people write them.
 
+use std::fmt::{self, Write};
+
+use cpp_demangle::DemangleOptions;
+
 /// Demanglers recurse: longer names are left as they are, in bytes.
 const LONGEST: usize = 4096;
 
-/// The name of a C++ or Rust function; any other as it is, cut at 4 KiB.
+/// The name of a C++ or Rust function; any other as it is. Short names can stand for texts without
+/// end: they are cut at 4 KiB, and those that are longer by themselves are left as they are.
 pub(crate) fn demangle(name: &[u8]) -> String {
     let cut = name.get(..LONGEST).unwrap_or(name);
     let text = String::from_utf8_lossy(cut);
     if name.len() > LONGEST {
         return text.into_owned();
     }
+    let mut demangled = Bounded::default();
     if let Ok(rust) = rustc_demangle::try_demangle(&text) {
-        // Without the hash.
-        return format!("{rust:#}").chars().take(LONGEST).collect();
-    }
-    if text.starts_with("_Z")
+        // Without the hash. An error says that it was cut.
+        let _ = write!(demangled, "{rust:#}");
+    } else if text.starts_with("_Z")
         && let Ok(symbol) = cpp_demangle::Symbol::new(cut)
-        && let Ok(demangled) = symbol.demangle()
     {
-        return demangled.chars().take(LONGEST).collect();
+        let _ = symbol.structured_demangle(&mut demangled, &DemangleOptions::default());
     }
-    text.into_owned()
+    if demangled.0.is_empty() { text.into_owned() } else { demangled.0 }
+}
+
+/// Takes no more than 4 KiB.
+#[derive(Default)]
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.0.len() + part.len() > LONGEST {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(part);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +58,19 @@ mod tests {
         );
         assert_eq!(demangle(b"_Znonsense"), "_Znonsense");
         assert_eq!(demangle(b"_ZN\xff"), "_ZN\u{fffd}");
+    }
+
+    #[test]
+    fn short_names_of_endless_texts_are_cut() {
+        // Each level names the one before twice; levels are numbered in base 36.
+        let digit = |number: u32| char::from_digit(number, 36).unwrap().to_ascii_uppercase();
+        let number = |level: u32| match level {
+            0..36 => digit(level).to_string(),
+            _ => format!("{}{}", digit(level / 36), digit(level % 36)),
+        };
+        let levels = (0..60).map(|level| format!("S_IS{0}_S{0}_E", number(level)));
+        let hostile = format!("_Z1f1AIiiE{}", levels.collect::<String>());
+        assert!(demangle(hostile.as_bytes()).len() <= LONGEST);
     }
 
     #[test]

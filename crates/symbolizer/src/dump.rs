@@ -119,9 +119,7 @@ impl<'a> Dump<'a> {
     /// The task that crashed, if the dump has it.
     pub(crate) fn crashed_task(&self) -> Option<&Task> {
         match self.crashed {
-            Crashed::Task(tcb) => {
-                self.tasks.iter().find(|task| task.tcb == tcb).or(self.tasks.first())
-            }
+            Crashed::Task(tcb) => self.tasks.iter().find(|task| task.tcb == tcb),
             Crashed::Unusable => None,
             Crashed::First => self.tasks.first(),
         }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use gimli::{DebugInfoOffset, UnitHeader};
+use gimli::{AbbreviationsCacheStrategy, DebugInfoOffset, UnitHeader};
 
 use crate::elf::{Elf, ElfError, Slice};
 use crate::sources::SourceTable;
@@ -28,6 +28,8 @@ const DEEPEST: isize = 256;
 const MOST_RANGES: usize = 2_000_000;
 /// Rows of line tables.
 const MOST_ROWS: usize = 20_000_000;
+/// Units that are kept because others refer to them.
+const MOST_OPEN: usize = 16;
 /// Units.
 const MOST_UNITS: usize = 200_000;
 
@@ -77,7 +79,9 @@ impl Budget {
 impl<'a, 'elf> Dwarf<'a, 'elf> {
     /// Reads the headers of the units.
     pub(crate) fn of(elf: &'elf Elf<'a>) -> Self {
-        let sections = elf.dwarf();
+        let mut sections = elf.dwarf();
+        // Those that several units share are read once.
+        sections.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
         let mut headers = Vec::new();
         let mut units = sections.units();
         while let Ok(Some(header)) = units.next() {
@@ -109,8 +113,11 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
             let mut files = lines::Files::of(&unit);
             self.read_lines(&unit, &mut files, &mut table)?;
             self.read_scopes((index, &unit), &mut files, (&mut names, &mut table))?;
-            // Each is needed once, and 1 000 of them would fill the memory.
+            // Each is needed once, but for those that others refer to; all would fill the memory.
             self.units.remove(&index);
+            if self.units.len() > MOST_OPEN {
+                self.units.clear();
+            }
         }
         table.sort();
         Ok(table)

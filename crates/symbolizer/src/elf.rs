@@ -3,7 +3,6 @@
 mod cfi;
 mod symbols;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use gimli::{EndianSlice, LittleEndian};
@@ -13,7 +12,7 @@ use object::{Object, ObjectSection, SectionFlags, SectionKind, elf};
 use crate::dump::Architecture;
 
 pub(crate) use cfi::{Cfi, SavedAt, UnwindRule};
-pub(crate) use symbols::{FunctionSymbol, range_around};
+pub(crate) use symbols::{FunctionSymbol, end_of, range_around};
 
 /// The bytes of a section of debugging information.
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -21,7 +20,9 @@ pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// Largest ELF that is read.
 pub const MOST_ELF_BYTES: usize = 256 << 20;
 /// Sections that are looked at.
-const MOST_SECTIONS: usize = 65_536;
+const MOST_SECTIONS: usize = 4096;
+/// Longest name of a section, in bytes.
+const LONGEST_NAME: usize = 256;
 
 /// A firmware.
 pub(crate) struct Elf<'a> {
@@ -133,10 +134,8 @@ impl<'a> Section<'a> {
         section: &object::read::elf::ElfSection32<'a, 'file, object::LittleEndian>,
         flags: elf::SectionFlags,
     ) -> Option<Self> {
-        let name = match section.name_bytes().map(String::from_utf8_lossy) {
-            Ok(Cow::Borrowed(name)) => name,
-            Ok(Cow::Owned(_)) | Err(_) => "",
-        };
+        let name = section.name_bytes().ok().filter(|name| name.len() <= LONGEST_NAME);
+        let name = name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
         let in_file = section.kind() != SectionKind::UninitializedData;
         let bytes = if in_file { section.data().ok()? } else { &[] };
         Some(Self {

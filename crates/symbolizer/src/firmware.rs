@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use coredock_domain::digest::Sha256Digest;
 
-use crate::code::{Call, Code, ElfCode, Jump};
+use crate::code::{Call, Code, ElfCode, Jump, is_rom};
 use crate::dump::Architecture;
 use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError, UnwindRule};
@@ -161,23 +161,22 @@ impl Session<'_> {
     }
 
     fn symbol(&self, address: u32) -> Option<Located> {
-        let (name, distance, size) = match &self.symbols {
+        let symbol = match &self.symbols {
             OpenSymbols::Index(index) => index.symbol_before(address)?,
             OpenSymbols::Elf(open) => open.code.symbol_before(address)?,
         };
-        if self.app().is_code(address) {
-            (size == 0 || distance < size).then_some(Located::Symbol(name))
-        } else if self.rom.is_none() {
-            (distance < NEAR).then_some(Located::Near(name))
-        } else {
-            None
+        if let Some(function) = self.app().function_around(address) {
+            return (symbol.start == function.start).then_some(Located::Symbol(symbol.name));
         }
+        let near = symbol.absolute && is_rom(address) && address - symbol.start < NEAR;
+        (near && self.rom.is_none()).then_some(Located::Near(symbol.name))
     }
 
     fn in_rom(&self, address: u32) -> Option<Located> {
-        let rom = self.rom.as_ref().filter(|rom| rom.is_code(address))?;
-        let (name, distance, size) = rom.symbol_before(address)?;
-        (size == 0 || distance < size).then_some(Located::Symbol(name))
+        let rom = self.rom.as_ref()?;
+        let function = rom.function_around(address)?;
+        let symbol = rom.symbol_before(address).filter(|symbol| symbol.start == function.start)?;
+        Some(Located::Symbol(symbol.name))
     }
 
     fn app(&self) -> &dyn Code {

@@ -13,10 +13,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
 
-use crate::code::{Call, Code, Jump};
+use crate::code::{Call, Code, Jump, Symbol};
 use crate::dump::Architecture;
 use crate::dwarf::TaskBlock;
-use crate::elf::UnwindRule;
+use crate::elf::{UnwindRule, end_of};
 use crate::facts::{Facts, Region};
 use crate::sources::{NONE, Scope, Sources, string_in};
 use crate::words::u32_at;
@@ -91,22 +91,25 @@ impl Index {
         self.header.architecture
     }
 
-    /// The function that begins last before an address: name, distance and size in bytes.
-    pub(crate) fn symbol_before(&self, address: u32) -> Option<(String, u32, u32)> {
-        let (start, [size, name]) = self.rows::<2>(Part::Functions).at(address)?;
-        Some((self.string(name & !ABSOLUTE)?.to_owned(), address - start, size))
+    /// The symbol that begins last before an address.
+    pub(crate) fn symbol_before(&self, address: u32) -> Option<Symbol> {
+        let (start, [_, name]) = self.rows::<2>(Part::Functions).at(address)?;
+        let absolute = name & ABSOLUTE != 0;
+        let name = self.string(name & !ABSOLUTE)?.to_owned();
+        Some(Symbol { start, name, absolute })
     }
 
     fn function(&self, address: u32) -> Option<(Range<u32>, bool)> {
         let rows = self.rows::<2>(Part::Functions);
         let (start, [size, name]) = rows.at(address)?;
-        let end = match size {
-            0 => rows.after(address).map_or(u32::MAX, |(next, _)| next),
-            size => start.saturating_add(size),
-        };
+        let next = rows.after(address).map_or(u32::MAX, |(next, _)| next);
+        let end = end_of(start, size).min(next);
         (address < end).then_some((start..end, name & ABSOLUTE != 0))
     }
 }
+
+/// Jumps out of one function that are looked at.
+const MOST_JUMPS: usize = 4096;
 
 /// Marks the name of a function that the linker script gives.
 const ABSOLUTE: u32 = 1 << 31;
@@ -142,6 +145,7 @@ impl Code for Index {
         let rows = self.rows::<1>(Part::Jumps);
         let from = rows.from(function.start.saturating_add(1));
         from.take_while(|(end, _)| *end <= function.end)
+            .take(MOST_JUMPS)
             .map(|(end, [target])| Jump { end, target })
             .collect()
     }

@@ -6,7 +6,7 @@ mod signature;
 mod structured;
 mod text;
 
-use crate::dump::{Architecture, Crashed, Dump, Task};
+use crate::dump::{Architecture, Dump, Task};
 use crate::facts::{Facts, Region};
 use crate::tasks::{StackUse, TaskFacts};
 use crate::unwind::Trust;
@@ -135,6 +135,8 @@ impl Frame {
 
 impl TaskReport {
     pub(crate) fn new(task: &Task, facts: TaskFacts, truncated: bool, frames: Vec<Frame>) -> Self {
+        // What the registers of a corrupted task say is not true.
+        let frames = if task.is_corrupted() { Vec::new() } else { frames };
         Self {
             tcb: task.tcb,
             name: facts.name,
@@ -211,7 +213,7 @@ fn remarks(dump: &Dump<'_>, facts: Option<&Facts>) -> Vec<String> {
     if dump.salvaged {
         remarks.push("The dump is damaged or cut: some of it may be missing or wrong.");
     }
-    if dump.crashed == Crashed::Unusable {
+    if dump.crashed_task().is_none() {
         remarks.push("The task that crashed could not be read, and is not in the dump.");
     }
     if dump.architecture == Architecture::Xtensa && facts.is_some() {

@@ -10,6 +10,8 @@ pub(crate) use paths::shorten;
 
 /// In place of a number of a string, a file or a scope.
 pub(crate) const NONE: u32 = u32::MAX;
+/// Bytes of all texts; those beyond count as unknown. A large firmware has a few MiB.
+const MOST_STRINGS: u32 = 32 << 20;
 /// Calls inlined into each other at one address.
 const MOST_INLINED: usize = 64;
 
@@ -88,7 +90,7 @@ impl SourceTable {
     }
 }
 
-fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
+pub(crate) fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
     rows.dedup_by(|later, earlier| {
         let same = address(later) == address(earlier);
         if same {
@@ -110,10 +112,8 @@ impl Strings {
         if let Some(place) = self.places.get(text) {
             return *place;
         }
-        let (Ok(place), Ok(length)) = (u32::try_from(self.bytes.len()), u16::try_from(text.len()))
-        else {
-            return NONE;
-        };
+        let place = u32::try_from(self.bytes.len()).ok().filter(|place| *place < MOST_STRINGS);
+        let (Some(place), Ok(length)) = (place, u16::try_from(text.len())) else { return NONE };
         self.bytes.extend(length.to_le_bytes());
         self.bytes.extend(text.as_bytes());
         self.places.insert(text.to_owned(), place);

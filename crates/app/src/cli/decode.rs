@@ -1,7 +1,8 @@
 //! `coredock decode`: the native symbolizer without a server.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -51,8 +52,6 @@ enum Failure {
     Elf { path: PathBuf, source: ElfError },
     #[error("{} has no index that can be used", path.display())]
     Index { path: PathBuf, source: IndexError },
-    #[error("the index cannot be written to {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
     #[error("the dump tells no build, or {} has no index of it: name its ELF with --elf", path.display())]
     NoIndex { path: PathBuf },
     #[error("{} cannot be decoded", path.display())]
@@ -61,11 +60,19 @@ enum Failure {
     Print(#[source] io::Error),
 }
 
+/// The index was made, and has to be made again next time.
+#[derive(Debug, thiserror::Error)]
+#[error("the index cannot be kept in {}", directory.display())]
+struct Unkept {
+    directory: PathBuf,
+    source: io::Error,
+}
+
 impl Failure {
     /// A file that is not there is misuse; one that is no dump is an answer.
     const fn status(&self) -> u8 {
         match self {
-            Self::Read { .. } | Self::NoIndex { .. } | Self::Write { .. } => MISUSED,
+            Self::Read { .. } | Self::NoIndex { .. } => MISUSED,
             Self::TooLong { .. }
             | Self::Elf { .. }
             | Self::Index { .. }
@@ -114,12 +121,16 @@ fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Fa
     let Some(path) = elf else { return Err(Failure::NoIndex { path: directory.to_owned() }) };
     let bytes = read(path, most_elf_bytes())?;
     let sha256 = Sha256Digest::of(&bytes);
-    if let Some(index) = open_index(&directory.join(format!("{sha256}.{INDEX}"))) {
+    let kept = open_index(&directory.join(format!("{sha256}.{INDEX}")));
+    if let Some(index) = kept.filter(|index| index.elf_sha256() == sha256) {
         return Ok(index);
     }
     let index = build_index(&bytes, sha256).map_err(|source| unusable(path, source))?;
-    keep(directory, sha256, &index)
-        .map_err(|source| Failure::Write { path: directory.to_owned(), source })?;
+    if let Err(source) = keep(directory, sha256, &index) {
+        // The report does not depend on it.
+        let unkept = Unkept { directory: directory.to_owned(), source };
+        fail(&unkept, DONE);
+    }
     let failed = |source| Failure::Index { path: path.to_owned(), source };
     Index::open(index.into()).map_err(failed)
 }
@@ -146,6 +157,8 @@ fn keep(directory: &Path, sha256: Sha256Digest, index: &[u8]) -> io::Result<()> 
     std::fs::create_dir_all(directory)?;
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(index)?;
+    // Others may read it: it tells no more than the ELF.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.persist(directory.join(format!("{sha256}.{INDEX}")))?;
     Ok(())
 }

@@ -72,6 +72,17 @@ fn an_index_is_made_once_and_then_enough() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_written_keeps_no_report_back() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("a file");
+    fs::write(&file, b"").unwrap();
+    let (dump, elf) = (fixture("O2/2.dmp"), fixture("O2/firmware.elf"));
+    let output = decode(&[&dump, Path::new("--elf"), &elf, Path::new("--index-dir"), &file]);
+    assert_eq!(text(&output), text(&decode(&[&dump, Path::new("--elf"), &elf])));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be kept"));
+}
+
+#[test]
 fn what_does_not_belong_together_is_refused_in_one_line() {
     let (dump, elf) = (fixture("Og/0.dmp"), fixture("Og/firmware.elf"));
     let (with, other) = (Path::new("--elf"), fixture("O2/firmware.elf"));

@@ -3,8 +3,9 @@
 use super::{Branches, Call, Jump};
 use crate::words::{u16_at, u32_at};
 
-/// ra, the register of return addresses.
+/// ra and t0, the registers of return addresses.
 const RA: u32 = 1;
+const T0: u32 = 5;
 const AUIPC: u32 = 0x17;
 const LUI: u32 = 0x37;
 const JALR: u32 = 0x67;
@@ -69,7 +70,7 @@ fn long_branch(word: u32, address: u32, upper: Option<Upper>) -> Option<Branch> 
         JAL => {
             let target = address.wrapping_add(jal_offset(word));
             match destination {
-                RA => Some(Branch::Call(Some(target))),
+                RA | T0 => Some(Branch::Call(Some(target))),
                 0 => Some(Branch::Jump(target)),
                 _ => None,
             }
@@ -80,7 +81,7 @@ fn long_branch(word: u32, address: u32, upper: Option<Upper>) -> Option<Branch> 
             let upper = upper.filter(|upper| upper.register == base);
             let target = upper.map(|upper| upper.value.wrapping_add(offset) & !1);
             match destination {
-                RA => Some(Branch::Call(target)),
+                RA | T0 => Some(Branch::Call(target)),
                 0 => target.map(Branch::Jump),
                 _ => None,
             }

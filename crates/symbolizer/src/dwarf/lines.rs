@@ -85,7 +85,8 @@ impl<'a> Dwarf<'a, '_> {
 }
 
 fn text_of(slice: &Slice<'_>) -> String {
-    String::from_utf8_lossy(slice.slice()).into_owned()
+    let bytes = slice.slice();
+    String::from_utf8_lossy(bytes.get(..LONGEST_PATH).unwrap_or(bytes)).into_owned()
 }
 
 fn join(base: &str, part: &str) -> String {

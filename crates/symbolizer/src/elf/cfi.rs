@@ -19,6 +19,8 @@ const REGISTERS: u16 = 32;
 pub(crate) struct UnwindRule {
     /// The canonical frame address is the value of this register plus an offset.
     pub(crate) cfa: (u8, i32),
+    /// The register of return addresses: ra, but for functions that save registers for others.
+    pub(crate) link: u8,
     pub(crate) return_address: SavedAt,
     /// The other registers, by number.
     pub(crate) saved: Vec<(u8, SavedAt)>,
@@ -91,15 +93,17 @@ impl<'a> Cfi<'a> {
         }
         let mut found = None;
         self.rules(*fde, |start, rule| {
-            if start <= address {
+            let before = start <= address;
+            if before {
                 found = rule;
             }
+            before
         });
         found
     }
 
-    /// The rules of a description, each with the address it holds from.
-    pub(crate) fn rules(&self, fde: Fde, take: impl FnMut(u32, Option<UnwindRule>)) {
+    /// The rules of a description, each with the address it holds from, while `take` wants more.
+    pub(crate) fn rules(&self, fde: Fde, take: impl FnMut(u32, Option<UnwindRule>) -> bool) {
         if fde.in_eh_frame {
             rules_of(&self.eh_frame, &self.bases, fde.offset.into(), take);
         } else {
@@ -140,7 +144,7 @@ fn rules_of<'a, S: UnwindSection<Slice<'a>>>(
     section: &S,
     bases: &BaseAddresses,
     offset: S::Offset,
-    mut take: impl FnMut(u32, Option<UnwindRule>),
+    mut take: impl FnMut(u32, Option<UnwindRule>) -> bool,
 ) {
     let fde = section.fde_from_offset(bases, offset, S::cie_from_offset);
     let Ok(fde) = fde else { return };
@@ -149,7 +153,9 @@ fn rules_of<'a, S: UnwindSection<Slice<'a>>>(
     let Ok(mut table) = fde.rows(section, bases, &mut context) else { return };
     while let Ok(Some(row)) = table.next_row() {
         let Ok(start) = u32::try_from(row.start_address()) else { return };
-        take(start, rule_of(row, column));
+        if !take(start, rule_of(row, column)) {
+            return;
+        }
     }
 }
 
@@ -166,9 +172,8 @@ fn rule_of(row: &gimli::UnwindTableRow<usize>, column: Register) -> Option<Unwin
         }
         saved.push((number(*register)?, at));
     }
-    number(column)?;
     saved.sort_by_key(|(register, _)| *register);
-    Some(UnwindRule { cfa, return_address, saved })
+    Some(UnwindRule { cfa, link: number(column)?, return_address, saved })
 }
 
 fn saved_at(rule: &RegisterRule<usize>) -> Option<SavedAt> {

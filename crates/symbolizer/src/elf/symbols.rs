@@ -64,14 +64,18 @@ fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && !name.starts_with(b"$") && !name.starts_with(b".L")
 }
 
+/// Where a function ends at the latest. What has no size is a label: it does not name everything
+/// behind it.
+pub(crate) const fn end_of(start: u32, size: u32) -> u32 {
+    const LABEL: u32 = 4096;
+    start.saturating_add(if size == 0 { LABEL } else { size })
+}
+
 /// Where the code of the function around an address lies, by its symbol.
 pub(crate) fn range_around(functions: &[FunctionSymbol<'_>], address: u32) -> Option<Range<u32>> {
     let behind = functions.partition_point(|function| function.start <= address);
     let function = functions.get(behind.checked_sub(1)?)?;
     let next = functions.get(behind).map_or(u32::MAX, |next| next.start);
-    let end = match function.size {
-        0 => next,
-        size => function.start.saturating_add(size),
-    };
+    let end = end_of(function.start, function.size).min(next);
     (address < end && !function.absolute).then_some(function.start..end)
 }

@@ -10,7 +10,7 @@ use crate::code::{Code, ElfCode};
 use crate::demangle::demangle;
 use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError};
-use crate::sources::NONE;
+use crate::sources::{NONE, keep_last};
 
 /// The index of an ELF whose digest is `elf_sha256`. Needs up to about 200 MiB of memory for what
 /// no compiler makes, else a few times the size of the debugging information of one file.
@@ -78,13 +78,22 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
 /// The rules by address; between functions there is none.
 fn unwind(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
     let (mut rules, mut rows) = (Rules::default(), Vec::new());
-    for fde in code.cfi().fdes() {
-        code.cfi().rules(*fde, |address, rule| rows.push((address, [rules.add(rule)])));
-        rows.push((fde.start.saturating_add(fde.length), [NONE]));
+    let fdes = code.cfi().fdes();
+    for (fde, next) in fdes.iter().zip(fdes.iter().skip(1).map(Some).chain([None])) {
+        let end = fde.start.saturating_add(fde.length);
+        let end = next.map_or(end, |next| end.min(next.start));
+        code.cfi().rules(*fde, |address, rule| {
+            let within = address < end;
+            if within {
+                rows.push((address, [rules.add(rule)]));
+            }
+            within
+        });
+        rows.push((end, [NONE]));
     }
-    // Where one function ends and the next begins, the beginning counts.
-    rows.sort_by_key(|(address, [place])| (*address, *place == NONE));
-    rows.dedup_by_key(|(address, _)| *address);
+    // Where one function ends and the next begins, the beginning counts; else the last.
+    rows.sort_by_key(|(address, [place])| (*address, *place != NONE));
+    keep_last(&mut rows, |(address, _)| *address);
     rows.dedup_by_key(|(_, place)| *place);
     (rules, pack(rows))
 }

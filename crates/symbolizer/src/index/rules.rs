@@ -27,7 +27,7 @@ impl Rules {
         let count = rule.saved.len().min(MOST_SAVED);
         self.bytes.extend([rule.cfa.0, u8::try_from(count).unwrap_or_default()]);
         self.bytes.extend(rule.cfa.1.to_le_bytes());
-        self.add_place(0, rule.return_address);
+        self.add_place(rule.link, rule.return_address);
         for (register, at) in rule.saved.iter().take(MOST_SAVED) {
             self.add_place(*register, *at);
         }
@@ -56,9 +56,9 @@ pub(super) fn read(bytes: &[u8], place: u32) -> Option<UnwindRule> {
     let entries = rest.get(4..)?.as_chunks::<6>().0;
     let entries = entries.get(..=usize::from(*count).min(MOST_SAVED))?;
     let mut entries = entries.iter().copied().map(entry);
-    let (_, return_address) = entries.next()??;
+    let (link, return_address) = entries.next()??;
     let saved = entries.collect::<Option<_>>()?;
-    Some(UnwindRule { cfa: (*register, offset), return_address, saved })
+    Some(UnwindRule { cfa: (*register, offset), link, return_address, saved })
 }
 
 fn entry(bytes: [u8; 6]) -> Option<(u8, SavedAt)> {
@@ -83,6 +83,7 @@ mod tests {
     fn rules_are_read_back() {
         let rule = |offset| UnwindRule {
             cfa: (2, offset),
+            link: 5,
             return_address: SavedAt::Offset(-4),
             saved: vec![
                 (1, SavedAt::Offset(-4)),

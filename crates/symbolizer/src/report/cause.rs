@@ -2,6 +2,7 @@
 
 use super::Frame;
 use crate::dump::{Crashed, Dump, MachineState};
+use crate::unwind::Trust;
 use crate::words::{printable, until_nul};
 
 /// Longest text of a panic that is shown, in bytes.
@@ -80,8 +81,12 @@ fn cause_of_text(text: &str) -> Option<&'static str> {
 }
 
 fn cause_of_functions(frames: &[Frame]) -> Option<&'static str> {
-    let names: Vec<&str> =
-        frames.iter().take(6).filter_map(|frame| frame.source.function.as_deref()).collect();
+    let names: Vec<&str> = frames
+        .iter()
+        .take(6)
+        .filter(|frame| frame.trust != Trust::Scan)
+        .filter_map(|frame| frame.source.function.as_deref())
+        .collect();
     FUNCTIONS.iter().find(|(name, _)| names.contains(name)).map(|(_, cause)| *cause)
 }
 

@@ -44,12 +44,14 @@ const MACHINERY: [&str; 22] = [
 ];
 const MACHINERY_BEGINNINGS: [&str; 3] = ["__ubsan_", "core::panicking::", "std::panicking::"];
 
-const LIBRARY: [&str; 14] = [
+const LIBRARY: [&str; 42] = [
     "malloc",
     "calloc",
     "realloc",
     "free",
     "_malloc_r",
+    "_calloc_r",
+    "_realloc_r",
     "_free_r",
     "operator new(unsigned int)",
     "operator delete(void*)",
@@ -59,16 +61,34 @@ const LIBRARY: [&str; 14] = [
     "vPortExitCriticalMultiCore",
     "pthread_mutex_lock",
     "pthread_mutex_unlock",
-];
-const LIBRARY_BEGINNINGS: [&str; 16] = [
-    "mem",
-    "str",
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "memchr",
+    "strlen",
+    "strnlen",
+    "strcpy",
+    "strncpy",
+    "strlcpy",
+    "strcat",
+    "strncat",
+    "strlcat",
+    "strcmp",
+    "strncmp",
+    "strcasecmp",
+    "strchr",
+    "strrchr",
+    "strstr",
+    "strdup",
     "printf",
     "vprintf",
     "snprintf",
     "vsnprintf",
     "sprintf",
     "_vfprintf_r",
+];
+const LIBRARY_BEGINNINGS: [&str; 8] = [
     "heap_caps_",
     "multi_heap_",
     "tlsf_",

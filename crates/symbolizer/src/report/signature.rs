@@ -27,7 +27,7 @@ const LEFT_OUT: [&str; 11] = [
 const LEFT_OUT_BEGINNING: &str = "__ubsan_";
 
 /// Endings that compilers give to copies of a function.
-const CLONES: [&str; 5] = [".constprop.", ".isra.", ".part.", ".cold", ".lto_priv."];
+const CLONES: [&str; 4] = [".constprop.", ".isra.", ".part.", ".cold"];
 
 /// A signature of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,9 @@ fn name(frame: &Frame) -> Option<String> {
 fn plain(name: &str) -> String {
     let end = CLONES.iter().filter_map(|clone| name.find(clone)).min();
     let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
-    if name.contains("operator") {
+    // Comparisons, and implementations of traits of Rust, have no arguments to leave out.
+    let operator = name.starts_with("operator") || name.contains("::operator");
+    if operator || name.starts_with('<') {
         return name.to_owned();
     }
     let mut depth = 0_usize;

@@ -77,7 +77,9 @@ fn summary(report: &Report, out: &mut String) -> fmt::Result {
         report.build.id.as_deref().or(report.build.elf_sha256.as_deref()).unwrap_or("not told");
     let matched = match report.build.matched {
         BuildMatch::Exact => "the ELF is of this build",
-        BuildMatch::Version => "the dump does not tell its build: the ELF is of the same version",
+        BuildMatch::Version => {
+            "the dump does not tell its build: that the ELF is the right one is not checked"
+        }
         BuildMatch::None => "there is no ELF",
     };
     writeln!(out, "Build:    {id} ({matched})")?;

@@ -24,7 +24,11 @@ fn within_framework(path: &str) -> Option<&str> {
     let components = path.find("/components/")?;
     let start = path.get(..components)?.rfind('/').map_or(0, |slash| slash + 1);
     let within = path.get(start..)?;
-    (within.starts_with(FRAMEWORK) || within.starts_with("IDF/")).then_some(within)
+    let named = ["", "-v", "-release"].iter().any(|suffix| {
+        let rest = within.strip_prefix(FRAMEWORK).and_then(|rest| rest.strip_prefix(suffix));
+        rest.is_some_and(|rest| !suffix.is_empty() || rest.starts_with('/'))
+    });
+    (named || within.starts_with("IDF/")).then_some(within)
 }
 
 /// ESP-IDF compiles in `build` of a project or below it.
@@ -71,6 +75,8 @@ mod tests {
         assert_eq!(shorten("/project/main/app.c", "/project"), "main/app.c");
         assert_eq!(shorten("/opt/gcc/libgcc/div.c", build), "/opt/gcc/libgcc/div.c");
         assert_eq!(shorten("main/b.c", ""), "main/b.c");
+        let other = "/home/a/esp-idf-demo/components/x/x.c";
+        assert_eq!(shorten(other, "/home/a/esp-idf-demo/build"), "components/x/x.c");
         assert_eq!(shorten("/home/a/demolition/x.c", "/home/a/demo"), "/home/a/demolition/x.c");
     }
 }

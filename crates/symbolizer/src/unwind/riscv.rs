@@ -4,7 +4,7 @@
 mod tests;
 
 use super::{Backtrace, Frame, MOST_FRAMES, Trust, stack_end};
-use crate::code::{Call, Code};
+use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscvRegisters};
 use crate::elf::{SavedAt, UnwindRule};
 
@@ -23,7 +23,7 @@ const BEGINNINGS: u32 = 6;
 /// A chain that ends within so many bytes of the stack's end has reached it.
 const NEAR_END: u64 = 256;
 /// Chains that are tried for one gap.
-const MOST_TRIES: usize = 512;
+const MOST_TRIES: usize = 128;
 
 pub(super) struct Unwinder<'a> {
     memory: &'a Memory<'a>,
@@ -48,6 +48,15 @@ enum Step {
     Lost,
 }
 
+/// A caller that no rule leads to.
+struct Found {
+    state: State,
+    trust: Trust,
+    /// The rest of the stack makes sense in several ways, or was not seen to make any: what follows
+    /// is no more certain than a search.
+    ambiguous: bool,
+}
+
 /// How good a chain that was found by searching is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Score {
@@ -63,13 +72,21 @@ impl<'a> Unwinder<'a> {
     pub(super) fn unwind(&self, context: &RiscvRegisters) -> Backtrace {
         let mut state = State::of(context);
         let mut frames = vec![state.frame(Trust::Context)];
+        let mut by_rule = Trust::Cfi;
         while frames.len() < MOST_FRAMES {
             let first = frames.len() == 1;
             let (next, trust) = match self.step(&state, first) {
-                Step::Bottom => return Backtrace { frames, truncated: false },
-                Step::Caller(next) => (next, Trust::Cfi),
+                Step::Bottom => {
+                    return Backtrace { frames, truncated: by_rule == Trust::Scan };
+                }
+                Step::Caller(next) => (next, by_rule),
                 Step::Lost => match self.without_rule(&state, first) {
-                    Some(found) => found,
+                    Some(found) => {
+                        if found.ambiguous {
+                            by_rule = Trust::Scan;
+                        }
+                        (found.state, found.trust)
+                    }
                     None => return Backtrace { frames, truncated: true },
                 },
             };
@@ -90,7 +107,9 @@ impl<'a> Unwinder<'a> {
         if next.pc == 0 {
             return if self.is_near_end(state) { Step::Bottom } else { Step::Lost };
         }
-        if self.is_return_address(next.pc) && self.goes_up(state, &next, first) {
+        // A function that has no frame yet has that of its caller.
+        let frameless = first || rule.return_address == SavedAt::Same;
+        if self.is_return_address(next.pc) && self.goes_up(state, &next, frameless) {
             Step::Caller(next)
         } else {
             Step::Lost
@@ -100,7 +119,7 @@ impl<'a> Unwinder<'a> {
     fn caller_by(&self, rule: &UnwindRule, state: &State) -> Option<State> {
         let (register, offset) = rule.cfa;
         let cfa = state.register(register)?.wrapping_add_signed(offset);
-        let pc = self.value(rule.return_address, (RA, cfa), state)?;
+        let pc = self.value(rule.return_address, (rule.link, cfa), state)?;
         let mut next = State { pc, values: [0; 32], known: 0 };
         for kept in KEPT {
             next.set(kept, state.register(kept));
@@ -109,7 +128,9 @@ impl<'a> Unwinder<'a> {
             next.set(*register, self.value(*at, (*register, cfa), state));
         }
         next.set(SP, Some(cfa));
-        next.set(RA, None);
+        // A function that saves registers for its caller leaves ra to it.
+        let kept = if rule.link == RA { None } else { next.register(RA).or(state.register(RA)) };
+        next.set(RA, kept);
         Some(next)
     }
 
@@ -123,12 +144,11 @@ impl<'a> Unwinder<'a> {
         }
     }
 
-    /// A caller's frame lies above, in the same stack. Only a function that has no frame of its own
-    /// has that of its caller.
-    fn goes_up(&self, state: &State, next: &State, first: bool) -> bool {
+    /// A caller's frame lies above, in the same stack.
+    fn goes_up(&self, state: &State, next: &State, frameless: bool) -> bool {
         let (Some(from), Some(to)) = (state.register(SP), next.register(SP)) else { return false };
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
-        within && (to > from || first && to == from)
+        within && (to > from || frameless && to == from)
     }
 
     /// Within a function only what follows a call is one.
@@ -148,7 +168,7 @@ impl<'a> Unwinder<'a> {
     }
 
     /// The caller of a function nothing is known of, as one in ROM or a jump into nowhere.
-    fn without_rule(&self, state: &State, first: bool) -> Option<(State, Trust)> {
+    fn without_rule(&self, state: &State, first: bool) -> Option<Found> {
         let lookup = if first { state.pc } else { state.pc.wrapping_sub(1) };
         if self.code.rule(lookup).is_some() {
             return None;
@@ -156,12 +176,42 @@ impl<'a> Unwinder<'a> {
         if first
             && let Some(ra) = state.register(RA)
             && self.code.call_before(ra).is_some_and(|call| self.can_lead_to(call, state.pc))
+            && !self.is_within_function(ra, state.pc)
         {
-            let mut next = State { pc: ra, ..*state };
-            next.set(RA, None);
-            return Some((next, Trust::Leaf));
+            return Some(self.leaf(state, ra));
         }
         (!self.code.is_code(state.pc)).then(|| self.scan(state)).flatten()
+    }
+
+    /// The return address is in a register. Whether the function has moved the stack pointer already
+    /// is told by the rest of the stack only, and by that only if it makes sense in one way.
+    fn leaf(&self, state: &State, ra: u32) -> Found {
+        let mut unmoved = State { pc: ra, ..*state };
+        unmoved.set(RA, None);
+        let sp = state.register(SP).unwrap_or_default();
+        let moved = |steps: u32| State::searched(ra, sp.wrapping_add(steps * ALIGNMENT));
+        let callers = std::iter::once(unmoved).chain((1..BEGINNINGS).map(moved));
+        let mut best: Option<(Score, State)> = None;
+        let mut ambiguous = true;
+        for caller in callers {
+            let Some(score) = self.chain(&caller) else { continue };
+            match &best {
+                Some((known, _)) if *known > score => {}
+                Some((known, _)) if *known == score => ambiguous = true,
+                Some(_) | None => {
+                    ambiguous = false;
+                    best = Some((score, caller));
+                }
+            }
+        }
+        let state = best.map_or(unmoved, |(_, caller)| caller);
+        Found { state, trust: Trust::Leaf, ambiguous }
+    }
+
+    /// What a call left in ra stays there after it has come back.
+    fn is_within_function(&self, ra: u32, pc: u32) -> bool {
+        let function = self.code.function_around(pc);
+        function.is_some_and(|function| function.contains(&ra.wrapping_sub(1)))
     }
 
     /// A direct call tells where it leads.
@@ -175,11 +225,12 @@ impl<'a> Unwinder<'a> {
     }
 
     /// Looks for a return address on the stack from which all the rest of the stack unwinds.
-    fn scan(&self, state: &State) -> Option<(State, Trust)> {
+    fn scan(&self, state: &State) -> Option<Found> {
         let sp = state.register(SP)?.checked_next_multiple_of(4)?;
         let mut tries = MOST_TRIES;
         let mut best: Option<((Score, bool), State)> = None;
-        for offset in (0..SCANNED).step_by(4) {
+        let mut ways = 0;
+        'words: for offset in (0..SCANNED).step_by(4) {
             let address = sp.checked_add(offset)?;
             let Some(word) = self.memory.word(address) else { break };
             let Some(call) = self.code.call_before(word) else { continue };
@@ -188,10 +239,12 @@ impl<'a> Unwinder<'a> {
             }
             let above = address.checked_add(4)?.checked_next_multiple_of(ALIGNMENT)?;
             for beginning in 0..BEGINNINGS {
-                tries = tries.checked_sub(1)?;
+                let Some(left) = tries.checked_sub(1) else { break 'words };
+                tries = left;
                 let sp = above.wrapping_add(beginning * ALIGNMENT);
                 let candidate = State::searched(word, sp);
                 let Some(score) = self.chain(&candidate) else { continue };
+                ways += 1;
                 // Of equals the lowest address wins.
                 let rank = (score, call.target.is_some());
                 if best.as_ref().is_none_or(|(known, _)| *known < rank) {
@@ -199,7 +252,8 @@ impl<'a> Unwinder<'a> {
                 }
             }
         }
-        best.map(|(_, state)| (state, Trust::Scan))
+        let ambiguous = ways > 1 || tries == 0;
+        best.map(|(_, state)| Found { state, trust: Trust::Scan, ambiguous })
     }
 
     /// Whether every return address from here on follows a call, and where the chain ends.
@@ -221,12 +275,6 @@ impl<'a> Unwinder<'a> {
         }
         None
     }
-}
-
-/// The ROM of any chip (technical reference manuals, system and memory); it is in no firmware.
-fn is_rom(address: u32) -> bool {
-    const ROM: [std::ops::Range<u32>; 2] = [0x4000_0000..0x4008_0000, 0x4FC0_0000..0x4FC4_0000];
-    ROM.iter().any(|rom| rom.contains(&address))
 }
 
 impl State {

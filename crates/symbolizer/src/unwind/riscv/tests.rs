@@ -25,7 +25,7 @@ impl Code for Firmware {
             _ if OUTER.contains(&address) || INNER.contains(&address) => SavedAt::Offset(-4),
             _ => return None,
         };
-        Some(UnwindRule { cfa: (2, 32), return_address, saved: Vec::new() })
+        Some(UnwindRule { cfa: (2, 32), link: 1, return_address, saved: Vec::new() })
     }
 
     fn is_code(&self, address: u32) -> bool {
@@ -108,10 +108,11 @@ fn what_is_left_of_earlier_calls_is_not_taken_for_the_caller() {
     // the rest of the stack makes no sense.
     let stale = [(1, INNER.start + 8), (2, OUTER.start + 16)];
     let real = [(7, OUTER.start + 8), (15, ENTRY.start + 8)];
+    // Together they make sense in two ways: nothing behind them is certain.
     let trace = unwind(registers, &[&stale[..], &real].concat());
     check(
         &trace,
-        &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Scan), (ENTRY.start + 8, Trust::Cfi)],
+        &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Scan), (ENTRY.start + 8, Trust::Scan)],
     );
     check(&unwind(registers, &stale), &[(ROM, Trust::Context)]);
 }
@@ -150,4 +151,15 @@ fn a_return_into_rom_in_the_middle_is_kept() {
             (ENTRY.start + 8, Trust::Cfi),
         ],
     );
+}
+
+#[test]
+fn a_function_in_rom_that_has_moved_the_stack_makes_what_follows_uncertain() {
+    // ra is still right, and the stack makes sense from here and from 16 bytes above.
+    let registers = [(PC, ROM), (RA, OUTER.start + 8), (SP, STACK)];
+    let words = [(7, INNER.start + 8), (11, ENTRY.start + 8), (15, ENTRY.start + 8)];
+    let trace = unwind(registers, &words);
+    let trusts: Vec<_> = trace.frames.iter().map(|frame| frame.trust).collect();
+    assert_eq!(trusts[..2], [Trust::Context, Trust::Leaf]);
+    assert!(trusts.len() > 2 && trusts[2..].iter().all(|trust| *trust == Trust::Scan));
 }
