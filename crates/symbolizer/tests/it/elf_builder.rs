@@ -6,6 +6,8 @@ const EM_RISCV: u16 = 243;
 const ET_EXEC: u16 = 2;
 const SHT_PROGBITS: u32 = 1;
 const SHT_STRTAB: u32 = 3;
+/// `SHF_ALLOC`
+const LOADED: u32 = 2;
 /// `SHF_ALLOC | SHF_EXECINSTR`
 const CODE: u32 = 6;
 
@@ -36,6 +38,12 @@ impl ElfBuilder {
 
     pub(crate) fn section(mut self, name: &str, bytes: Vec<u8>) -> Self {
         self.sections.push((name.to_owned(), 0, 0, bytes));
+        self
+    }
+
+    /// One that is loaded, at address 0.
+    pub(crate) fn loaded_section(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.sections.push((name.to_owned(), LOADED, 0, bytes));
         self
     }
 

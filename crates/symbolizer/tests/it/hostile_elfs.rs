@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{ElfError, Firmware, build_index};
+use coredock_symbolizer::{ElfError, Firmware, build_index, decode};
+use coredock_testkit::coredumps::CoreBuilder;
 
 use crate::elf_builder::{ElfBuilder, abbreviations, nested, range_list, sharing, unit};
 
@@ -55,6 +57,24 @@ fn what_is_no_firmware_is_refused_by_name() {
     assert_eq!(refused(&plain().machine(40).build()), Some(ElfError::Machine(40)));
     assert_eq!(refused(&plain().kind(4).build()), Some(ElfError::NotExecutable));
     assert!(Firmware::of_elf(&plain().build()).is_ok());
+}
+
+#[test]
+fn a_name_that_many_sections_share_is_left_out() {
+    let mut elf = ElfBuilder::new(16);
+    for _ in 0..200 {
+        elf = elf.loaded_section(&"n".repeat(10_000), vec![0; 4]);
+    }
+    let elf = elf.build();
+    let firmware = Firmware::of_elf(&elf).unwrap();
+    let report = decode(&without_build(), Some(&firmware)).unwrap();
+    assert!(report.text().len() < 100_000);
+    assert!(index(&elf).unwrap().len() < 100_000);
+}
+
+/// A dump that does not tell its build.
+fn without_build() -> Bytes {
+    CoreBuilder::new().without_info().note("CORE", 1, &[0; 204]).elf().into()
 }
 
 #[test]

@@ -15,6 +15,9 @@ const INNER: Range<u32> = 0x4200_0200..0x4200_0300;
 /// Without call frame information, as from an assembler.
 const BARE: Range<u32> = 0x4200_0300..0x4200_0400;
 
+/// Saves registers for its caller: its return address is in t0, that of its caller in ra.
+const SAVE: Range<u32> = 0x4200_0400..0x4200_0500;
+
 /// Calls by their return address.
 struct Firmware(Vec<(u32, Option<u32>)>);
 
@@ -23,13 +26,17 @@ impl Code for Firmware {
         let return_address = match address {
             _ if ENTRY.contains(&address) => SavedAt::Nowhere,
             _ if OUTER.contains(&address) || INNER.contains(&address) => SavedAt::Offset(-4),
+            _ if SAVE.contains(&address) => {
+                let (link, return_address) = (5, SavedAt::Same);
+                return Some(UnwindRule { cfa: (2, 0), link, return_address, saved: Vec::new() });
+            }
             _ => return None,
         };
         Some(UnwindRule { cfa: (2, 32), link: 1, return_address, saved: Vec::new() })
     }
 
     fn is_code(&self, address: u32) -> bool {
-        (ENTRY.start..BARE.end).contains(&address)
+        (ENTRY.start..SAVE.end).contains(&address)
     }
 
     fn call_before(&self, return_address: u32) -> Option<Call> {
@@ -38,7 +45,7 @@ impl Code for Firmware {
     }
 
     fn function_around(&self, address: u32) -> Option<Range<u32>> {
-        [ENTRY, OUTER, INNER, BARE].into_iter().find(|function| function.contains(&address))
+        [ENTRY, OUTER, INNER, BARE, SAVE].into_iter().find(|function| function.contains(&address))
     }
 
     fn jumps_out_of(&self, _function: Range<u32>) -> Vec<Jump> {
@@ -53,6 +60,7 @@ fn firmware() -> Firmware {
         (OUTER.start + 8, Some(ROM - 0x34)),
         (INNER.start + 8, Some(OUTER.start)),
         (OUTER.start + 16, None),
+        (OUTER.start + 24, Some(SAVE.start)),
     ])
 }
 
@@ -162,4 +170,15 @@ fn a_function_in_rom_that_has_moved_the_stack_makes_what_follows_uncertain() {
     let trusts: Vec<_> = trace.frames.iter().map(|frame| frame.trust).collect();
     assert_eq!(trusts[..2], [Trust::Context, Trust::Leaf]);
     assert!(trusts.len() > 2 && trusts[2..].iter().all(|trust| *trust == Trust::Scan));
+}
+
+#[test]
+fn a_function_that_saves_registers_for_its_caller_returns_by_another_register() {
+    let stack: Vec<u8> = vec![0; 1024];
+    let mut context = [0; 32];
+    (context[PC], context[RA], context[SP]) = (SAVE.start + 4, ENTRY.start + 8, STACK);
+    context[5] = OUTER.start + 24;
+    let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
+    let trace = Unwinder::new(&memory, &firmware()).unwind(&RiscvRegisters(context));
+    check(&trace, &[(SAVE.start + 4, Trust::Context), (OUTER.start + 24, Trust::Cfi)]);
 }
