@@ -8,7 +8,7 @@ use crate::elf::ElfError;
 use crate::firmware::{Firmware, Located, Session};
 use crate::report::{Build, BuildMatch, Frame, Report, Source, TaskReport};
 use crate::tasks::TaskFacts;
-use crate::unwind::{Backtrace, backtrace};
+use crate::unwind::{Backtrace, SearchBudget, backtrace};
 
 /// Functions in one report, inlined ones too.
 const MOST_FRAMES: usize = 16_384;
@@ -48,8 +48,9 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
     check(&dump, firmware)?;
     let mut session = firmware.session()?;
     let facts = session.facts();
-    let traces: Vec<Backtrace> =
-        dump.tasks.iter().map(|task| backtrace(&dump, task, &session)).collect();
+    let budget = SearchBudget::default();
+    let unwound = dump.tasks.iter().map(|task| backtrace(&dump, task, (&session, &budget)));
+    let traces: Vec<Backtrace> = unwound.collect();
     let addresses: Vec<u32> =
         traces.iter().flat_map(|trace| &trace.frames).map(crate::unwind::Frame::lookup).collect();
     session.prepare(&addresses)?;

@@ -3,6 +3,8 @@
 mod riscv;
 mod tail_calls;
 
+use std::cell::Cell;
+
 use crate::code::Code;
 use crate::dump::{Dump, Memory, Registers, Task};
 
@@ -66,14 +68,36 @@ pub(crate) struct Backtrace {
     pub(crate) truncated: bool,
 }
 
+/// Steps that searches may take for all tasks of a dump together: tasks may share a stack that was
+/// made to be searched.
+pub(crate) struct SearchBudget(Cell<u32>);
+
+impl Default for SearchBudget {
+    fn default() -> Self {
+        Self(Cell::new(20_000))
+    }
+}
+
+impl SearchBudget {
+    /// Takes one step, if there is one left.
+    fn step(&self) -> Option<()> {
+        self.0.set(self.0.get().checked_sub(1)?);
+        Some(())
+    }
+}
+
 /// Unwinds the stack of a task.
-pub(crate) fn backtrace(dump: &Dump<'_>, task: &Task, code: &dyn Code) -> Backtrace {
+pub(crate) fn backtrace(
+    dump: &Dump<'_>,
+    task: &Task,
+    (code, budget): (&dyn Code, &SearchBudget),
+) -> Backtrace {
     if task.is_corrupted() {
         return Backtrace { frames: Vec::new(), truncated: true };
     }
     match &task.registers {
         Registers::Riscv(registers) => {
-            let mut trace = riscv::Unwinder::new(&dump.memory, code).unwind(registers);
+            let mut trace = riscv::Unwinder::new(&dump.memory, code, budget).unwind(registers);
             tail_calls::insert(&mut trace.frames, code);
             trace
         }

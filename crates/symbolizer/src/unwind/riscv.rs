@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, Frame, MOST_FRAMES, Trust, stack_end};
+use super::{Backtrace, Frame, MOST_FRAMES, SearchBudget, Trust, stack_end};
 use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscvRegisters};
 use crate::elf::{SavedAt, UnwindRule};
@@ -28,6 +28,7 @@ const MOST_TRIES: usize = 128;
 pub(super) struct Unwinder<'a> {
     memory: &'a Memory<'a>,
     code: &'a dyn Code,
+    budget: &'a SearchBudget,
 }
 
 /// Registers of a frame, as far as they are known.
@@ -65,8 +66,12 @@ enum Score {
 }
 
 impl<'a> Unwinder<'a> {
-    pub(super) fn new(memory: &'a Memory<'a>, code: &'a dyn Code) -> Self {
-        Self { memory, code }
+    pub(super) fn new(
+        memory: &'a Memory<'a>,
+        code: &'a dyn Code,
+        budget: &'a SearchBudget,
+    ) -> Self {
+        Self { memory, code, budget }
     }
 
     pub(super) fn unwind(&self, context: &RiscvRegisters) -> Backtrace {
@@ -233,6 +238,10 @@ impl<'a> Unwinder<'a> {
         'words: for offset in (0..SCANNED).step_by(4) {
             let address = sp.checked_add(offset)?;
             let Some(word) = self.memory.word(address) else { break };
+            if self.budget.step().is_none() {
+                tries = 0;
+                break;
+            }
             let Some(call) = self.code.call_before(word) else { continue };
             if !self.can_lead_to(call, state.pc) {
                 continue;
@@ -260,6 +269,7 @@ impl<'a> Unwinder<'a> {
     fn chain(&self, start: &State) -> Option<Score> {
         let mut state = *start;
         for _ in 0..MOST_FRAMES {
+            self.budget.step()?;
             match self.step(&state, false) {
                 Step::Bottom => {
                     let rule = self.code.rule(state.pc.wrapping_sub(1))?;

@@ -4,7 +4,7 @@ use super::Unwinder;
 use crate::code::{Call, Code, Jump};
 use crate::dump::{Memory, RiscvRegisters, Segment};
 use crate::elf::{SavedAt, UnwindRule};
-use crate::unwind::{Backtrace, Trust};
+use crate::unwind::{Backtrace, SearchBudget, Trust};
 
 const STACK: u32 = 0x4081_0000;
 const ROM: u32 = 0x4000_1234;
@@ -66,6 +66,14 @@ fn firmware() -> Firmware {
 
 /// A stack of 256 words, zero but for these.
 fn unwind(registers: [(usize, u32); 3], words: &[(usize, u32)]) -> Backtrace {
+    unwind_within(&SearchBudget::default(), registers, words)
+}
+
+fn unwind_within(
+    budget: &SearchBudget,
+    registers: [(usize, u32); 3],
+    words: &[(usize, u32)],
+) -> Backtrace {
     let mut stack = [0; 1024];
     for (place, word) in words {
         stack[4 * place..4 * place + 4].copy_from_slice(&word.to_le_bytes());
@@ -75,7 +83,7 @@ fn unwind(registers: [(usize, u32); 3], words: &[(usize, u32)]) -> Backtrace {
         context[number] = value;
     }
     let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
-    Unwinder::new(&memory, &firmware()).unwind(&RiscvRegisters(context))
+    Unwinder::new(&memory, &firmware(), budget).unwind(&RiscvRegisters(context))
 }
 
 fn check(trace: &Backtrace, expected: &[(u32, Trust)]) {
@@ -179,6 +187,19 @@ fn a_function_that_saves_registers_for_its_caller_returns_by_another_register() 
     (context[PC], context[RA], context[SP]) = (SAVE.start + 4, ENTRY.start + 8, STACK);
     context[5] = OUTER.start + 24;
     let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
-    let trace = Unwinder::new(&memory, &firmware()).unwind(&RiscvRegisters(context));
+    let trace = Unwinder::new(&memory, &firmware(), &SearchBudget::default())
+        .unwind(&RiscvRegisters(context));
     check(&trace, &[(SAVE.start + 4, Trust::Context), (OUTER.start + 24, Trust::Cfi)]);
+}
+
+#[test]
+fn all_tasks_of_a_dump_share_what_may_be_searched() {
+    let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
+    let words = [(3, OUTER.start + 8), (11, ENTRY.start + 8)];
+    let budget = SearchBudget::default();
+    let mut traces = (0..2_000).map(|_| unwind_within(&budget, registers, &words));
+    assert_eq!(traces.next().unwrap().frames.len(), 3);
+    let last = traces.last().unwrap();
+    check(&last, &[(ROM, Trust::Context)]);
+    assert!(last.truncated);
 }
