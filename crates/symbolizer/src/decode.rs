@@ -5,8 +5,8 @@ use coredock_domain::coredump::body;
 
 use crate::dump::{Architecture, Dump, DumpError};
 use crate::elf::ElfError;
-use crate::firmware::{Firmware, Located, Session};
-use crate::report::{Build, BuildMatch, Frame, Report, Source, TaskReport};
+use crate::firmware::{Firmware, Session};
+use crate::report::{Build, BuildMatch, Frame, Report, TaskReport};
 use crate::tasks::TaskFacts;
 use crate::unwind::{Backtrace, SearchBudget, backtrace};
 
@@ -106,37 +106,14 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
     }
 }
 
-/// A few more than `most` at the end.
+/// The functions on a stack; of one frame more than `most` at most.
 fn frames(trace: &Backtrace, session: &Session<'_>, most: usize) -> Vec<Frame> {
-    let located = trace
-        .frames
-        .iter()
-        .take(most.saturating_add(1))
-        .map(|frame| (frame, session.locate(frame.lookup())));
-    located
-        .flat_map(|(frame, located)| {
-            let sources: Vec<Source> = if located.is_empty() {
-                vec![Source::default()]
-            } else {
-                located.into_iter().map(source).collect()
-            };
+    let frames = trace.frames.iter().take(most.saturating_add(1));
+    frames
+        .flat_map(|frame| {
             let (pc, trust) = (frame.pc, frame.trust);
-            sources.into_iter().map(move |source| Frame { pc, trust, source })
+            let located = session.locate(frame.lookup()).into_iter();
+            located.map(move |source| Frame { pc, trust, source })
         })
         .collect()
-}
-
-fn source(located: Located) -> Source {
-    match located {
-        Located::Source(frame) => Source {
-            function: frame.function,
-            path: frame.path,
-            file: frame.file,
-            line: frame.line,
-            inlined: frame.inlined,
-            near: None,
-        },
-        Located::Symbol(name) => Source { function: Some(name), ..Source::default() },
-        Located::Near(name) => Source { near: Some(name), ..Source::default() },
-    }
 }

@@ -10,7 +10,7 @@ use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError, UnwindRule};
 use crate::facts::{Facts, Region};
 use crate::index::Index;
-use crate::sources::{SourceFrame, SourceTable, look_up};
+use crate::sources::{Source, SourceTable, look_up};
 
 /// Symbols of the linker script name the nearest function only so near.
 const NEAR: u32 = 64;
@@ -27,17 +27,6 @@ enum Symbols<'a> {
     Index(Box<Index>),
     /// The whole file. Only what a dump needs is read of it.
     Elf { elf: Box<Elf<'a>>, sha256: Sha256Digest },
-}
-
-/// One function at an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Located {
-    /// By the debugging information.
-    Source(SourceFrame),
-    /// By a symbol only.
-    Symbol(String),
-    /// By the symbol of a function in ROM that begins shortly before.
-    Near(String),
 }
 
 impl<'a> Firmware<'a> {
@@ -143,40 +132,40 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The functions at an address, innermost first.
-    pub(crate) fn locate(&self, address: u32) -> Vec<Located> {
-        let mut frames = match &self.symbols {
+    /// The functions at an address, innermost first; one without a name when nothing is known.
+    pub(crate) fn locate(&self, address: u32) -> Vec<Source> {
+        let mut found = match &self.symbols {
             OpenSymbols::Index(index) => look_up(*index, address),
             OpenSymbols::Elf(open) => look_up(&open.sources, address),
         };
-        if frames.is_empty() {
-            return self.symbol(address).or_else(|| self.in_rom(address)).into_iter().collect();
+        if found.is_empty() {
+            let symbol = self.symbol(address).or_else(|| self.in_rom(address));
+            return vec![symbol.unwrap_or_default()];
         }
-        if let Some(unnamed) = frames.last_mut().filter(|frame| frame.function.is_none())
-            && let Some(Located::Symbol(name)) = self.symbol(address)
-        {
-            unnamed.function = Some(name);
+        if let Some(unnamed) = found.last_mut().filter(|source| source.function.is_none()) {
+            unnamed.function = self.symbol(address).and_then(|symbol| symbol.function);
         }
-        frames.into_iter().map(Located::Source).collect()
+        found
     }
 
-    fn symbol(&self, address: u32) -> Option<Located> {
+    fn symbol(&self, address: u32) -> Option<Source> {
         let symbol = match &self.symbols {
             OpenSymbols::Index(index) => index.symbol_before(address)?,
             OpenSymbols::Elf(open) => open.code.symbol_before(address)?,
         };
         if let Some(function) = self.app().function_around(address) {
-            return (symbol.start == function.start).then_some(Located::Symbol(symbol.name));
+            return (symbol.start == function.start).then(|| named(symbol.name));
         }
         let near = symbol.absolute && is_rom(address) && address - symbol.start < NEAR;
-        (near && self.rom.is_none()).then_some(Located::Near(symbol.name))
+        (near && self.rom.is_none())
+            .then(|| Source { near: Some(symbol.name), ..Source::default() })
     }
 
-    fn in_rom(&self, address: u32) -> Option<Located> {
+    fn in_rom(&self, address: u32) -> Option<Source> {
         let rom = self.rom.as_ref()?;
         let function = rom.function_around(address)?;
         let symbol = rom.symbol_before(address).filter(|symbol| symbol.start == function.start)?;
-        Some(Located::Symbol(symbol.name))
+        Some(named(symbol.name))
     }
 
     fn app(&self) -> &dyn Code {
@@ -185,6 +174,11 @@ impl Session<'_> {
             OpenSymbols::Elf(open) => &open.code,
         }
     }
+}
+
+/// By a symbol only.
+fn named(function: String) -> Source {
+    Source { function: Some(function), ..Source::default() }
 }
 
 /// The code of the firmware; that of the ROM only where the firmware calls it and comes back.

@@ -25,9 +25,7 @@ pub use dump::{Architecture, DumpError};
 pub use elf::{ElfError, MOST_ELF_BYTES};
 pub use firmware::Firmware;
 pub use index::{Index, IndexError, build as build_index};
-pub use report::{
-    Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, Source, TaskReport,
-};
-pub use sources::SourceFrame;
+pub use report::{Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, TaskReport};
+pub use sources::Source;
 pub use tasks::StackUse;
 pub use unwind::Trust;

@@ -8,6 +8,7 @@ mod text;
 
 use crate::dump::{Architecture, Dump, Task};
 use crate::facts::{Facts, Region};
+use crate::sources::Source;
 use crate::tasks::{StackUse, TaskFacts};
 use crate::unwind::Trust;
 
@@ -102,23 +103,6 @@ pub struct Frame {
     pub trust: Trust,
     /// Which function.
     pub source: Source,
-}
-
-/// Which function a frame is of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Source {
-    /// Its name.
-    pub function: Option<String>,
-    /// Path on the build machine.
-    pub path: Option<String>,
-    /// Path within project or framework.
-    pub file: Option<String>,
-    /// From 1 on.
-    pub line: Option<u32>,
-    /// Its code is part of the function of the next frame.
-    pub inlined: bool,
-    /// A function in ROM that begins shortly before; perhaps it is another one.
-    pub near: Option<String>,
 }
 
 impl Frame {

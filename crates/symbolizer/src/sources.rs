@@ -90,6 +90,7 @@ impl SourceTable {
     }
 }
 
+/// Of several rows for one address that follow each other, leaves the last.
 pub(crate) fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
     rows.dedup_by(|later, earlier| {
         let same = address(later) == address(earlier);
@@ -121,10 +122,10 @@ impl Strings {
     }
 }
 
-/// One function at an address.
+/// Which function an address or a frame is of.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SourceFrame {
-    /// `None` when nothing names it.
+pub struct Source {
+    /// Its name; `None` when nothing names it.
     pub function: Option<String>,
     /// Path on the build machine.
     pub path: Option<String>,
@@ -134,6 +135,8 @@ pub struct SourceFrame {
     pub line: Option<u32>,
     /// Its code is part of the function of the next frame.
     pub inlined: bool,
+    /// A function in ROM that begins shortly before; perhaps it is another one.
+    pub near: Option<String>,
 }
 
 /// A table that can be looked into.
@@ -179,7 +182,7 @@ pub(crate) fn string_in(bytes: &[u8], place: u32) -> Option<&str> {
 }
 
 /// The functions at an address, innermost first; empty when there is no information.
-pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<SourceFrame> {
+pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Source> {
     let mut place = sources.line_at(address).unwrap_or((NONE, 0));
     let mut frames = Vec::new();
     let mut next = sources.scope_at(address);
@@ -202,13 +205,10 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<SourceFrame> {
     frames
 }
 
-fn frame(
-    sources: &dyn Sources,
-    name: u32,
-    ((file, line), inlined): ((u32, u32), bool),
-) -> SourceFrame {
+fn frame(sources: &dyn Sources, name: u32, ((file, line), inlined): ((u32, u32), bool)) -> Source {
     let text = |place: u32| sources.string(place).map(str::to_owned);
     let (path, file) =
         sources.file(file).map_or((None, None), |(path, file)| (text(path), text(file)));
-    SourceFrame { function: text(name), path, file, line: (line > 0).then_some(line), inlined }
+    let line = (line > 0).then_some(line);
+    Source { function: text(name), path, file, line, inlined, near: None }
 }
