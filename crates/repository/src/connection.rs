@@ -92,8 +92,10 @@ impl LentPostgres {
         Ok(self.parts())
     }
 
-    /// Runs a statement that changes nothing; a transaction that was asked for begins with it.
-    pub(crate) async fn read<T>(
+    /// Runs statements; a transaction that was asked for begins with them. Should the server refuse
+    /// to begin one, each of them would be a transaction by itself, although the caller hears of a
+    /// failure: they are harmless by themselves.
+    pub(crate) async fn run<T>(
         &mut self,
         statement: impl AsyncFnOnce(&AsyncPgConnection) -> QueryResult<T>,
     ) -> QueryResult<T> {
@@ -186,10 +188,38 @@ macro_rules! both {
     };
 }
 
-/// Waits for a lock and then runs one query. `PostgreSQL` gets both at once, but looks at the tables
-/// for the query only when it has the lock; `SQLite` has one writer and needs none. Neither changes
-/// anything.
+/// Waits for a lock and then runs one query, or two of which the second needs no answer to the
+/// first. `PostgreSQL` gets all at once, but looks at the tables for a query only when it has the
+/// lock; `SQLite` has one writer and needs none.
 macro_rules! locked {
+    ($connection:expr, |$c:ident| ($lock:expr, $first:expr, $second:expr)) => {
+        match $connection {
+            $crate::connection::Connection::Sqlite(lent) => {
+                let $c = lent.get();
+                match $first.await {
+                    Ok(first) => $second.await.map(|second| (first, second)),
+                    Err(error) => Err(error),
+                }
+            }
+            $crate::connection::Connection::Postgres(lent) => {
+                let queries = async |connection: &::diesel_async::AsyncPgConnection| {
+                    let $c = connection;
+                    let lock = $lock;
+                    let first = async {
+                        let $c = &mut &*connection;
+                        $first.await
+                    };
+                    let second = async {
+                        let $c = &mut &*connection;
+                        $second.await
+                    };
+                    let both = $crate::connection::in_order(first, second);
+                    $crate::connection::in_order(lock, both).await
+                };
+                lent.run(queries).await.map(|((), answers)| answers)
+            }
+        }
+    };
     ($connection:expr, |$c:ident| ($lock:expr, $query:expr)) => {
         match $connection {
             $crate::connection::Connection::Sqlite(lent) => {
@@ -206,7 +236,7 @@ macro_rules! locked {
                     };
                     $crate::connection::in_order(lock, query).await
                 };
-                lent.read(query).await.map(|((), answer)| answer)
+                lent.run(query).await.map(|((), answer)| answer)
             }
         }
     };
@@ -382,7 +412,7 @@ impl Connection {
     ) -> Result<Option<T>, Failure> {
         match self {
             Self::Sqlite(_) => Ok(None),
-            Self::Postgres(lent) => Ok(Some(lent.read(statement).await?)),
+            Self::Postgres(lent) => Ok(Some(lent.run(statement).await?)),
         }
     }
 

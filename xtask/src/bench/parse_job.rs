@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coredock::system::SystemEntropy;
 use coredock_domain::artifact::UploadId;
-use coredock_domain::repository::parse_jobs::{ClaimJob, FinishJob};
+use coredock_domain::repository::parse_jobs::{ClaimJob, FinishJob, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 
 /// Defaults of the settings.
@@ -19,12 +19,14 @@ pub(super) fn claim(now: Timestamp) -> ClaimJob {
 
 /// An empty result of a job, from its owner.
 pub(super) fn empty_result(
-    (id, owner): (i64, UploadId),
+    (job, owner): (&ParseJob, UploadId),
     now: Timestamp,
     kept_coredumps: u32,
 ) -> FinishJob {
     FinishJob {
-        id,
+        id: job.id,
+        device_id: job.device_id,
+        device: job.device.clone(),
         owner,
         now,
         fault: None,

@@ -192,6 +192,8 @@ impl Coredumps {
         let code = fault.as_ref().map(|fault| fault.code);
         let result = FinishJob {
             id: job.id,
+            device_id: job.device_id,
+            device: job.device.clone(),
             owner: owner.clone(),
             now: self.ports.clock.now(),
             fault,
@@ -255,6 +257,8 @@ impl Coredumps {
         let now = self.ports.clock.now();
         let postponement = PostponeJob {
             id: held.job.id,
+            device_id: held.job.device_id,
+            device: held.job.device.clone(),
             owner: held.owner.clone(),
             due: now.after(delay),
             counts: result == ParseResult::Retried,

@@ -112,6 +112,10 @@ pub struct ParseJob {
 pub struct FinishJob {
     /// Row id of the dump.
     pub id: i64,
+    /// Row of its device.
+    pub device_id: i64,
+    /// Key of its device.
+    pub device: DeviceKey,
     /// Holder of the lease.
     pub owner: UploadId,
     /// The present.
@@ -169,6 +173,10 @@ pub struct Finished {
 pub struct PostponeJob {
     /// Row id of the dump.
     pub id: i64,
+    /// Row of its device.
+    pub device_id: i64,
+    /// Key of its device.
+    pub device: DeviceKey,
     /// Holder of the lease.
     pub owner: UploadId,
     /// When it is due again.

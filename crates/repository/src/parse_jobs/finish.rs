@@ -1,7 +1,6 @@
 //! Writing the result of a job.
 
 use coredock_domain::coredump::{ParseFault, ParseStatus};
-use coredock_domain::device::DeviceKey;
 use coredock_domain::repository::parse_jobs::{
     FinishJob, Finished, MissingElf, PostponeJob, WantedElf,
 };
@@ -10,13 +9,13 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::{builds, held};
-use crate::connection::{Connection, both, on};
+use crate::connection::{Connection, locked, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;
-use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::postgres;
 use crate::prepared::Prepared;
-use crate::schema::{coredumps, devices};
+use crate::schema::coredumps;
 use crate::values::At;
 
 /// `None` when somebody else holds the job, or nobody, or its dump is gone.
@@ -25,10 +24,9 @@ pub(super) async fn finish(
     result: &FinishJob,
 ) -> Result<Option<Finished>, Failure> {
     let requeued = has_come(conn, result.missing_elf.as_ref()).await?;
-    let Some((device_id, key)) = device_of(conn, result.id).await? else { return Ok(None) };
     let quota = DumpQuota {
-        device_id,
-        device: &key,
+        device_id: result.device_id,
+        device: &result.device,
         kept_coredumps: result.kept_coredumps,
         now: result.now,
     };
@@ -49,7 +47,7 @@ pub(super) async fn postpone(
     conn: &mut Connection,
     postponement: &PostponeJob,
 ) -> Result<Option<Finished>, Failure> {
-    let Some((device_id, key)) = device_of(conn, postponement.id).await? else { return Ok(None) };
+    conn.lock_device(postponement.device_id).await?;
     let job = held(postponement.id, postponement.owner.as_str().to_owned());
     let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
     let given_back = (
@@ -62,31 +60,13 @@ pub(super) async fn postpone(
         return Ok(None);
     }
     let quota = DumpQuota {
-        device_id,
-        device: &key,
+        device_id: postponement.device_id,
+        device: &postponement.device,
         kept_coredumps: postponement.kept_coredumps,
         now: postponement.now,
     };
     let pruned = retention::prune(conn, quota).await?;
     Ok(Some(Finished { pruned, requeued: false }))
-}
-
-/// The device of a dump, held until the transaction ends; `None` when the dump is gone.
-async fn device_of(conn: &mut Connection, id: i64) -> Result<Option<(i64, DeviceKey)>, Failure> {
-    let of_dump = coredumps::table.find(id).select(coredumps::device_id);
-    let device =
-        devices::table.filter(devices::id.eq_any(of_dump)).select((devices::id, devices::key));
-    let held = conn
-        .on_postgres(async |mut c| {
-            let device = device.for_update();
-            device.get_result::<(i64, String)>(&mut c).await.optional()
-        })
-        .await?;
-    let found = match held {
-        Some(found) => found,
-        None => on!(conn, |c| device.first::<(i64, String)>(c)).optional()?,
-    };
-    found.map(|(device_id, key)| Ok((device_id, read_key(&key)?))).transpose()
 }
 
 /// Whether an ELF that was looked for in vain has been published since. Publications wait meanwhile:
@@ -118,7 +98,8 @@ async fn requeue(
     let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
     let again = (PendingAgain::due(At(result.now)), build_id);
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(both!(conn, |c| (
+    Ok(locked!(conn, |c| (
+        postgres::lock_device(c, quota.device_id),
         Prepared(diesel::update(job).set(again)).execute(c),
         beyond.load::<i64>(c)
     ))?)
@@ -148,7 +129,8 @@ async fn write_result(
         coredumps::next_attempt_at.eq(None::<At>),
     );
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(both!(conn, |c| (
+    Ok(locked!(conn, |c| (
+        postgres::lock_device(c, quota.device_id),
         Prepared(diesel::update(job).set(columns)).execute(c),
         beyond.load::<i64>(c)
     ))?)

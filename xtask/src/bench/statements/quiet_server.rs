@@ -11,7 +11,7 @@ use coredock::system::SystemClock;
 use coredock::wiring::{Features, Outside};
 use coredock_domain::Clock;
 use coredock_domain::artifact::UploadId;
-use coredock_domain::repository::parse_jobs::Claimed;
+use coredock_domain::repository::parse_jobs::{Claimed, ParseJob};
 use coredock_testkit::clock::SettableClock;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,6 +25,9 @@ use crate::program::root;
 const WORKERS: usize = 5;
 /// `MAX_COREDUMPS`
 pub(super) const KEPT: u32 = 4;
+
+/// A job and its new owner.
+type ClaimedJob = (Box<ParseJob>, UploadId);
 
 /// The server and a connection to it.
 pub(super) struct QuietServer {
@@ -72,22 +75,22 @@ impl QuietServer {
     }
 
     /// What a worker does that looks for a job: the job, if any, its new owner, and the statements.
-    pub(super) fn claim(&self) -> Result<(Option<(i64, UploadId)>, u64)> {
+    pub(super) fn claim(&self) -> Result<(Option<ClaimedJob>, u64)> {
         let claim = parse_job::claim(self.outside.clock.now());
         let owner = claim.owner.clone();
         let before = self.outside.database.statement_count();
         let claimed = self.runtime.block_on(self.outside.rows.jobs.claim(claim))?;
         let statements = self.outside.database.statement_count() - before;
         let job = match claimed {
-            Claimed::Job(job) | Claimed::Exhausted(job) => Some((job.id, owner)),
+            Claimed::Job(job) | Claimed::Exhausted(job) => Some((job, owner)),
             Claimed::Nothing => None,
         };
         Ok((job, statements))
     }
 
     /// Writes the result of a claimed job.
-    pub(super) fn finish(&self, claimed: (i64, UploadId)) -> Result<u64> {
-        let result = parse_job::empty_result(claimed, self.outside.clock.now(), KEPT);
+    pub(super) fn finish(&self, (job, owner): ClaimedJob) -> Result<u64> {
+        let result = parse_job::empty_result((&job, owner), self.outside.clock.now(), KEPT);
         let before = self.outside.database.statement_count();
         let finished = self.runtime.block_on(self.outside.rows.jobs.finish(result))?;
         finished.context("a job was taken away")?;

@@ -85,6 +85,8 @@ pub(crate) async fn together<T>(count: i64, each: impl AsyncFn(i64) -> T) -> Vec
 pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
     FinishJob {
         id: job.id,
+        device_id: job.device_id,
+        device: job.device.clone(),
         owner: upload(owner),
         now: second(at),
         fault: None,
@@ -169,7 +171,16 @@ impl Bench {
     pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, (due, counts): (i64, bool)) {
         let owner = upload(owner);
         let (now, kept_coredumps) = (second(due), 100);
-        let postponement = PostponeJob { id: job.id, owner, due: now, counts, now, kept_coredumps };
+        let postponement = PostponeJob {
+            id: job.id,
+            device_id: job.device_id,
+            device: job.device.clone(),
+            owner,
+            due: now,
+            counts,
+            now,
+            kept_coredumps,
+        };
         ParseJobRepository::postpone(&self.db, postponement).await.unwrap();
     }
 }

@@ -80,7 +80,7 @@ async fn drain(jobs: &dyn ParseJobRepository) -> Result<Vec<i64>> {
             Claimed::Exhausted(job) => bail!("job {} has no attempt left", job.id),
             Claimed::Job(job) => job,
         };
-        let result = parse_job::empty_result((job.id, owner), SystemClock.now(), KEPT);
+        let result = parse_job::empty_result((&job, owner), SystemClock.now(), KEPT);
         let finished = jobs.finish(result).await?;
         ensure!(finished.is_some(), "job {} was taken away", job.id);
         claimed.push(job.id);
