@@ -1,6 +1,7 @@
 //! What an unwinder asks about the code of a firmware.
 
 mod riscv;
+mod xtensa;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,7 +14,8 @@ use crate::elf::{Cfi, Elf, FunctionSymbol, UnwindRule, range_around};
 
 /// Answers about instructions. Addresses are those of the device.
 pub(crate) trait Code {
-    /// How to get from a frame at `address` to its caller.
+    /// How to get from a frame at `address` to its caller. On Xtensa the register windows tell, but
+    /// where a function is about to move them: at its `ENTRY`.
     fn rule(&self, address: u32) -> Option<UnwindRule>;
 
     /// Whether instructions lie there.
@@ -105,6 +107,19 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         own.filter_map(|function| self.function_around(function.start))
     }
 
+    /// The rule where a function with windows begins.
+    pub(crate) fn rule_of_entry(&self, address: u32) -> Option<UnwindRule> {
+        let function = self.function_around(address)?;
+        let begins = function.start == address;
+        let enters = begins && xtensa::is_entry(self.elf.code_from(address)?);
+        enters.then(xtensa::before_entry)
+    }
+
+    /// The kind of processor it is for.
+    pub(crate) const fn architecture(&self) -> Architecture {
+        self.elf.architecture
+    }
+
     /// The same as [`Self::branches`], looked for once.
     fn seen_branches(&self, function: &Range<u32>) -> Rc<Branches> {
         let mut seen = self.seen.borrow_mut();
@@ -119,14 +134,17 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         let bytes = bytes.get(..length).unwrap_or(bytes);
         match self.elf.architecture {
             Architecture::Riscv => riscv::branches(bytes, function.start),
-            Architecture::Xtensa => Branches::default(),
+            Architecture::Xtensa => xtensa::branches(bytes, function.start),
         }
     }
 }
 
 impl Code for ElfCode<'_, '_> {
     fn rule(&self, address: u32) -> Option<UnwindRule> {
-        self.cfi.rule(address)
+        match self.elf.architecture {
+            Architecture::Riscv => self.cfi.rule(address),
+            Architecture::Xtensa => self.rule_of_entry(address),
+        }
     }
 
     fn is_code(&self, address: u32) -> bool {

@@ -8,7 +8,7 @@ use crate::elf::ElfError;
 use crate::firmware::{Firmware, Session};
 use crate::report::{Build, BuildMatch, Frame, Report, TaskReport};
 use crate::tasks::TaskFacts;
-use crate::unwind::{Backtrace, SearchBudget, backtrace};
+use crate::unwind::{Backtrace, End, SearchBudget, backtrace};
 
 /// Functions in one report, inlined ones too.
 const MOST_FRAMES: usize = 16_384;
@@ -62,7 +62,7 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
         let cut = frames.len() > left;
         frames.truncate(left);
         left -= frames.len();
-        TaskReport::new(task, about, trace.truncated || cut, frames)
+        TaskReport::new(task, about, if cut { End::Lost } else { trace.end }, frames)
     });
     let tasks = tasks.collect();
     Ok(Report::new(&dump, build, tasks, Some(&facts)))
@@ -71,7 +71,7 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
 fn without_firmware(dump: &Dump<'_>) -> Report {
     let tasks = dump.tasks.iter().map(|task| {
         let frame = Frame::bare(task.registers.pc());
-        TaskReport::new(task, TaskFacts::read(dump, task, None), true, vec![frame])
+        TaskReport::new(task, TaskFacts::read(dump, task, None), End::Lost, vec![frame])
     });
     let tasks = tasks.collect();
     Report::new(dump, build_of(dump, None), tasks, None)
@@ -112,8 +112,10 @@ fn frames(trace: &Backtrace, session: &Session<'_>, most: usize) -> Vec<Frame> {
     frames
         .flat_map(|frame| {
             let (pc, trust) = (frame.pc, frame.trust);
-            let located = session.locate(frame.lookup()).into_iter();
-            located.map(move |source| Frame { pc, trust, source })
+            let located = session.locate(frame.lookup()).into_iter().enumerate();
+            // What lies before it lies before its innermost function.
+            let before = move |number: usize| frame.before.filter(|_| number == 0);
+            located.map(move |(n, source)| Frame { pc, trust, source, before: before(n) })
         })
         .collect()
 }

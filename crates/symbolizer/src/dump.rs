@@ -5,6 +5,7 @@
 mod elf_core;
 mod memory;
 mod registers;
+mod saved_context;
 mod task_list;
 
 use coredock_domain::coredump::BuildId;
@@ -13,7 +14,8 @@ use coredock_domain::firmware::image::known_chip;
 
 pub(crate) use memory::{Memory, Segment};
 pub use registers::Architecture;
-pub(crate) use registers::{MachineState, Registers, RiscvRegisters};
+pub(crate) use registers::{MachineState, Registers, RiscvRegisters, XtensaRegisters};
+pub(crate) use saved_context::is_saved_by_yield;
 
 /// Tasks of a dump that are looked at.
 const MOST_TASKS: usize = 256;

@@ -28,4 +28,4 @@ pub use index::{Index, IndexError, build as build_index};
 pub use report::{Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, TaskReport};
 pub use sources::Source;
 pub use tasks::StackUse;
-pub use unwind::Trust;
+pub use unwind::{Before, End, Trust};

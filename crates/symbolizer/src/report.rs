@@ -6,11 +6,11 @@ mod signature;
 mod structured;
 mod text;
 
-use crate::dump::{Architecture, Dump, Task};
+use crate::dump::{Dump, Task};
 use crate::facts::{Facts, Region};
 use crate::sources::Source;
 use crate::tasks::{StackUse, TaskFacts};
-use crate::unwind::Trust;
+use crate::unwind::{Before, End, Trust};
 
 pub use cause::Panic;
 pub use class::FrameClass;
@@ -88,8 +88,8 @@ pub struct TaskReport {
     pub crashed: bool,
     /// The panic handler found its stack unusable.
     pub corrupted: bool,
-    /// The end of its stack was not reached.
-    pub truncated: bool,
+    /// Where its frames end.
+    pub end: End,
     /// Innermost first; an inlined call before the function it is inlined in.
     pub frames: Vec<Frame>,
 }
@@ -103,12 +103,14 @@ pub struct Frame {
     pub trust: Trust,
     /// Which function.
     pub source: Source,
+    /// What lies between it and the frame before it in the list.
+    pub before: Option<Before>,
 }
 
 impl Frame {
     /// Nothing is known but the address.
     pub(crate) fn bare(pc: u32) -> Self {
-        Self { pc, trust: Trust::Context, source: Source::default() }
+        Self { pc, trust: Trust::Context, source: Source::default(), before: None }
     }
 
     /// What part it has in a crash.
@@ -118,7 +120,7 @@ impl Frame {
 }
 
 impl TaskReport {
-    pub(crate) fn new(task: &Task, facts: TaskFacts, truncated: bool, frames: Vec<Frame>) -> Self {
+    pub(crate) fn new(task: &Task, facts: TaskFacts, end: End, frames: Vec<Frame>) -> Self {
         // What the registers of a corrupted task say is not true.
         let frames = if task.is_corrupted() { Vec::new() } else { frames };
         Self {
@@ -130,7 +132,7 @@ impl TaskReport {
             stack: facts.stack,
             crashed: false,
             corrupted: task.is_corrupted(),
-            truncated,
+            end,
             frames,
         }
     }
@@ -199,9 +201,6 @@ fn remarks(dump: &Dump<'_>, facts: Option<&Facts>) -> Vec<String> {
     }
     if dump.crashed_task().is_none() {
         remarks.push("The task that crashed could not be read, and is not in the dump.");
-    }
-    if dump.architecture == Architecture::Xtensa && facts.is_some() {
-        remarks.push("Stacks of Xtensa are not followed yet: each ends with its first frame.");
     }
     match facts {
         None => remarks.push("There is no ELF of this build: addresses have no names."),

@@ -2,11 +2,12 @@
 
 mod riscv;
 mod tail_calls;
+mod xtensa;
 
 use std::cell::Cell;
 
 use crate::code::Code;
-use crate::dump::{Dump, Memory, Registers, Task};
+use crate::dump::{Dump, Memory, Registers, Task, XtensaRegisters, is_saved_by_yield};
 
 /// Frames of one task.
 pub(crate) const MOST_FRAMES: usize = 128;
@@ -18,6 +19,10 @@ pub enum Trust {
     Context,
     /// Call frame information of the frame below.
     Cfi,
+    /// The registers that the window of the frame below left on the stack.
+    Window,
+    /// What the first instructions of the function of the frame below do.
+    Prologue,
     /// The frame below is a function without a frame of its own, whose return address is in a
     /// register.
     Leaf,
@@ -33,6 +38,8 @@ impl Trust {
         match self {
             Self::Context => "context",
             Self::Cfi => "cfi",
+            Self::Window => "window",
+            Self::Prologue => "prologue",
             Self::Leaf => "leaf",
             Self::TailCall => "tail-call",
             Self::Scan => "scan",
@@ -47,25 +54,59 @@ pub(crate) struct Frame {
     pub(crate) pc: u32,
     pub(crate) sp: u32,
     pub(crate) trust: Trust,
+    /// Whether `pc` is a return address.
+    pub(crate) returned_to: bool,
+    /// What lies between it and the frame below, if that is not its callee.
+    pub(crate) before: Option<Before>,
 }
 
-impl Frame {
-    /// The address that tells function and line: return addresses point behind the call.
-    pub(crate) fn lookup(&self) -> u32 {
-        match self.trust {
-            Trust::Context => self.pc,
-            Trust::Cfi | Trust::Leaf | Trust::TailCall | Trust::Scan => self.pc.wrapping_sub(1),
+/// What lies between two frames of which the lower one is not the callee of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// One frame that the dump tells nothing of.
+    LostFrame,
+    /// The task was interrupted here.
+    Interrupt,
+}
+
+impl Before {
+    /// The text in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LostFrame => "lost-frame",
+            Self::Interrupt => "interrupt",
         }
     }
 }
 
+impl Frame {
+    pub(crate) fn new(pc: u32, sp: u32, trust: Trust) -> Self {
+        Self { pc, sp, trust, returned_to: trust != Trust::Context, before: None }
+    }
+
+    /// The address that tells function and line: return addresses point behind the call.
+    pub(crate) fn lookup(&self) -> u32 {
+        if self.returned_to { self.pc.wrapping_sub(1) } else { self.pc }
+    }
+}
+
 /// The frames of a task.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backtrace {
     /// Innermost first.
     pub(crate) frames: Vec<Frame>,
-    /// The end of the stack was not reached.
-    pub(crate) truncated: bool,
+    pub(crate) end: End,
+}
+
+/// Where a backtrace ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With the first frame of the task.
+    Bottom,
+    /// Somewhere: there is no way on that makes sense.
+    Lost,
+    /// In code that does not use the register windows of Xtensa, and so leaves no way on.
+    NoWindows,
 }
 
 /// Steps that searches may take for all tasks of a dump together: tasks may share a stack that was
@@ -86,26 +127,60 @@ impl SearchBudget {
     }
 }
 
-/// Unwinds the stack of a task.
-pub(crate) fn backtrace(
-    dump: &Dump<'_>,
-    task: &Task,
-    (code, budget): (&dyn Code, &SearchBudget),
-) -> Backtrace {
+/// Unwinds the stack of a task. When an interrupt handler crashed, the stack of the task that it
+/// interrupted comes behind its own.
+pub(crate) fn backtrace(dump: &Dump<'_>, task: &Task, tools: Tools<'_>) -> Backtrace {
     if task.is_corrupted() {
-        return Backtrace { frames: Vec::new(), truncated: true };
+        return Backtrace { frames: Vec::new(), end: End::Lost };
     }
-    match &task.registers {
+    let mut trace = from_registers(&dump.memory, (task, &task.registers), tools);
+    let crashed = dump.crashed_task().is_some_and(|crashed| crashed.tcb == task.tcb);
+    if crashed && dump.in_interrupt == Some(true) {
+        append_interrupted(dump, task, (&mut trace, tools));
+    }
+    trace
+}
+
+/// The code, and how long it may be searched.
+type Tools<'a> = (&'a dyn Code, &'a SearchBudget);
+
+fn from_registers(
+    memory: &Memory<'_>,
+    (task, registers): (&Task, &Registers),
+    (code, budget): Tools<'_>,
+) -> Backtrace {
+    match registers {
         Registers::Riscv(registers) => {
-            let mut trace = riscv::Unwinder::new(&dump.memory, code, budget).unwind(registers);
+            let mut trace = riscv::Unwinder::new(memory, code, budget).unwind(registers);
             tail_calls::insert(&mut trace.frames, code);
             trace
         }
         Registers::Xtensa(registers) => {
-            let frame = Frame { pc: registers.pc, sp: registers.window[1], trust: Trust::Context };
-            Backtrace { frames: vec![frame], truncated: true }
+            let unwinder = xtensa::Unwinder::new(memory, code);
+            match yielded_at(memory, task, registers) {
+                Some(address) => unwinder.unwind_yielded(registers, address),
+                None => unwinder.unwind(registers),
+            }
         }
     }
+}
+
+/// The frame of a task that yielded, if it did.
+fn yielded_at(memory: &Memory<'_>, task: &Task, registers: &XtensaRegisters) -> Option<u32> {
+    let address = task.saved_context(memory)?;
+    is_saved_by_yield(memory, address, registers).then_some(address)
+}
+
+/// The registers of the interrupted task lie where its control block says.
+fn append_interrupted(dump: &Dump<'_>, task: &Task, (trace, tools): (&mut Backtrace, Tools<'_>)) {
+    let Some(registers) = task.interrupted_registers(dump) else { return };
+    let mut interrupted = from_registers(&dump.memory, (task, &registers), tools);
+    let Some(first) = interrupted.frames.first_mut() else { return };
+    first.before = Some(Before::Interrupt);
+    let room = MOST_FRAMES.saturating_sub(trace.frames.len());
+    let cut = interrupted.frames.len() > room;
+    trace.frames.extend(interrupted.frames.into_iter().take(room));
+    trace.end = if cut { End::Lost } else { interrupted.end };
 }
 
 /// The stack a pointer points into: a frame never leaves it.

@@ -3,18 +3,12 @@
 use coredock_domain::coredump::body::{Container, RawParts};
 use coredock_domain::firmware::image::known_chip;
 
-use super::registers::{Architecture, MachineState, Registers, RiscvRegisters, XtensaRegisters};
+use super::registers::{Architecture, MachineState};
+use super::saved_context::context;
 use super::{Crashed, Dump, MOST_TASKS, Memory, Segment, Task};
 use crate::words::u32_at;
 
 const MOST_SEGMENTS: u32 = 4096;
-/// `PS.UM` and `PS.EXCM` (Xtensa ISA).
-const USER_MODE: u32 = 0x20;
-const EXCEPTION_MODE: u32 = 0x10;
-/// Where the firmware keeps the increment of the window in a return address.
-const REGION: u32 = 0x4000_0000;
-const WITHIN_REGION: u32 = 0x3FFF_FFFF;
-
 /// Major version times 100, plus minor, where the format tells.
 pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
     match parts.version {
@@ -109,51 +103,4 @@ impl<'a> Rest<'a> {
         let (start, length) = (self.word()?, self.word()?);
         Some(Segment { start, bytes: self.bytes(length)? })
     }
-}
-
-/// The registers at the start of a stack.
-fn context(
-    stack: &[u8],
-    address: u32,
-    architecture: Architecture,
-) -> Option<(Registers, Option<MachineState>)> {
-    match architecture {
-        Architecture::Riscv => {
-            let registers = RiscvRegisters::of_words(stack)?;
-            Some((Registers::Riscv(registers), MachineState::of_riscv_frame(stack)))
-        }
-        Architecture::Xtensa if u32_at(stack, 0)? == 0 => {
-            Some((Registers::Xtensa(solicited(stack, address)?), None))
-        }
-        Architecture::Xtensa => {
-            let (registers, state) = exception(stack)?;
-            Some((Registers::Xtensa(registers), Some(state)))
-        }
-    }
-}
-
-/// The frame of an interrupted task.
-fn exception(frame: &[u8]) -> Option<(XtensaRegisters, MachineState)> {
-    let words: [[u8; 4]; 25] = *frame.as_chunks().0.first_chunk()?;
-    let words = words.map(u32::from_le_bytes);
-    let [_, pc, ps, rest @ ..] = words;
-    let (window, rest) = rest.split_first_chunk::<16>()?;
-    let [sar, cause, address, lbeg, lend, lcount] = *rest.first_chunk()?;
-    let ps = if ps & USER_MODE == 0 { ps } else { ps & !EXCEPTION_MODE };
-    let registers = XtensaRegisters { pc, ps, sar, loops: [lbeg, lend, lcount], window: *window };
-    Some((registers, MachineState::Xtensa { cause, address, others: Vec::new() }))
-}
-
-/// The frame of a task that yielded: a0 to a3 are those of the caller of its caller.
-fn solicited(frame: &[u8], address: u32) -> Option<XtensaRegisters> {
-    let words: [[u8; 4]; 8] = *frame.as_chunks().0.first_chunk()?;
-    let [_, pc, ps, _, a0, a1, a2, a3] = words.map(u32::from_le_bytes);
-    let mut registers =
-        XtensaRegisters { pc: pc & WITHIN_REGION | REGION, ps, ..Default::default() };
-    registers.window[..4].copy_from_slice(&[a0, a1, a2, a3]);
-    // Without a stack pointer the stack above the frame could not be told.
-    if a1 == 0 {
-        registers.window[1] = address;
-    }
-    Some(registers)
 }

@@ -8,7 +8,8 @@ use super::rows::pack;
 use super::rules::Rules;
 use crate::code::{Code, ElfCode};
 use crate::demangle::demangle;
-use crate::dwarf::Dwarf;
+use crate::dump::Architecture;
+use crate::dwarf::{Dwarf, TaskBlock};
 use crate::elf::{Elf, ElfError};
 use crate::sources::{NONE, keep_last};
 
@@ -38,18 +39,15 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         })
         .flat_map(u32::to_le_bytes)
         .collect();
-    let (rules, unwind) = unwind(&code);
+    let (rules, unwind) = match code.architecture() {
+        Architecture::Riscv => unwind(&code),
+        Architecture::Xtensa => unwind_of_entries(&code),
+    };
     let (calls, jumps) = branches(&code);
     let scopes = table.scopes.iter();
     let scopes =
         scopes.flat_map(|scope| [scope.name, scope.parent, scope.call_file, scope.call_line]);
     let code_ranges = elf.code().flat_map(|section| [section.address, section.size]);
-    let block = task_block.map_or([NONE; 7], |block| {
-        let told = |offset: Option<u32>| offset.unwrap_or(NONE);
-        let behind = [block.base_priority, block.end_of_stack, block.core].map(told);
-        let [base, end, affinity] = behind;
-        [block.top_of_stack, block.priority, block.stack, block.name, base, end, affinity]
-    });
     let parts: [Vec<u8>; Part::ALL.len()] = [
         table.string_bytes().to_vec(),
         scopes.flat_map(u32::to_le_bytes).collect(),
@@ -67,12 +65,18 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         jumps,
         pack(functions),
         code_ranges.flat_map(u32::to_le_bytes).collect(),
-        block.into_iter().flat_map(u32::to_le_bytes).collect(),
+        task_block.map_or([NONE; 7], words_of).into_iter().flat_map(u32::to_le_bytes).collect(),
         regions,
     ];
     let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
         | if elf.compressed { format::COMPRESSED } else { 0 };
     Ok(format::write((elf.architecture, flags), elf_sha256, &parts))
+}
+
+fn words_of(block: TaskBlock) -> [u32; 7] {
+    let told = |offset: Option<u32>| offset.unwrap_or(NONE);
+    let [base, end, core] = [block.base_priority, block.end_of_stack, block.core].map(told);
+    [block.top_of_stack, block.priority, block.stack, block.name, base, end, core]
 }
 
 /// The rules by address; between functions there is none.
@@ -95,6 +99,18 @@ fn unwind(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
     rows.sort_by_key(|(address, [place])| (*address, *place != NONE));
     keep_last(&mut rows, |(address, _)| *address);
     rows.dedup_by_key(|(_, place)| *place);
+    (rules, pack(rows))
+}
+
+/// The rules of Xtensa, which are about the first instruction of each function.
+fn unwind_of_entries(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
+    let (mut rules, mut rows) = (Rules::default(), Vec::new());
+    for function in code.function_ranges() {
+        if let Some(rule) = code.rule_of_entry(function.start) {
+            rows.push((function.start, [rules.add(Some(rule))]));
+            rows.push((function.start.saturating_add(1), [NONE]));
+        }
+    }
     (rules, pack(rows))
 }
 

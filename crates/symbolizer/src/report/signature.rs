@@ -3,7 +3,7 @@
 use coredock_domain::digest::Sha256Digest;
 
 use super::{Frame, Report};
-use crate::unwind::Trust;
+use crate::unwind::{Before, Trust};
 
 /// Functions that take part.
 const MOST_FUNCTIONS: usize = 5;
@@ -40,8 +40,10 @@ pub struct Signature {
 
 impl Signature {
     pub(super) fn of(report: &Report) -> Option<Self> {
-        let frames = &report.crashed_task()?.frames;
-        let names: Vec<String> = frames.iter().filter_map(name).take(MOST_FUNCTIONS).collect();
+        let frames = report.crashed_task()?.frames.iter();
+        // Which task a handler interrupted says nothing of its crash.
+        let of_crash = frames.take_while(|frame| frame.before != Some(Before::Interrupt));
+        let names: Vec<String> = of_crash.filter_map(name).take(MOST_FUNCTIONS).collect();
         let innermost = names.first()?;
         let cause = report.panic.cause.as_str();
         let mut lines = vec!["v1", cause];

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{BuildMatch, Frame, Report, TaskReport};
+use crate::unwind::{Before, End};
 
 const FORMAT: u32 = 1;
 const ENGINE: &str = "native";
@@ -55,7 +56,7 @@ fn task(task: &TaskReport) -> Value {
         "tcb": address(task.tcb),
         "crashed": task.crashed,
         "corrupted": task.corrupted,
-        "truncated": task.truncated,
+        "truncated": task.end != End::Bottom,
         "frames": task.frames.iter().map(frame).collect::<Vec<_>>(),
     })
 }
@@ -70,6 +71,7 @@ fn frame(frame: &Frame) -> Value {
         "inlined": source.inlined,
         "trust": frame.trust.as_str(),
         "class": frame.class().as_str(),
+        "before": frame.before.map(Before::as_str),
     })
 }
 

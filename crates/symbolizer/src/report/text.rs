@@ -4,7 +4,7 @@
 use std::fmt::{self, Write};
 
 use super::{BuildMatch, Frame, Report, TaskReport};
-use crate::unwind::Trust;
+use crate::unwind::{Before, End, Trust};
 use crate::words::printable;
 
 const WIDTH: usize = 72;
@@ -108,12 +108,20 @@ fn stack(task: &TaskReport, out: &mut String) -> fmt::Result {
         return writeln!(out, "The stack of this task is corrupted.");
     }
     for (number, frame) in task.frames.iter().enumerate() {
+        match frame.before {
+            Some(Before::LostFrame) => writeln!(out, "(one frame is not in the dump)")?,
+            Some(Before::Interrupt) => writeln!(out, "(an interrupt; the task was here:)")?,
+            None => {}
+        }
         write_frame(number, frame, out)?;
     }
-    if task.truncated {
-        writeln!(out, "(the stack goes on: its end was not reached)")?;
+    match task.end {
+        End::Bottom => Ok(()),
+        End::Lost => writeln!(out, "(the stack goes on: its end was not reached)"),
+        End::NoWindows => {
+            writeln!(out, "(the stack goes on: code without register windows leaves no way on)")
+        }
     }
-    Ok(())
 }
 
 fn write_frame(number: usize, frame: &Frame, out: &mut String) -> fmt::Result {
@@ -135,7 +143,8 @@ fn write_frame(number: usize, frame: &Frame, out: &mut String) -> fmt::Result {
         write!(out, " (inlined)")?;
     }
     match frame.trust {
-        Trust::Context | Trust::Cfi => {}
+        Trust::Context | Trust::Cfi | Trust::Window => {}
+        Trust::Prologue => write!(out, " (by the beginning of the function before)")?,
         Trust::Leaf => write!(out, " (by the return address register)")?,
         Trust::TailCall => write!(out, " (by its tail call)")?,
         Trust::Scan => write!(out, " (found by searching the stack)")?,

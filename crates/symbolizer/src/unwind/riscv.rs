@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, Frame, MOST_FRAMES, SearchBudget, Trust, stack_end};
+use super::{Backtrace, End, Frame, MOST_FRAMES, SearchBudget, Trust, stack_end};
 use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscvRegisters};
 use crate::elf::{SavedAt, UnwindRule};
@@ -82,7 +82,9 @@ impl<'a> Unwinder<'a> {
             let first = frames.len() == 1;
             let (next, trust) = match self.step(&state, first) {
                 Step::Bottom => {
-                    return Backtrace { frames, truncated: by_rule == Trust::Scan };
+                    let certain = by_rule != Trust::Scan;
+                    let end = if certain { End::Bottom } else { End::Lost };
+                    return Backtrace { frames, end };
                 }
                 Step::Caller(next) => (next, by_rule),
                 Step::Lost => match self.without_rule(&state, first) {
@@ -92,13 +94,13 @@ impl<'a> Unwinder<'a> {
                         }
                         (found.state, found.trust)
                     }
-                    None => return Backtrace { frames, truncated: true },
+                    None => return Backtrace { frames, end: End::Lost },
                 },
             };
             frames.push(next.frame(trust));
             state = next;
         }
-        Backtrace { frames, truncated: true }
+        Backtrace { frames, end: End::Lost }
     }
 
     /// By the rule of the frame.
@@ -315,6 +317,6 @@ impl State {
     }
 
     fn frame(&self, trust: Trust) -> Frame {
-        Frame { pc: self.pc, sp: self.register(SP).unwrap_or_default(), trust }
+        Frame::new(self.pc, self.register(SP).unwrap_or_default(), trust)
     }
 }

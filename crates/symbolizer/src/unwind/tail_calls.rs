@@ -48,7 +48,7 @@ fn between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> {
     if search.from(first, &mut Vec::new()).is_none() {
         return Vec::new();
     }
-    let frame = |end| Frame { pc: end, sp: caller.sp, trust: Trust::TailCall };
+    let frame = |end| Frame::new(end, caller.sp, Trust::TailCall);
     in_common(&search.ways).into_iter().rev().map(frame).collect()
 }
 

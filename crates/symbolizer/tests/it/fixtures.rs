@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{Firmware, Index, Report, Trust, build_index, decode};
+use coredock_symbolizer::{End, Firmware, Index, Report, Trust, build_index, decode};
 use coredock_testkit::snapshot::{ExtraNote, Snapshot, TaskSnapshot};
 use serde::Deserialize;
 
@@ -141,7 +141,7 @@ fn every_task_has_its_name_priority_and_a_stack_to_its_end() {
             names.sort_unstable();
             assert_eq!(names, ["IDLE", "main", "worker"]);
             for task in &report.tasks {
-                assert!(!task.truncated, "{level} {case} {:?}", task.name);
+                assert_eq!(task.end, End::Bottom, "{level} {case} {:?}", task.name);
                 assert!(task.stack.unwrap().saved > 0 && task.priority.is_some());
                 let last = task.frames.last().unwrap().source.function.as_deref();
                 assert_eq!(last, Some("vPortTaskWrapper"), "{level} {case}");

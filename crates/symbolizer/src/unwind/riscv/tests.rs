@@ -4,7 +4,7 @@ use super::Unwinder;
 use crate::code::{Call, Code, Jump};
 use crate::dump::{Memory, RiscvRegisters, Segment};
 use crate::elf::{SavedAt, UnwindRule};
-use crate::unwind::{Backtrace, SearchBudget, Trust};
+use crate::unwind::{Backtrace, End, SearchBudget, Trust};
 
 const STACK: u32 = 0x4081_0000;
 const ROM: u32 = 0x4000_1234;
@@ -103,7 +103,7 @@ fn a_function_in_rom_that_has_not_saved_its_return_address() {
         &trace,
         &[(ROM, Trust::Context), (OUTER.start + 8, Trust::Leaf), (ENTRY.start + 8, Trust::Cfi)],
     );
-    assert!(!trace.truncated);
+    assert_eq!(trace.end, End::Bottom);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_function_without_rules_was_called_only_by_who_can_have_called_it() {
     let by_another_call = [(PC, pc), (RA, INNER.start + 8), (SP, STACK)];
     let trace = unwind(by_another_call, &[(7, ENTRY.start + 8)]);
     check(&trace, &[(pc, Trust::Context)]);
-    assert!(trace.truncated);
+    assert_eq!(trace.end, End::Lost);
 }
 
 #[test]
@@ -201,5 +201,5 @@ fn all_tasks_of_a_dump_share_what_may_be_searched() {
     assert_eq!(traces.next().unwrap().frames.len(), 3);
     let last = traces.last().unwrap();
     check(&last, &[(ROM, Trust::Context)]);
-    assert!(last.truncated);
+    assert_eq!(last.end, End::Lost);
 }

@@ -1,0 +1,179 @@
+//! Unwinding of Xtensa by its register windows (Xtensa ISA, "Windowed Register Option").
+//!
+//! The four lowest registers of a caller lie below the stack pointer of the function it called: the
+//! panic handler and the switch of tasks have put them there. No call frame information is needed.
+
+#[cfg(test)]
+mod tests;
+
+use super::{Backtrace, Before, End, Frame, MOST_FRAMES, Trust, stack_end};
+use crate::code::{Code, is_rom};
+use crate::dump::{Memory, XtensaRegisters};
+
+/// Return addresses hold 30 bits of the address; the others tell by how far the window moved.
+const WITHIN_REGION: u32 = 0x3FFF_FFFF;
+const INCREMENT_SHIFT: u32 = 30;
+/// The quarter that holds all code (technical reference manuals, system and memory).
+const CODE_REGION: u32 = 0x4000_0000;
+/// `PS.WOE`: whether the function at work uses windows.
+const WINDOWS_ENABLED: u32 = 1 << 18;
+/// `PS.CALLINC`: by how far the window will move at `ENTRY`.
+const CALL_INCREMENT_SHIFT: u32 = 16;
+/// Where below the stack pointer of a function a0 of its caller lies; a1 is behind it.
+const SAVED: u32 = 16;
+/// Stacks are aligned so (Xtensa ABI).
+const ALIGNMENT: u32 = 16;
+/// Size of the frame of a task that yielded (ESP-IDF `xtensa_context.h`, `XT_SOL_FRMSZ`).
+const SOLICITED_FRAME: u32 = 32;
+
+/// Where a function goes on, and its a0 and a1.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    pc: u32,
+    a0: u32,
+    sp: u32,
+}
+
+pub(super) struct Unwinder<'a> {
+    memory: &'a Memory<'a>,
+    code: &'a dyn Code,
+}
+
+impl<'a> Unwinder<'a> {
+    pub(super) fn new(memory: &'a Memory<'a>, code: &'a dyn Code) -> Self {
+        Self { memory, code }
+    }
+
+    /// From the registers of an interrupted function.
+    pub(super) fn unwind(&self, registers: &XtensaRegisters) -> Backtrace {
+        let [a0, sp, ..] = registers.window;
+        let state = State { pc: registers.pc, a0, sp };
+        let first = Frame::new(registers.pc, sp, Trust::Context);
+        if let Some(return_address) = self.before_entry(registers) {
+            // The window is still that of the caller.
+            let pc = in_region(return_address, registers.pc);
+            return if is_null(return_address) {
+                Backtrace { frames: vec![first], end: End::Bottom }
+            } else if self.is_return_address(pc) {
+                let frames = vec![first, Frame::new(pc, sp, Trust::Window)];
+                self.follow(frames, State { pc, ..state })
+            } else {
+                Backtrace { frames: vec![first], end: End::Lost }
+            };
+        }
+        if registers.ps & WINDOWS_ENABLED == 0 || (a0 >> INCREMENT_SHIFT == 0 && !is_null(a0)) {
+            return self.without_windows(first, a0);
+        }
+        self.follow(vec![first], state)
+    }
+
+    /// From the frame of a task that yielded, at `address`. Its pc is a return address, and a0 and
+    /// a1 are those of the caller of the function that yielded. That one's own a0 lies below the
+    /// frame, which dumps of a task's stack do not hold.
+    pub(super) fn unwind_yielded(&self, registers: &XtensaRegisters, address: u32) -> Backtrace {
+        let sp = address.wrapping_add(SOLICITED_FRAME);
+        let mut first = Frame::new(registers.pc, sp, Trust::Context);
+        first.returned_to = true;
+        if let Some(state) = self.saved_below(address)
+            && state.sp == sp
+        {
+            return self.follow(vec![first], State { pc: registers.pc, ..state });
+        }
+        let [a0, caller_sp, ..] = registers.window;
+        let lost = State { pc: registers.pc, a0, sp: caller_sp };
+        if caller_sp <= sp {
+            return Backtrace { frames: vec![first], end: End::Lost };
+        }
+        let mut trace = self.follow(vec![first], lost);
+        if let Some(frame) = trace.frames.get_mut(1) {
+            frame.before = Some(Before::LostFrame);
+        }
+        trace
+    }
+
+    /// The return address, if the function is about to execute its `ENTRY`, as is a task that was
+    /// never started, with a return address of 0; or if a call led to where there is no code.
+    fn before_entry(&self, registers: &XtensaRegisters) -> Option<u32> {
+        let increment = registers.ps >> CALL_INCREMENT_SHIFT & 3;
+        let return_address = *registers.window.get(usize::try_from(4 * increment).ok()?)?;
+        if self.code.rule(registers.pc).is_some() {
+            return Some(return_address);
+        }
+        let nowhere = !self.leads_to_code(registers.pc.wrapping_add(1));
+        let called = || self.code.call_before(in_region(return_address, registers.pc)).is_some();
+        (nowhere && called()).then_some(return_address)
+    }
+
+    /// Code of the call0 convention: the return address is in a0, and what the function before it
+    /// had there is anywhere.
+    fn without_windows(&self, first: Frame, a0: u32) -> Backtrace {
+        let caller = in_region(a0, first.pc);
+        let mut frames = vec![first];
+        if caller != first.pc && self.code.call_before(caller).is_some() {
+            frames.push(Frame::new(caller, first.sp, Trust::Leaf));
+        }
+        Backtrace { frames, end: End::NoWindows }
+    }
+
+    /// Goes up window by window from the last of `frames`, which is that of `state`.
+    fn follow(&self, mut frames: Vec<Frame>, mut state: State) -> Backtrace {
+        let mut trust = Trust::Window;
+        while frames.len() < MOST_FRAMES {
+            if is_null(state.a0) {
+                return Backtrace { frames, end: End::Bottom };
+            }
+            if state.a0 >> INCREMENT_SHIFT == 0 {
+                return Backtrace { frames, end: End::NoWindows };
+            }
+            let pc = in_region(state.a0, state.pc);
+            let Some(saved) = self.saved_below(state.sp) else { break };
+            if !self.goes_up(state.sp, saved.sp) || !self.leads_to_code(pc) {
+                break;
+            }
+            // From the first one that follows no call the rest is no more than plausible.
+            if !self.is_return_address(pc) {
+                trust = Trust::Scan;
+            }
+            frames.push(Frame::new(pc, saved.sp, trust));
+            state = State { pc, ..saved };
+        }
+        Backtrace { frames, end: End::Lost }
+    }
+
+    /// What a function that was called with this stack pointer keeps of its caller.
+    fn saved_below(&self, sp: u32) -> Option<State> {
+        let a0 = self.memory.word(sp.checked_sub(SAVED)?)?;
+        let caller_sp = self.memory.word(sp.checked_sub(SAVED - 4)?)?;
+        Some(State { pc: 0, a0, sp: caller_sp })
+    }
+
+    /// A caller's frame lies above, in the same stack.
+    fn goes_up(&self, from: u32, to: u32) -> bool {
+        let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
+        to > from && to.is_multiple_of(ALIGNMENT) && within
+    }
+
+    fn leads_to_code(&self, return_address: u32) -> bool {
+        let before = return_address.wrapping_sub(1);
+        self.code.is_code(before) || is_rom(before)
+    }
+
+    /// Within a function only what follows a call is one.
+    fn is_return_address(&self, address: u32) -> bool {
+        let before = address.wrapping_sub(1);
+        if !self.code.is_code(before) {
+            return is_rom(address);
+        }
+        self.code.function_around(before).is_none() || self.code.call_before(address).is_some()
+    }
+}
+
+fn is_null(return_address: u32) -> bool {
+    return_address & WITHIN_REGION == 0
+}
+
+/// Calls do not leave a quarter of the address space, but those that lead nowhere.
+fn in_region(return_address: u32, pc: u32) -> u32 {
+    let quarter = pc & !WITHIN_REGION;
+    return_address & WITHIN_REGION | if quarter == 0 { CODE_REGION } else { quarter }
+}
