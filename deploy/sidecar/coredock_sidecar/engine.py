@@ -1,0 +1,187 @@
+"""esp-coredump and its GDB, run as processes that are not trusted."""
+
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from .failure import Failure, engine_failed, too_late, unavailable, unreadable
+from .gdb_shim import NO_REGISTERS
+from .gdb_shim import VARIABLE as GDB_VARIABLE
+from .images import DumpFormat, Family
+
+HERE = Path(__file__).resolve().parent
+MOST_REPORT = 2 << 20
+MOST_COMPLAINT = 64 << 10
+# The engine prints the first line once it has read dump and ELF, the last one when all is done.
+REPORT_STARTS = "ESP32 CORE DUMP START"
+REPORT_ENDS = "ESP32 CORE DUMP END"
+LOADER_SAYS = re.compile(r"Failed to load core dump: (.+)")
+# The machine's troubles, not the dump's.
+OWN_TROUBLES = ("MemoryError", "OSError", "BlockingIOError", "FileNotFoundError", "PermissionError")
+ARCHITECTURES = {Family.XTENSA: "xtensa", Family.RISCV: "riscv:rv32"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run works on: two files of ours in a directory of ours."""
+
+    directory: Path
+    chip: str
+    form: DumpFormat
+    gdb: Path
+    seconds: float
+
+    @property
+    def dump(self) -> Path:
+        return self.directory / "core"
+
+    @property
+    def elf(self) -> Path:
+        return self.directory / "app.elf"
+
+
+def find_gdbs(names: Mapping[Family, str]) -> dict[Family, Path]:
+    """Those that are there and know their architecture."""
+    found = {family: shutil.which(name) for family, name in names.items()}
+    paths = {family: Path(path).absolute() for family, path in found.items() if path}
+    return {family: path for family, path in paths.items() if _knows(path, ARCHITECTURES[family])}
+
+
+def _knows(gdb: Path, architecture: str) -> bool:
+    """A GDB without the architecture would answer with the registers of another one."""
+    command = [str(gdb), "--nx", "--batch", "-ex", f"complete set architecture {architecture}"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return f"set architecture {architecture}".encode() in done.stdout.splitlines()
+
+
+class Engine:
+    """Runs jobs until it is stopped."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        # Its reading end is at its end of file once the engine is stopped.
+        self._stopped, running = os.pipe2(os.O_CLOEXEC)
+        self._running = FileIO(running, "w")
+
+    def stop(self) -> None:
+        """Ends all runs, now and later."""
+        self._running.close()
+
+    def run(self, job: Job, caller: socket.socket) -> str:
+        """The report. Ends early when the caller is gone."""
+        output, complaints = job.directory / "output", job.directory / "complaints"
+        with open(output, "xb") as stdout, open(complaints, "xb") as stderr:
+            process = subprocess.Popen(
+                self._command(job),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=job.directory,
+                env=_environment(job),
+                start_new_session=True,
+            )
+        try:
+            self._wait(process.pid, caller, job.seconds)
+        finally:
+            # Whatever it has started goes with it. Not yet waited for, its id is still its own.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if (job.directory / NO_REGISTERS).exists():
+            raise unreadable("GDB cannot read the dump or the ELF")
+        # Complaints end up in reasons, which tell nothing of directories.
+        said = _read_end(complaints).replace(f"{job.directory}/", "")
+        return _judge(process.returncode, _read(output, MOST_REPORT), said)
+
+    def _command(self, job: Job) -> list[str]:
+        # Spinning while it waits for GDB, the engine uses all the time there is.
+        seconds = str(int(job.seconds) + 5)
+        limited = [sys.executable, "-I", str(HERE / "limited.py"), str(self._memory), seconds]
+        engine = [sys.executable, "-I", "-m", "esp_coredump", "--chip", job.chip]
+        # A GDB that is slow is waited for: after its own patience the engine leaves things out.
+        patience = ["--gdb-timeout-sec", seconds]
+        files = ["--core", str(job.dump), "--core-format", job.form, str(job.elf)]
+        gdb = ["--gdb", str(HERE / "gdb_shim.py")]
+        return [*limited, *engine, *patience, "info_corefile", *gdb, *files]
+
+    def _wait(self, pid: int, caller: socket.socket, seconds: float) -> None:
+        """Until the process ends; without taking note of its end."""
+        pidfd = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.register(self._stopped, 0)
+            poll.register(caller, select.POLLRDHUP)
+            ready = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+        finally:
+            os.close(pidfd)
+        if pidfd in ready:
+            return
+        if self._stopped in ready:
+            raise unavailable("the sidecar is shutting down")
+        if ready:
+            raise unavailable("the caller is gone")
+        raise too_late(f"no report within {seconds:.0f} seconds")
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Nothing of ours but the way to Python, which the shim is run by."""
+    directory = str(job.directory)
+    return {
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.defpath]),
+        "HOME": directory,
+        "TMPDIR": directory,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        # Complaints unwrapped and without colours.
+        "COLUMNS": "1000",
+        "NO_COLOR": "1",
+        GDB_VARIABLE: str(job.gdb),
+    }
+
+
+def _judge(code: int, output: str, complaints: str) -> str:
+    if code == 0 and REPORT_ENDS in output:
+        return output
+    if code > 0 and REPORT_STARTS not in output:
+        raise _refusal(complaints)
+    raise engine_failed(f"esp-coredump ended with {code}: {_last_line(complaints)}")
+
+
+def _refusal(complaints: str) -> Failure:
+    """It ended while it read dump and ELF."""
+    said = LOADER_SAYS.search(complaints)
+    last = _last_line(complaints)
+    if said is None and last.startswith(OWN_TROUBLES):
+        return engine_failed(f"esp-coredump failed: {last}")
+    return unreadable(f"esp-coredump cannot read the dump: {said[1].strip() if said else last}")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else "no reason given"
+
+
+def _read(path: Path, most: int) -> str:
+    """The beginning of a file."""
+    with open(path, "rb") as file:
+        return file.read(most).decode(errors="replace")
+
+
+def _read_end(path: Path) -> str:
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_COMPLAINT))
+        return file.read().decode(errors="replace")

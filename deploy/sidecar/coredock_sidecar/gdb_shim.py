@@ -1,0 +1,116 @@
+#!/usr/bin/env -S python3 -IS
+"""Stands between esp-coredump and GDB. It is started like GDB and starts the GDB that the
+environment names.
+
+- GDB gets told not to run, load or fetch what the ELF names.
+- Debian's GDB calls a thread "LWP -2147221296" where esp-coredump expects "process 2147746000".
+- esp-coredump waits for "done" after every command, and after an error until its time is over. An
+  expression that cannot be evaluated becomes an empty value, a console command that fails its text.
+- Where GDB does not take the dump, esp-coredump would report the absence of everything. It starts
+  with a question for a register; if there is none, a file says so and all ends.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO
+
+VARIABLE = "COREDOCK_SIDECAR_GDB"
+# Made in the working directory when GDB has no registers.
+NO_REGISTERS = "no-registers"
+SETTINGS = (
+    "set auto-load off",
+    "set auto-load safe-path /nonexistent",
+    "set debuginfod enabled off",
+    "set debug-file-directory /nonexistent",
+    "set source open off",
+    "set index-cache enabled off",
+)
+TARGET_ID = re.compile(rb'(target-id=")LWP (-?\d+)"')
+CONSOLE_ROW = re.compile(rb'^(~"[* ] \d+ +)LWP (-?\d+) ')
+ERROR = re.compile(rb'\^error,msg=("(?:[^"\\]|\\.)*").*')
+FIRST_QUESTION = b"-data-list-register-values "
+EXPRESSION = b"-data-evaluate-expression "
+CONSOLE = b"-interpreter-exec console "
+
+
+def process(number: bytes) -> bytes:
+    """The name of a thread as esp-coredump knows it: the unsigned address of its task."""
+    return b"process %d" % (int(number) % (1 << 32))
+
+
+def answer(line: bytes, command: bytes) -> bytes:
+    """The result of a command, as esp-coredump understands it."""
+    error = ERROR.match(line)
+    if error and command.startswith(EXPRESSION):
+        return b'^done,value=""\n'
+    if error and command.startswith(CONSOLE):
+        return b"~" + error[1] + b"\n^done\n"
+    return TARGET_ID.sub(lambda found: found[1] + process(found[2]) + b'"', line)
+
+
+def console(line: bytes) -> bytes:
+    """A line for people: a row of `info threads` with the usual name."""
+    return CONSOLE_ROW.sub(lambda found: found[1] + process(found[2]) + b" ", line)
+
+
+def pass_answers(source: IO[bytes], target: IO[bytes], commands: deque[bytes]) -> None:
+    """From GDB, until it ends or has nothing to tell. Every command has one result."""
+    for line in source:
+        is_result = line.startswith(b"^")
+        command = commands.popleft() if is_result and commands else b""
+        if command.startswith(FIRST_QUESTION) and line.startswith(b"^error"):
+            Path(NO_REGISTERS).touch()
+            return
+        target.write(answer(line, command) if is_result else console(line))
+        target.flush()
+
+
+def pass_commands(
+    source: IO[bytes], target: IO[bytes], commands: deque[bytes], done: threading.Event
+) -> None:
+    """To GDB, until no more come."""
+    # A GDB that is gone is noticed by whoever reads from it.
+    with contextlib.suppress(BrokenPipeError):
+        for line in source:
+            commands.append(line)
+            target.write(line)
+            target.flush()
+        done.set()
+        target.close()
+
+
+def main() -> int:
+    """Ends with GDB."""
+    extra = [word for setting in SETTINGS for word in ("-iex", setting)]
+    command = [os.environ[VARIABLE], *extra, *sys.argv[1:]]
+    gdb = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert gdb.stdin is not None and gdb.stdout is not None
+    commands: deque[bytes] = deque()
+    done = threading.Event()
+
+    def end(*_: object) -> None:
+        done.set()
+        gdb.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    towards = (sys.stdin.buffer, gdb.stdin, commands, done)
+    threading.Thread(target=pass_commands, args=towards, daemon=True).start()
+    pass_answers(gdb.stdout, sys.stdout.buffer, commands)
+    gdb.terminate()
+    code = gdb.wait()
+    if not done.is_set():
+        # esp-coredump would wait for answers of a GDB that is gone.
+        os.kill(os.getppid(), signal.SIGTERM)
+    return code
+
+
+if __name__ == "__main__":
+    # The thread may still wait for commands, and must not keep the interpreter from ending.
+    os._exit(main() & 0xFF)

@@ -1,0 +1,107 @@
+"""From a request to a report."""
+
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from .engine import Engine, Job
+from .failure import bad_request, no_engine, too_late, unavailable
+from .files import MOST_DUMP, MOST_ELF, check_name, copy
+from .images import Family, check_build, choose_chip, read_dump, read_firmware
+
+PARAMETERS = ("core", "elf", "chip")
+MOST_PARAMETERS = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller asks for."""
+
+    core: str
+    elf: str
+    chip: str
+
+    @classmethod
+    def parse(cls, query: str) -> "Request":
+        """Each parameter once; others are none of our business."""
+        try:
+            given = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        except ValueError as error:
+            raise bad_request("too many parameters") from error
+        values = [given.get(name, []) for name in PARAMETERS]
+        if any(len(value) != 1 for value in values):
+            raise bad_request("core, elf and chip must each be given once")
+        core, elf, chip = (value[0] for value in values)
+        return cls(check_name(core), check_name(elf), chip)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How requests are treated."""
+
+    directory: Path
+    gdbs: Mapping[Family, Path]
+    # Runs of the engine at a time, and requests that wait for one of them to end.
+    workers: int
+    queue: int
+    # The longest a request may take, and how much of this it may wait for its turn.
+    seconds: float
+    patience: float
+    memory: int
+
+
+class Reports:
+    """Makes reports, a few at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._engine = Engine(settings.memory)
+        self._places = threading.BoundedSemaphore(settings.workers + settings.queue)
+        self._turns = threading.BoundedSemaphore(settings.workers)
+
+    def stop(self) -> None:
+        """Ends what is under way."""
+        self._engine.stop()
+
+    def make(self, request: Request, caller: socket.socket) -> str:
+        """The report a caller asks for, in time or not at all."""
+        deadline = time.monotonic() + self.settings.seconds
+        with self._turn(), tempfile.TemporaryDirectory(prefix="coredock-sidecar-") as directory:
+            job = self._prepare(request, Path(directory), deadline)
+            return self._engine.run(job, caller)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise unavailable("too many requests at a time")
+        try:
+            if not self._turns.acquire(timeout=self.settings.patience):
+                raise unavailable("all workers are busy")
+            try:
+                yield
+            finally:
+                self._turns.release()
+        finally:
+            self._places.release()
+
+    def _prepare(self, request: Request, directory: Path, deadline: float) -> Job:
+        dump_file, elf_file = directory / "core", directory / "app.elf"
+        copy(self.settings.directory, request.core, dump_file, MOST_DUMP)
+        elf = copy(self.settings.directory, request.elf, elf_file, MOST_ELF)
+        dump = read_dump(dump_file.read_bytes())
+        family = read_firmware(elf.head)
+        check_build(dump, elf.sha256)
+        chip = choose_chip(dump, request.chip, family)
+        gdb = self.settings.gdbs.get(family)
+        if gdb is None:
+            raise no_engine(f"there is no GDB for {chip.name}")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise too_late("no time left for a report")
+        return Job(directory, chip.name, dump.format, gdb, left)
