@@ -18,6 +18,12 @@ pub(crate) trait Code {
     /// where a function is about to move them: at its `ENTRY`.
     fn rule(&self, address: u32) -> Option<UnwindRule>;
 
+    /// The same by what the first instructions of a function do, for code without rules that was
+    /// written by a compiler.
+    fn prologue(&self, _address: u32) -> Option<UnwindRule> {
+        None
+    }
+
     /// Whether instructions lie there.
     fn is_code(&self, address: u32) -> bool;
 
@@ -145,6 +151,15 @@ impl Code for ElfCode<'_, '_> {
             Architecture::Riscv => self.cfi.rule(address),
             Architecture::Xtensa => self.rule_of_entry(address),
         }
+    }
+
+    fn prologue(&self, address: u32) -> Option<UnwindRule> {
+        if self.elf.architecture != Architecture::Riscv {
+            return None;
+        }
+        let function = self.function_around(address)?;
+        let done = usize::try_from(address - function.start).ok()?;
+        self.elf.code_from(function.start)?.get(..done).map(riscv::rule_behind)
     }
 
     fn is_code(&self, address: u32) -> bool {

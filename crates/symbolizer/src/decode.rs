@@ -46,7 +46,7 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
     let dump = Dump::read(&unwrapped)?;
     let Some(firmware) = firmware else { return Ok(without_firmware(&dump)) };
     check(&dump, firmware)?;
-    let mut session = firmware.session()?;
+    let mut session = firmware.session(&dump)?;
     let facts = session.facts();
     let budget = SearchBudget::default();
     let unwound = dump.tasks.iter().map(|task| backtrace(&dump, task, (&session, &budget)));

@@ -5,11 +5,12 @@ use std::ops::Range;
 use coredock_domain::digest::Sha256Digest;
 
 use crate::code::{Call, Code, ElfCode, Jump, is_rom};
-use crate::dump::Architecture;
+use crate::dump::{Architecture, Dump};
 use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError, UnwindRule};
 use crate::facts::{Facts, Region};
 use crate::index::Index;
+use crate::rom::{self, Rom};
 use crate::sources::{Source, SourceTable, look_up};
 
 /// Symbols of the linker script name the nearest function only so near.
@@ -18,7 +19,7 @@ const NEAR: u32 = 64;
 /// Where functions, lines and rules of unwinding come from.
 pub struct Firmware<'a> {
     symbols: Symbols<'a>,
-    rom: Option<Elf<'a>>,
+    roms: &'a [Rom<'a>],
 }
 
 /// Both ways give the same report.
@@ -34,17 +35,17 @@ impl<'a> Firmware<'a> {
     pub fn of_elf(bytes: &'a [u8]) -> Result<Self, ElfError> {
         let elf = Box::new(Elf::read(bytes)?);
         let symbols = Symbols::Elf { elf, sha256: Sha256Digest::of(bytes) };
-        Ok(Self { symbols, rom: None })
+        Ok(Self { symbols, roms: &[] })
     }
 
     /// With an index of the ELF instead of the ELF.
     pub fn of_index(index: Index) -> Self {
-        Self { symbols: Symbols::Index(Box::new(index)), rom: None }
+        Self { symbols: Symbols::Index(Box::new(index)), roms: &[] }
     }
 
-    /// Names functions in the ROM of the chip by its ELF, and unwinds them where that tells how.
-    pub fn with_rom(self, bytes: &'a [u8]) -> Result<Self, ElfError> {
-        Ok(Self { rom: Some(Elf::read(bytes)?), ..self })
+    /// Names functions in the ROM of the chip, and unwinds them. Which ROM it is the dump tells.
+    pub fn with_roms(self, roms: &'a [Rom<'a>]) -> Self {
+        Self { roms, ..self }
     }
 
     /// The digest of the whole ELF: the build id.
@@ -64,8 +65,8 @@ impl<'a> Firmware<'a> {
     }
 
     /// Opens it for one dump.
-    pub(crate) fn session(&self) -> Result<Session<'_>, ElfError> {
-        let rom = self.rom.as_ref().map(ElfCode::of);
+    pub(crate) fn session(&self, dump: &Dump<'_>) -> Result<Session<'_>, ElfError> {
+        let rom = rom::choose(self.roms, dump);
         let symbols = match &self.symbols {
             Symbols::Index(index) => OpenSymbols::Index(index),
             Symbols::Elf { elf, sha256 } => OpenSymbols::Elf(Box::new(OpenElf::new(elf, *sha256)?)),
@@ -188,12 +189,17 @@ impl Code for Session<'_> {
         self.app().rule(address).or_else(|| rom()?.rule(address))
     }
 
+    fn prologue(&self, address: u32) -> Option<UnwindRule> {
+        self.rom.as_ref()?.prologue(address)
+    }
+
     fn is_code(&self, address: u32) -> bool {
         self.app().is_code(address)
     }
 
     fn call_before(&self, return_address: u32) -> Option<Call> {
-        self.app().call_before(return_address)
+        let rom = || self.rom.as_ref()?.call_before(return_address);
+        self.app().call_before(return_address).or_else(rom)
     }
 
     fn function_around(&self, address: u32) -> Option<Range<u32>> {

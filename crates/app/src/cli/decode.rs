@@ -11,7 +11,8 @@ use coredock_domain::coredump::BuildId;
 use coredock_domain::coredump::body::{build_id, unwrap};
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{
-    DecodeError, ElfError, Firmware, Index, IndexError, MOST_ELF_BYTES, Report, build_index, decode,
+    DecodeError, ElfError, Firmware, Index, IndexError, MOST_ELF_BYTES, Report, Rom, build_index,
+    decode,
 };
 use tempfile::NamedTempFile;
 
@@ -30,9 +31,9 @@ pub(super) struct Decode {
     /// ELF of the firmware that crashed
     #[arg(long, value_name = "FILE", required_unless_present = "index_dir")]
     elf: Option<PathBuf>,
-    /// ELF of the ROM of the chip
+    /// ELF of the ROM of the chip, or a directory of such: the dump tells which one it is of
     #[arg(long, value_name = "FILE")]
-    rom: Option<PathBuf>,
+    rom: Vec<PathBuf>,
     /// Print the structured report (JSON)
     #[arg(long)]
     json: bool,
@@ -93,7 +94,14 @@ pub(super) fn run(arguments: &Decode) -> u8 {
 fn report(arguments: &Decode) -> Result<Report, Failure> {
     let path = &arguments.dump;
     let dump = Bytes::from(read(path, MOST_DUMP_BYTES)?);
-    let rom = arguments.rom.as_deref().map(|rom| read(rom, most_elf_bytes())).transpose()?;
+    let rom_files = read_roms(&arguments.rom)?;
+    let roms = rom_files
+        .iter()
+        .map(|(path, bytes)| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            Rom::of_file(name, bytes).map_err(|source| unusable(path, source))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let elf;
     let firmware = match (&arguments.index_dir, &arguments.elf) {
         (Some(directory), elf) => Firmware::of_index(index(directory, elf.as_deref(), &dump)?),
@@ -103,13 +111,29 @@ fn report(arguments: &Decode) -> Result<Report, Failure> {
         }
         (None, None) => return Err(Failure::NoIndex { path: PathBuf::new() }),
     };
-    let firmware = match (&rom, &arguments.rom) {
-        (Some(bytes), Some(path)) => {
-            firmware.with_rom(bytes).map_err(|source| unusable(path, source))?
-        }
-        _ => firmware,
-    };
+    let firmware = firmware.with_roms(&roms);
     decode(&dump, Some(&firmware)).map_err(|source| Failure::Decode { path: path.clone(), source })
+}
+
+/// The files that were named, and those of directories that are called `.elf`, by name.
+fn read_roms(named: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
+    let mut paths = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            paths.push(path.clone());
+            continue;
+        }
+        let failed = |source| Failure::Read { path: path.clone(), source };
+        let entries = std::fs::read_dir(path).map_err(failed)?;
+        let mut of_directory = Vec::new();
+        for entry in entries {
+            let file = entry.map_err(failed)?.path();
+            of_directory.extend((file.extension() == Some("elf".as_ref())).then_some(file));
+        }
+        of_directory.sort_unstable();
+        paths.extend(of_directory);
+    }
+    paths.into_iter().map(|path| Ok((path.clone(), read(&path, most_elf_bytes())?))).collect()
 }
 
 /// The index of the build the dump names, else of the ELF that was named.

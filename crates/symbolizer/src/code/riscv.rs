@@ -1,7 +1,11 @@
 //! Calls and jumps of RISC-V code (RISC-V ISA, volume I: RV32I and extension C).
 
+mod prologue;
+
 use super::{Branches, Call, Jump};
 use crate::words::{u16_at, u32_at};
+
+pub(super) use prologue::rule_behind;
 
 /// ra and t0, the registers of return addresses.
 const RA: u32 = 1;

@@ -42,7 +42,7 @@ struct State {
 
 /// What the rule of a frame leads to.
 enum Step {
-    Caller(State),
+    Caller(State, Trust),
     /// The first frame of a task.
     Bottom,
     /// There is no rule, or it does not fit.
@@ -77,20 +77,21 @@ impl<'a> Unwinder<'a> {
     pub(super) fn unwind(&self, context: &RiscvRegisters) -> Backtrace {
         let mut state = State::of(context);
         let mut frames = vec![state.frame(Trust::Context)];
-        let mut by_rule = Trust::Cfi;
+        // When set, how certain rules still are.
+        let mut by_rule = None;
         while frames.len() < MOST_FRAMES {
             let first = frames.len() == 1;
             let (next, trust) = match self.step(&state, first) {
                 Step::Bottom => {
-                    let certain = by_rule != Trust::Scan;
+                    let certain = by_rule.is_none();
                     let end = if certain { End::Bottom } else { End::Lost };
                     return Backtrace { frames, end };
                 }
-                Step::Caller(next) => (next, by_rule),
+                Step::Caller(next, trust) => (next, by_rule.unwrap_or(trust)),
                 Step::Lost => match self.without_rule(&state, first) {
                     Some(found) => {
                         if found.ambiguous {
-                            by_rule = Trust::Scan;
+                            by_rule = Some(Trust::Scan);
                         }
                         (found.state, found.trust)
                     }
@@ -106,7 +107,7 @@ impl<'a> Unwinder<'a> {
     /// By the rule of the frame.
     fn step(&self, state: &State, first: bool) -> Step {
         let lookup = if first { state.pc } else { state.pc.wrapping_sub(1) };
-        let Some(rule) = self.code.rule(lookup) else { return Step::Lost };
+        let Some((rule, trust)) = self.rule(lookup) else { return Step::Lost };
         if rule.return_address == SavedAt::Nowhere {
             return Step::Bottom;
         }
@@ -116,11 +117,21 @@ impl<'a> Unwinder<'a> {
         }
         // A function that has no frame yet has that of its caller.
         let frameless = first || rule.return_address == SavedAt::Same;
-        if self.is_return_address(next.pc) && self.goes_up(state, &next, frameless) {
-            Step::Caller(next)
+        let plausible = match trust {
+            Trust::Prologue => self.code.call_before(next.pc).is_some(),
+            _ => self.is_return_address(next.pc),
+        };
+        if plausible && self.goes_up(state, &next, frameless) {
+            Step::Caller(next, trust)
         } else {
             Step::Lost
         }
+    }
+
+    /// By call frame information, else what the function begins with.
+    fn rule(&self, lookup: u32) -> Option<(UnwindRule, Trust)> {
+        let by_prologue = || Some((self.code.prologue(lookup)?, Trust::Prologue));
+        self.code.rule(lookup).map(|rule| (rule, Trust::Cfi)).or_else(by_prologue)
     }
 
     fn caller_by(&self, rule: &UnwindRule, state: &State) -> Option<State> {
@@ -274,11 +285,11 @@ impl<'a> Unwinder<'a> {
             self.budget.step()?;
             match self.step(&state, false) {
                 Step::Bottom => {
-                    let rule = self.code.rule(state.pc.wrapping_sub(1))?;
-                    let said = rule.return_address == SavedAt::Nowhere;
+                    let rule = self.code.rule(state.pc.wrapping_sub(1));
+                    let said = rule.is_some_and(|rule| rule.return_address == SavedAt::Nowhere);
                     return Some(if said { Score::Strong } else { Score::Weak });
                 }
-                Step::Caller(next) => {
+                Step::Caller(next, _) => {
                     self.code.call_before(next.pc)?;
                     state = next;
                 }

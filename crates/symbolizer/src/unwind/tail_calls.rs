@@ -18,7 +18,7 @@ pub(super) fn insert(frames: &mut Vec<Frame>, code: &dyn Code) {
         let (Some(below), Some(caller)) = (frames.get(index - 1), frames.get(index)) else {
             return;
         };
-        let between = if caller.trust == Trust::Cfi || caller.trust == Trust::Leaf {
+        let between = if matches!(caller.trust, Trust::Cfi | Trust::Prologue | Trust::Leaf) {
             between(below, caller, code)
         } else {
             Vec::new()

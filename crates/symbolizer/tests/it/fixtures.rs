@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{End, Firmware, Index, Report, Trust, build_index, decode};
-use coredock_testkit::snapshot::{ExtraNote, Snapshot, TaskSnapshot};
+use coredock_testkit::snapshot::{ExtraNote, Registers, RiscvRegisters, Snapshot, TaskSnapshot};
 use serde::Deserialize;
 
 const LEVELS: [&str; 3] = ["Og", "Os", "O2"];
@@ -94,15 +94,14 @@ fn task(note: &[u8], tcb: (u32, &[u8]), stack: (u32, &[u8])) -> TaskSnapshot {
     let words = |bytes: &[u8]| -> Vec<u32> {
         bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
     };
-    let registers: [u32; 32] = words(&note[NOTE_REGISTERS..])[..32].try_into().unwrap();
+    let general: [u32; 32] = words(&note[NOTE_REGISTERS..])[..32].try_into().unwrap();
     let machine_state = words(&stack.1[128..148]).try_into().unwrap();
-    let sp = registers[2];
+    let sp = general[2];
     let used = &stack.1[(sp - stack.0) as usize..];
     TaskSnapshot {
         tcb: (tcb.0, tcb.1.to_vec()),
         stack: (sp, used.to_vec()),
-        registers,
-        machine_state,
+        registers: Registers::Riscv(RiscvRegisters { general, machine_state }),
     }
 }
 
