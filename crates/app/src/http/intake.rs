@@ -106,6 +106,27 @@ enum Taken {
     Late,
 }
 
+/// Counts a delivery when it ends, also when nobody waits for its answer any more.
+struct Count {
+    metrics: web::Data<Metrics>,
+    began: Instant,
+    /// As metrics call it.
+    result: &'static str,
+}
+
+impl Count {
+    fn begin(metrics: web::Data<Metrics>) -> Self {
+        Self { metrics, began: Instant::now(), result: "unavailable" }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.metrics.coredump_ingest.with_label_values(&[self.result]).inc();
+        self.metrics.coredump_ingest_seconds.observe(self.began.elapsed().as_secs_f64());
+    }
+}
+
 /// A dump that was not taken in.
 struct Unreceived {
     error: ApiError,
@@ -156,15 +177,13 @@ struct Claims {
 impl Intake {
     /// Takes the dump in and counts what became of it.
     pub async fn receive(self, caller: &DeviceCaller) -> Result<Received, ApiError> {
-        let (began, metrics) = (Instant::now(), self.metrics.clone());
+        let mut count = Count::begin(self.metrics.clone());
         let outcome = self.receive_uncounted(caller).await;
-        let result = match &outcome {
+        count.result = match &outcome {
             Ok(Received::Stored(_)) => "stored",
             Ok(Received::Repeated(_)) => "duplicate",
             Err(unreceived) => unreceived.result,
         };
-        metrics.coredump_ingest.with_label_values(&[result]).inc();
-        metrics.coredump_ingest_seconds.observe(began.elapsed().as_secs_f64());
         outcome.map_err(|unreceived| unreceived.error)
     }
 
