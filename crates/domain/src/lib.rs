@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod artifact_store;
 pub mod audit;
 pub mod blocking;
+pub mod chip;
 pub mod clock;
 pub mod coredump;
 pub mod coredumps;
@@ -27,6 +28,7 @@ pub mod sweep;
 pub mod symbolizer;
 pub mod timestamp;
 pub mod upkeep;
+pub mod upload_lease;
 pub mod verified_reads;
 
 pub use artifact_store::ArtifactStore;

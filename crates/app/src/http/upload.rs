@@ -146,7 +146,7 @@ fn bundle_error(error: &BundleError) -> ApiError {
 fn publish_error(error: &PublishFirmwareError, model: &ModelCode) -> ApiError {
     match error {
         PublishFirmwareError::ModelGone => unknown_model(model),
-        PublishFirmwareError::Busy | PublishFirmwareError::LeaseLost => {
+        PublishFirmwareError::Busy | PublishFirmwareError::LeaseLost(_) => {
             ApiError::outage(chain(error))
         }
         PublishFirmwareError::Repository(error) => error.into(),

@@ -7,6 +7,7 @@
 
 use std::io::{self, Read};
 
+use crate::chip::KnownChip;
 use crate::digest::{RunningSha256, Sha256Digest};
 
 /// Header, first segment header and descriptor: the least an image has.
@@ -20,23 +21,6 @@ const DESCRIPTOR_MAGIC: u32 = 0xABCD_5432;
 const MAX_SEGMENTS: u8 = 16;
 /// `ESP_ROM_CHECKSUM_INITIAL` of ESP-IDF.
 const CHECKSUM_SEED: u8 = 0xEF;
-
-/// Names of the chip ids (`esp_chip_id_t`).
-const CHIPS: [(u16, &str); 13] = [
-    (0x0000, "esp32"),
-    (0x0002, "esp32s2"),
-    (0x0005, "esp32c3"),
-    (0x0009, "esp32s3"),
-    (0x000C, "esp32c2"),
-    (0x000D, "esp32c6"),
-    (0x0010, "esp32h2"),
-    (0x0012, "esp32p4"),
-    (0x0014, "esp32c61"),
-    (0x0017, "esp32c5"),
-    (0x0019, "esp32h21"),
-    (0x001C, "esp32h4"),
-    (0x0020, "esp32s31"),
-];
 
 /// Why an image is not acceptable.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +134,7 @@ fn chip_name(id: u16) -> String {
 
 /// The name of a chip id (contract §5.4), if it is a known one.
 pub fn known_chip(id: u16) -> Option<&'static str> {
-    CHIPS.iter().find(|(chip, _)| *chip == id).map(|(_, name)| *name)
+    KnownChip::of_id(id).map(KnownChip::name)
 }
 
 /// Checks segment table, checksum and appended hash of a whole image (contract §5.3#15). Bytes

@@ -1,12 +1,6 @@
 //! Publishing a bundle (contract §5.7, §5.8): bytes before the row, one commit, and never a moment
 //! at which a reader could see half of a set.
 
-use std::future::Future;
-use std::pin::pin;
-use std::time::Duration;
-
-use futures::future::{Either, select};
-
 use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
 use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
 use crate::audit::Origin;
@@ -16,14 +10,8 @@ use crate::repository::RepositoryError;
 use crate::repository::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
 };
+use crate::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
 
-/// How long a publication may be silent before others may take over.
-const LEASE: Duration = Duration::from_mins(1);
-const RENEWAL: Duration = Duration::from_secs(15);
-/// Longer than the lease of a process that died in the middle.
-const LONGEST_WAIT: Duration = Duration::from_mins(2);
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How often a publication starts over because the ground moved under it.
 const ATTEMPTS: u32 = 5;
 /// Interrupted publications taken up at once.
@@ -82,8 +70,8 @@ pub enum PublishFirmwareError {
     #[error("another publication of the version is under way")]
     Busy,
     /// The lease ran out before the commit.
-    #[error("the lease of the publication was lost")]
-    LeaseLost,
+    #[error(transparent)]
+    LeaseLost(#[from] LeaseLost),
     /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -101,7 +89,7 @@ impl Firmware {
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
         for _ in 1..ATTEMPTS {
             match self.try_publish(&request).await {
-                Err(PublishFirmwareError::LeaseLost) => {}
+                Err(PublishFirmwareError::LeaseLost(_)) => {}
                 outcome => return outcome,
             }
         }
@@ -118,14 +106,14 @@ impl Firmware {
         let outcome = match self.commit_set(&upload, request, held.as_deref()).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                self.give_back(&upload).await;
+                self.lease(&upload).give_back().await;
                 return Err(error);
             }
         };
         if outcome.result == PublicationResult::Replaced {
             self.settle_committed(&upload, request, outcome.commit.version_id).await;
         }
-        self.give_back(&upload).await;
+        self.lease(&upload).give_back().await;
         self.outbox.wake();
         Ok(outcome)
     }
@@ -151,8 +139,8 @@ impl Firmware {
             else {
                 continue;
             };
-            let outcome = self.keep_lease(&upload, self.settle(&held)).await;
-            self.give_back(&upload).await;
+            let outcome = self.lease(&upload).keep(self.settle(&held)).await;
+            self.lease(&upload).give_back().await;
             settled += usize::from(outcome?);
         }
         Ok(settled)
@@ -164,8 +152,7 @@ impl Firmware {
         upload: &UploadId,
         request: &PublishFirmware,
     ) -> Result<Option<Box<FirmwareVersion>>, PublishFirmwareError> {
-        let deadline = self.clock.now().after(LONGEST_WAIT);
-        let mut pause = FIRST_WAIT;
+        let mut wait = Wait::begin(&*self.clock);
         loop {
             let now = self.clock.now();
             let start = self.publications.begin(BeginPublication {
@@ -179,12 +166,9 @@ impl Firmware {
             });
             match start.await? {
                 PublicationStart::Granted { held } => return Ok(held),
-                PublicationStart::Busy if now >= deadline => {
-                    return Err(PublishFirmwareError::Busy);
-                }
-                PublicationStart::Busy => self.clock.sleep(pause).await,
+                PublicationStart::Busy if wait.again(now).await => {}
+                PublicationStart::Busy => return Err(PublishFirmwareError::Busy),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -197,7 +181,7 @@ impl Firmware {
         let facts = request.bundle.facts();
         let stays = match held {
             Some(held) if held.facts.identical(facts) => {
-                self.keep_lease(upload, async { Ok(self.is_intact(held).await?) }).await?
+                self.lease(upload).keep(self.is_intact(held)).await?
             }
             Some(_) | None => false,
         };
@@ -207,7 +191,7 @@ impl Firmware {
             Some(_) => (PublicationResult::Replaced, PublishedObjects::Staged),
         };
         if objects != PublishedObjects::Unchanged {
-            self.keep_lease(upload, self.write_set(upload, request, objects)).await?;
+            self.lease(upload).keep(self.write_set(upload, request, objects)).await?;
         }
         let publication = PublishVersion {
             upload: upload.clone(),
@@ -223,21 +207,21 @@ impl Firmware {
             None if self.versions.offered_by(request.model_id).await?.is_none() => {
                 return Err(PublishFirmwareError::ModelGone);
             }
-            None => return Err(PublishFirmwareError::LeaseLost),
+            None => return Err(LeaseLost.into()),
         };
         Ok(PublishedFirmware { result, commit })
     }
 
     /// Whether every object of a held set is there: a 200 speaks of stored bytes (I2), so an
     /// upload repairs what was lost behind our back.
-    async fn is_intact(&self, held: &FirmwareVersion) -> Result<bool, ArtifactStoreError> {
+    async fn is_intact(&self, held: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
         for artifact in ArtifactName::ALL {
             if !self.reads.holds(&held.key(artifact), held.facts.of(artifact)).await? {
                 return Ok(false);
             }
         }
         let elf_sha256 = held.facts.build_id();
-        self.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await
+        Ok(self.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await?)
     }
 
     /// Writes symbols first, `firmware.bin` last (contract §5.7).
@@ -281,7 +265,7 @@ impl Firmware {
             uploaded_at: self.clock.now(),
             staging: Some(upload.clone()),
         };
-        if let Err(error) = self.keep_lease(upload, self.settle(&version)).await {
+        if let Err(error) = self.lease(upload).keep(self.settle(&version)).await {
             tracing::warn!(
                 key = %version.key(ArtifactName::Bin),
                 error = &error as &dyn std::error::Error,
@@ -308,31 +292,8 @@ impl Firmware {
         Ok(settled)
     }
 
-    /// Runs `work`, extending the lease of `upload` until it ends.
-    async fn keep_lease<T>(
-        &self,
-        upload: &UploadId,
-        work: impl Future<Output = Result<T, PublishFirmwareError>>,
-    ) -> Result<T, PublishFirmwareError> {
-        let mut work = pin!(work);
-        loop {
-            match select(work, self.clock.sleep(RENEWAL)).await {
-                Either::Left((outcome, _)) => return outcome,
-                Either::Right(((), unfinished)) => work = unfinished,
-            }
-            let now = self.clock.now();
-            if !self.publications.renew(upload, now, now.after(LEASE)).await? {
-                return Err(PublishFirmwareError::LeaseLost);
-            }
-        }
-    }
-
-    /// A lease that cannot be given back ends by itself.
-    async fn give_back(&self, upload: &UploadId) {
-        if let Err(error) = self.publications.end(upload).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "lease of a publication could not be given back");
-        }
+    fn lease<'a>(&'a self, upload: &'a UploadId) -> UploadLease<'a> {
+        UploadLease { leases: &*self.publications, clock: &*self.clock, upload }
     }
 }
 
