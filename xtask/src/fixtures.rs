@@ -3,33 +3,50 @@
 
 mod committed;
 mod riscv;
+mod xtensa;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
+use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
+
+use crate::program::root;
+
+/// Digits of the digest that a device tells.
+const BUILD_ID_DIGITS: usize = 9;
 
 /// What a device of the fixtures has inside.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Architecture {
     /// As in esp32c6
     Riscv,
+    /// As in esp32s3
+    Xtensa,
 }
 
 impl Architecture {
     /// Writes the fixtures that the repository holds.
     pub(crate) fn commit(self) -> Result<()> {
-        match self {
-            Self::Riscv => committed::riscv(),
-        }
+        committed::write(self)
     }
 
     /// Builds a program and stops it.
     pub(crate) fn generate(self, request: &Request) -> Result<Generated> {
         match self {
             Self::Riscv => riscv::generate(request),
+            Self::Xtensa => xtensa::generate(request),
+        }
+    }
+
+    /// In commands and directories.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Riscv => "riscv",
+            Self::Xtensa => "xtensa",
         }
     }
 }
@@ -91,6 +108,17 @@ pub(crate) struct Case {
     pub snapshot: Snapshot,
     /// The backtrace of the crashed task, innermost first.
     pub reference: Vec<ReferenceFrame>,
+    /// Those of other tasks, where they are known.
+    pub others: Vec<TaskReference>,
+}
+
+/// The backtrace of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct TaskReference {
+    /// Address of its control block.
+    pub tcb: u32,
+    /// Innermost first. Without the caller of a function that yielded, where the dump lacks it.
+    pub frames: Vec<ReferenceFrame>,
 }
 
 /// A frame as the debugger sees it.
@@ -106,4 +134,16 @@ pub(crate) struct ReferenceFrame {
     pub line: Option<u32>,
     /// Whether its function is inlined into that of the next frame.
     pub inlined: bool,
+}
+
+/// A source, or a directory of them.
+fn source(path: &str) -> PathBuf {
+    root().join("xtask/fixtures").join(path)
+}
+
+/// What a device tells of its firmware.
+fn build_id(elf: &Path) -> Result<String> {
+    let mut digits = Sha256Digest::of(&fs::read(elf)?).to_string();
+    digits.truncate(BUILD_ID_DIGITS);
+    Ok(digits)
 }

@@ -47,6 +47,13 @@ pub(crate) fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
+/// Installs the Debian package of a program that cannot be started.
+pub(crate) fn install_if_missing(tool: &str, package: &str) -> Result<()> {
+    let started =
+        program(tool, &["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if started.is_err() { apt_install(package) } else { Ok(()) }
+}
+
 /// Installs a Debian package, and says so; needs root.
 pub(crate) fn apt_install(package: &str) -> Result<()> {
     ensure!(

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{Firmware, Frame, Index, Trust, build_index, decode};
+use coredock_symbolizer::{Firmware, Frame, Index, Report, Trust, build_index, decode};
 use coredock_testkit::snapshot::NotePadding;
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ pub(crate) struct VerifyUnwind {
     opt: Option<Optimization>,
 }
 
-/// What was compared.
+/// What was compared, of all tasks whose stacks are known.
 #[derive(Default)]
 struct Tally {
     frames: usize,
@@ -82,11 +82,10 @@ impl VerifyUnwind {
             let report = decode(&dump, Some(&by_elf)).context("a dump of the emulator")?;
             let again = decode(&dump, Some(&by_index)).context("with an index")?;
             ensure!(report == again, "case {number}: the index gives another report than the ELF");
-            let task = report.crashed_task().context("no task crashed")?;
-            if let Some(difference) = tally.compare(&task.frames, case)
-                && tally.stacks - tally.same_stacks <= SHOWN
-            {
-                println!("-{} case {number}: {difference}", optimization.as_str());
+            for difference in tally.compare_tasks(&report, case)? {
+                if tally.stacks - tally.same_stacks <= SHOWN {
+                    println!("-{} case {number}: {difference}", optimization.as_str());
+                }
             }
         }
         Ok(tally)
@@ -94,18 +93,31 @@ impl VerifyUnwind {
 }
 
 impl Tally {
+    /// The first difference of each task that has one.
+    fn compare_tasks(&mut self, report: &Report, case: &Case) -> Result<Vec<String>> {
+        let crashed = report.crashed_task().context("no task crashed")?;
+        let mut differences = Vec::from_iter(self.compare(&crashed.frames, &case.reference));
+        for other in &case.others {
+            let task = report.tasks.iter().find(|task| task.tcb == other.tcb);
+            let task = task.context("a task is not in the report")?;
+            let difference = self.compare(&task.frames, &other.frames);
+            differences.extend(difference.map(|text| format!("{:?}: {text}", task.name)));
+        }
+        Ok(differences)
+    }
+
     /// The first difference, if there is one.
-    fn compare(&mut self, frames: &[Frame], case: &Case) -> Option<String> {
+    fn compare(&mut self, frames: &[Frame], reference: &[ReferenceFrame]) -> Option<String> {
         self.stacks += 1;
-        self.frames += case.reference.len();
-        let same = frames.iter().zip(&case.reference).take_while(|(a, b)| is_same(a, b)).count();
+        self.frames += reference.len();
+        let same = frames.iter().zip(reference).take_while(|(a, b)| is_same(a, b)).count();
         self.same_frames += same;
-        if same == case.reference.len() && frames.len() == same {
+        if same == reference.len() && frames.len() == same {
             self.same_stacks += 1;
             return None;
         }
-        let (found, expected) = (frames.get(same), case.reference.get(same));
-        let is_there = |frame: &Frame| case.reference.iter().any(|known| known.pc == frame.pc);
+        let (found, expected) = (frames.get(same), reference.get(same));
+        let is_there = |frame: &Frame| reference.iter().any(|known| known.pc == frame.pc);
         let wrong = frames.iter().filter(|frame| frame.trust != Trust::Scan && !is_there(frame));
         self.wrong += wrong.count();
         Some(format!("frame {same}: {}, not {}", shown(found), expected_text(expected)))

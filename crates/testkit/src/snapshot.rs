@@ -1,10 +1,16 @@
-//! The memory of a RISC-V device at the moment of a crash, and what a device would make of it:
-//! an ELF core, or a raw image of every version (contract §6.6).
+//! The memory of a device at the moment of a crash, and what the device would make of it: an ELF
+//! core, or a raw image of every version (contract §6.6).
 
-mod frame;
+mod registers;
+mod riscv;
 mod task_list;
 #[cfg(test)]
 mod tests;
+mod xtensa;
+
+pub use registers::Registers;
+pub use riscv::RiscvRegisters;
+pub use xtensa::{XtensaRegisters, XtensaYielded};
 
 use crate::coredumps::{CoreBuilder, raw_with_words};
 
@@ -12,6 +18,11 @@ use crate::coredumps::{CoreBuilder, raw_with_words};
 const NEWEST: u16 = 0x0104;
 /// The framework no longer counts the padding of names from this version on.
 const FIRST_WITH_BARE_NAMES: u16 = 0x0103;
+/// `e_machine` of both architectures.
+const EM_RISCV: u16 = 243;
+const EM_XTENSA: u16 = 94;
+/// esp32, esp32s2 and esp32s3.
+const XTENSA_CHIPS: [u16; 3] = [0, 2, 9];
 /// Stands for a current task that could not be dumped.
 const UNUSABLE: u32 = 0xDEAD_BEEF;
 
@@ -23,7 +34,7 @@ const CHIP_REVISION: u32 = 8266;
 /// A crashed device.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// 13 is esp32c6.
+    /// 13 is esp32c6, 9 is esp32s3.
     pub chip: u16,
     /// 100 times the major revision plus the minor one.
     pub chip_revision: u32,
@@ -44,12 +55,10 @@ pub struct Snapshot {
 pub struct TaskSnapshot {
     /// Address and content of its control block.
     pub tcb: (u32, Vec<u8>),
-    /// Its stack from the stack pointer up.
+    /// Its stack above the frame with the registers.
     pub stack: (u32, Vec<u8>),
-    /// pc, ra, sp, gp, tp, t0 to t2, s0, s1, a0 to a7, s2 to s11, t3 to t6.
-    pub registers: [u32; 32],
-    /// mstatus, mtvec, mcause, mtval, mhartid.
-    pub machine_state: [u32; 5],
+    /// What the frame holds.
+    pub registers: Registers,
 }
 
 /// What the note `ESP_EXTRA_INFO` tells.
@@ -108,6 +117,7 @@ impl Snapshot {
 
     fn core(&self, version: u16, names: NotePadding) -> CoreBuilder {
         let mut core = CoreBuilder::new()
+            .machine(self.machine())
             .version(version, self.chip)
             .padded_names(names == NotePadding::Counted);
         core = match &self.build_id {
@@ -117,7 +127,7 @@ impl Snapshot {
         for task in &self.tasks {
             let (address, bytes) = task.framed_stack();
             core = core
-                .note("CORE", TASK_REGISTERS, &task.core_note())
+                .note("CORE", TASK_REGISTERS, &task.registers.note(task.tcb.0))
                 .segment(task.tcb.0, &task.tcb.1)
                 .segment(address, &bytes);
         }
@@ -128,7 +138,7 @@ impl Snapshot {
     }
 
     fn with_crash_notes(&self, mut core: CoreBuilder) -> CoreBuilder {
-        if let Some(extra) = self.extra.description() {
+        if let Some(extra) = self.extra_description() {
             core = core.note("ESP_EXTRA_INFO", EXTRA, &extra);
         }
         if let Some(details) = &self.panic_details {
@@ -136,17 +146,32 @@ impl Snapshot {
         }
         core
     }
+
+    fn machine(&self) -> u16 {
+        if XTENSA_CHIPS.contains(&self.chip) { EM_XTENSA } else { EM_RISCV }
+    }
+
+    fn extra_description(&self) -> Option<Vec<u8>> {
+        match self.extra {
+            ExtraNote::None => None,
+            ExtraNote::Crashed { tcb, in_isr } => {
+                let flag = in_isr.map(|in_isr| u32::from(in_isr).to_le_bytes());
+                let state = self.tasks.first().map(|task| task.registers.extra_state());
+                let words = [tcb].into_iter().chain(state.unwrap_or_default());
+                let mut description: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
+                description.extend(flag.as_slice().as_flattened());
+                Some(description)
+            }
+            ExtraNote::Unusable => Some(UNUSABLE.to_le_bytes().to_vec()),
+        }
+    }
 }
 
-impl ExtraNote {
-    fn description(self) -> Option<Vec<u8>> {
-        match self {
-            Self::None => None,
-            Self::Crashed { tcb, in_isr } => {
-                let flag = in_isr.map(|in_isr| u32::from(in_isr).to_le_bytes());
-                Some([tcb.to_le_bytes().as_slice(), flag.as_slice().as_flattened()].concat())
-            }
-            Self::Unusable => Some(UNUSABLE.to_le_bytes().to_vec()),
-        }
+impl TaskSnapshot {
+    /// The stack with the frame in front of it, which is what a device dumps.
+    fn framed_stack(&self) -> (u32, Vec<u8>) {
+        let (address, mut bytes) = self.registers.frame(self.stack.0);
+        bytes.extend(&self.stack.1);
+        (address, bytes)
     }
 }

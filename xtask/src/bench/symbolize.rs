@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::report::{Figure, Limit, mib};
 use super::server::release_binary;
 use crate::fixtures::{Architecture, Optimization, Request};
-use crate::program::{apt_install, program, silently};
+use crate::program::{install_if_missing, program, silently};
 
 /// Prints the largest resident size of a program in KiB.
 const TIME: &str = "/usr/bin/time";
@@ -57,9 +57,7 @@ const SIZES: [Size; 2] = [
 
 /// Times are medians; each process starts anew with its files in the page cache.
 pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
-    if !Path::new(TIME).exists() {
-        apt_install("time")?;
-    }
+    install_if_missing(TIME, "time")?;
     let mut figures = Vec::new();
     for size in SIZES {
         let directory = TempDir::new()?;

@@ -3,7 +3,10 @@ use std::io::Cursor;
 use bytes::Bytes;
 use coredock_domain::coredump::body::{Container, build_id, unwrap};
 
-use super::{ExtraNote, NotePadding, Snapshot, TaskSnapshot};
+use super::{
+    ExtraNote, NotePadding, Registers, RiscvRegisters, Snapshot, TaskSnapshot, XtensaRegisters,
+    XtensaYielded,
+};
 
 const VERSIONS: [u16; 8] = [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
 const TCB: u32 = 0x4080_0100;
@@ -12,12 +15,14 @@ const STACK: u32 = 0x4080_2004;
 const STACK_TOP: u32 = 0x4080_1f70;
 
 fn task(tcb: u32, stack: u32) -> TaskSnapshot {
-    let registers = std::array::from_fn(|n| 0x100 + u32::try_from(n).unwrap());
+    let registers = RiscvRegisters {
+        general: std::array::from_fn(|n| 0x100 + u32::try_from(n).unwrap()),
+        machine_state: [0x1880, 1, 2, 3, 4],
+    };
     TaskSnapshot {
         tcb: (tcb, vec![7; 80]),
         stack: (stack, vec![9; 22]),
-        registers,
-        machine_state: [0x1880, 1, 2, 3, 4],
+        registers: Registers::Riscv(registers),
     }
 }
 
@@ -162,4 +167,85 @@ fn a_task_list_has_frames_stacks_and_the_memory_its_version_knows() {
 
     let [oldest, newer] = [0x0001, 0x0002].map(|version| snapshot().raw(version).len());
     assert_eq!(oldest + 4 + 8 + 32, newer);
+}
+
+/// One task that ran into a store, and one that yielded.
+fn xtensa() -> Snapshot {
+    let crashed = XtensaRegisters {
+        general: std::array::from_fn(|n| 0x4000_0000 + u32::try_from(n).unwrap()),
+        exit: 0xDEAD_BEEF,
+        ps: 0x60730,
+        sar: 5,
+        cause: 29,
+        address: 0x10,
+        loops: [1, 2, 3],
+    };
+    let yielded =
+        XtensaYielded { general: [0x8000_1234, 0x8000_5678, 0x3FFB_3100, 7, 8], ps: 0x60720 };
+    let task = |tcb, stack, registers| TaskSnapshot {
+        tcb: (tcb, vec![7; 80]),
+        stack: (stack, vec![9; 24]),
+        registers,
+    };
+    let tasks = vec![
+        task(0x3FFB_0100, 0x3FFB_2000, Registers::Xtensa(crashed)),
+        task(0x3FFB_0200, 0x3FFB_3000, Registers::XtensaYielded(yielded)),
+    ];
+    let extra = ExtraNote::Crashed { tcb: 0x3FFB_0100, in_isr: Some(true) };
+    Snapshot { chip: 9, tasks, extra, ..snapshot() }
+}
+
+#[test]
+fn a_core_of_xtensa_tells_registers_and_their_frames() {
+    let core = xtensa().elf_core(NotePadding::NotCounted);
+    assert_eq!(half_at(&core, 18), 94, "e_machine");
+    let loads: Vec<_> = segments(&core).into_iter().filter(|(kind, ..)| *kind == 1).collect();
+    let shape: Vec<_> = loads.iter().map(|(_, at, bytes)| (*at, bytes.len())).collect();
+    assert_eq!(shape[1], (0x3FFB_2000 - 144, 144 + 24));
+    assert_eq!(shape[3], (0x3FFB_3000 - 32, 32 + 24));
+
+    let [crashed, yielded] = [0, 1].map(|n| notes(&core)[n].3.clone());
+    assert_eq!((crashed.len(), word_at(&crashed, 24)), (588, 0x3FFB_0100));
+    let special = [72, 76, 80, 84, 88, 92].map(|at| word_at(&crashed, at));
+    assert_eq!(special, [0x4000_0000, 0x60720, 1, 2, 3, 5]);
+    assert_eq!([328, 388].map(|at| word_at(&crashed, at)), [0x4000_0001, 0x4000_0010]);
+    let frame = [0, 4, 8, 12, 72, 76, 80, 84, 96].map(|at| word_at(&loads[1].2, at));
+    let window = [0x4000_0001, 0x4000_0010];
+    assert_eq!(frame[..3], [0xDEAD_BEEF, 0x4000_0000, 0x60730]);
+    assert_eq!(frame[3..], [window[0], window[1], 5, 29, 0x10, 3]);
+
+    assert_eq!([72, 328, 332].map(|at| word_at(&yielded, at)), [0x1234, 0x5678, 0x3FFB_3100]);
+    let frame = [0, 4, 8, 12, 16, 28].map(|at| word_at(&loads[3].2, at));
+    assert_eq!(frame, [0, 0x8000_1234, 0x60720, 0, 0x8000_5678, 8]);
+}
+
+#[test]
+fn the_special_registers_of_xtensa_are_pairs_with_a_flag_behind() {
+    let core = xtensa().elf_core(NotePadding::NotCounted);
+    let extra = note(&core, "ESP_EXTRA_INFO").unwrap();
+    assert_eq!(extra.len(), 152);
+    let words = [0, 4, 8, 12, 16, 20, 24, 148].map(|at| word_at(&extra, at));
+    assert_eq!(words, [0x3FFB_0100, 232, 29, 238, 0x10, 177, 0x4000_0000, 1]);
+}
+
+#[test]
+fn a_task_list_of_xtensa_begins_stacks_with_the_frames() {
+    let image = xtensa().raw(0x0003);
+    let record = &image[24..];
+    assert_eq!([4, 8].map(|at| word_at(record, at)), [0x3FFB_2000 - 144, 0x3FFB_2000 + 24]);
+    assert_eq!([92, 96].map(|at| word_at(record, at)), [0xDEAD_BEEF, 0x4000_0000]);
+    let second = &record[92 + 144 + 24..];
+    assert_eq!([0, 4].map(|at| word_at(second, at)), [0x3FFB_0200, 0x3FFB_3000 - 32]);
+    assert_eq!([92, 96].map(|at| word_at(second, at)), [0, 0x8000_1234]);
+}
+
+#[test]
+fn registers_have_the_same_index_on_both_architectures() {
+    let [mut riscv, mut xtensa] = [snapshot(), xtensa()];
+    for device in [&mut riscv, &mut xtensa] {
+        device.tasks[0].registers[2] = 0x1234_5678;
+    }
+    let [riscv, xtensa] = [riscv, xtensa].map(|device| device.elf_core(NotePadding::NotCounted));
+    assert_eq!(word_at(&notes(&riscv)[0].3, 72 + 8), 0x1234_5678, "sp");
+    assert_eq!(word_at(&notes(&xtensa)[0].3, 72 + 260), 0x1234_5678, "a1");
 }

@@ -1,0 +1,88 @@
+//! Registers of either architecture.
+
+use std::ops::{Index, IndexMut};
+
+use super::{RiscvRegisters, XtensaRegisters, XtensaYielded};
+
+/// The registers of a task. By index they are pc, the return address, the stack pointer, then the
+/// others in the order of their numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Registers {
+    /// Of a task that ran into an exception or an interrupt, or has not begun.
+    Riscv(RiscvRegisters),
+    /// The same.
+    Xtensa(XtensaRegisters),
+    /// Of a task that gave way to another on its own.
+    XtensaYielded(XtensaYielded),
+}
+
+impl Registers {
+    fn general(&self) -> &[u32] {
+        match self {
+            Self::Riscv(registers) => &registers.general,
+            Self::Xtensa(registers) => &registers.general,
+            Self::XtensaYielded(registers) => &registers.general,
+        }
+    }
+
+    fn general_mut(&mut self) -> &mut [u32] {
+        match self {
+            Self::Riscv(registers) => &mut registers.general,
+            Self::Xtensa(registers) => &mut registers.general,
+            Self::XtensaYielded(registers) => &mut registers.general,
+        }
+    }
+
+    /// Address and content of the frame with them that ends where the stack begins.
+    pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
+        match self {
+            Self::Riscv(registers) => registers.frame(stack),
+            Self::Xtensa(registers) => registers.frame(stack),
+            Self::XtensaYielded(registers) => registers.frame(stack),
+        }
+    }
+
+    /// The description of the note `CORE`.
+    pub(super) fn note(&self, tcb: u32) -> Vec<u8> {
+        match self {
+            Self::Riscv(registers) => registers.note(tcb),
+            Self::Xtensa(registers) => registers.note(tcb),
+            Self::XtensaYielded(registers) => registers.note(tcb),
+        }
+    }
+
+    /// The words that the note `ESP_EXTRA_INFO` has of the task that crashed.
+    pub(super) fn extra_state(&self) -> Vec<u32> {
+        match self {
+            Self::Xtensa(registers) => registers.extra_state(),
+            Self::Riscv(_) | Self::XtensaYielded(_) => Vec::new(),
+        }
+    }
+}
+
+impl Index<usize> for Registers {
+    type Output = u32;
+
+    fn index(&self, number: usize) -> &u32 {
+        &self.general()[number]
+    }
+}
+
+impl IndexMut<usize> for Registers {
+    fn index_mut(&mut self, number: usize) -> &mut u32 {
+        &mut self.general_mut()[number]
+    }
+}
+
+/// A note `CORE`: the control block in its place, then words from where registers begin, and zeros
+/// up to the end.
+pub(super) fn note_of(tcb: u32, registers: impl IntoIterator<Item = u32>, bytes: usize) -> Vec<u8> {
+    const TCB: usize = 24;
+    const REGISTERS: usize = 72;
+    let mut note = vec![0; TCB];
+    note.extend(tcb.to_le_bytes());
+    note.resize(REGISTERS, 0);
+    note.extend(registers.into_iter().flat_map(u32::to_le_bytes));
+    note.resize(bytes, 0);
+    note
+}
