@@ -3,6 +3,7 @@
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod sidecar;
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -11,12 +12,14 @@ use coredock_testkit::postgres::VARIABLE as POSTGRES;
 
 use postgres::{Durability, PostgresServer};
 use s3::{Moto, S3s};
+use sidecar::SidecarPython;
 
 /// All of them; they end when it is dropped.
 pub(crate) struct Services {
     postgres: PostgresServer,
     s3s: S3s,
     moto: Moto,
+    sidecar: SidecarPython,
 }
 
 impl Services {
@@ -26,6 +29,7 @@ impl Services {
             postgres: PostgresServer::start(Durability::None)?,
             s3s: S3s::start()?,
             moto: Moto::start()?,
+            sidecar: SidecarPython::prepare()?,
         })
     }
 
@@ -34,6 +38,7 @@ impl Services {
         let mut variables = vec![(POSTGRES, self.postgres.url("postgres"))];
         variables.extend(self.s3s.environment());
         variables.extend(self.moto.environment());
+        variables.extend(self.sidecar.environment());
         variables
     }
 }

@@ -234,6 +234,14 @@ class Time(Case):
         self.wait_for_the_end_of_all()
 
 
+class Crash(Case):
+    def test_a_gdb_that_dies_is_not_waited_for(self) -> None:
+        self.gdb.write_text(SLEEPING_GDB.replace("time.sleep(600)", "sys.exit(1)"))
+        status, reason = self.refusal()
+        self.assertEqual(status, 500)
+        self.assertTrue(reason.startswith("esp-coredump ended with -15: "), reason)
+
+
 class Gdbs(unittest.TestCase):
     def test_a_gdb_without_the_architecture_is_none(self) -> None:
         names = dict.fromkeys(Family, "gdb-multiarch")

@@ -6,4 +6,5 @@ mod answers;
 mod files;
 mod leftovers;
 mod readiness;
+mod service;
 mod support;
