@@ -19,6 +19,7 @@ pub mod models;
 pub mod openapi;
 pub mod operations;
 pub mod query;
+pub mod rom_elfs;
 pub mod testing;
 pub mod transfer;
 pub mod upload;
@@ -61,6 +62,13 @@ pub fn configure(service: &mut web::ServiceConfig) {
         )
         .configure(configure_models)
         .configure(configure_coredumps)
+        .service(
+            route("/api/rom-elfs")
+                .get(rom_elfs::list_rom_elfs)
+                .post(rom_elfs::upload_rom_elf)
+                .done(),
+        )
+        .service(route(&format!("/api/rom-elfs/{ID}")).delete(rom_elfs::delete_rom_elf).done())
         .service(
             route("/api/devices").get(devices::list_devices).post(devices::create_device).done(),
         )

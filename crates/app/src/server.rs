@@ -264,6 +264,7 @@ fn http_server(
         app.app_data(web::Data::new(shared.features.models.clone()))
             .app_data(web::Data::new(shared.features.devices.clone()))
             .app_data(web::Data::new(shared.features.firmware.clone()))
+            .app_data(web::Data::new(shared.features.rom_elfs.clone()))
             .app_data(web::Data::new(shared.features.coredumps.clone()))
             .app_data(web::Data::new(shared.features.metrics.clone()))
             .app_data(shared.health.clone())

@@ -9,13 +9,15 @@ use coredock_domain::devices::DevicePorts;
 use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
 use coredock_domain::repository::{
     CoredumpRepository, DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository,
-    ParseJobRepository, PublicationRepository, SweepRepository,
+    ParseJobRepository, PublicationRepository, RomElfRepository, SweepRepository,
 };
+use coredock_domain::rom_elfs::RomElfPorts;
 use coredock_domain::sweep::SweepSettings;
 use coredock_domain::upkeep::{UpkeepPorts, Wakeup};
 use coredock_domain::verified_reads::VerifiedReads;
 use coredock_domain::{
-    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, Symbolizer, Upkeep,
+    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, RomElfs, Symbolizer,
+    Upkeep,
 };
 use coredock_repository::Database;
 
@@ -39,6 +41,8 @@ pub struct Rows {
     pub versions: Arc<dyn FirmwareRepository>,
     /// Commits of publications.
     pub publications: Arc<dyn PublicationRepository>,
+    /// ROM ELFs.
+    pub rom_elfs: Arc<dyn RomElfRepository>,
     /// Dumps.
     pub coredumps: Arc<dyn CoredumpRepository>,
     /// The same rows as a queue.
@@ -58,6 +62,7 @@ impl Rows {
             devices: rows.clone(),
             versions: rows.clone(),
             publications: rows.clone(),
+            rom_elfs: rows.clone(),
             coredumps: rows.clone(),
             jobs: rows.clone(),
             outbox: rows.clone(),
@@ -113,6 +118,8 @@ pub struct Features {
     pub devices: Devices,
     /// Firmware.
     pub firmware: Firmware,
+    /// ROM ELFs.
+    pub rom_elfs: RomElfs,
     /// Dumps.
     pub coredumps: Coredumps,
     /// Deletes and sweeps.
@@ -150,8 +157,7 @@ impl Features {
         };
         let devices = Devices::new(ports, config.devices.mode);
         let reads = VerifiedReads::new(store.clone(), clock.clone());
-        let due = Arc::new(WorkerWakeup::default());
-        let rescued = Arc::new(WorkerWakeup::default());
+        let (due, rescued) = (Arc::<WorkerWakeup>::default(), Arc::<WorkerWakeup>::default());
         let rescue_path = config.data_dir.join("rescue");
         let rescue = RescueDirectory::new(&rescue_path, config.coredumps.rescue_bytes);
         let ports = CoredumpPorts {
@@ -170,6 +176,7 @@ impl Features {
         };
         let coredumps = Coredumps::new(ports, config.coredumps.settings.clone());
         let firmware = firmware(config, outside, (&store, reads), &outbox);
+        let rom_elfs = rom_elfs(outside, &store, &outbox);
         let ports = UpkeepPorts {
             outbox: rows.outbox,
             sweep: rows.sweep,
@@ -183,6 +190,7 @@ impl Features {
             models,
             devices,
             firmware,
+            rom_elfs,
             coredumps,
             upkeep,
             metrics,
@@ -214,6 +222,21 @@ fn firmware(
         image_cache_bytes: IMAGE_CACHE_BYTES,
     };
     Firmware::new(ports, settings)
+}
+
+fn rom_elfs(
+    outside: &Outside,
+    store: &Arc<dyn ArtifactStore>,
+    outbox: &Arc<dyn Wakeup>,
+) -> RomElfs {
+    RomElfs::new(RomElfPorts {
+        rows: outside.rows.rom_elfs.clone(),
+        leases: outside.rows.publications.clone(),
+        store: Arc::clone(store),
+        clock: Arc::clone(&outside.clock),
+        entropy: Arc::clone(&outside.entropy),
+        outbox: Arc::clone(outbox),
+    })
 }
 
 fn sweep_settings(config: &Config) -> SweepSettings {

@@ -88,6 +88,8 @@ pub enum ArtifactKey {
     Firmware { model: ModelCode, version: VersionText, artifact: ArtifactName },
     /// The ELF of a build, under the SHA-256 of itself.
     Symbols { elf_sha256: Sha256Digest },
+    /// The ELF of the code in the ROM of a chip, under the SHA-256 of itself.
+    RomElf { sha256: Sha256Digest },
     /// One dump as it was received.
     Coredump { device: DeviceKey, id: i64 },
     /// An artifact of an upload being published.
@@ -110,6 +112,7 @@ impl ArtifactKey {
             Self::Symbols { elf_sha256 } => {
                 Some(PublicationScope::Symbols { elf_sha256: *elf_sha256 })
             }
+            Self::RomElf { sha256 } => Some(PublicationScope::RomElf { sha256: *sha256 }),
             Self::Staging { upload, .. } => {
                 Some(PublicationScope::Staging { upload: upload.clone() })
             }
@@ -125,6 +128,7 @@ impl fmt::Display for ArtifactKey {
                 write!(formatter, "firmware/{model}/{version}/{artifact}")
             }
             Self::Symbols { elf_sha256 } => write!(formatter, "symbols/{elf_sha256}/firmware.elf"),
+            Self::RomElf { sha256 } => write!(formatter, "rom/{sha256}.elf"),
             Self::Coredump { device, id } => write!(formatter, "coredumps/{device}/{id}.dmp"),
             Self::Staging { upload, artifact } => {
                 write!(formatter, "staging/{}/{artifact}", upload.as_str())
@@ -154,6 +158,9 @@ fn parse_parts(parts: &[&str]) -> Option<ArtifactKey> {
         ["symbols", elf_sha256, "firmware.elf"] => {
             Some(ArtifactKey::Symbols { elf_sha256: elf_sha256.parse().ok()? })
         }
+        ["rom", file] => {
+            Some(ArtifactKey::RomElf { sha256: file.strip_suffix(".elf")?.parse().ok()? })
+        }
         ["coredumps", device, file] => {
             let digits = file.strip_suffix(".dmp")?;
             let id = digits.parse().ok().filter(|id: &i64| id.to_string() == digits)?;
@@ -179,6 +186,8 @@ pub enum PublicationScope {
     Version { model: ModelCode, version: VersionText },
     /// The ELF of one build: any number of publications write the same bytes.
     Symbols { elf_sha256: Sha256Digest },
+    /// One ROM ELF: one upload at a time.
+    RomElf { sha256: Sha256Digest },
     /// The staged objects of one upload.
     Staging { upload: UploadId },
 }
@@ -188,6 +197,7 @@ impl fmt::Display for PublicationScope {
         match self {
             Self::Version { model, version } => write!(formatter, "firmware/{model}/{version}"),
             Self::Symbols { elf_sha256 } => write!(formatter, "symbols/{elf_sha256}"),
+            Self::RomElf { sha256 } => write!(formatter, "rom/{sha256}"),
             Self::Staging { upload } => write!(formatter, "staging/{}", upload.as_str()),
         }
     }
@@ -242,6 +252,7 @@ mod tests {
                 "firmware/demo/1.0.0+5/firmware.map".to_owned(),
             ),
             (ArtifactKey::Symbols { elf_sha256 }, format!("symbols/{elf_sha256}/firmware.elf")),
+            (ArtifactKey::RomElf { sha256: elf_sha256 }, format!("rom/{elf_sha256}.elf")),
             (ArtifactKey::Coredump { device, id: 17 }, "coredumps/abcd2345/17.dmp".to_owned()),
             (
                 ArtifactKey::Staging {
@@ -267,6 +278,8 @@ mod tests {
             "coredumps/abcd2345/017.dmp",
             "coredumps/abcd2345/+1.dmp",
             "symbols/abc/firmware.elf",
+            "rom/unknown.elf",
+            "rom/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "",
             "coredock/owner/x",
         ];

@@ -88,6 +88,10 @@ pub enum AuditAction {
     FirmwareActivated,
     /// A version was deleted.
     FirmwareDeleted,
+    /// A ROM ELF was uploaded.
+    RomElfUploaded,
+    /// A ROM ELF was deleted.
+    RomElfDeleted,
     /// A dump was received.
     CoredumpCreated,
     /// A dump was received once more, or is to be parsed again.
@@ -109,6 +113,8 @@ impl AuditAction {
             Self::FirmwareUploaded => "firmware.uploaded",
             Self::FirmwareActivated => "firmware.activated",
             Self::FirmwareDeleted => "firmware.deleted",
+            Self::RomElfUploaded => "rom_elf.uploaded",
+            Self::RomElfDeleted => "rom_elf.deleted",
             Self::CoredumpCreated => "coredump.created",
             Self::CoredumpUpdated => "coredump.updated",
             Self::CoredumpDeleted => "coredump.deleted",
@@ -123,6 +129,7 @@ impl AuditAction {
             Self::FirmwareUploaded | Self::FirmwareActivated | Self::FirmwareDeleted => {
                 "FirmwareVersion"
             }
+            Self::RomElfUploaded | Self::RomElfDeleted => "RomElf",
             Self::CoredumpCreated | Self::CoredumpUpdated | Self::CoredumpDeleted => "Coredump",
         }
     }

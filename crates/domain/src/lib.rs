@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows SQL, HTTP, S3 or an async runtime. Outsiders stand behind ports
 //! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]); the features ([`DeviceModels`],
-//! [`Devices`], [`Firmware`], [`Upkeep`]) are plain structs over them, built once at start.
+//! [`Devices`], [`Firmware`], [`RomElfs`], [`Coredumps`], [`Upkeep`]) are plain structs over them,
+//! built once at start.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -23,6 +24,8 @@ pub mod firmware;
 pub mod model;
 pub mod models;
 pub mod repository;
+pub mod rom_elf;
+pub mod rom_elfs;
 pub mod spool;
 pub mod sweep;
 pub mod symbolizer;
@@ -37,5 +40,6 @@ pub use coredumps::Coredumps;
 pub use devices::Devices;
 pub use firmware::Firmware;
 pub use models::DeviceModels;
+pub use rom_elfs::RomElfs;
 pub use symbolizer::Symbolizer;
 pub use upkeep::Upkeep;

@@ -7,6 +7,7 @@ pub mod models;
 pub mod outbox;
 pub mod parse_jobs;
 pub mod publication;
+pub mod rom_elfs;
 pub mod sweep;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use models::ModelRepository;
 pub use outbox::OutboxRepository;
 pub use parse_jobs::ParseJobRepository;
 pub use publication::PublicationRepository;
+pub use rom_elfs::RomElfRepository;
 pub use sweep::SweepRepository;
 
 /// What a repository could not do.

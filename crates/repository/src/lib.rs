@@ -26,6 +26,7 @@ mod prepared;
 mod publication;
 mod references;
 mod retention;
+mod rom_elfs;
 mod schema;
 mod sqlite;
 mod start;

@@ -10,7 +10,9 @@ use diesel_async::RunQueryDsl;
 use crate::connection::{Connection, on};
 use crate::deletes::MOST_BINDS;
 use crate::failure::Failure;
-use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds, leases};
+use crate::schema::{
+    coredumps, device_models, devices, firmware_versions, known_builds, leases, rom_elfs,
+};
 use crate::values::At;
 
 /// Names that rows give a meaning to, out of the keys that were asked about.
@@ -18,6 +20,7 @@ use crate::values::At;
 pub(crate) struct References {
     versions: HashSet<(String, String)>,
     builds: HashSet<String>,
+    rom_elfs: HashSet<String>,
     uploads: HashSet<String>,
     dumps: HashSet<(String, i64)>,
 }
@@ -30,6 +33,7 @@ impl References {
                 self.versions.contains(&(model.to_string(), version.to_string()))
             }
             ArtifactKey::Symbols { elf_sha256 } => self.builds.contains(&elf_sha256.to_string()),
+            ArtifactKey::RomElf { sha256 } => self.rom_elfs.contains(&sha256.to_string()),
             ArtifactKey::Coredump { device, id } => self.dumps.contains(&(device.to_string(), *id)),
             ArtifactKey::Staging { upload, .. } => self.uploads.contains(upload.as_str()),
             ArtifactKey::Owner | ArtifactKey::Health { .. } => true,
@@ -52,6 +56,9 @@ pub(crate) async fn to(
             ArtifactKey::Symbols { elf_sha256 } => {
                 asked.builds.insert(elf_sha256.to_string());
             }
+            ArtifactKey::RomElf { sha256 } => {
+                asked.rom_elfs.insert(sha256.to_string());
+            }
             ArtifactKey::Coredump { device, id } => {
                 asked.dumps.insert((device.to_string(), *id));
             }
@@ -64,6 +71,7 @@ pub(crate) async fn to(
     Ok(References {
         versions: held_versions(conn, asked.versions).await?,
         builds: held_builds(conn, asked.builds).await?,
+        rom_elfs: held_rom_elfs(conn, asked.rom_elfs).await?,
         uploads: held_uploads(conn, asked.uploads, now).await?,
         dumps: held_dumps(conn, asked.dumps).await?,
     })
@@ -104,6 +112,19 @@ async fn held_builds(
             .filter(firmware_versions::elf_sha256.eq_any(batch))
             .select(firmware_versions::elf_sha256);
         held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
+    }
+    Ok(held)
+}
+
+async fn held_rom_elfs(
+    conn: &mut Connection,
+    asked: HashSet<String>,
+) -> Result<HashSet<String>, Failure> {
+    let asked: Vec<_> = asked.into_iter().collect();
+    let mut held = HashSet::new();
+    for batch in asked.chunks(MOST_BINDS) {
+        let rows = rom_elfs::table.filter(rom_elfs::sha256.eq_any(batch)).select(rom_elfs::sha256);
+        held.extend(on!(&mut *conn, |c| rows.load::<String>(c))?);
     }
     Ok(held)
 }

@@ -123,6 +123,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::{BigInt, Text};
+    use crate::values::UtcTimestamp;
+
+    rom_elfs (id) {
+        id -> BigInt,
+        chip -> Text,
+        name -> Text,
+        size -> BigInt,
+        sha256 -> Text,
+        uploaded_at -> UtcTimestamp,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::{BigInt, Integer, Nullable, Text};
     use crate::values::UtcTimestamp;
 

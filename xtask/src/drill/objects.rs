@@ -117,7 +117,8 @@ impl Known<'_> {
             }
             Ok(ArtifactKey::Staging { artifact, .. }) => self.material.knows(artifact, fact),
             Ok(ArtifactKey::Owner | ArtifactKey::Health { .. }) => true,
-            Err(_) => false,
+            // The drill uploads none.
+            Ok(ArtifactKey::RomElf { .. }) | Err(_) => false,
         }
     }
 }

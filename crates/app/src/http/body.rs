@@ -65,27 +65,37 @@ async fn json_fields(
 /// Spools a firmware upload: the raw body, or the one part `file` of a multipart body. At most
 /// `limit` bytes; not empty.
 pub async fn firmware_upload(
-    mut payload: web::Payload,
+    payload: web::Payload,
     request: &HttpRequest,
     spool: &SpoolDirectory,
     limit: u64,
 ) -> Result<SpooledFile, ApiError> {
-    let stall = stall_of(request);
     let body = if is_multipart(request.headers()) {
         check_declared(request.headers(), limit.saturating_add(MULTIPART_OVERHEAD))?;
-        multipart_upload(payload, request.headers(), spool, limit, stall).await?
+        multipart_upload(payload, request.headers(), spool, limit, stall_of(request)).await?
     } else {
-        check_declared(request.headers(), limit)?;
-        let mut sink = SpoolSink::new(spool, limit)?;
-        while let Some(piece) = next_piece(&mut payload, stall).await? {
-            sink = sink.take(piece).await?;
-        }
-        sink.finish().await?
+        raw_upload(payload, request, spool, limit).await?
     };
     if body.length() == 0 {
         return Err(ApiError::invalid("the body is empty; it must be a firmware bundle"));
     }
     Ok(body)
+}
+
+/// Spools a body as it is, at most `limit` bytes, perhaps none.
+pub(super) async fn raw_upload(
+    mut payload: web::Payload,
+    request: &HttpRequest,
+    spool: &SpoolDirectory,
+    limit: u64,
+) -> Result<SpooledFile, ApiError> {
+    check_declared(request.headers(), limit)?;
+    let stall = stall_of(request);
+    let mut sink = SpoolSink::new(spool, limit)?;
+    while let Some(piece) = next_piece(&mut payload, stall).await? {
+        sink = sink.take(piece).await?;
+    }
+    sink.finish().await
 }
 
 fn is_multipart(headers: &HeaderMap) -> bool {

@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{coredumps, devices, firmware, iot, models, operations, testing};
+use super::{coredumps, devices, firmware, iot, models, operations, rom_elfs, testing};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,9 @@ use super::{coredumps, devices, firmware, iot, models, operations, testing};
         firmware::download_artifact,
         firmware::activate_firmware,
         firmware::delete_firmware_version,
+        rom_elfs::list_rom_elfs,
+        rom_elfs::upload_rom_elf,
+        rom_elfs::delete_rom_elf,
         devices::list_devices,
         devices::create_device,
         devices::get_device,

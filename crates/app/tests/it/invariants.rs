@@ -392,7 +392,7 @@ async fn i13_listings_cost_the_same_statements_whatever_they_list() {
     let server = TestServer::with(&[("MAX_FIRMWARES", "100")]).await;
     let demo = server.demo().await;
     let versions = format!("/api/device-models/{}/firmware-versions", demo.model_id);
-    let paths = ["/api/devices", "/api/device-models", &versions];
+    let paths = ["/api/devices", "/api/device-models", "/api/rom-elfs", &versions];
     server.upload_demo("1.0.0").await.expect(200);
     let mut few = Vec::new();
     for path in paths {
@@ -401,6 +401,7 @@ async fn i13_listings_cost_the_same_statements_whatever_they_list() {
     for n in 0..30 {
         server.create_device(demo.model_id, "{}").await;
         server.create_model(&format!("m{n}")).await;
+        server.upload_rom(&n.to_string()).await;
         server.upload_demo(&format!("2.0.{n}")).await.expect(200);
     }
     for (path, few) in paths.into_iter().zip(few) {

@@ -18,6 +18,7 @@ mod real_bundles;
 mod records;
 mod replicas;
 mod rescue;
+mod rom_elfs;
 mod routing;
 mod stale_config;
 mod support;

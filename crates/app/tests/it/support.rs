@@ -5,10 +5,12 @@ mod dump_verbs;
 pub(crate) mod failing_commits;
 pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
+pub(crate) mod failing_roms;
 pub(crate) mod parsing;
 pub(crate) mod place;
 pub(crate) mod raw;
 pub(crate) mod replicas;
+pub(crate) mod rom_verbs;
 pub(crate) mod rows;
 
 use std::path::{Path, PathBuf};

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use coredock_domain::digest::Sha256Digest;
 use coredock_domain::sweep::{SweepMode, SweepVerdict};
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
 use coredock_testkit::gate::Gate;
 
 use crate::support::TestServer;
+use crate::support::rom_verbs::{RISC_V, rom_elf};
 
 const OLD: Duration = Duration::from_hours(48);
 
@@ -62,6 +64,43 @@ async fn old_garbage_goes_and_everything_else_stays() {
         assert!(keys.contains(&key.to_owned()), "{key} in {keys:?}");
     }
     assert!(outside.exists());
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rom_elfs_without_a_row_go_and_those_with_one_stay() {
+    let server = well_filled().await;
+    let rom = server.upload_rom("held").await;
+    let held = format!("rom/{}.elf", rom["sha256"].as_str().unwrap());
+    let old = std::time::SystemTime::now() - OLD;
+    let file = std::fs::File::options().write(true).open(server.artifact_dir().join(&held));
+    file.unwrap().set_modified(old).unwrap();
+    let of = |seed: &[u8]| format!("rom/{}.elf", Sha256Digest::of(seed));
+    let (garbage, young) = (of(b"nobody's"), of(b"under way"));
+    server.place_object(&garbage, OLD);
+    server.place_object(&young, Duration::ZERO);
+    assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
+    server.wait_for_empty_outbox().await;
+    let keys = server.stored_keys();
+    assert!(!keys.contains(&garbage), "{keys:?}");
+    assert!(keys.contains(&held) && keys.contains(&young), "{keys:?}");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rom_elf_being_uploaded_over_old_garbage_is_not_swept() {
+    let server = well_filled().await;
+    let elf = rom_elf(RISC_V, "again");
+    server.place_object(&format!("rom/{}.elf", Sha256Digest::of(&elf)), OLD);
+    let gate = Gate::new();
+    server.store.inject(FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Put).key("rom/"));
+    let meanwhile = async {
+        gate.arrived().await;
+        let report = server.running().features().upkeep.sweep(SweepMode::DryRun).await.unwrap();
+        assert_eq!(report.garbage_objects(), 0, "{report:?}");
+        gate.open();
+    };
+    tokio::join!(server.upload_rom("again"), meanwhile);
     server.finish().await;
 }
 

@@ -17,6 +17,7 @@ mod parse_results;
 mod publication;
 mod replicas;
 mod retention;
+mod rom_elfs;
 mod start;
 mod start_postgres;
 mod support;

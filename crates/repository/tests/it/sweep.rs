@@ -1,4 +1,5 @@
 use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::digest::Sha256Digest;
 use coredock_domain::repository::publication::PublishedObjects;
 use coredock_domain::repository::sweep::StoreOwnership;
 use coredock_domain::repository::{PublicationRepository, SweepRepository};
@@ -34,6 +35,7 @@ async fn every_kind_of_key_is_told_from_garbage() {
     garbage.extend(firmware_keys("demo", "2.0.0"));
     garbage.extend(staging_keys("aa"));
     garbage.extend([symbols_key("third"), dump("abcd2345", id + 1), dump("abcd2346", id)]);
+    garbage.push(ArtifactKey::RomElf { sha256: Sha256Digest::of(b"rom") });
     let mixed: Vec<_> = held.into_iter().chain(garbage.clone()).collect();
     assert_eq!(unreferenced(&bench, &mixed, 200).await, paths(&garbage));
     let queued = bench.db.queue_garbage(&mixed, second(200)).await.unwrap();
@@ -61,10 +63,11 @@ async fn a_thousand_keys_cost_a_constant_number_of_statements() {
     let bench = Bench::new().await;
     let count = async |keys: u32| {
         let keys: Vec<_> = (0..keys)
-            .map(|n| match n % 4 {
+            .map(|n| match n % 5 {
                 0 => firmware_keys("demo", &format!("1.{n}"))[0].clone(),
                 1 => symbols_key(&n.to_string()),
-                2 => staging_keys(UploadId::parse(&format!("{n:x}")).unwrap().as_str())[0].clone(),
+                2 => ArtifactKey::RomElf { sha256: Sha256Digest::of(&n.to_le_bytes()) },
+                3 => staging_keys(UploadId::parse(&format!("{n:x}")).unwrap().as_str())[0].clone(),
                 _ => ArtifactKey::Coredump { device: device_key("abcd2345"), id: n.into() },
             })
             .collect();

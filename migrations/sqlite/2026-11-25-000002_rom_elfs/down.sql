@@ -1,0 +1,1 @@
+DROP TABLE rom_elfs;
