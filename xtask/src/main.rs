@@ -15,6 +15,7 @@ mod fuzz;
 mod layers;
 mod licences;
 mod program;
+mod roms;
 mod s3_server;
 mod services;
 mod sidecar_stub;
@@ -60,6 +61,8 @@ enum Chore {
         /// Of the devices
         architecture: fixtures::Architecture,
     },
+    /// Fetches the ROM ELFs of Espressif's chips, to be uploaded to a server
+    Roms(roms::Roms),
     /// Compares stacks that the symbolizer finds with those that a debugger finds
     VerifyUnwind(verify_unwind::VerifyUnwind),
     /// Fuzzes what reads bundles, images, dumps, ELFs and indexes
@@ -100,6 +103,7 @@ impl Chore {
             Self::Bench(bench) => bench.run(),
             Self::Drill(drill) => drill.run(),
             Self::Fixtures { architecture } => architecture.commit(),
+            Self::Roms(roms) => roms.run(),
             Self::VerifyUnwind(verify) => verify.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
             Self::SidecarStub(stub) => stub.run(),
