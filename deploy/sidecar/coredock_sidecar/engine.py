@@ -158,6 +158,9 @@ def _judge(code: int, output: str, complaints: str) -> str:
         return output
     if code > 0 and REPORT_STARTS not in output:
         raise _refusal(complaints)
+    if code == -signal.SIGTERM:
+        # The shim's doing.
+        raise engine_failed("GDB ended before it was asked to")
     raise engine_failed(f"esp-coredump ended with {code}: {_last_line(complaints)}")
 
 

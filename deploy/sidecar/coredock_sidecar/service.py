@@ -11,7 +11,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from .failure import Failure, bad_request, unavailable
 from .images import Family
@@ -93,11 +92,11 @@ class Handler(BaseHTTPRequestHandler):
     def _get(self) -> dict[str, Any]:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             raise bad_request("a request has no body")
-        url = urlsplit(self.path)
-        if url.path == "/parse-coredump":
-            request = Request.parse(url.query)
+        path, _, query = self.path.partition("?")
+        if path == "/parse-coredump":
+            request = Request.parse(query)
             return {"output": self.server.reports.make(request, self.connection)}
-        if url.path == "/":
+        if path == "/":
             return self._health()
         raise Failure(HTTPStatus.NOT_FOUND, "there is nothing here")
 

@@ -4,6 +4,8 @@ import hashlib
 import struct
 from pathlib import Path
 
+from coredock_sidecar.images import read_dump
+
 FIXTURES = Path(__file__).resolve().parents[3] / "crates/testkit/fixtures/riscv/Og"
 
 RISCV = 0xF3
@@ -46,3 +48,28 @@ def raw(content: bytes, version: int = 0x0104, chip_id: int = 13) -> bytes:
 def build(elf: bytes) -> str:
     """What identifies the build of an ELF."""
     return hashlib.sha256(elf).hexdigest()
+
+
+def with_section(elf: bytes, name: str, content: bytes) -> bytes:
+    """The ELF with one more section; what grows moves to its end."""
+    table, size, count, names = (
+        struct.unpack_from("<I", elf, 32)[0],
+        *struct.unpack_from("<HHH", elf, 46),
+    )
+    sections = [bytearray(elf[table + size * n : table + size * (n + 1)]) for n in range(count)]
+    offset, length = struct.unpack_from("<II", sections[names], 16)
+    texts = elf[offset : offset + length] + name.encode() + b"\0"
+    end = len(elf)
+    struct.pack_into("<II", sections[names], 16, end, len(texts))
+    added = struct.pack("<10I", length, 1, 0, 0, end + len(texts), len(content), 0, 0, 1, 0)
+    grown = bytearray(elf + texts + content)
+    struct.pack_into("<I", grown, 32, len(grown))
+    struct.pack_into("<H", grown, 48, count + 1)
+    return bytes(grown) + b"".join(map(bytes, sections)) + added
+
+
+def without_build(dump: bytes) -> bytes:
+    """The dump with a note that names no build."""
+    named = read_dump(dump).build
+    assert named is not None
+    return dump.replace(named.encode(), bytes(len(named)))

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -18,7 +19,7 @@ from coredock_sidecar.files import MOST_DUMP
 from coredock_sidecar.images import Family
 from coredock_sidecar.reports import Reports, Settings
 from coredock_sidecar.service import Service
-from tests.dumps import XTENSA, core, firmware, fixture
+from tests.dumps import XTENSA, core, firmware, fixture, with_section, without_build
 
 # Knows its architecture, and then only sleeps.
 SLEEPING_GDB = """#!/usr/bin/env python3
@@ -51,6 +52,8 @@ class Case(unittest.TestCase):
     """A service, its shared directory, and one for its temporary files."""
 
     workers, queue, seconds, patience = 2, 4, 30.0, 10.0
+    # Instead of the one that sleeps.
+    gdb_name: str | None = None
 
     def setUp(self) -> None:
         logging.getLogger("coredock_sidecar").setLevel(logging.CRITICAL)
@@ -70,7 +73,8 @@ class Case(unittest.TestCase):
         return Path(directory.name)
 
     def _start(self) -> Service:
-        gdbs = find_gdbs({Family.XTENSA: "/nonexistent", Family.RISCV: str(self.gdb)})
+        riscv = self.gdb_name or str(self.gdb)
+        gdbs = find_gdbs({Family.XTENSA: "/nonexistent", Family.RISCV: riscv})
         settings = Settings(
             self.shared, gdbs, self.workers, self.queue, self.seconds, self.patience, 1 << 31
         )
@@ -143,7 +147,8 @@ class Refusals(Case):
             self.assertEqual(self.refusal(f"/parse-coredump?{query}")[0], 400, query)
 
     def test_there_is_nothing_else(self) -> None:
-        self.assertEqual(self.refusal("/metrics")[0], 404)
+        for target in ("/metrics", "/parse-coredump/", "*"):
+            self.assertEqual(self.refusal(target)[0], 404, target)
         for method in ("POST", "PUT", "DELETE", "HEAD"):
             self.assertEqual(self.ask(CALL, method)[0], 405, method)
         self.assertEqual(self.ask(CALL, "BREW")[0], 501)
@@ -239,7 +244,33 @@ class Crash(Case):
         self.gdb.write_text(SLEEPING_GDB.replace("time.sleep(600)", "sys.exit(1)"))
         status, reason = self.refusal()
         self.assertEqual(status, 500)
-        self.assertTrue(reason.startswith("esp-coredump ended with -15: "), reason)
+        self.assertEqual(reason, "GDB ended before it was asked to")
+
+
+class Scripts(Case):
+    """An ELF may carry a script that GDB runs when it is told to trust the file."""
+
+    gdb_name = "gdb-multiarch"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.trace = self.temporary.parent / f"{self.temporary.name}.trace"
+        self.addCleanup(self.trace.unlink, missing_ok=True)
+        script = f"\x04script\nopen({str(self.trace)!r}, 'w')\n\0".encode()
+        elf = with_section(fixture("firmware.elf"), ".debug_gdb_scripts", script)
+        self._write("app.elf", elf)
+        self._write("core.dmp", without_build(fixture("0.dmp")))
+
+    def test_a_gdb_that_trusts_the_file_runs_it(self) -> None:
+        trust = ["-iex", "set auto-load safe-path /", str(self.shared / "app.elf")]
+        subprocess.run([self.gdb_name, "--nx", "--batch", *trust], check=True, capture_output=True)
+        self.assertTrue(self.trace.exists())
+
+    def test_the_service_does_not(self) -> None:
+        status, body = self.ask(CALL)
+        self.assertEqual(status, 200, body)
+        self.assertIn("main_task", body["output"])
+        self.assertFalse(self.trace.exists())
 
 
 class Gdbs(unittest.TestCase):
