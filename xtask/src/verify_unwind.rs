@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{Firmware, Frame, Index, Report, Trust, build_index, decode};
-use coredock_testkit::snapshot::NotePadding;
+use coredock_testkit::snapshot::{NotePadding, Snapshot};
 use tempfile::TempDir;
 
 use crate::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request};
@@ -16,6 +16,8 @@ use crate::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request}
 const SHOWN: usize = 10;
 /// What must be reached, in parts of a thousand.
 const WANTED: usize = 995;
+/// The last version of raw images without an ELF core.
+const NEWEST_TASK_LIST: u16 = 0x0003;
 
 #[derive(Args)]
 pub(crate) struct VerifyUnwind {
@@ -78,18 +80,27 @@ impl VerifyUnwind {
         let (by_elf, by_index) = (Firmware::of_elf(&elf)?, Firmware::of_index(index));
         let mut tally = Tally::default();
         for (number, case) in generated.cases.iter().enumerate() {
-            let dump = Bytes::from(case.snapshot.elf_core(NotePadding::NotCounted));
-            let report = decode(&dump, Some(&by_elf)).context("a dump of the emulator")?;
-            let again = decode(&dump, Some(&by_index)).context("with an index")?;
-            ensure!(report == again, "case {number}: the index gives another report than the ELF");
-            for difference in tally.compare_tasks(&report, case)? {
-                if tally.stacks - tally.same_stacks <= SHOWN {
-                    println!("-{} case {number}: {difference}", optimization.as_str());
+            for (form, dump) in forms(&case.snapshot) {
+                let report = decode(&dump, Some(&by_elf)).context("a dump of the emulator")?;
+                let again = decode(&dump, Some(&by_index)).context("with an index")?;
+                let same = report == again;
+                ensure!(same, "case {number}: the index gives another report than the ELF");
+                for difference in tally.compare_tasks(&report, case)? {
+                    if tally.stacks - tally.same_stacks <= SHOWN {
+                        let level = optimization.as_str();
+                        println!("-{level} case {number}, {form}: {difference}");
+                    }
                 }
             }
         }
         Ok(tally)
     }
+}
+
+/// What newer and older frameworks would have dumped.
+fn forms(snapshot: &Snapshot) -> [(&'static str, Bytes); 2] {
+    let core = snapshot.elf_core(NotePadding::NotCounted);
+    [("core", core.into()), ("task list", snapshot.raw(NEWEST_TASK_LIST).into())]
 }
 
 impl Tally {
