@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use coredock_domain::coredump::body;
 
-use crate::dump::{Architecture, Dump, DumpError};
+use crate::dump::{Architecture, Dump, DumpError, Memory};
 use crate::elf::ElfError;
 use crate::firmware::{Firmware, Session};
 use crate::report::{Build, BuildMatch, Frame, Report, TaskReport};
@@ -58,7 +58,7 @@ pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report,
     let mut left = MOST_FRAMES;
     let tasks = dump.tasks.iter().zip(&traces).map(|(task, trace)| {
         let about = TaskFacts::read(&dump, task, facts.task_block);
-        let mut frames = frames(trace, &session, left);
+        let mut frames = frames(trace, (&session, &dump.memory), left);
         let cut = frames.len() > left;
         frames.truncate(left);
         left -= frames.len();
@@ -107,7 +107,11 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
 }
 
 /// The functions on a stack; of one frame more than `most` at most.
-fn frames(trace: &Backtrace, session: &Session<'_>, most: usize) -> Vec<Frame> {
+fn frames(
+    trace: &Backtrace,
+    (session, memory): (&Session<'_>, &Memory<'_>),
+    most: usize,
+) -> Vec<Frame> {
     let frames = trace.frames.iter().take(most.saturating_add(1));
     frames
         .flat_map(|frame| {
@@ -115,7 +119,10 @@ fn frames(trace: &Backtrace, session: &Session<'_>, most: usize) -> Vec<Frame> {
             let located = session.locate(frame.lookup()).into_iter().enumerate();
             // What lies before it lies before its innermost function.
             let before = move |number: usize| frame.before.filter(|_| number == 0);
-            located.map(move |(n, source)| Frame { pc, trust, source, before: before(n) })
+            located.map(move |(number, located)| {
+                let arguments = session.arguments(located.scope, (frame, memory));
+                Frame { pc, trust, source: located.source, arguments, before: before(number) }
+            })
         })
         .collect()
 }

@@ -15,7 +15,7 @@ use coredock_domain::firmware::image::known_chip;
 pub(crate) use memory::{Memory, Segment};
 pub use registers::Architecture;
 pub(crate) use registers::{MachineState, Registers, RiscvRegisters, XtensaRegisters};
-pub(crate) use saved_context::is_saved_by_yield;
+pub(crate) use saved_context::saved_by_yield;
 
 /// Tasks of a dump that are looked at.
 const MOST_TASKS: usize = 256;

@@ -3,8 +3,10 @@
 //! It is of hostile origin. Nothing here recurses into it, and everything is counted: what no
 //! compiler makes ends in [`ElfError::Excessive`].
 
+mod kinds;
 mod lines;
 mod names;
+mod parameters;
 mod ranges;
 mod scopes;
 mod task_block;
@@ -43,6 +45,10 @@ pub(crate) struct Dwarf<'a, 'elf> {
     headers: Vec<UnitHeader<Slice<'a>>>,
     /// Units that have been read, by index.
     units: HashMap<usize, Option<Rc<Unit<'a>>>>,
+    /// Parameters that were looked up.
+    described: parameters::Described,
+    /// Functions around these addresses get their parameters; `None`: all.
+    with_parameters: Option<Vec<u32>>,
     budget: Budget,
 }
 
@@ -91,7 +97,8 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
             }
         }
         let budget = Budget { entries: MOST_ENTRIES, ranges: MOST_RANGES, rows: MOST_ROWS };
-        Self { elf, sections, headers, units: HashMap::new(), budget }
+        let (units, described) = (HashMap::new(), parameters::Described::default());
+        Self { elf, sections, headers, units, described, with_parameters: None, budget }
     }
 
     /// Functions and lines of all units.
@@ -102,6 +109,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
     /// Functions and lines of the units that these addresses are in.
     pub(crate) fn sources_of(&mut self, addresses: &[u32]) -> Result<SourceTable, ElfError> {
         let units = self.units_of(addresses)?;
+        self.with_parameters = Some(addresses.to_vec());
         self.sources(units)
     }
 
@@ -112,7 +120,8 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
             let Some(unit) = self.unit(index) else { continue };
             let mut files = lines::Files::of(&unit);
             self.read_lines(&unit, &mut files, &mut table)?;
-            self.read_scopes((index, &unit), &mut files, (&mut names, &mut table))?;
+            let (files, names, table) = (&mut files, &mut names, &mut table);
+            self.read_scopes(&mut scopes::Reading { index, unit: &unit, files, names, table })?;
             // Each is needed once, but for those that others refer to; all would fill the memory.
             self.units.remove(&index);
             if self.units.len() > MOST_OPEN {

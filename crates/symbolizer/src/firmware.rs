@@ -4,14 +4,17 @@ use std::ops::Range;
 
 use coredock_domain::digest::Sha256Digest;
 
+use crate::arguments::{Argument, Names, value_of};
 use crate::code::{Call, Code, ElfCode, Jump, is_rom};
-use crate::dump::{Architecture, Dump};
+use crate::dump::{Architecture, Dump, Memory};
 use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError, UnwindRule};
 use crate::facts::{Facts, Region};
 use crate::index::Index;
+use crate::parameters::Parameter;
 use crate::rom::{self, Rom};
-use crate::sources::{Source, SourceTable, look_up};
+use crate::sources::{Located, Source, SourceTable, Sources, look_up};
+use crate::unwind::Frame;
 
 /// Symbols of the linker script name the nearest function only so near.
 const NEAR: u32 = 64;
@@ -44,6 +47,7 @@ impl<'a> Firmware<'a> {
     }
 
     /// Names functions in the ROM of the chip, and unwinds them. Which ROM it is the dump tells.
+    #[must_use]
     pub fn with_roms(self, roms: &'a [Rom<'a>]) -> Self {
         Self { roms, ..self }
     }
@@ -134,19 +138,38 @@ impl Session<'_> {
     }
 
     /// The functions at an address, innermost first; one without a name when nothing is known.
-    pub(crate) fn locate(&self, address: u32) -> Vec<Source> {
-        let mut found = match &self.symbols {
-            OpenSymbols::Index(index) => look_up(*index, address),
-            OpenSymbols::Elf(open) => look_up(&open.sources, address),
-        };
+    pub(crate) fn locate(&self, address: u32) -> Vec<Located> {
+        let mut found = look_up(self.sources(), address);
         if found.is_empty() {
             let symbol = self.symbol(address).or_else(|| self.in_rom(address));
-            return vec![symbol.unwrap_or_default()];
+            return vec![symbol.unwrap_or_default().into()];
         }
-        if let Some(unnamed) = found.last_mut().filter(|source| source.function.is_none()) {
-            unnamed.function = self.symbol(address).and_then(|symbol| symbol.function);
+        if let Some(unnamed) = found.last_mut().filter(|last| last.source.function.is_none()) {
+            unnamed.source.function = self.symbol(address).and_then(|symbol| symbol.function);
         }
         found
+    }
+
+    /// The arguments of a function in a frame.
+    pub(crate) fn arguments(
+        &self,
+        scope: Option<u32>,
+        frame: (&Frame, &Memory<'_>),
+    ) -> Vec<Argument> {
+        let parameters = scope.map(|scope| self.sources().parameters(scope)).unwrap_or_default();
+        let argument = |parameter: &Parameter| {
+            let name = self.string(parameter.name)?;
+            let kind = self.sources().kind(parameter.kind);
+            Some(Argument { name, value: value_of((parameter, &kind), frame, self) })
+        };
+        parameters.iter().filter_map(argument).collect()
+    }
+
+    fn sources(&self) -> &dyn Sources {
+        match &self.symbols {
+            OpenSymbols::Index(index) => *index,
+            OpenSymbols::Elf(open) => &open.sources,
+        }
     }
 
     fn symbol(&self, address: u32) -> Option<Source> {
@@ -174,6 +197,16 @@ impl Session<'_> {
             OpenSymbols::Index(index) => *index,
             OpenSymbols::Elf(open) => &open.code,
         }
+    }
+}
+
+impl Names for Session<'_> {
+    fn string(&self, number: u32) -> Option<String> {
+        self.sources().string(number).map(str::to_owned)
+    }
+
+    fn function_at(&self, address: u32) -> Option<String> {
+        self.symbol(address).or_else(|| self.in_rom(address))?.function
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod format;
+mod parameters;
 mod rows;
 mod rules;
 
@@ -18,6 +19,7 @@ use crate::dump::Architecture;
 use crate::dwarf::TaskBlock;
 use crate::elf::{UnwindRule, end_of};
 use crate::facts::{Facts, Region};
+use crate::parameters::{Kind, Parameter};
 use crate::sources::{NONE, Scope, Sources, string_in};
 use crate::words::u32_at;
 
@@ -157,14 +159,9 @@ impl Sources for Index {
     }
 
     fn scope(&self, number: u32) -> Option<Scope> {
-        let scopes = self.part(Part::Scopes).as_chunks::<16>().0;
-        let scope = scopes.get(usize::try_from(number).ok()?)?;
-        Some(Scope {
-            name: u32_at(scope, 0)?,
-            parent: u32_at(scope, 4)?,
-            call_file: u32_at(scope, 8)?,
-            call_line: u32_at(scope, 12)?,
-        })
+        let (found, [name, parent, call_file, call_line]) =
+            self.rows::<4>(Part::Scopes).at(number)?;
+        (found == number).then_some(Scope { name, parent, call_file, call_line })
     }
 
     fn line_at(&self, address: u32) -> Option<(u32, u32)> {
@@ -179,5 +176,22 @@ impl Sources for Index {
 
     fn string(&self, number: u32) -> Option<&str> {
         string_in(self.part(Part::Strings), number)
+    }
+
+    fn parameters(&self, scope: u32) -> Vec<Parameter> {
+        let found = self.rows::<1>(Part::ParametersOf).at(scope);
+        let place = found.filter(|(of, _)| *of == scope).map(|(_, [place])| place);
+        let data =
+            place.and_then(|place| self.part(Part::Parameters).get(usize::try_from(place).ok()?..));
+        let described = self.part(Part::Descriptions).as_chunks().0;
+        let found = data.and_then(|data| parameters::parameters_at(data, described));
+        found.unwrap_or_default()
+    }
+
+    fn kind(&self, number: u32) -> Kind {
+        let rows = self.part(Part::Kinds).as_chunks().0;
+        let row = usize::try_from(number).ok().and_then(|number| rows.get(number));
+        let names = self.part(Part::KindNames).as_chunks().0;
+        row.map_or(Kind::Other, |row| parameters::read_kind(*row, names))
     }
 }

@@ -5,6 +5,7 @@
 //! made of it beforehand; both give the same report. Dumps and ELFs are of hostile origin: nothing
 //! here panics, recurses without bound or believes a length.
 
+mod arguments;
 mod code;
 mod decode;
 mod demangle;
@@ -14,6 +15,7 @@ mod elf;
 mod facts;
 mod firmware;
 mod index;
+mod parameters;
 mod report;
 mod rom;
 mod sources;
@@ -21,6 +23,7 @@ mod tasks;
 mod unwind;
 mod words;
 
+pub use arguments::{Argument, ArgumentValue};
 pub use decode::{DecodeError, decode};
 pub use dump::{Architecture, DumpError};
 pub use elf::{ElfError, MOST_ELF_BYTES};

@@ -2,10 +2,14 @@
 
 mod cause;
 mod class;
+mod exception;
+mod guilty;
+mod name;
 mod signature;
 mod structured;
 mod text;
 
+use crate::arguments::Argument;
 use crate::dump::{Dump, Task};
 use crate::facts::{Facts, Region};
 use crate::sources::Source;
@@ -86,6 +90,8 @@ pub struct TaskReport {
     pub stack: Option<StackUse>,
     /// Whether it is the one that crashed.
     pub crashed: bool,
+    /// Whether it brought the crash about, as far as the cause tells.
+    pub guilty: bool,
     /// The panic handler found its stack unusable.
     pub corrupted: bool,
     /// Where its frames end.
@@ -103,6 +109,8 @@ pub struct Frame {
     pub trust: Trust,
     /// Which function.
     pub source: Source,
+    /// In the order of its parameters.
+    pub arguments: Vec<Argument>,
     /// What lies between it and the frame before it in the list.
     pub before: Option<Before>,
 }
@@ -110,7 +118,18 @@ pub struct Frame {
 impl Frame {
     /// Nothing is known but the address.
     pub(crate) fn bare(pc: u32) -> Self {
-        Self { pc, trust: Trust::Context, source: Source::default(), before: None }
+        Self {
+            pc,
+            trust: Trust::Context,
+            source: Source::default(),
+            arguments: Vec::new(),
+            before: None,
+        }
+    }
+
+    /// The name of its function without template arguments and the endings of copies.
+    fn plain_name(&self) -> Option<String> {
+        self.source.function.as_deref().map(name::plain)
     }
 
     /// What part it has in a crash.
@@ -131,6 +150,7 @@ impl TaskReport {
             core: facts.core,
             stack: facts.stack,
             crashed: false,
+            guilty: false,
             corrupted: task.is_corrupted(),
             end,
             frames,
@@ -155,7 +175,8 @@ impl Report {
             dump.crashed_task().map(|task| task.registers.named()).unwrap_or_default();
         registers.extend(dump.machine_state.iter().flat_map(crate::dump::MachineState::named));
         let top = tasks.first().filter(|task| task.crashed);
-        let panic = Panic::of(dump, top.map(|task| &task.frames[..]).unwrap_or_default());
+        let mut panic = Panic::of(dump, top.map(|task| &task.frames[..]).unwrap_or_default());
+        guilty::mark(&mut panic, &mut tasks);
         let segments = dump.memory.segments().iter();
         Self {
             container: dump.container.as_str(),
@@ -178,6 +199,14 @@ impl Report {
         self.tasks.first().filter(|task| task.crashed)
     }
 
+    /// The first of the guilty tasks that is in the dump.
+    pub fn guilty_task(&self) -> Option<&TaskReport> {
+        let named = |name: &String| {
+            self.tasks.iter().find(|task| task.guilty && task.name.as_ref() == Some(name))
+        };
+        self.panic.guilty.iter().find_map(named)
+    }
+
     /// What dumps of one cause share (contract §6.10); `None` when no named frame is left.
     pub fn signature(&self) -> Option<Signature> {
         Signature::of(self)
@@ -192,6 +221,21 @@ impl Report {
     pub fn structured(&self) -> serde_json::Value {
         structured::write(self)
     }
+}
+
+/// The frames of a task, or of the interrupt handler that crashed while it waited.
+fn before_interrupt(frames: &[Frame]) -> &[Frame] {
+    let end = interrupt(frames).unwrap_or(frames.len());
+    frames.get(..end).unwrap_or(frames)
+}
+
+/// The frames of a task, without those of the interrupt handler that crashed while it waited.
+fn behind_interrupt(frames: &[Frame]) -> &[Frame] {
+    frames.get(interrupt(frames).unwrap_or(0)..).unwrap_or(frames)
+}
+
+fn interrupt(frames: &[Frame]) -> Option<usize> {
+    frames.iter().position(|frame| frame.before == Some(Before::Interrupt))
 }
 
 fn remarks(dump: &Dump<'_>, facts: Option<&Facts>) -> Vec<String> {

@@ -2,8 +2,9 @@
 
 mod paths;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use crate::parameters::{Kind, Parameter};
 use crate::words::u16_at;
 
 pub(crate) use paths::shorten;
@@ -39,6 +40,11 @@ pub(crate) struct SourceTable {
     file_numbers: HashMap<(u32, u32), u32>,
     /// Address, file and line from there on.
     pub(crate) lines: Vec<(u32, u32, u32)>,
+    /// Parameters by scope, in the order of their declaration.
+    pub(crate) parameters: BTreeMap<u32, Vec<Parameter>>,
+    /// Types of parameters, each once.
+    pub(crate) kinds: Vec<Kind>,
+    kind_numbers: HashMap<Kind, u32>,
 }
 
 impl SourceTable {
@@ -61,6 +67,17 @@ impl SourceTable {
         let number = u32::try_from(self.scopes.len()).unwrap_or(NONE);
         self.scopes.push(scope);
         number
+    }
+
+    /// The number of a type.
+    pub(crate) fn add_kind(&mut self, kind: Kind) -> u32 {
+        let next = u32::try_from(self.kinds.len()).unwrap_or(NONE);
+        if let Some(number) = self.kind_numbers.get(&kind) {
+            return *number;
+        }
+        self.kind_numbers.insert(kind.clone(), next);
+        self.kinds.push(kind);
+        next
     }
 
     pub(crate) fn add_segment(&mut self, address: u32, scope: Option<u32>) {
@@ -148,6 +165,8 @@ pub(crate) trait Sources {
     /// Strings of path and file.
     fn file(&self, number: u32) -> Option<(u32, u32)>;
     fn string(&self, number: u32) -> Option<&str>;
+    fn parameters(&self, scope: u32) -> Vec<Parameter>;
+    fn kind(&self, number: u32) -> Kind;
 }
 
 impl Sources for SourceTable {
@@ -172,6 +191,15 @@ impl Sources for SourceTable {
     fn string(&self, number: u32) -> Option<&str> {
         string_in(&self.strings.bytes, number)
     }
+
+    fn parameters(&self, scope: u32) -> Vec<Parameter> {
+        self.parameters.get(&scope).cloned().unwrap_or_default()
+    }
+
+    fn kind(&self, number: u32) -> Kind {
+        let kind = usize::try_from(number).ok().and_then(|number| self.kinds.get(number));
+        kind.cloned().unwrap_or(Kind::Other)
+    }
 }
 
 /// A string by its place.
@@ -181,14 +209,29 @@ pub(crate) fn string_in(bytes: &[u8], place: u32) -> Option<&str> {
     std::str::from_utf8(at.get(2..)?.get(..length)?).ok()
 }
 
+/// A function at an address.
+#[derive(Debug, Default)]
+pub(crate) struct Located {
+    pub(crate) source: Source,
+    /// What tells its parameters.
+    pub(crate) scope: Option<u32>,
+}
+
+impl From<Source> for Located {
+    fn from(source: Source) -> Self {
+        Self { source, scope: None }
+    }
+}
+
 /// The functions at an address, innermost first; empty when there is no information.
-pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Source> {
+pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
     let mut place = sources.line_at(address).unwrap_or((NONE, 0));
     let mut frames = Vec::new();
     let mut next = sources.scope_at(address);
-    while let Some(scope) = next.and_then(|number| sources.scope(number)) {
+    while let Some((number, scope)) = next.and_then(|n| Some((n, sources.scope(n)?))) {
         let inlined = scope.parent != NONE;
-        frames.push(frame(sources, scope.name, (place, inlined)));
+        let source = frame(sources, scope.name, (place, inlined));
+        frames.push(Located { source, scope: Some(number) });
         place = (scope.call_file, scope.call_line);
         // A parent comes before its children: there are no circles.
         next = inlined.then_some(scope.parent).filter(|parent| Some(*parent) < next);
@@ -197,10 +240,10 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Source> {
         }
     }
     if frames.is_empty() && place.0 != NONE {
-        frames.push(frame(sources, NONE, (place, false)));
+        frames.push(frame(sources, NONE, (place, false)).into());
     }
     if let Some(last) = frames.last_mut() {
-        last.inlined = false;
+        last.source.inlined = false;
     }
     frames
 }

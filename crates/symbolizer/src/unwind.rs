@@ -1,5 +1,6 @@
 //! From the registers of a task to the frames on its stack.
 
+mod frame_registers;
 mod riscv;
 mod tail_calls;
 mod xtensa;
@@ -7,7 +8,9 @@ mod xtensa;
 use std::cell::Cell;
 
 use crate::code::Code;
-use crate::dump::{Dump, Memory, Registers, Task, XtensaRegisters, is_saved_by_yield};
+use crate::dump::{Dump, Memory, Registers, Task, XtensaRegisters, saved_by_yield};
+
+pub(crate) use frame_registers::FrameRegisters;
 
 /// Frames of one task.
 pub(crate) const MOST_FRAMES: usize = 128;
@@ -58,6 +61,7 @@ pub(crate) struct Frame {
     pub(crate) returned_to: bool,
     /// What lies between it and the frame below, if that is not its callee.
     pub(crate) before: Option<Before>,
+    pub(crate) registers: FrameRegisters,
 }
 
 /// What lies between two frames of which the lower one is not the callee of the other.
@@ -81,7 +85,9 @@ impl Before {
 
 impl Frame {
     pub(crate) fn new(pc: u32, sp: u32, trust: Trust) -> Self {
-        Self { pc, sp, trust, returned_to: trust != Trust::Context, before: None }
+        let returned_to = trust != Trust::Context;
+        let registers = FrameRegisters::default();
+        Self { pc, sp, trust, returned_to, before: None, registers }
     }
 
     /// The address that tells function and line: return addresses point behind the call.
@@ -157,18 +163,22 @@ fn from_registers(
         }
         Registers::Xtensa(registers) => {
             let unwinder = xtensa::Unwinder::new(memory, code);
-            match yielded_at(memory, task, registers) {
-                Some(address) => unwinder.unwind_yielded(registers, address),
+            match yielded(memory, task, registers) {
+                Some((address, saved)) => unwinder.unwind_yielded(&saved, address),
                 None => unwinder.unwind(registers),
             }
         }
     }
 }
 
-/// The frame of a task that yielded, if it did.
-fn yielded_at(memory: &Memory<'_>, task: &Task, registers: &XtensaRegisters) -> Option<u32> {
+/// The frame of a task that yielded and the registers in it, if it did.
+fn yielded(
+    memory: &Memory<'_>,
+    task: &Task,
+    registers: &XtensaRegisters,
+) -> Option<(u32, XtensaRegisters)> {
     let address = task.saved_context(memory)?;
-    is_saved_by_yield(memory, address, registers).then_some(address)
+    Some((address, saved_by_yield(memory, address, registers)?))
 }
 
 /// The registers of the interrupted task lie where its control block says.

@@ -75,14 +75,15 @@ impl Task {
     }
 }
 
-/// Whether the frame at `address` is one that a task writes when it yields, and holds these
-/// registers.
-pub(crate) fn is_saved_by_yield(
+/// The registers in the frame at `address`, if it is one that a task writes when it yields, and that
+/// these registers come from. A note `CORE` holds them without their upper two bits.
+pub(crate) fn saved_by_yield(
     memory: &Memory<'_>,
     address: u32,
     registers: &XtensaRegisters,
-) -> bool {
-    let saved = memory.from(address).filter(|frame| u32_at(frame, 0) == Some(0));
-    let saved = saved.and_then(|frame| solicited(frame, address));
-    saved.is_some_and(|saved| (saved.pc, saved.ps) == (registers.pc, registers.ps))
+) -> Option<XtensaRegisters> {
+    let frame = memory.from(address).filter(|frame| u32_at(frame, 0) == Some(0))?;
+    let saved = solicited(frame, address)?;
+    let same_place = (saved.pc ^ registers.pc) & WITHIN_REGION == 0;
+    (same_place && saved.ps == registers.ps).then_some(saved)
 }

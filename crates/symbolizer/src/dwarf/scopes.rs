@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gimli::constants as dw;
-use gimli::{Attribute, AttributeValue};
+use gimli::{Attribute, AttributeValue, UnitOffset};
 
 use super::lines::Files;
 use super::names::Names;
@@ -19,19 +19,25 @@ struct Open {
     scope: Option<u32>,
     /// Number of scopes around its children.
     inner: u32,
+    /// Where its code is, if its parameters are wanted.
+    with_parameters: Option<Vec<Range<u32>>>,
+}
+
+/// The unit that is being read, and what is made of it.
+pub(super) struct Reading<'r, 'a> {
+    pub(super) index: usize,
+    pub(super) unit: &'r Unit<'a>,
+    pub(super) files: &'r mut Files,
+    pub(super) names: &'r mut Names,
+    pub(super) table: &'r mut SourceTable,
 }
 
 impl<'a> Dwarf<'a, '_> {
-    pub(super) fn read_scopes(
-        &mut self,
-        (index, unit): (usize, &Unit<'a>),
-        files: &mut Files,
-        (names, table): (&mut Names, &mut SourceTable),
-    ) -> Result<(), ElfError> {
+    pub(super) fn read_scopes(&mut self, reading: &mut Reading<'_, 'a>) -> Result<(), ElfError> {
         let mut placed = Vec::new();
         let mut open: Vec<Open> = Vec::new();
         let mut attributes = Vec::new();
-        let Ok(mut entries) = unit.entries_raw(None) else { return Ok(()) };
+        let Ok(mut entries) = reading.unit.entries_raw(None) else { return Ok(()) };
         while !entries.is_empty() {
             let (depth, offset) = (entries.next_depth(), entries.next_offset());
             self.budget.entry(depth)?;
@@ -39,8 +45,14 @@ impl<'a> Dwarf<'a, '_> {
             let Ok(abbreviation) = entries.read_abbreviation() else { break };
             let Some(abbreviation) = abbreviation else { continue };
             while open.pop_if(|open| open.depth >= depth).is_some() {}
-            let inlined = abbreviation.tag() == dw::DW_TAG_inlined_subroutine;
-            if !inlined && abbreviation.tag() != dw::DW_TAG_subprogram {
+            let tag = abbreviation.tag();
+            let function = matches!(tag, dw::DW_TAG_subprogram | dw::DW_TAG_inlined_subroutine);
+            let parameter_of = open
+                .last()
+                .filter(|open| tag == dw::DW_TAG_formal_parameter && open.depth + 1 == depth);
+            let parameter_of =
+                parameter_of.and_then(|open| Some((open.scope?, open.with_parameters.as_deref()?)));
+            if !function && parameter_of.is_none() {
                 if entries.skip_attributes(abbreviation.attributes()).is_err() {
                     break;
                 }
@@ -49,34 +61,61 @@ impl<'a> Dwarf<'a, '_> {
             if entries.read_attributes(abbreviation.attributes(), &mut attributes).is_err() {
                 break;
             }
-            let around = open.last().filter(|_| inlined);
-            let (parent, around_count) =
-                around.map_or((None, 0), |around| (around.scope, around.inner));
-            let ranges = self.ranges(unit, &attributes)?;
-            let scope = if ranges.is_empty() || (inlined && parent.is_none()) {
-                None
+            if let Some(scope) = parameter_of {
+                self.read_parameter((reading, offset), &attributes, scope)?;
             } else {
-                let name = self.name_of((index, offset), (names, table));
-                let call = inlined.then(|| Call::of(&attributes));
-                let file = call.as_ref().and_then(|call| call.file);
-                let unit = (&self.sections, unit);
-                let scope = Scope {
-                    name,
-                    parent: parent.unwrap_or(NONE),
-                    call_file: file.map_or(NONE, |index| files.number(index, unit, table)),
-                    call_line: call.map_or(0, |call| call.line),
-                };
-                Some(table.add_scope(scope))
-            };
-            if let Some(scope) = scope {
-                let placed_at =
-                    |Range { start, end }| ScopeRange { start, end, depth: around_count, scope };
-                placed.extend(ranges.into_iter().map(placed_at));
+                let around = open.last().filter(|_| tag == dw::DW_TAG_inlined_subroutine);
+                let inlined = tag == dw::DW_TAG_inlined_subroutine;
+                let (scope, ranges) =
+                    self.read_scope((reading, offset), &attributes, (inlined, around))?;
+                let inner = around.map_or(0, |around| around.inner);
+                let with_parameters = scope.filter(|_| self.wants_parameters(&ranges));
+                placed.extend(scope.into_iter().flat_map(|scope| {
+                    let place = move |range: &Range<u32>| ScopeRange {
+                        start: range.start,
+                        end: range.end,
+                        depth: inner,
+                        scope,
+                    };
+                    ranges.iter().map(place).collect::<Vec<_>>()
+                }));
+                let with_parameters = with_parameters.map(|_| ranges);
+                open.push(Open { depth, scope, inner: inner + 1, with_parameters });
             }
-            open.push(Open { depth, scope, inner: around_count + 1 });
         }
-        flatten(placed, |address, scope| table.add_segment(address, scope));
+        flatten(placed, |address, scope| reading.table.add_segment(address, scope));
         Ok(())
+    }
+
+    /// A function, or one that is inlined into that around it, if it has code; and where.
+    fn read_scope(
+        &mut self,
+        (reading, offset): (&mut Reading<'_, 'a>, UnitOffset),
+        attributes: &[Attribute<Slice<'a>>],
+        (inlined, around): (bool, Option<&Open>),
+    ) -> Result<(Option<u32>, Vec<Range<u32>>), ElfError> {
+        let parent = around.and_then(|around| around.scope);
+        let ranges = self.ranges(reading.unit, attributes)?;
+        if ranges.is_empty() || (inlined && parent.is_none()) {
+            return Ok((None, ranges));
+        }
+        let Reading { index, unit, files, names, table } = reading;
+        let name = self.name_of((*index, offset), (names, table));
+        let call = inlined.then(|| Call::of(attributes));
+        let file = call.as_ref().and_then(|call| call.file);
+        let unit = (&self.sections, *unit);
+        let scope = Scope {
+            name,
+            parent: parent.unwrap_or(NONE),
+            call_file: file.map_or(NONE, |index| files.number(index, unit, table)),
+            call_line: call.map_or(0, |call| call.line),
+        };
+        Ok((Some(table.add_scope(scope)), ranges))
+    }
+
+    fn wants_parameters(&self, ranges: &[Range<u32>]) -> bool {
+        let around = |address: &u32| ranges.iter().any(|range| range.contains(address));
+        self.with_parameters.as_ref().is_none_or(|addresses| addresses.iter().any(around))
     }
 
     fn ranges(

@@ -4,14 +4,15 @@ use coredock_domain::digest::Sha256Digest;
 
 use super::ABSOLUTE;
 use super::format::{self, Part};
+use super::parameters::{pack_kinds, pack_parameters};
 use super::rows::pack;
 use super::rules::Rules;
 use crate::code::{Code, ElfCode};
 use crate::demangle::demangle;
 use crate::dump::Architecture;
 use crate::dwarf::{Dwarf, TaskBlock};
-use crate::elf::{Elf, ElfError};
-use crate::sources::{NONE, keep_last};
+use crate::elf::{Elf, ElfError, Section};
+use crate::sources::{NONE, SourceTable, keep_last};
 
 /// The index of an ELF whose digest is `elf_sha256`. Needs up to about 200 MiB of memory for what
 /// no compiler makes, else a few times the size of the debugging information of one file.
@@ -30,27 +31,21 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
             (function.start, [function.size, name | mark])
         })
         .collect();
-    let regions: Vec<u8> = elf
-        .sections
-        .iter()
-        .flat_map(|section| {
-            let flags = u32::from(section.executable) | u32::from(section.writable) << 1;
-            [table.add_string(section.name), section.address, section.size, flags]
-        })
-        .flat_map(u32::to_le_bytes)
-        .collect();
+    let regions = regions(&elf, &mut table);
     let (rules, unwind) = match code.architecture() {
         Architecture::Riscv => unwind(&code),
         Architecture::Xtensa => unwind_of_entries(&code),
     };
     let (calls, jumps) = branches(&code);
-    let scopes = table.scopes.iter();
-    let scopes =
-        scopes.flat_map(|scope| [scope.name, scope.parent, scope.call_file, scope.call_line]);
+    let (parameters_of, parameters, descriptions) = pack_parameters(&table.parameters);
+    let (kinds, kind_names) = pack_kinds(&table.kinds);
+    let scopes = (0..).zip(&table.scopes).map(|(number, scope)| {
+        (number, [scope.name, scope.parent, scope.call_file, scope.call_line])
+    });
     let code_ranges = elf.code().flat_map(|section| [section.address, section.size]);
     let parts: [Vec<u8>; Part::ALL.len()] = [
         table.string_bytes().to_vec(),
-        scopes.flat_map(u32::to_le_bytes).collect(),
+        pack(scopes),
         pack(table.segments.iter().map(|(address, scope)| (*address, [*scope]))),
         table
             .files
@@ -67,10 +62,23 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         code_ranges.flat_map(u32::to_le_bytes).collect(),
         task_block.map_or([NONE; 7], words_of).into_iter().flat_map(u32::to_le_bytes).collect(),
         regions,
+        parameters_of,
+        parameters,
+        descriptions,
+        kinds,
+        kind_names,
     ];
     let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
         | if elf.compressed { format::COMPRESSED } else { 0 };
     Ok(format::write((elf.architecture, flags), elf_sha256, &parts))
+}
+
+fn regions(elf: &Elf<'_>, table: &mut SourceTable) -> Vec<u8> {
+    let row = |section: &Section<'_>| {
+        let flags = u32::from(section.executable) | u32::from(section.writable) << 1;
+        [table.add_string(section.name), section.address, section.size, flags]
+    };
+    elf.sections.iter().flat_map(row).flat_map(u32::to_le_bytes).collect()
 }
 
 fn words_of(block: TaskBlock) -> [u32; 7] {

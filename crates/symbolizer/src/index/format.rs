@@ -50,10 +50,20 @@ pub(super) enum Part {
     TaskBlock,
     /// Sections that are loaded: name, address, size, flags.
     Regions,
+    /// Place of the parameters of a scope.
+    ParametersOf,
+    /// Parameters and where they are.
+    Parameters,
+    /// Name and type of parameters.
+    Descriptions,
+    /// Types of parameters.
+    Kinds,
+    /// Values and names of enumerations.
+    KindNames,
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::Strings,
         Self::Scopes,
         Self::Segments,
@@ -67,6 +77,11 @@ impl Part {
         Self::Code,
         Self::TaskBlock,
         Self::Regions,
+        Self::ParametersOf,
+        Self::Parameters,
+        Self::Descriptions,
+        Self::Kinds,
+        Self::KindNames,
     ];
 }
 

@@ -31,16 +31,16 @@ pub(super) fn pack<const N: usize>(rows: impl IntoIterator<Item = (u32, [u32; N]
 }
 
 /// Small differences of either sign as small numbers.
-const fn zigzag(difference: u32) -> u32 {
+pub(super) const fn zigzag(difference: u32) -> u32 {
     difference << 1 ^ (difference.cast_signed() >> 31).cast_unsigned()
 }
 
-const fn unzigzag(value: u32) -> u32 {
+pub(super) const fn unzigzag(value: u32) -> u32 {
     value >> 1 ^ (value & 1).wrapping_neg()
 }
 
 /// LEB128.
-fn write(data: &mut Vec<u8>, mut value: u32) {
+pub(super) fn write(data: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         data.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
@@ -48,7 +48,7 @@ fn write(data: &mut Vec<u8>, mut value: u32) {
     data.push(value.to_le_bytes()[0]);
 }
 
-fn read(data: &mut &[u8]) -> Option<u32> {
+pub(super) fn read(data: &mut &[u8]) -> Option<u32> {
     let mut value = 0;
     for shift in (0..35).step_by(7) {
         let (byte, rest) = data.split_first()?;

@@ -1,20 +1,24 @@
 //! Why a device crashed.
 
-use super::Frame;
-use crate::dump::{Crashed, Dump, MachineState};
+use super::class::{FrameClass, without_wrapper};
+use super::exception::{Exception, cause_named_in};
+use super::{Frame, before_interrupt};
+use crate::dump::{Crashed, Dump, MachineState, Registers};
 use crate::unwind::Trust;
 use crate::words::{printable, until_nul};
 
 /// Longest text of a panic that is shown, in bytes.
 const LONGEST: usize = 4096;
-/// What is printed on a page of memory that was never mapped: a pointer that was null, plus the
-/// offset of a member.
-const NULL_PAGE: u32 = 4096;
+/// Functions that ended the program, at most: C++ and Rust have up to ten.
+const INNERMOST: usize = 16;
+/// Argument registers of both processors: a0 and a2.
+const RISCV_ARGUMENT: usize = 10;
+const XTENSA_ARGUMENT: usize = 2;
 
 /// Why a device crashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// In the words of the panic handler, or of the cause register.
+    /// In the words of the panic handler, or of the cause register; else the function that tells.
     pub reason: Option<String>,
     /// See [`cause`](Self::cause) in contract §6.9.
     pub cause: String,
@@ -22,94 +26,175 @@ pub struct Panic {
     pub core: Option<u32>,
     /// Where.
     pub pc: Option<u32>,
+    /// Names of the tasks that brought it about, as far as the cause tells; the culprit first.
+    pub guilty: Vec<String>,
 }
 
-/// What panic handlers print, and the cause it stands for (ESP-IDF `panic.c`, `panic_handler.c`,
-/// `task_wdt.c`, newlib `assert.c`).
-const TEXTS: [(&str, &str); 12] = [
-    ("abort() was called", "abort"),
+/// What is printed, and the cause it stands for. Of several in a text the first counts: those behind
+/// it are quoted.
+const TEXTS: [(&str, &str); 23] = [
+    // newlib `assert.c`, with the changes of ESP-IDF
     ("assert failed", "assert"),
     ("assertion \"", "assert"),
+    // ESP-IDF `multi_heap.c`, `multi_heap_poisoning.c`
+    ("CORRUPT HEAP", "assert"),
+    // `esp_err.c`
     ("ESP_ERROR_CHECK failed", "abort"),
+    ("ESP_ERROR_CHECK_WITHOUT_ABORT failed", "abort"),
+    // `stack_check.c`
     ("Stack smashing", "stack_smashing"),
+    // `port.c`, `vApplicationStackOverflowHook`
     ("stack overflow in task", "stack_overflow"),
+    // `panic_arch.c`
     ("Stack protection fault", "stack_overflow"),
+    ("Stack canary watchpoint triggered", "stack_overflow"),
+    // `task_wdt.c`
     ("Task watchdog got triggered", "task_wdt"),
+    // `panic_arch.c`
     ("Interrupt wdt timeout", "int_wdt"),
+    ("Interrupt watchdog timeout", "int_wdt"),
     ("Cache error", "cache_error"),
     ("Cache disabled but cached memory", "cache_error"),
+    // `brownout.c`: the supply is to blame
+    ("Brownout detector was triggered", "unknown"),
+    // libstdc++ `vterminate.cc`, `pure.cc`
+    ("terminate called after throwing an instance of", "abort"),
+    ("terminate called without an active exception", "abort"),
+    ("terminate called recursively", "abort"),
+    ("pure virtual method called", "abort"),
+    ("deleted virtual method called", "abort"),
+    // Rust `std/src/panicking.rs`
     ("panicked at", "abort"),
+    ("panicked after panic::always_abort()", "abort"),
+    ("fatal runtime error:", "abort"),
 ];
 
-/// Functions that end a program, for dumps that hold no text.
-const FUNCTIONS: [(&str, &str); 5] = [
+/// ESP-IDF `abort.c`: many causes end there, and functions may tell which.
+const ABORTED: &str = "abort() was called";
+
+/// Functions that tell the cause, for dumps whose text does not.
+const FUNCTIONS: [(&str, &str); 20] = [
+    // ESP-IDF `task_wdt.c`
+    ("task_wdt_isr", "task_wdt"),
+    ("task_wdt_timeout_handling", "task_wdt"),
+    ("task_wdt_timeout_abort", "task_wdt"),
+    ("task_wdt_timeout_abort_xtensa", "task_wdt"),
+    // newlib `assert.c`, ESP-IDF `multi_heap.c`
     ("__assert_func", "assert"),
+    ("__assert", "assert"),
+    ("multi_heap_assert", "assert"),
+    // ESP-IDF `stack_check.c`, `port.c`
     ("__stack_chk_fail", "stack_smashing"),
     ("vApplicationStackOverflowHook", "stack_overflow"),
+    // ESP-IDF `esp_err.c`, `esp_system.c`, `panic.c`, newlib `abort.c`
+    ("_esp_error_check_failed", "abort"),
+    ("esp_system_abort", "abort"),
     ("panic_abort", "abort"),
     ("abort", "abort"),
+    // libstdc++ `eh_terminate.cc`, `pure.cc`
+    ("std::terminate()", "abort"),
+    ("__cxa_pure_virtual", "abort"),
+    ("__cxa_deleted_virtual", "abort"),
+    // Rust `std/src/panicking.rs`, `panic_abort/src/lib.rs`
+    ("rust_begin_unwind", "abort"),
+    ("rust_panic", "abort"),
+    ("__rust_start_panic", "abort"),
+    ("__rust_abort", "abort"),
 ];
+const ABORTING_BEGINNINGS: [&str; 2] = ["core::panicking::", "std::panicking::"];
 
 impl Panic {
     pub(super) fn of(dump: &Dump<'_>, frames: &[Frame]) -> Self {
+        // What an interrupt handler came in between is no part of the crash.
+        let frames = before_interrupt(frames);
         let text = dump.panic_details.map(shown).or_else(|| abort_text(dump, frames));
+        let text = text.filter(|text| !text.is_empty());
         let exception = dump.machine_state.as_ref().map(Exception::of);
+        let by_function = by_functions(frames);
         let by_text = text.as_deref().and_then(cause_of_text);
-        let by_function = || cause_of_functions(frames);
+        let aborted = text.as_deref().filter(|text| text.contains(ABORTED)).map(|_| "abort");
         // The trap that ends `abort` is no cause.
-        let cause = by_text.or_else(by_function).map(str::to_owned);
-        let cause = cause.or_else(|| exception.as_ref().map(|exception| exception.cause.clone()));
-        let reason = text.filter(|text| !text.is_empty()).or_else(|| exception.map(|e| e.reason));
-        let core = reason.as_deref().and_then(core_of_text);
-        let pc = dump.crashed_task().map(|task| task.registers.pc());
-        let cause = if dump.crashed == Crashed::Unusable && cause.is_none() {
-            "unknown".to_owned()
-        } else {
-            cause.unwrap_or_else(|| "unknown".to_owned())
+        let told = by_text.or(by_function.as_ref().map(|(_, cause)| *cause)).or(aborted);
+        let by_exception = || exception.as_ref().map(|exception| exception.cause.clone());
+        let unknown = || "unknown".to_owned();
+        let cause = match told.map(str::to_owned) {
+            Some(cause) => cause,
+            None if dump.crashed == Crashed::Unusable => unknown(),
+            None => by_exception().unwrap_or_else(unknown),
         };
-        Self { reason, cause, core: core.or(hart(dump)), pc }
+        let by_function = by_function.map(|(function, _)| format!("{function} was called"));
+        let reason = text.or(by_function).or_else(|| exception.map(|e| e.reason));
+        let core = reason.as_deref().filter(|_| cause != "task_wdt").and_then(core_of_text);
+        let pc = dump.crashed_task().map(|task| task.registers.pc());
+        Self { reason, cause, core: core.or(hart(dump)), pc, guilty: Vec::new() }
     }
 }
 
 fn shown(text: &[u8]) -> String {
     let text = until_nul(text);
-    printable(text.get(..LONGEST).unwrap_or(text)).trim_end().to_owned()
+    let text = text.get(..LONGEST).unwrap_or(text);
+    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\r').collect();
+    printable(&text).trim_end().to_owned()
 }
 
 fn cause_of_text(text: &str) -> Option<&'static str> {
-    TEXTS.iter().find(|(part, _)| text.contains(part)).map(|(_, cause)| *cause)
+    let found = TEXTS.iter().filter_map(|(part, cause)| Some((text.find(part)?, *cause)));
+    let first = found.min_by_key(|(place, _)| *place).map(|(_, cause)| cause);
+    first.or_else(|| cause_named_in(text))
 }
 
-fn cause_of_functions(frames: &[Frame]) -> Option<&'static str> {
-    let names: Vec<&str> = frames
-        .iter()
-        .take(6)
-        .filter(|frame| frame.trust != Trust::Scan)
-        .filter_map(|frame| frame.source.function.as_deref())
-        .collect();
-    FUNCTIONS.iter().find(|(name, _)| names.contains(name)).map(|(_, cause)| *cause)
+/// The function that tells the cause, and the cause. What leads to an abort tells more than the
+/// functions that carry it out.
+fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
+    let names = ending(frames);
+    let known = |(function, _): &&(&str, &str)| names.iter().any(|name| name == function);
+    let known = FUNCTIONS.iter().filter(|(_, cause)| *cause != "abort").find(known);
+    if let Some((function, cause)) = known {
+        return Some(((*function).to_owned(), cause));
+    }
+    let aborts = |name: &String| {
+        let name = without_wrapper(name);
+        let listed = FUNCTIONS.iter().any(|(function, _)| *function == name);
+        listed || ABORTING_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    };
+    names.iter().any(aborts).then_some((names.last()?.clone(), "abort"))
+}
+
+/// Names of the functions that ended the program, innermost first. The instruction that ends it may
+/// come from an inlined function.
+fn ending(frames: &[Frame]) -> Vec<String> {
+    let Some(pc) = frames.first().map(|frame| frame.pc) else { return Vec::new() };
+    let ends =
+        |frame: &&Frame| frame.class() == FrameClass::Machinery && frame.trust != Trust::Scan;
+    let from_first = frames.iter().skip_while(|frame| frame.pc == pc && !ends(frame));
+    let mut ending = from_first.take(INNERMOST).take_while(ends).peekable();
+    if ending.peek().is_none_or(|frame| frame.pc != pc) {
+        return Vec::new();
+    }
+    ending.filter_map(Frame::plain_name).collect()
 }
 
 /// The text `panic_abort` was called with: it lies on the stack, which the dump holds.
 fn abort_text(dump: &Dump<'_>, frames: &[Frame]) -> Option<String> {
-    if frames.first()?.source.function.as_deref() != Some("panic_abort") {
-        return None;
-    }
+    let pc = frames.first()?.pc;
+    let mut innermost = frames.iter().take_while(|frame| frame.pc == pc);
+    innermost.find(|frame| frame.source.function.as_deref() == Some("panic_abort"))?;
     let pointer = match &dump.crashed_task()?.registers {
-        crate::dump::Registers::Riscv(registers) => registers.0[10],
-        crate::dump::Registers::Xtensa(registers) => registers.window[2],
+        Registers::Riscv(registers) => registers.0[RISCV_ARGUMENT],
+        Registers::Xtensa(registers) => registers.window[XTENSA_ARGUMENT],
     };
     let text = until_nul(dump.memory.from(pointer)?);
-    let plain =
-        !text.is_empty() && text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t'));
+    let text = text.get(..LONGEST).unwrap_or(text);
+    let plain = !text.is_empty()
+        && text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'));
     plain.then(|| shown(text))
 }
 
-/// "… on core 0", "… CPU1".
+/// "… on core 0", "… Error: Core  1 panic'ed", "… timeout on CPU1".
 fn core_of_text(text: &str) -> Option<u32> {
-    ["on core ", "CPU"].iter().find_map(|before| {
+    ["on core ", "Error: Core ", "timeout on CPU"].iter().find_map(|before| {
         let (_, rest) = text.split_once(before)?;
-        rest.chars().next()?.to_digit(10)
+        rest.trim_start().chars().next()?.to_digit(10)
     })
 }
 
@@ -120,118 +205,6 @@ fn hart(dump: &Dump<'_>) -> Option<u32> {
     }
 }
 
-/// What the processor says.
-struct Exception {
-    cause: String,
-    reason: String,
-}
-
-impl Exception {
-    fn of(state: &MachineState) -> Self {
-        let (name, address) = match state {
-            MachineState::Riscv { mcause, mtval, .. } => (riscv_name(*mcause), *mtval),
-            MachineState::Xtensa { cause, address, .. } => (xtensa_name(*cause), *address),
-        };
-        let Some(name) = name else {
-            let (MachineState::Riscv { mcause: number, .. }
-            | MachineState::Xtensa { cause: number, .. }) = state;
-            return Self { cause: "unknown".into(), reason: format!("cause register {number:#x}") };
-        };
-        let null = if address < NULL_PAGE { ", as of a null pointer" } else { "" };
-        let at = if name.of_memory {
-            format!(" at address {address:#010x}{null}")
-        } else {
-            String::new()
-        };
-        Self { cause: name.cause.to_owned(), reason: format!("{}{at}", name.text) }
-    }
-}
-
-/// Cause and text of an exception.
-#[derive(Clone, Copy)]
-struct Named {
-    cause: &'static str,
-    text: &'static str,
-    /// The address register tells which memory it was about.
-    of_memory: bool,
-}
-
-const fn plain(cause: &'static str, text: &'static str) -> Named {
-    Named { cause, text, of_memory: false }
-}
-
-const fn memory(cause: &'static str, text: &'static str) -> Named {
-    Named { cause, text, of_memory: true }
-}
-
-/// The bits of `mcause` that tell the cause. Chips with a core local interrupt controller (CLIC) keep
-/// other state above them.
-const CAUSE: u32 = 0x8000_0FFF;
-
-/// `mcause` (RISC-V privileged architecture, table of exception codes). ESP-IDF puts the numbers of
-/// the interrupts of watchdog, cache and stack guard there (`soc/interrupts.h`).
-fn riscv_name(mcause: u32) -> Option<Named> {
-    Some(match mcause & CAUSE {
-        0 => memory("exception/InstructionAddressMisaligned", "Instruction address misaligned"),
-        1 => memory("exception/InstructionAccessFault", "Instruction access fault"),
-        2 => plain("exception/IllegalInstruction", "Illegal instruction"),
-        3 => plain("exception/Breakpoint", "Breakpoint"),
-        4 => memory("exception/LoadAddressMisaligned", "Load address misaligned"),
-        5 => memory("exception/LoadAccessFault", "Load access fault"),
-        6 => memory("exception/StoreAddressMisaligned", "Store address misaligned"),
-        7 => memory("exception/StoreAccessFault", "Store access fault"),
-        8 => plain("exception/EnvironmentCallFromUserMode", "Environment call from user mode"),
-        11 => {
-            plain("exception/EnvironmentCallFromMachineMode", "Environment call from machine mode")
-        }
-        12 => memory("exception/InstructionPageFault", "Instruction page fault"),
-        13 => memory("exception/LoadPageFault", "Load page fault"),
-        15 => memory("exception/StorePageFault", "Store page fault"),
-        24 => plain("int_wdt", "Interrupt watchdog timeout"),
-        25 => plain("cache_error", "Cache error"),
-        26 => plain("exception/MemoryProtectionFault", "Memory protection fault"),
-        27 => plain("stack_overflow", "Stack protection fault"),
-        _ => return None,
-    })
-}
-
-/// EXCCAUSE (Xtensa ISA, table of exception causes); 64 and more are the framework's own.
-fn xtensa_name(cause: u32) -> Option<Named> {
-    Some(match cause {
-        0 => plain("exception/IllegalInstruction", "IllegalInstruction"),
-        1 => plain("exception/Syscall", "Syscall"),
-        2 => memory("exception/InstructionFetchError", "InstructionFetchError"),
-        3 => memory("exception/LoadStoreError", "LoadStoreError"),
-        4 => plain("exception/Level1Interrupt", "Level1Interrupt"),
-        5 => plain("exception/Alloca", "Alloca"),
-        6 => plain("exception/IntegerDivideByZero", "IntegerDivideByZero"),
-        8 => plain("exception/Privileged", "Privileged"),
-        9 => memory("exception/LoadStoreAlignment", "LoadStoreAlignment"),
-        12 => memory("exception/InstrPIFDataError", "InstrPIFDataError"),
-        13 => memory("exception/LoadStorePIFDataError", "LoadStorePIFDataError"),
-        14 => memory("exception/InstrPIFAddrError", "InstrPIFAddrError"),
-        15 => memory("exception/LoadStorePIFAddrError", "LoadStorePIFAddrError"),
-        16 => memory("exception/InstTLBMiss", "InstTLBMiss"),
-        17 => memory("exception/InstTLBMultiHit", "InstTLBMultiHit"),
-        18 => memory("exception/InstFetchPrivilege", "InstFetchPrivilege"),
-        20 => memory("exception/InstrFetchProhibited", "InstrFetchProhibited"),
-        24 => memory("exception/LoadStoreTLBMiss", "LoadStoreTLBMiss"),
-        25 => memory("exception/LoadStoreTLBMultihit", "LoadStoreTLBMultihit"),
-        26 => memory("exception/LoadStorePrivilege", "LoadStorePrivilege"),
-        28 => memory("exception/LoadProhibited", "LoadProhibited"),
-        29 => memory("exception/StoreProhibited", "StoreProhibited"),
-        32..=39 => plain("exception/CoprocessorDisabled", "CoprocessorDisabled"),
-        65 => plain("exception/DebugException", "Debug exception"),
-        66 => plain("exception/DoubleException", "Double exception"),
-        67 => plain("exception/KernelException", "Kernel exception"),
-        68 => plain("exception/CoprocessorException", "Coprocessor exception"),
-        69 => plain("int_wdt", "Interrupt watchdog timeout on CPU0"),
-        70 => plain("int_wdt", "Interrupt watchdog timeout on CPU1"),
-        71 => plain("cache_error", "Cache error"),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,31 +212,26 @@ mod tests {
     #[test]
     fn texts_tell_the_cause() {
         for (text, cause) in [
-            ("abort() was called at PC 0x4200c3d5 on core 0", "abort"),
             ("assert failed: queue.c:1545 (pxQueue->uxItemSize == 0)", "assert"),
+            ("assertion \"x\" failed: file \"a.c\", line 3, function: f", "assert"),
+            ("CORRUPT HEAP: Bad head at 0x3ffb5000. Expected 0xabba1234 got 0x0", "assert"),
             ("***ERROR*** A stack overflow in task main has been detected.", "stack_overflow"),
             ("Task watchdog got triggered. The following tasks did not reset", "task_wdt"),
             ("Interrupt wdt timeout on CPU1", "int_wdt"),
+            ("Brownout detector was triggered", "unknown"),
+            ("thread 'main' panicked at 'Cache error', src/main.rs:10:5", "abort"),
         ] {
             assert_eq!(cause_of_text(text), Some(cause), "{text}");
         }
         assert_eq!(cause_of_text("Guru Meditation"), None);
-        assert_eq!(core_of_text("Interrupt wdt timeout on CPU1"), Some(1));
-        assert_eq!(core_of_text("abort() was called at PC 0x4200c3d5 on core 0"), Some(0));
+        assert_eq!(cause_of_text("abort() was called at PC 0x4200c3d5 on core 0"), None);
     }
 
     #[test]
-    fn exceptions_tell_the_address_and_what_it_looks_like() {
-        let state =
-            |mcause, mtval| MachineState::Riscv { mstatus: 0, mtvec: 0, mcause, mtval, mhartid: 0 };
-        let exception = Exception::of(&state(5, 0x14));
-        assert_eq!(exception.cause, "exception/LoadAccessFault");
-        assert_eq!(
-            exception.reason,
-            "Load access fault at address 0x00000014, as of a null pointer"
-        );
-        assert_eq!(Exception::of(&state(2, 0)).reason, "Illegal instruction");
-        assert_eq!(Exception::of(&state(0x3800_0007, 0)).cause, "exception/StoreAccessFault");
-        assert_eq!(Exception::of(&state(0x77, 0)).cause, "unknown");
+    fn texts_tell_the_core() {
+        let guru = "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1).";
+        assert_eq!(core_of_text(guru), Some(1));
+        assert_eq!(core_of_text("Interrupt wdt timeout on CPU1"), Some(1));
+        assert_eq!(core_of_text("abort() was called at PC 0x4200c3d5 on core 0"), Some(0));
     }
 }

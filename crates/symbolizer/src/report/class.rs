@@ -18,11 +18,15 @@ pub enum FrameClass {
     Unknown,
 }
 
-const MACHINERY: [&str; 22] = [
+/// Functions of C, as ESP-IDF and newlib have them.
+const MACHINERY: [&str; 20] = [
     "abort",
+    "raise",
     "panic_abort",
     "esp_system_abort",
     "__assert_func",
+    "__assert",
+    "multi_heap_assert",
     "_esp_error_check_failed",
     "_esp_error_check_failed_without_abort",
     "__stack_chk_fail",
@@ -34,15 +38,68 @@ const MACHINERY: [&str; 22] = [
     "xt_unhandled_exception",
     "task_wdt_isr",
     "task_wdt_timeout_handling",
+    "task_wdt_timeout_abort",
+    "task_wdt_timeout_abort_xtensa",
+];
+const MACHINERY_BEGINNING: &str = "__ubsan_";
+
+/// What C++ puts between a failure and `abort` (libstdc++ `eh_terminate.cc`, `vterminate.cc`,
+/// `eh_throw.cc`, `pure.cc`, `functexcept.cc`; libgcc `unwind.inc`), then what Rust does
+/// (`core/src/panicking.rs` and its callers, `std/src/panicking.rs`, `panic_abort/src/lib.rs`).
+const LANGUAGES: [&str; 33] = [
+    "std::terminate()",
+    "std::unexpected()",
+    "__cxxabiv1::__terminate(void (*)())",
+    "__cxxabiv1::__unexpected(void (*)())",
+    "__gnu_cxx::__verbose_terminate_handler()",
+    "__cxa_throw",
+    "__cxa_rethrow",
+    "__cxa_allocate_exception",
+    "__cxa_call_terminate",
+    "__cxa_call_unexpected",
+    "__cxa_pure_virtual",
+    "__cxa_deleted_virtual",
+    "__cxa_bad_cast",
+    "__cxa_bad_typeid",
+    "__cxa_throw_bad_array_new_length",
+    "__gxx_personality_v0",
+    "_Unwind_RaiseException",
+    "_Unwind_Resume",
+    "_Unwind_Resume_or_Rethrow",
     "rust_begin_unwind",
     "rust_panic",
-    "std::terminate()",
-    "__cxa_throw",
-    "__cxxabiv1::__terminate(void (*)())",
-    "__verbose_terminate_handler",
-    "raise",
+    "__rust_start_panic",
+    "__rust_abort",
+    "core::option::expect_failed",
+    "core::option::unwrap_failed",
+    "core::result::unwrap_failed",
+    "alloc::alloc::handle_alloc_error",
+    "alloc::raw_vec::capacity_overflow",
+    "alloc::raw_vec::handle_error",
+    "__rust_alloc_error_handler",
+    "std::process::abort",
+    "std::sys::pal::unix::abort_internal",
+    "std::sys::unix::abort_internal",
 ];
-const MACHINERY_BEGINNINGS: [&str; 3] = ["__ubsan_", "core::panicking::", "std::panicking::"];
+/// `std::panicking` has more: what catches a panic, and is at the bottom of each thread.
+const LANGUAGE_BEGINNINGS: [&str; 13] = [
+    "std::__throw_",
+    "core::panicking::",
+    "core::cell::panic_already_",
+    "core::slice::index::slice_",
+    "core::str::slice_error_fail",
+    "std::alloc::rust_oom",
+    "std::panicking::begin_panic",
+    "std::panicking::default_hook",
+    "std::panicking::panic",
+    "std::panicking::rust_panic",
+    "std::sys::backtrace::__rust_end_short_backtrace",
+    "std::sys_common::backtrace::__rust_end_short_backtrace",
+    "panic_abort::",
+];
+/// What the linker puts before the name of a function that it replaces (`--wrap`), and new compilers
+/// before those of Rust's runtime.
+const WRAPPERS: [&str; 2] = ["__wrap_", "__rustc::"];
 
 const LIBRARY: [&str; 42] = [
     "malloc",
@@ -104,9 +161,11 @@ const OUTSIDE: [&str; 4] = ["esp-idf", "IDF/components/", "/rustc/", "/opt/"];
 
 impl FrameClass {
     pub(super) fn of(frame: &Frame) -> Self {
-        let Some(name) = frame.source.function.as_deref() else { return Self::Unknown };
+        let Some(name) = frame.plain_name() else { return Self::Unknown };
+        let name = &*name;
         let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
-        if MACHINERY.contains(&name) || begins(&MACHINERY_BEGINNINGS) {
+        let machinery = MACHINERY.contains(&name) || name.starts_with(MACHINERY_BEGINNING);
+        if machinery || is_language_machinery(name) {
             Self::Machinery
         } else if frame.trust == Trust::Scan {
             Self::Unknown
@@ -131,4 +190,16 @@ impl FrameClass {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// Whether a function belongs to how C++ or Rust end a program.
+pub(super) fn is_language_machinery(name: &str) -> bool {
+    let name = without_wrapper(name);
+    LANGUAGES.contains(&name)
+        || LANGUAGE_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// The name of the function that is meant.
+pub(super) fn without_wrapper(name: &str) -> &str {
+    WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)).unwrap_or(name)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{BuildMatch, Frame, Report, TaskReport};
+use crate::arguments::{Argument, ArgumentValue};
 use crate::unwind::{Before, End};
 
 const FORMAT: u32 = 1;
@@ -39,6 +40,7 @@ pub(super) fn write(report: &Report) -> Value {
             "cause": report.panic.cause,
             "core": report.panic.core,
             "pc": report.panic.pc.map(address),
+            "guilty_tasks": report.panic.guilty,
         },
         "crashed_task": crashed.map(|task| json!({ "name": task.name, "tcb": address(task.tcb) })),
         "registers": registers,
@@ -68,11 +70,20 @@ fn frame(frame: &Frame) -> Value {
         "function": source.function,
         "file": source.file,
         "line": source.line,
+        "arguments": frame.arguments.iter().map(argument).collect::<Vec<_>>(),
         "inlined": source.inlined,
         "trust": frame.trust.as_str(),
         "class": frame.class().as_str(),
         "before": frame.before.map(Before::as_str),
     })
+}
+
+fn argument(argument: &Argument) -> Value {
+    let value = match &argument.value {
+        ArgumentValue::Known(value) => Some(value),
+        ArgumentValue::OptimizedOut | ArgumentValue::Unreadable => None,
+    };
+    json!({ "name": argument.name, "value": value })
 }
 
 fn address(value: u32) -> String {

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write};
 
 use super::{BuildMatch, Frame, Report, TaskReport};
+use crate::arguments::{Argument, ArgumentValue};
 use crate::unwind::{Before, End, Trust};
 use crate::words::printable;
 
@@ -59,6 +60,10 @@ fn summary(report: &Report, out: &mut String) -> fmt::Result {
             writeln!(out, "Task:     '{name}', handle {:#010x}", task.tcb)?;
         }
         None => writeln!(out, "Task:     not in the dump")?,
+    }
+    if !report.panic.guilty.is_empty() {
+        let names = report.panic.guilty.iter().map(|name| format!("'{}'", shown(Some(name))));
+        writeln!(out, "Guilty:   {}", names.collect::<Vec<_>>().join(", "))?;
     }
     if let Some(in_interrupt) = report.in_interrupt {
         writeln!(out, "Context:  {}", if in_interrupt { "interrupt" } else { "task" })?;
@@ -133,6 +138,9 @@ fn write_frame(number: usize, frame: &Frame, out: &mut String) -> fmt::Result {
         (None, None) => "??".to_owned(),
     };
     write!(out, "#{number:<3} {address:#010x} in {function}")?;
+    if source.function.is_some() && !frame.arguments.is_empty() {
+        write!(out, " ({})", frame.arguments.iter().map(argument).collect::<Vec<_>>().join(", "))?;
+    }
     if let Some(path) = source.path.as_deref().or(source.file.as_deref()) {
         write!(out, " at {}", shown(Some(path)))?;
         if let Some(line) = source.line {
@@ -152,6 +160,15 @@ fn write_frame(number: usize, frame: &Frame, out: &mut String) -> fmt::Result {
     writeln!(out)
 }
 
+fn argument(argument: &Argument) -> String {
+    let value = match &argument.value {
+        ArgumentValue::Known(value) => value,
+        ArgumentValue::OptimizedOut => "<optimized out>",
+        ArgumentValue::Unreadable => "<not in the dump>",
+    };
+    format!("{}={}", shown(Some(&argument.name)), shown(Some(value)))
+}
+
 fn tasks(report: &Report, out: &mut String) -> fmt::Result {
     heading(out, "TASKS")?;
     writeln!(
@@ -160,7 +177,8 @@ fn tasks(report: &Report, out: &mut String) -> fmt::Result {
         "TCB", "NAME", "PRIO C/B", "CORE", "STACK USED/FREE"
     )?;
     for task in &report.tasks {
-        let mark = if task.crashed { '*' } else { ' ' };
+        let guilty = if task.guilty { '!' } else { ' ' };
+        let crashed = if task.crashed { '*' } else { ' ' };
         let number =
             |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
         let priority = format!("{}/{}", number(task.priority), number(task.base_priority));
@@ -171,7 +189,7 @@ fn tasks(report: &Report, out: &mut String) -> fmt::Result {
         let top = if task.corrupted { "(corrupted)".to_owned() } else { shown(top) };
         writeln!(
             out,
-            "  {mark} {:#010x} {:<16} {priority:>9} {:>4} {stack:>17}  {top}",
+            "{guilty} {crashed} {:#010x} {:<16} {priority:>9} {:>4} {stack:>17}  {top}",
             task.tcb,
             shown(task.name.as_deref()),
             number(task.core),

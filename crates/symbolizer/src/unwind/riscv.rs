@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, End, Frame, MOST_FRAMES, SearchBudget, Trust, stack_end};
+use super::{Backtrace, End, Frame, FrameRegisters, MOST_FRAMES, SearchBudget, Trust, stack_end};
 use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscvRegisters};
 use crate::elf::{SavedAt, UnwindRule};
@@ -35,9 +35,7 @@ pub(super) struct Unwinder<'a> {
 #[derive(Debug, Clone, Copy)]
 struct State {
     pc: u32,
-    values: [u32; 32],
-    /// A bit for each register that is known.
-    known: u32,
+    registers: FrameRegisters,
 }
 
 /// What the rule of a frame leads to.
@@ -76,7 +74,7 @@ impl<'a> Unwinder<'a> {
 
     pub(super) fn unwind(&self, context: &RiscvRegisters) -> Backtrace {
         let mut state = State::of(context);
-        let mut frames = vec![state.frame(Trust::Context)];
+        let mut frames = vec![self.frame(&state, Trust::Context)];
         // When set, how certain rules still are.
         let mut by_rule = None;
         while frames.len() < MOST_FRAMES {
@@ -98,10 +96,21 @@ impl<'a> Unwinder<'a> {
                     None => return Backtrace { frames, end: End::Lost },
                 },
             };
-            frames.push(next.frame(trust));
+            frames.push(self.frame(&next, trust));
             state = next;
         }
         Backtrace { frames, end: End::Lost }
+    }
+
+    /// With its canonical frame address, where a rule tells it.
+    fn frame(&self, state: &State, trust: Trust) -> Frame {
+        let mut frame = Frame::new(state.pc, state.register(SP).unwrap_or_default(), trust);
+        frame.registers = state.registers;
+        let rule = self.rule(frame.lookup()).map(|(rule, _)| rule.cfa);
+        frame.registers.frame_address = rule.and_then(|(register, offset)| {
+            Some(state.register(register)?.wrapping_add_signed(offset))
+        });
+        frame
     }
 
     /// By the rule of the frame.
@@ -138,7 +147,7 @@ impl<'a> Unwinder<'a> {
         let (register, offset) = rule.cfa;
         let cfa = state.register(register)?.wrapping_add_signed(offset);
         let pc = self.value(rule.return_address, (rule.link, cfa), state)?;
-        let mut next = State { pc, values: [0; 32], known: 0 };
+        let mut next = State { pc, registers: FrameRegisters::default() };
         for kept in KEPT {
             next.set(kept, state.register(kept));
         }
@@ -304,30 +313,21 @@ impl State {
     fn of(context: &RiscvRegisters) -> Self {
         let mut values = context.0;
         values[0] = 0;
-        Self { pc: context.0[0], values, known: u32::MAX }
+        Self { pc: context.0[0], registers: FrameRegisters::all(values) }
     }
 
     /// Nothing is known but where the frame begins.
     fn searched(pc: u32, sp: u32) -> Self {
-        let mut state = Self { pc, values: [0; 32], known: 0 };
+        let mut state = Self { pc, registers: FrameRegisters::default() };
         state.set(SP, Some(sp));
         state
     }
 
     fn register(&self, number: u8) -> Option<u32> {
-        let value = self.values.get(usize::from(number))?;
-        (self.known >> number & 1 == 1).then_some(*value)
+        self.registers.get(number)
     }
 
-    /// Rules tell only registers there are; x0 stays what it is.
     fn set(&mut self, number: u8, value: Option<u32>) {
-        let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
-        *slot = value.unwrap_or_default();
-        let bit = 1 << number;
-        self.known = if value.is_some() { self.known | bit } else { self.known & !bit };
-    }
-
-    fn frame(&self, trust: Trust) -> Frame {
-        Frame::new(self.pc, self.register(SP).unwrap_or_default(), trust)
+        self.registers.set(number, value);
     }
 }

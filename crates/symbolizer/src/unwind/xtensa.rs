@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, Before, End, Frame, MOST_FRAMES, Trust, stack_end};
+use super::{Backtrace, Before, End, Frame, FrameRegisters, MOST_FRAMES, Trust, stack_end};
 use crate::code::{Code, is_rom};
 use crate::dump::{Memory, XtensaRegisters};
 
@@ -48,15 +48,19 @@ impl<'a> Unwinder<'a> {
     pub(super) fn unwind(&self, registers: &XtensaRegisters) -> Backtrace {
         let [a0, sp, ..] = registers.window;
         let state = State { pc: registers.pc, a0, sp };
-        let first = Frame::new(registers.pc, sp, Trust::Context);
+        let mut first = Frame::new(registers.pc, sp, Trust::Context);
+        first.registers = window_of(&registers.window);
         if let Some(return_address) = self.before_entry(registers) {
-            // The window is still that of the caller.
+            // The window is still that of the caller: its own is further up.
+            let entered = window_at_entry(registers.ps);
             let pc = in_region(return_address, registers.pc);
             return if is_null(return_address) {
                 Backtrace { frames: vec![first], end: End::Bottom }
             } else if self.is_return_address(pc) {
-                let frames = vec![first, Frame::new(pc, sp, Trust::Window)];
-                self.follow(frames, State { pc, ..state })
+                first.registers = window_of(registers.window.get(entered..).unwrap_or_default());
+                let mut caller = Frame::new(pc, sp, Trust::Window);
+                caller.registers = window_of(&registers.window);
+                self.follow(vec![first, caller], State { pc, ..state })
             } else {
                 Backtrace { frames: vec![first], end: End::Lost }
             };
@@ -94,8 +98,7 @@ impl<'a> Unwinder<'a> {
     /// The return address, if the function is about to execute its `ENTRY`, as is a task that was
     /// never started, with a return address of 0; or if a call led to where there is no code.
     fn before_entry(&self, registers: &XtensaRegisters) -> Option<u32> {
-        let increment = registers.ps >> CALL_INCREMENT_SHIFT & 3;
-        let return_address = *registers.window.get(usize::try_from(4 * increment).ok()?)?;
+        let return_address = *registers.window.get(window_at_entry(registers.ps))?;
         if self.code.rule(registers.pc).is_some() {
             return Some(return_address);
         }
@@ -134,7 +137,13 @@ impl<'a> Unwinder<'a> {
             if !self.is_return_address(pc) {
                 trust = Trust::Scan;
             }
-            frames.push(Frame::new(pc, saved.sp, trust));
+            if let Some(callee) = frames.last_mut() {
+                callee.registers.frame_address = Some(saved.sp);
+            }
+            let increment = state.a0 >> INCREMENT_SHIFT;
+            let mut frame = Frame::new(pc, saved.sp, trust);
+            frame.registers = self.saved_window(state.sp, (saved.sp, increment));
+            frames.push(frame);
             state = State { pc, ..saved };
         }
         Backtrace { frames, end: End::Lost }
@@ -145,6 +154,27 @@ impl<'a> Unwinder<'a> {
         let a0 = self.memory.word(sp.checked_sub(SAVED)?)?;
         let caller_sp = self.memory.word(sp.checked_sub(SAVED - 4)?)?;
         Some(State { pc: 0, a0, sp: caller_sp })
+    }
+
+    /// The registers of a function that called one with this stack pointer: a0 to a3 lie below that,
+    /// the others that were out of the way of the callee below the stack pointer of its own caller.
+    fn saved_window(&self, callee: u32, (sp, increment): (u32, u32)) -> FrameRegisters {
+        let mut registers = FrameRegisters::default();
+        let word = |address: u32, below: u32| self.memory.word(address.checked_sub(below)?);
+        for number in 0..4_u8 {
+            registers.set(number, word(callee, SAVED - 4 * u32::from(number)));
+        }
+        let (Some(last @ 7..), Some(caller_sp)) = (
+            u8::try_from(4 * increment).ok().and_then(|moved| moved.checked_sub(1)),
+            word(sp, SAVED - 4),
+        ) else {
+            return registers;
+        };
+        let lowest = SAVED + 4 * u32::from(last - 3);
+        for number in 4..=last {
+            registers.set(number, word(caller_sp, lowest - 4 * u32::from(number - 4)));
+        }
+        registers
     }
 
     /// A caller's frame lies above, in the same stack.
@@ -166,6 +196,24 @@ impl<'a> Unwinder<'a> {
         }
         self.code.function_around(before).is_none() || self.code.call_before(address).is_some()
     }
+}
+
+/// Which register of the window will be a0 behind `ENTRY`.
+fn window_at_entry(ps: u32) -> usize {
+    match ps >> CALL_INCREMENT_SHIFT & 3 {
+        0 => 0,
+        1 => 4,
+        2 => 8,
+        _ => 12,
+    }
+}
+
+fn window_of(window: &[u32]) -> FrameRegisters {
+    let mut registers = FrameRegisters::default();
+    for (number, value) in (0..).zip(window) {
+        registers.set(number, Some(*value));
+    }
+    registers
 }
 
 fn is_null(return_address: u32) -> bool {

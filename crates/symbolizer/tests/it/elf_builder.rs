@@ -28,6 +28,13 @@ impl ElfBuilder {
         Self { machine: EM_RISCV, kind: ET_EXEC, sections: vec![text] }
     }
 
+    /// With this code.
+    pub(crate) fn of_code(code: Vec<u8>) -> Self {
+        let mut builder = Self::new(0);
+        builder.sections[0].3 = code;
+        builder
+    }
+
     pub(crate) fn machine(self, machine: u16) -> Self {
         Self { machine, ..self }
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
 
 mod bad_dumps;
+mod call_stack;
+mod causes;
 mod containers;
 mod elf_builder;
 mod fixtures;

@@ -90,7 +90,7 @@ fn of_word(word: u32) -> Instruction {
         return Instruction::Store { register: low_byte(second), offset };
     }
     // A call comes back; everything else may be reached from elsewhere.
-    let jump = opcode == 0x6F && destination != 1 || opcode == 0x67 && destination != 1;
+    let jump = matches!(opcode, 0x6F | 0x67) && destination != 1;
     if opcode == BRANCH || jump { Instruction::Branch } else { Instruction::Other }
 }
 
@@ -113,7 +113,7 @@ fn of_half(half: u32) -> Instruction {
             Instruction::Store { register: low_byte(half >> 2 & 31), offset: offset.cast_signed() }
         }
         (1, 5..=7) => Instruction::Branch,
-        (2, 4) if half >> 12 & 1 == 0 && half >> 2 & 31 == 0 => Instruction::Branch,
+        (2, 4) if half & 0x107C == 0 => Instruction::Branch,
         _ => Instruction::Other,
     }
 }

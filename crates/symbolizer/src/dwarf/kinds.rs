@@ -1,0 +1,154 @@
+//! What values of a type look like.
+
+use gimli::constants as dw;
+use gimli::{AttributeValue, UnitOffset};
+
+use super::{Dwarf, Unit};
+use crate::parameters::Kind;
+use crate::sources::{NONE, SourceTable};
+
+/// Entries that lead from a parameter to its type, at most: typedefs, qualifiers.
+const MOST_STEPS: usize = 16;
+/// Names of an enumeration.
+const MOST_NAMES: usize = 256;
+
+impl<'a> Dwarf<'a, '_> {
+    /// The number of the type of what an entry describes.
+    pub(super) fn kind_of(
+        &mut self,
+        (index, offset): (usize, UnitOffset),
+        table: &mut SourceTable,
+    ) -> u32 {
+        let Some(unit) = self.unit(index) else { return NONE };
+        let kind = type_of(&unit, offset).map_or(Kind::Other, |offset| {
+            self.resolve(&unit, offset, table).unwrap_or(Kind::Other)
+        });
+        table.add_kind(kind)
+    }
+
+    fn resolve(
+        &self,
+        unit: &Unit<'a>,
+        mut offset: UnitOffset,
+        table: &mut SourceTable,
+    ) -> Option<Kind> {
+        for _ in 0..MOST_STEPS {
+            let entry = unit.entry(offset).ok()?;
+            let size = entry.attr(dw::DW_AT_byte_size).and_then(gimli::Attribute::udata_value);
+            let size = size.and_then(|size| u8::try_from(size).ok());
+            match entry.tag() {
+                dw::DW_TAG_base_type => {
+                    let encoding = entry.attr_value(dw::DW_AT_encoding)?;
+                    let AttributeValue::Encoding(encoding) = encoding else { return None };
+                    return basic(encoding, size?);
+                }
+                dw::DW_TAG_pointer_type
+                | dw::DW_TAG_reference_type
+                | dw::DW_TAG_rvalue_reference_type => {
+                    return Some(pointer(unit, offset));
+                }
+                dw::DW_TAG_enumeration_type => {
+                    let names = self.names_of(unit, offset, table);
+                    return Some(Kind::Enumeration { size: size?, names });
+                }
+                dw::DW_TAG_typedef
+                | dw::DW_TAG_const_type
+                | dw::DW_TAG_volatile_type
+                | dw::DW_TAG_restrict_type
+                | dw::DW_TAG_atomic_type => offset = type_of(unit, offset)?,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn names_of(
+        &self,
+        unit: &Unit<'a>,
+        enumeration: UnitOffset,
+        table: &mut SourceTable,
+    ) -> Vec<(u32, u32)> {
+        let mut names = Vec::new();
+        let Ok(mut entries) = unit.entries_raw(Some(enumeration)) else { return names };
+        while !entries.is_empty() && names.len() < MOST_NAMES {
+            let (depth, offset) = (entries.next_depth(), entries.next_offset());
+            if depth <= 0 && offset != enumeration {
+                break;
+            }
+            let Ok(abbreviation) = entries.read_abbreviation() else { break };
+            let Some(abbreviation) = abbreviation else { continue };
+            if entries.skip_attributes(abbreviation.attributes()).is_err() {
+                break;
+            }
+            if abbreviation.tag() == dw::DW_TAG_enumerator {
+                names.extend(self.enumerator(unit, offset, table));
+            }
+        }
+        names
+    }
+
+    fn enumerator(
+        &self,
+        unit: &Unit<'a>,
+        offset: UnitOffset,
+        table: &mut SourceTable,
+    ) -> Option<(u32, u32)> {
+        let entry = unit.entry(offset).ok()?;
+        let value = entry.attr(dw::DW_AT_const_value)?;
+        let value = match value.udata_value() {
+            Some(value) => u32::try_from(value).ok()?,
+            None => i32::try_from(value.sdata_value()?).ok()?.cast_unsigned(),
+        };
+        let name = self.sections.attr_string(unit, entry.attr_value(dw::DW_AT_name)?).ok()?;
+        Some((value, table.add_string(&String::from_utf8_lossy(name.slice()))))
+    }
+}
+
+/// The entry that the type attribute refers to, in this unit.
+fn type_of(unit: &Unit<'_>, offset: UnitOffset) -> Option<UnitOffset> {
+    match unit.entry(offset).ok()?.attr_value(dw::DW_AT_type)? {
+        AttributeValue::UnitRef(offset) => Some(offset),
+        _ => None,
+    }
+}
+
+/// An address is shown by what it is of.
+fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> Kind {
+    let mut of = type_of(unit, pointer);
+    for _ in 0..MOST_STEPS {
+        let Some(offset) = of else { break };
+        let Ok(entry) = unit.entry(offset) else { break };
+        match entry.tag() {
+            dw::DW_TAG_subroutine_type => return Kind::Function,
+            dw::DW_TAG_base_type => {
+                let character = matches!(
+                    entry.attr_value(dw::DW_AT_encoding),
+                    Some(AttributeValue::Encoding(
+                        dw::DW_ATE_signed_char | dw::DW_ATE_unsigned_char
+                    ))
+                );
+                return if character { Kind::Text } else { Kind::Pointer };
+            }
+            dw::DW_TAG_typedef | dw::DW_TAG_const_type | dw::DW_TAG_volatile_type => {
+                of = type_of(unit, offset);
+            }
+            _ => break,
+        }
+    }
+    Kind::Pointer
+}
+
+fn basic(encoding: gimli::DwAte, size: u8) -> Option<Kind> {
+    match (encoding, size) {
+        (dw::DW_ATE_boolean, 1) => Some(Kind::Boolean),
+        (dw::DW_ATE_signed_char, 1) => Some(Kind::Character { signed: true }),
+        (dw::DW_ATE_unsigned_char, 1) => Some(Kind::Character { signed: false }),
+        (dw::DW_ATE_signed | dw::DW_ATE_signed_char, 1 | 2 | 4 | 8) => Some(Kind::Signed(size)),
+        (
+            dw::DW_ATE_unsigned | dw::DW_ATE_unsigned_char | dw::DW_ATE_UTF | dw::DW_ATE_boolean,
+            1 | 2 | 4 | 8,
+        ) => Some(Kind::Unsigned(size)),
+        (dw::DW_ATE_float, 4 | 8) => Some(Kind::Float(size)),
+        _ => None,
+    }
+}

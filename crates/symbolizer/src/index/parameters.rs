@@ -1,0 +1,254 @@
+//! Parameters of functions as bytes.
+//!
+//! For each function: their number, then of each the number of its description (name and type), the
+//! number of its places, and the places: how far behind the one before it begins, its length, and one
+//! or two pieces. Numbers are LEB128.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::rows::{pack, read, unzigzag, write, zigzag};
+use crate::parameters::{Base, Kind, Parameter, Piece, Place, Sum};
+use crate::words::u32_at;
+
+/// Parameters of one function, and places of one parameter, at most.
+const MOST: u32 = 64;
+/// Bytes of a row of the tables of descriptions, types and names.
+pub(super) const ROW_BYTES: usize = 8;
+
+/// In the byte of a piece: what it is counted from, whether it is in memory, whether no number is
+/// added. In place of a piece: that two follow.
+const NOTHING: u8 = 0;
+const FRAME: u8 = 1;
+const FIRST_REGISTER: u8 = 2;
+const BASE: u8 = 0x3F;
+const IN_MEMORY: u8 = 0x40;
+const BARE: u8 = 0x80;
+const TWO_PIECES: u8 = 0xFF;
+
+/// The parts of the index: where those of a scope begin, all of them, and their descriptions.
+pub(super) fn pack_parameters(all: &BTreeMap<u32, Vec<Parameter>>) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let (mut rows, mut bytes, mut described) = (Vec::new(), Vec::new(), Descriptions::default());
+    for (scope, parameters) in all {
+        rows.push((*scope, [u32::try_from(bytes.len()).unwrap_or(u32::MAX)]));
+        write_function(&mut bytes, parameters, &mut described);
+    }
+    (pack(rows), bytes, described.bytes)
+}
+
+/// Names and types that occur together, each once.
+#[derive(Default)]
+struct Descriptions {
+    bytes: Vec<u8>,
+    numbers: HashMap<(u32, u32), u32>,
+}
+
+impl Descriptions {
+    fn add(&mut self, name: u32, kind: u32) -> u32 {
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        *self.numbers.entry((name, kind)).or_insert_with(|| {
+            self.bytes.extend(name.to_le_bytes());
+            self.bytes.extend(kind.to_le_bytes());
+            next
+        })
+    }
+}
+
+fn write_function(bytes: &mut Vec<u8>, parameters: &[Parameter], described: &mut Descriptions) {
+    write(bytes, u32::try_from(parameters.len()).unwrap_or_default().min(MOST));
+    let mut before = 0;
+    for parameter in parameters.iter().take(MOST as usize) {
+        let count = u32::try_from(parameter.places.len()).unwrap_or_default().min(MOST);
+        write(bytes, described.add(parameter.name, parameter.kind));
+        write(bytes, count);
+        for (range, place) in parameter.places.iter().take(MOST as usize) {
+            write(bytes, zigzag(range.start.wrapping_sub(before)));
+            write(bytes, range.end.wrapping_sub(range.start));
+            before = range.start;
+            if place.high.is_some() {
+                bytes.push(TWO_PIECES);
+            }
+            write_piece(bytes, place.low);
+            if let Some(high) = place.high {
+                write_piece(bytes, high);
+            }
+        }
+    }
+}
+
+fn write_piece(bytes: &mut Vec<u8>, piece: Piece) {
+    let (sum, in_memory) = match piece {
+        Piece::Value(sum) => (sum, 0),
+        Piece::Memory(sum) => (sum, IN_MEMORY),
+    };
+    let base = match sum.base {
+        Base::Nothing => NOTHING,
+        Base::Frame => FRAME,
+        Base::Register(number) => FIRST_REGISTER + number.min(31),
+    };
+    if sum.offset == 0 {
+        bytes.push(base | in_memory | BARE);
+    } else {
+        bytes.push(base | in_memory);
+        write(bytes, zigzag(sum.offset.cast_unsigned()));
+    }
+}
+
+/// Those of one function; `None` when the bytes make no sense.
+pub(super) fn parameters_at(
+    mut data: &[u8],
+    described: &[[u8; ROW_BYTES]],
+) -> Option<Vec<Parameter>> {
+    let count = read(&mut data).filter(|count| *count <= MOST)?;
+    let mut before = 0;
+    (0..count).map(|_| read_parameter(&mut data, described, &mut before)).collect()
+}
+
+fn read_parameter(
+    data: &mut &[u8],
+    described: &[[u8; ROW_BYTES]],
+    before: &mut u32,
+) -> Option<Parameter> {
+    let description = described.get(usize::try_from(read(data)?).ok()?)?;
+    let (name, kind) = (u32_at(description, 0)?, u32_at(description, 4)?);
+    let count = read(data).filter(|count| *count <= MOST)?;
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let start = before.wrapping_add(unzigzag(read(data)?));
+        let end = start.checked_add(read(data)?)?;
+        *before = start;
+        let two = data.first() == Some(&TWO_PIECES);
+        *data = if two { data.get(1..)? } else { data };
+        let low = read_piece(data)?;
+        let high = if two { Some(read_piece(data)?) } else { None };
+        places.push((start..end, Place { low, high }));
+    }
+    Some(Parameter { name, kind, places })
+}
+
+fn read_piece(data: &mut &[u8]) -> Option<Piece> {
+    let (code, rest) = data.split_first()?;
+    *data = rest;
+    let base = match code & BASE {
+        NOTHING => Base::Nothing,
+        FRAME => Base::Frame,
+        register => Base::Register((register - FIRST_REGISTER).min(31)),
+    };
+    let offset = if code & BARE == 0 { unzigzag(read(data)?).cast_signed() } else { 0 };
+    let sum = Sum { base, offset };
+    Some(if code & IN_MEMORY == 0 { Piece::Value(sum) } else { Piece::Memory(sum) })
+}
+
+/// The parts of the index: the types, and the names of all enumerations.
+pub(super) fn pack_kinds(kinds: &[Kind]) -> (Vec<u8>, Vec<u8>) {
+    let (mut rows, mut names) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        let first = u32::try_from(names.len() / ROW_BYTES).unwrap_or(u32::MAX);
+        let tag = match kind {
+            Kind::Other => 0,
+            Kind::Unsigned(_) => 1,
+            Kind::Signed(_) => 2,
+            Kind::Boolean => 3,
+            Kind::Character { signed: false } => 4,
+            Kind::Character { signed: true } => 5,
+            Kind::Float(_) => 6,
+            Kind::Pointer => 7,
+            Kind::Text => 8,
+            Kind::Function => 9,
+            Kind::Enumeration { .. } => 10,
+        };
+        let mut count = 0_u16;
+        if let Kind::Enumeration { names: of_kind, .. } = kind {
+            count = u16::try_from(of_kind.len()).unwrap_or_default();
+            for (value, name) in of_kind.iter().take(count.into()) {
+                names.extend(value.to_le_bytes());
+                names.extend(name.to_le_bytes());
+            }
+        }
+        rows.extend([tag, kind.size()]);
+        rows.extend(count.to_le_bytes());
+        rows.extend(first.to_le_bytes());
+    }
+    (rows, names)
+}
+
+/// A row of the types.
+pub(super) fn read_kind(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> Kind {
+    let [tag, size, c0, c1, first @ ..] = row;
+    match tag {
+        1 => Kind::Unsigned(size),
+        2 => Kind::Signed(size),
+        3 => Kind::Boolean,
+        4 => Kind::Character { signed: false },
+        5 => Kind::Character { signed: true },
+        6 => Kind::Float(size),
+        7 => Kind::Pointer,
+        8 => Kind::Text,
+        9 => Kind::Function,
+        10 => {
+            let first = usize::try_from(u32::from_le_bytes(first)).unwrap_or(usize::MAX);
+            let count = usize::from(u16::from_le_bytes([c0, c1]));
+            let of_kind = names.get(first..).unwrap_or_default().iter().take(count);
+            let word = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
+            let names =
+                of_kind.map(|[a, b, c, d, rest @ ..]| (word([*a, *b, *c, *d]), word(*rest)));
+            Kind::Enumeration { size, names: names.collect() }
+        }
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Vec<Parameter> {
+        let sum = |base, offset| Sum { base, offset };
+        let low = Piece::Value(sum(Base::Register(10), 0));
+        let memory = Piece::Memory(sum(Base::Frame, -20));
+        let constant = Piece::Value(sum(Base::Nothing, i32::MIN));
+        vec![
+            Parameter { name: 7, kind: 0, places: vec![] },
+            Parameter {
+                name: 90_000,
+                kind: 3,
+                places: vec![
+                    (0x4200_0000..0x4200_0010, Place { low, high: None }),
+                    (0x4200_0010..0x4200_0200, Place { low: memory, high: Some(low) }),
+                ],
+            },
+            Parameter {
+                name: 1,
+                kind: 2,
+                places: vec![(0x4000_0000..0x4000_0001, Place { low: constant, high: None })],
+            },
+        ]
+    }
+
+    #[test]
+    fn parameters_are_read_back_and_cut_ones_are_survived() {
+        let (mut bytes, mut described) = (Vec::new(), Descriptions::default());
+        write_function(&mut bytes, &example(), &mut described);
+        let described = described.bytes.as_chunks().0;
+        assert_eq!(parameters_at(&bytes, described), Some(example()));
+        assert_eq!(parameters_at(&bytes, &described[1..]), None);
+        for length in 0..bytes.len() {
+            assert_eq!(parameters_at(&bytes[..length], described), None);
+        }
+    }
+
+    #[test]
+    fn types_are_read_back() {
+        let kinds = vec![
+            Kind::Other,
+            Kind::Signed(8),
+            Kind::Enumeration { size: 4, names: vec![(0, 5), (u32::MAX, 9)] },
+            Kind::Enumeration { size: 1, names: vec![(3, 7)] },
+            Kind::Character { signed: true },
+            Kind::Text,
+        ];
+        let (rows, names) = pack_kinds(&kinds);
+        let names = names.as_chunks::<ROW_BYTES>().0;
+        let found = rows.as_chunks().0.iter().map(|row| read_kind(*row, names));
+        assert_eq!(found.collect::<Vec<_>>(), kinds);
+    }
+}

@@ -1,0 +1,47 @@
+//! Names of functions without what differs between builds.
+
+/// Endings that compilers give to copies of a function.
+const CLONES: [&str; 4] = [".constprop.", ".isra.", ".part.", ".cold"];
+/// What demanglers put before them.
+const CLONE: &str = " [clone ";
+
+/// Without template arguments and the endings of copies.
+pub(super) fn plain(name: &str) -> String {
+    let end = CLONES.iter().filter_map(|clone| name.find(clone)).min();
+    let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
+    let name = name.trim_end_matches(CLONE);
+    // Comparisons, and implementations of traits of Rust, have no arguments to leave out.
+    let operator = name.starts_with("operator") || name.contains("::operator");
+    if operator || name.starts_with('<') {
+        return name.to_owned();
+    }
+    let mut depth = 0_usize;
+    let mut kept = String::new();
+    for char in name.chars() {
+        match char {
+            '<' => depth += 1,
+            '>' if depth > 0 => depth -= 1,
+            _ if depth == 0 => kept.push(char),
+            _ => {}
+        }
+    }
+    // What Rust writes between a function and its types.
+    kept.trim_end_matches("::").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn copies_and_templates_have_one_name() {
+        assert_eq!(plain("connect.constprop.0"), "connect");
+        assert_eq!(plain("parse.isra.0.part.1"), "parse");
+        assert_eq!(plain("run.cold"), "run");
+        assert_eq!(plain("app::run(int) [clone .isra.0]"), "app::run(int)");
+        assert_eq!(plain("std::vector<int, std::allocator<int> >::at"), "std::vector::at");
+        assert_eq!(plain("Clock::operator<(Clock const&)"), "Clock::operator<(Clock const&)");
+        assert_eq!(plain("a>b"), "a>b");
+        assert_eq!(plain("app::run::<u32, core::option::Option<u8>>"), "app::run");
+    }
+}
