@@ -1,5 +1,6 @@
-//! Dumps of programs that an emulator ran and stopped anywhere, with what a debugger made of them:
-//! the truth that symbolizers are measured by.
+//! Dumps of programs that an emulator ran and stopped anywhere, with what is on their stacks: the truth
+//! that symbolizers are measured by. On RISC-V a debugger tells it. There is none for Xtensa: calls are
+//! watched as they happen, and the tools of the compiler tell the lines.
 
 mod committed;
 mod riscv;
@@ -121,7 +122,7 @@ pub(crate) struct TaskReference {
     pub frames: Vec<ReferenceFrame>,
 }
 
-/// A frame as the debugger sees it.
+/// A frame as a debugger sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct ReferenceFrame {
     /// Where it goes on; an inlined frame has that of the one it is inlined into.

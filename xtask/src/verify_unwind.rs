@@ -1,4 +1,5 @@
-//! How often the symbolizer finds what a debugger finds, on programs stopped anywhere.
+//! How often the symbolizer finds the frames that are there, on programs stopped anywhere: those that a
+//! debugger finds, or those whose calls were watched.
 
 use std::fs;
 
@@ -53,7 +54,7 @@ impl VerifyUnwind {
         for level in levels {
             let tally = self.verify(level)?;
             println!(
-                "-{}: {} of {} frames, {} of {} stacks as the debugger has them; {} wrong ones",
+                "-{}: {} of {} frames, {} of {} stacks as they are; {} wrong ones",
                 level.as_str(),
                 tally.same_frames,
                 tally.frames,

@@ -1,6 +1,7 @@
 //! The memory of a device at the moment of a crash, and what the device would make of it: an ELF
 //! core, or a raw image of every version (contract §6.6).
 
+mod core;
 mod registers;
 mod riscv;
 mod task_list;
@@ -29,7 +30,10 @@ const UNUSABLE: u32 = 0xDEAD_BEEF;
 const TASK_REGISTERS: u32 = 1;
 const EXTRA: u32 = 677;
 const PANIC_DETAILS: u32 = 679;
-const CHIP_REVISION: u32 = 8266;
+/// Name and type.
+const CHIP_REVISION: (&str, u32) = ("ESP_CHIP_REV", 8266);
+/// Of the note that [`CoreBuilder`] adds.
+const INFO: &str = "ESP_CORE_DUMP_INFO";
 
 /// A crashed device.
 #[derive(Debug, Clone)]
@@ -90,7 +94,7 @@ impl Snapshot {
     /// A bare ELF core, with the chip's revision in a note as the vendor's tool leaves it.
     pub fn elf_core(&self, names: NotePadding) -> Vec<u8> {
         let revision = self.chip_revision.to_le_bytes();
-        self.core(NEWEST, names).note("ESP_CHIP_REV", CHIP_REVISION, &revision).elf()
+        self.core(NEWEST, names).note(CHIP_REVISION.0, CHIP_REVISION.1, &revision).elf()
     }
 
     /// What a device writes to its partition: `version` is one of the eight of contract §6.6.

@@ -33,6 +33,28 @@ impl Registers {
         }
     }
 
+    /// What the frame of a RISC-V task holds: at least 37 words.
+    pub fn of_riscv_frame(words: &[u32]) -> Option<Self> {
+        RiscvRegisters::of_frame(words).map(Self::Riscv)
+    }
+
+    /// What the frame of a task of Xtensa holds: 25 words, or 8 after a yield, which begin with 0.
+    pub fn of_xtensa_frame(words: &[u32]) -> Option<Self> {
+        match words.first()? {
+            0 => XtensaYielded::of_frame(words).map(Self::XtensaYielded),
+            _ => XtensaRegisters::of_frame(words).map(Self::Xtensa),
+        }
+    }
+
+    /// Where the stack begins whose frame is at this address.
+    pub(super) fn stack_behind(&self, frame: u32) -> u32 {
+        match self {
+            Self::Riscv(registers) => registers.general[2],
+            Self::Xtensa(_) => frame.wrapping_add(XtensaRegisters::FRAME_BYTES),
+            Self::XtensaYielded(_) => frame.wrapping_add(XtensaYielded::FRAME_BYTES),
+        }
+    }
+
     /// Address and content of the frame with them that ends where the stack begins.
     pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
         match self {

@@ -19,6 +19,11 @@ pub struct RiscvRegisters {
 }
 
 impl RiscvRegisters {
+    pub(super) fn of_frame(words: &[u32]) -> Option<Self> {
+        let (general, rest) = words.split_first_chunk()?;
+        Some(Self { general: *general, machine_state: *rest.first_chunk()? })
+    }
+
     pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
         let address = stack.wrapping_sub(FRAME_BYTES) & !(STACK_ALIGNMENT - 1);
         let words = self.general.iter().chain(&self.machine_state);

@@ -1,4 +1,6 @@
+use std::fs;
 use std::io::Cursor;
+use std::path::Path;
 
 use bytes::Bytes;
 use coredock_domain::coredump::body::{Container, build_id, unwrap};
@@ -80,13 +82,15 @@ fn note(elf: &[u8], name: &str) -> Option<Vec<u8>> {
 #[test]
 fn the_domain_reads_every_raw_image_as_intact() {
     for version in VERSIONS {
-        let image = Bytes::from(snapshot().raw(version));
-        let read = unwrap(&image);
-        assert_eq!((read.container, read.salvaged), (Container::Raw, false), "{version:#06x}");
-        assert_eq!(read.bytes, image, "{version:#06x}");
-        let found = build_id(&mut Cursor::new(image.as_ref())).map(|build| build.to_string());
-        let expected = (version >= 0x0100).then(|| "64d3738c1".to_owned());
-        assert_eq!(found, expected, "{version:#06x}");
+        for device in [snapshot(), xtensa()] {
+            let image = Bytes::from(device.raw(version));
+            let read = unwrap(&image);
+            assert_eq!((read.container, read.salvaged), (Container::Raw, false), "{version:#06x}");
+            assert_eq!(read.bytes, image, "{version:#06x}");
+            let found = build_id(&mut Cursor::new(image.as_ref())).map(|build| build.to_string());
+            let expected = (version >= 0x0100).then(|| "64d3738c1".to_owned());
+            assert_eq!(found, expected, "{version:#06x}");
+        }
     }
 }
 
@@ -248,4 +252,19 @@ fn registers_have_the_same_index_on_both_architectures() {
     let [riscv, xtensa] = [riscv, xtensa].map(|device| device.elf_core(NotePadding::NotCounted));
     assert_eq!(word_at(&notes(&riscv)[0].3, 72 + 8), 0x1234_5678, "sp");
     assert_eq!(word_at(&notes(&xtensa)[0].3, 72 + 260), 0x1234_5678, "a1");
+}
+
+#[test]
+fn a_device_is_the_same_when_it_is_read_from_its_core() {
+    let core = xtensa().elf_core(NotePadding::NotCounted);
+    let read = Snapshot::of_core(&core).unwrap();
+    assert!(read.elf_core(NotePadding::NotCounted) == core, "{read:?}");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    for directory in ["riscv/Og", "riscv/O2", "xtensa/Og", "xtensa/Os", "xtensa/O2"] {
+        for case in 0..6 {
+            let core = fs::read(fixtures.join(directory).join(format!("{case}.dmp"))).unwrap();
+            let read = Snapshot::of_core(&core).unwrap();
+            assert!(read.elf_core(NotePadding::NotCounted) == core, "{directory} {case}");
+        }
+    }
 }

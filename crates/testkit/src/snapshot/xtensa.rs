@@ -5,10 +5,9 @@ use super::registers::note_of;
 
 /// What an exception takes from the stack pointer, for its frame and for the registers of the caller
 /// that belong right below the stack pointer.
-const FRAME_BYTES: u32 = 160;
+const EXCEPTION_BYTES: u32 = 160;
 /// Those registers: a0 to a3.
 const SAVE_AREA_BYTES: u32 = 16;
-const YIELDED_FRAME_BYTES: u32 = 32;
 
 const NOTE_BYTES: usize = 588;
 /// Words of a note between windowbase and a0.
@@ -31,7 +30,8 @@ const OTHER_SPECIAL: [u32; 12] = [178, 179, 180, 181, 182, 183, 194, 195, 196, 1
 /// Pairs of number and value in the note `ESP_EXTRA_INFO`.
 const PAIRS: usize = 18;
 
-/// Registers of a task of Xtensa; its stack begins [`SAVE_AREA_BYTES`] below the stack pointer.
+/// Registers of a task of Xtensa; its stack begins 16 bytes below the stack pointer, with what belongs
+/// to the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XtensaRegisters {
     /// pc, a0 to a15.
@@ -62,14 +62,25 @@ pub struct XtensaYielded {
 }
 
 impl XtensaRegisters {
+    pub(super) const FRAME_BYTES: u32 = EXCEPTION_BYTES - SAVE_AREA_BYTES;
+
+    pub(super) fn of_frame(words: &[u32]) -> Option<Self> {
+        let (&[exit, pc, ps], rest) = words.split_first_chunk()?;
+        let (window, rest) = rest.split_first_chunk::<16>()?;
+        let &[sar, cause, address, lbeg, lend, lcount] = rest.first_chunk()?;
+        let mut general = [pc; 17];
+        general[1..].copy_from_slice(window);
+        let loops = [lbeg, lend, lcount];
+        Some(Self { general, exit, ps, sar, cause, address, loops })
+    }
+
     pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
         let [pc, window @ ..] = self.general;
         let first = [self.exit, pc, self.ps].into_iter().chain(window);
         let last = [self.sar, self.cause, self.address].into_iter().chain(self.loops);
         let mut bytes: Vec<u8> = first.chain(last).flat_map(u32::to_le_bytes).collect();
-        let length = FRAME_BYTES - SAVE_AREA_BYTES;
-        bytes.resize(length as usize, 0);
-        (stack.wrapping_sub(length), bytes)
+        bytes.resize(Self::FRAME_BYTES as usize, 0);
+        (stack.wrapping_sub(Self::FRAME_BYTES), bytes)
     }
 
     /// The framework takes the exception back, for GDB.
@@ -93,11 +104,18 @@ impl XtensaRegisters {
 }
 
 impl XtensaYielded {
+    pub(super) const FRAME_BYTES: u32 = 32;
+
+    pub(super) fn of_frame(words: &[u32]) -> Option<Self> {
+        let &[_, pc, ps, _, a0, a1, a2, a3] = words.first_chunk()?;
+        Some(Self { general: [pc, a0, a1, a2, a3], ps })
+    }
+
     pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
         let [pc, window @ ..] = self.general;
         let words = [0, pc, self.ps, 0].into_iter().chain(window);
         let bytes = words.flat_map(u32::to_le_bytes).collect();
-        (stack.wrapping_sub(YIELDED_FRAME_BYTES), bytes)
+        (stack.wrapping_sub(Self::FRAME_BYTES), bytes)
     }
 
     /// The framework clears the upper bits of pc, and those of a0 where they begin with a one.
