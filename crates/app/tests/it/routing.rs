@@ -39,7 +39,7 @@ async fn routes_not_offered_are_unknown() {
         "/api/sse/callback",
         "/internal/x",
         "/api/auth/self",
-        "/api/rom-elfs",
+        "/api/rom-elfs/x",
         "//api/devices",
         "/api/devices/1/coredumps/x",
         "/api/devices/1/coredumps/1/nope",
