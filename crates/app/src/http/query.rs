@@ -68,6 +68,10 @@ impl<'a> QueryFields<'a> {
                 return None;
             }
         };
+        if text.contains('\0') {
+            self.faults.push(FieldFault::new(name, "must not contain NUL"));
+            return None;
+        }
         let value = read(&text);
         if value.is_none() {
             self.faults.push(FieldFault::new(name, rule));
