@@ -5,6 +5,7 @@ pub mod body;
 pub mod conditions;
 pub mod coredumps;
 pub mod cors;
+pub mod crash_groups;
 pub mod cursor;
 pub mod device_body;
 pub mod devices;
@@ -129,6 +130,7 @@ fn configure_coredumps(service: &mut web::ServiceConfig) {
     let one = format!("{of_device}/{{coredump_id:[0-9]{{1,18}}}}");
     service
         .service(route("/api/coredumps").get(coredumps::list_fleet_coredumps).done())
+        .service(route("/api/crash-groups").get(crash_groups::list_crash_groups).done())
         .service(
             route(&of_device)
                 .get(coredumps::list_coredumps)

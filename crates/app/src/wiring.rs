@@ -8,8 +8,9 @@ use coredock_domain::coredumps::CoredumpPorts;
 use coredock_domain::devices::DevicePorts;
 use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
 use coredock_domain::repository::{
-    CoredumpRepository, DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository,
-    ParseJobRepository, PublicationRepository, RomElfRepository, SweepRepository,
+    CoredumpRepository, CrashGroupRepository, DeviceRepository, FirmwareRepository,
+    ModelRepository, OutboxRepository, ParseJobRepository, PublicationRepository, RomElfRepository,
+    SweepRepository,
 };
 use coredock_domain::rom_elfs::RomElfPorts;
 use coredock_domain::sweep::SweepSettings;
@@ -45,6 +46,8 @@ pub struct Rows {
     pub rom_elfs: Arc<dyn RomElfRepository>,
     /// Dumps.
     pub coredumps: Arc<dyn CoredumpRepository>,
+    /// The same rows, grouped.
+    pub groups: Arc<dyn CrashGroupRepository>,
     /// The same rows as a queue.
     pub jobs: Arc<dyn ParseJobRepository>,
     /// Queued deletes.
@@ -64,6 +67,7 @@ impl Rows {
             publications: rows.clone(),
             rom_elfs: rows.clone(),
             coredumps: rows.clone(),
+            groups: rows.clone(),
             jobs: rows.clone(),
             outbox: rows.clone(),
             sweep: rows,
@@ -158,10 +162,9 @@ impl Features {
         let devices = Devices::new(ports, config.devices.mode);
         let reads = VerifiedReads::new(store.clone(), clock.clone());
         let (due, rescued) = (Arc::<WorkerWakeup>::default(), Arc::<WorkerWakeup>::default());
-        let rescue_path = config.data_dir.join("rescue");
-        let rescue = RescueDirectory::new(&rescue_path, config.coredumps.rescue_bytes);
         let ports = CoredumpPorts {
             coredumps: rows.coredumps,
+            groups: rows.groups,
             jobs: rows.jobs,
             versions: rows.versions,
             store: store.clone(),
@@ -169,7 +172,7 @@ impl Features {
             symbolizer: outside.symbolizer.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-            rescue: Arc::new(rescue),
+            rescue: Arc::new(rescue_directory(config)),
             rescued: rescued.clone(),
             outbox: outbox.clone(),
             due: due.clone(),
@@ -237,6 +240,10 @@ fn rom_elfs(
         entropy: Arc::clone(&outside.entropy),
         outbox: Arc::clone(outbox),
     })
+}
+
+fn rescue_directory(config: &Config) -> RescueDirectory {
+    RescueDirectory::new(&config.data_dir.join("rescue"), config.coredumps.rescue_bytes)
 }
 
 fn sweep_settings(config: &Config) -> SweepSettings {

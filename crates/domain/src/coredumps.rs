@@ -22,9 +22,13 @@ use crate::clock::{Clock, Entropy};
 use crate::coredump::{Coredump, CoredumpSummary, FleetCoredump};
 use crate::device::DeviceKey;
 use crate::repository::coredumps::{CoredumpPage, WhichCoredumps};
+use crate::repository::crash_groups::{
+    CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups,
+};
 use crate::repository::parse_jobs::QueueState;
 use crate::repository::{
-    CoredumpRepository, FirmwareRepository, ParseJobRepository, RepositoryError,
+    CoredumpRepository, CrashGroupRepository, FirmwareRepository, ParseJobRepository,
+    RepositoryError,
 };
 use crate::symbolizer::Symbolizer;
 use crate::upkeep::Wakeup;
@@ -55,6 +59,8 @@ pub struct CoredumpSettings {
 pub struct CoredumpPorts {
     /// Rows of dumps.
     pub coredumps: Arc<dyn CoredumpRepository>,
+    /// The same rows, grouped.
+    pub groups: Arc<dyn CrashGroupRepository>,
     /// The same rows as a queue.
     pub jobs: Arc<dyn ParseJobRepository>,
     /// Rows of versions.
@@ -148,6 +154,18 @@ impl Coredumps {
     /// Dumps of all devices, newest first.
     pub async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
         self.ports.coredumps.page(page).await
+    }
+
+    /// Dumps of all devices, grouped by their causes, newest first.
+    /// `after` is where the page before ended.
+    pub async fn groups(
+        &self,
+        filter: CrashGroupFilter,
+        after: Option<CrashGroupPlace>,
+        limit: u32,
+    ) -> Result<CrashGroups, RepositoryError> {
+        let after = after.unwrap_or_else(|| CrashGroupPlace::front(self.ports.clock.now()));
+        self.ports.groups.page(CrashGroupPage { filter, after, limit }).await
     }
 
     /// One dump of a device.

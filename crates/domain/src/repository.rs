@@ -1,6 +1,7 @@
 //! The ports to where rows lie. One method is one transaction; absence is `None` or `false`.
 
 pub mod coredumps;
+pub mod crash_groups;
 pub mod devices;
 pub mod firmware;
 pub mod models;
@@ -13,6 +14,7 @@ pub mod sweep;
 use std::sync::Arc;
 
 pub use coredumps::CoredumpRepository;
+pub use crash_groups::CrashGroupRepository;
 pub use devices::DeviceRepository;
 pub use firmware::FirmwareRepository;
 pub use models::ModelRepository;

@@ -442,6 +442,14 @@ impl Connection {
         }
     }
 
+    /// The title of the signature in the report of a row of `coredumps`.
+    pub(crate) fn title_of_report(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite::TITLE_OF_REPORT,
+            Self::Postgres(_) => postgres::TITLE_OF_REPORT,
+        }
+    }
+
     /// A `FROM` item whose column `value` runs over the elements of the JSON array in the second
     /// bind.
     pub(crate) fn elements_of_second_bind(&self) -> &'static str {

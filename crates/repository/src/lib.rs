@@ -7,6 +7,7 @@ mod audit;
 mod builds;
 mod connection;
 mod coredumps;
+mod crash_groups;
 mod database;
 mod deletes;
 mod devices;

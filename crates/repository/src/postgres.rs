@@ -30,6 +30,7 @@ use crate::values::{Column, StoredTime, UtcTimestamp};
 pub(crate) type PostgresManager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
 pub(crate) const ELEMENTS_OF_SECOND_BIND: &str = "json_array_elements($2::json)";
+pub(crate) const TITLE_OF_REPORT: &str = "coredumps.report::json -> 'signature' ->> 'title'";
 
 /// How a `PostgreSQL` server is used.
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ type Manager = <SqliteConn as AsyncConnection>::TransactionManager;
 pub(crate) type SqliteManager = AsyncDieselConnectionManager<SqliteConn>;
 
 pub(crate) const ELEMENTS_OF_SECOND_BIND: &str = "json_each($2)";
+pub(crate) const TITLE_OF_REPORT: &str = "coredumps.report -> 'signature' ->> 'title'";
 
 /// Comes first: switching to WAL already needs the file.
 const PATIENCE: &str = "PRAGMA busy_timeout = 5000;";

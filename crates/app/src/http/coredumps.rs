@@ -25,6 +25,16 @@ use crate::metrics::Metrics;
 const DEFAULT_LIMIT: u32 = 50;
 const LARGEST_LIMIT: u32 = 200;
 
+/// How many lines a page has (contract §1.9).
+pub(super) fn page_limit(fields: &mut QueryFields<'_>) -> u32 {
+    let rule = "must be a whole number from 1 to 200";
+    let limit = fields.optional("limit", rule, |text| {
+        let limit = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        limit.filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
+    });
+    limit.unwrap_or(DEFAULT_LIMIT)
+}
+
 /// Row ids of a device and of a dump.
 type DumpPath = web::Path<(i64, i64)>;
 
@@ -190,16 +200,12 @@ fn fleet_page(query: &str) -> Result<CoredumpPage, ApiError> {
         signature: fields.optional("signature", "", text),
         since: fields.optional("since", "must be a time as in RFC 3339", Timestamp::parse),
     };
-    let rule = "must be a whole number from 1 to 200";
-    let limit = fields.optional("limit", rule, |text| {
-        let limit = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-        limit.filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
-    });
+    let limit = page_limit(&mut fields);
     let rule = "must be the next_cursor of a page with the same filter";
     let cursor = fields.optional("cursor", rule, |text| Cursor::read(text, &filter));
     fields.finish()?;
     let after = cursor.map(Cursor::place);
-    Ok(CoredumpPage { filter, after, limit: limit.unwrap_or(DEFAULT_LIMIT) })
+    Ok(CoredumpPage { filter, after, limit })
 }
 
 async fn found(coredumps: &Coredumps, (device_id, id): (i64, i64)) -> Result<Coredump, ApiError> {

@@ -2,7 +2,9 @@
 
 use utoipa::OpenApi;
 
-use super::{coredumps, devices, firmware, iot, models, operations, rom_elfs, testing};
+use super::{
+    coredumps, crash_groups, devices, firmware, iot, models, operations, rom_elfs, testing,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,6 +39,7 @@ use super::{coredumps, devices, firmware, iot, models, operations, rom_elfs, tes
         devices::update_device,
         devices::delete_device,
         coredumps::list_fleet_coredumps,
+        crash_groups::list_crash_groups,
         coredumps::list_coredumps,
         coredumps::delete_all_coredumps,
         coredumps::get_coredump,

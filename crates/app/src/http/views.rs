@@ -1,6 +1,7 @@
 //! What answers look like.
 
 pub mod coredumps;
+pub mod crash_groups;
 
 use coredock_domain::device::{Device, DeviceSummary, client_id};
 use coredock_domain::firmware::FirmwareVersion;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod crash_groups;
 mod database_faults;
 mod device_safety;
 mod dump_faults;

@@ -5,6 +5,7 @@
 
 mod coredump_recording;
 mod coredumps;
+mod crash_groups;
 mod devices;
 mod dump_retention;
 mod faults;
