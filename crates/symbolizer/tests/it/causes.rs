@@ -275,6 +275,15 @@ fn without_a_list_of_running_tasks_the_crashed_one_starved_the_idle_one_of_its_c
 }
 
 #[test]
+fn where_there_is_one_idle_task_there_is_one_core() {
+    let text = "Task watchdog got triggered. The following tasks/users did not reset the watchdog in time:\n - IDLE (CPU 0)\n - on core 0 (CPU 0)";
+    let tasks = vec![("busy", vec!["app_spin", "app_busy"]), ("IDLE", vec!["prvIdleTask"])];
+    let found = Crash { tasks, text: Some(text), core: 1, ..Crash::default() }.report();
+    assert_eq!(found.panic.guilty, ["busy", "IDLE", "on core 0"]);
+    assert_eq!(found.panic.core, Some(1), "names of tasks tell nothing");
+}
+
+#[test]
 fn the_watchdog_is_recognised_by_its_handler() {
     let crash = Crash { text: None, ..watchdog("busy", "") };
     let found = crash.report();
