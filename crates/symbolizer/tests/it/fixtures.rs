@@ -5,41 +5,63 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{End, Firmware, Index, Report, Trust, build_index, decode};
-use coredock_testkit::snapshot::{ExtraNote, Registers, RiscvRegisters, Snapshot, TaskSnapshot};
+use coredock_symbolizer::{End, Firmware, Frame, Index, Report, Trust, build_index, decode};
+use coredock_testkit::snapshot::Snapshot;
 use serde::Deserialize;
 
-const LEVELS: [&str; 3] = ["Og", "Os", "O2"];
-const CASES: usize = 6;
-/// Registers of a task behind the first word of a note `CORE`.
-const NOTE_REGISTERS: usize = 72;
+pub(crate) const LEVELS: [&str; 3] = ["Og", "Os", "O2"];
+pub(crate) const CASES: usize = 6;
 
-/// A frame as the debugger saw it.
+/// A frame as the debugger saw it, or the list of calls.
 #[derive(Debug, Deserialize)]
-struct ReferenceFrame {
-    pc: u32,
-    function: Option<String>,
-    file: Option<String>,
-    line: Option<u32>,
-    inlined: bool,
+pub(crate) struct ReferenceFrame {
+    pub(crate) pc: u32,
+    pub(crate) function: Option<String>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
+    pub(crate) inlined: bool,
 }
 
-fn directory(level: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/riscv").join(level)
+/// Fixtures of one architecture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fixtures(&'static str);
+
+pub(crate) const RISCV: Fixtures = Fixtures("riscv");
+pub(crate) const XTENSA: Fixtures = Fixtures("xtensa");
+
+impl Fixtures {
+    fn path(self, level: &str, file: &str) -> PathBuf {
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
+        all.join(self.0).join(level).join(file)
+    }
+
+    pub(crate) fn read(self, level: &str, file: &str) -> Vec<u8> {
+        let path = self.path(level, file);
+        fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    pub(crate) fn elf(self, level: &str) -> Vec<u8> {
+        self.read(level, "firmware.elf")
+    }
+
+    pub(crate) fn dump(self, level: &str, case: usize) -> Bytes {
+        self.read(level, &format!("{case}.dmp")).into()
+    }
+
+    /// The frames of the crashed task.
+    pub(crate) fn reference(self, level: &str, case: usize) -> Vec<ReferenceFrame> {
+        serde_json::from_slice(&self.read(level, &format!("{case}.json"))).unwrap()
+    }
 }
 
-fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The ELF of a level of optimisation.
+/// The ELF of a level of optimisation, of RISC-V.
 pub(crate) fn elf(level: &str) -> Vec<u8> {
-    read(&directory(level).join("firmware.elf"))
+    RISCV.elf(level)
 }
 
-/// An ELF core.
+/// An ELF core of RISC-V.
 pub(crate) fn dump(level: &str, case: usize) -> Bytes {
-    read(&directory(level).join(format!("{case}.dmp"))).into()
+    RISCV.dump(level, case)
 }
 
 /// The report of a dump, which has to be the same with the ELF and with its index.
@@ -55,53 +77,20 @@ pub(crate) fn report(dump: &Bytes, elf: &[u8]) -> Report {
 
 /// The device an ELF core is of: what packers need to write it in another form.
 pub(crate) fn snapshot(core: &[u8]) -> Snapshot {
-    let word = |at: usize| u32::from_le_bytes(*core[at..].first_chunk().unwrap());
-    let headers = usize::from(u16::from_le_bytes(*core[44..].first_chunk().unwrap()));
-    let segments: Vec<(u32, u32, &[u8])> = (0..headers)
-        .map(|number| {
-            let header = 52 + 32 * number;
-            let (offset, length) = (word(header + 4) as usize, word(header + 16) as usize);
-            (word(header), word(header + 8), &core[offset..offset + length])
-        })
-        .collect();
-    let notes = segments.iter().find(|(kind, ..)| *kind == 4).unwrap().2;
-    let mut loads =
-        segments.iter().filter(|(kind, ..)| *kind == 1).map(|(_, at, bytes)| (*at, *bytes));
-    let mut tasks = Vec::new();
-    let mut rest = notes;
-    while !rest.is_empty() {
-        let size = |at: usize| u32::from_le_bytes(*rest[at..].first_chunk().unwrap()) as usize;
-        let name = 12 + size(0).next_multiple_of(4);
-        let content = &rest[name..name + size(4)];
-        tasks.push(task(content, loads.next().unwrap(), loads.next().unwrap()));
-        rest = &rest[name + size(4).next_multiple_of(4)..];
-    }
-    let memory = loads.map(|(at, bytes)| (at, bytes.to_vec())).collect();
-    let extra = ExtraNote::Crashed { tcb: tasks[0].tcb.0, in_isr: Some(false) };
-    Snapshot {
-        chip: 13,
-        chip_revision: 2,
-        build_id: None,
-        tasks,
-        memory,
-        panic_details: None,
-        extra,
-    }
+    Snapshot::of_core(core).unwrap()
 }
 
-/// The frame of the exception lies before the stack.
-fn task(note: &[u8], tcb: (u32, &[u8]), stack: (u32, &[u8])) -> TaskSnapshot {
-    let words = |bytes: &[u8]| -> Vec<u32> {
-        bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap())).collect()
-    };
-    let general: [u32; 32] = words(&note[NOTE_REGISTERS..])[..32].try_into().unwrap();
-    let machine_state = words(&stack.1[128..148]).try_into().unwrap();
-    let sp = general[2];
-    let used = &stack.1[(sp - stack.0) as usize..];
-    TaskSnapshot {
-        tcb: (tcb.0, tcb.1.to_vec()),
-        stack: (sp, used.to_vec()),
-        registers: Registers::Riscv(RiscvRegisters { general, machine_state }),
+/// What the debugger, or the list of calls, says of a stack.
+pub(crate) fn check_frames(frames: &[Frame], reference: &[ReferenceFrame], what: &str) {
+    assert_eq!(frames.len(), reference.len(), "{what}");
+    for (frame, expected) in frames.iter().zip(reference) {
+        let source = &frame.source;
+        assert_eq!(frame.pc, expected.pc, "{what}");
+        assert_eq!(source.function, expected.function, "{what}");
+        assert_eq!(source.path, expected.file, "{what}");
+        assert_eq!(source.line, expected.line, "{what}");
+        assert_eq!(source.inlined, expected.inlined, "{what}");
+        assert_ne!(frame.trust, Trust::Scan);
     }
 }
 
@@ -111,19 +100,9 @@ fn stacks_are_those_of_the_debugger() {
         let elf = elf(level);
         for case in 0..CASES {
             let report = report(&dump(level, case), &elf);
-            let reference = read(&directory(level).join(format!("{case}.json")));
-            let reference: Vec<ReferenceFrame> = serde_json::from_slice(&reference).unwrap();
+            let reference = RISCV.reference(level, case);
             let frames = &report.crashed_task().unwrap().frames;
-            assert_eq!(frames.len(), reference.len(), "{level} {case}");
-            for (frame, expected) in frames.iter().zip(&reference) {
-                let source = &frame.source;
-                assert_eq!(frame.pc, expected.pc, "{level} {case}");
-                assert_eq!(source.function, expected.function, "{level} {case}");
-                assert_eq!(source.path, expected.file, "{level} {case}");
-                assert_eq!(source.line, expected.line, "{level} {case}");
-                assert_eq!(source.inlined, expected.inlined, "{level} {case}");
-                assert_ne!(frame.trust, Trust::Scan);
-            }
+            check_frames(frames, &reference, &format!("{level} {case}"));
         }
     }
 }

@@ -9,4 +9,6 @@ mod containers;
 mod elf_builder;
 mod fixtures;
 mod hostile_elfs;
+mod roms;
 mod stacks;
+mod xtensa;

@@ -8,6 +8,8 @@ use crate::unwind::{Backtrace, End, SearchBudget, Trust};
 
 const STACK: u32 = 0x4081_0000;
 const ROM: u32 = 0x4000_1234;
+/// A function in a ROM whose ELF is known.
+const KNOWN_ROM: Range<u32> = 0x4001_0000..0x4001_0100;
 /// First functions of tasks; then two that keep 32 bytes, the return address in the last word.
 const ENTRY: Range<u32> = 0x4200_0000..0x4200_0100;
 const OUTER: Range<u32> = 0x4200_0100..0x4200_0200;
@@ -33,6 +35,12 @@ impl Code for Firmware {
             _ => return None,
         };
         Some(UnwindRule { cfa: (2, 32), link: 1, return_address, saved: Vec::new() })
+    }
+
+    fn prologue(&self, address: u32) -> Option<UnwindRule> {
+        let saved = SavedAt::Offset(-4);
+        let rule = UnwindRule { cfa: (2, 48), link: 1, return_address: saved, saved: Vec::new() };
+        KNOWN_ROM.contains(&address).then_some(rule)
     }
 
     fn is_code(&self, address: u32) -> bool {
@@ -202,4 +210,22 @@ fn all_tasks_of_a_dump_share_what_may_be_searched() {
     let last = traces.last().unwrap();
     check(&last, &[(ROM, Trust::Context)]);
     assert_eq!(last.end, End::Lost);
+}
+
+#[test]
+fn a_function_in_a_known_rom_is_unwound_by_what_it_begins_with() {
+    let registers = [(PC, KNOWN_ROM.start + 4), (RA, 0), (SP, STACK)];
+    let trace = unwind(registers, &[(11, OUTER.start + 8), (19, ENTRY.start + 8)]);
+    check(
+        &trace,
+        &[
+            (KNOWN_ROM.start + 4, Trust::Context),
+            (OUTER.start + 8, Trust::Prologue),
+            (ENTRY.start + 8, Trust::Cfi),
+        ],
+    );
+    // What follows no call cannot be its caller: the stack is searched instead.
+    let trace =
+        unwind(registers, &[(7, OUTER.start + 8), (11, OUTER.start + 9), (15, ENTRY.start + 8)]);
+    assert_eq!(trace.frames[1].trust, Trust::Scan);
 }
