@@ -12,9 +12,8 @@ use libfuzzer_sys::fuzz_target;
 const ELF: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/Os/firmware.elf");
 const DUMP: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/Os/0.dmp");
 
-static INDEX: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    build_index(ELF, Sha256Digest::of(ELF)).expect("the fixture has an index")
-});
+static INDEX: LazyLock<Vec<u8>> =
+    LazyLock::new(|| build_index(ELF, Sha256Digest::of(ELF)).expect("the fixture has an index"));
 
 // Four bytes each: where, and which value.
 fuzz_target!(|changes: &[u8]| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::program::{program, root, run};
+use crate::program::{install_if_missing, program, root, run};
 
 /// What libFuzzer wants to be told while the program runs.
 const FLAGS: [&str; 8] = [
@@ -26,6 +26,8 @@ const FLAGS: [&str; 8] = [
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Most that one input may take, in seconds and MiB.
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=262144"];
+/// What the names of targets for which dumps and ELFs are a good start begin with.
+const DUMP_READERS: [&str; 3] = ["coredump_body", "symbolizer_dump", "symbolizer_elf"];
 
 #[derive(Args)]
 pub(crate) struct Fuzz {
@@ -40,6 +42,7 @@ pub(crate) struct Fuzz {
 impl Fuzz {
     /// Runs every target; a finding is an error that names the input.
     pub(crate) fn run(&self) -> Result<()> {
+        install_if_missing("g++", "g++")?;
         let directory = root().join("fuzz");
         let mut build = program("cargo", &["build", "--locked", "--release", "--target", TARGET]);
         run(build.current_dir(&directory).env("RUSTFLAGS", FLAGS.join(" ")))?;
@@ -83,7 +86,8 @@ fn targets(directory: &Path) -> Result<Vec<String>> {
 }
 
 /// Inputs to begin with, beside those that earlier runs found.
-fn seeds(target: &str) -> Option<PathBuf> {
-    let of_dumps = ["coredump_body", "symbolizer_dump", "symbolizer_elf"].contains(&target);
-    of_dumps.then(|| root().join("crates/testkit/fixtures/riscv"))
+fn seeds(target: &str) -> Vec<PathBuf> {
+    let reads_dumps = DUMP_READERS.iter().any(|name| target.starts_with(name));
+    let directory = |name| root().join("crates/testkit/fixtures").join(name);
+    if reads_dumps { ["riscv", "xtensa"].map(directory).to_vec() } else { Vec::new() }
 }
