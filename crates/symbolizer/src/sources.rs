@@ -84,9 +84,9 @@ impl SourceTable {
         self.segments.push((address, scope.unwrap_or(NONE)));
     }
 
-    /// Rows of a sequence, and where it ends.
+    /// Rows of a sequence, and where it ends. Assemblers put a row without code at the very end.
     pub(crate) fn add_lines(&mut self, rows: &[(u32, u32, u32)], end: u32) {
-        self.lines.extend_from_slice(rows);
+        self.lines.extend(rows.iter().filter(|(address, ..)| *address < end));
         self.lines.push((end, NONE, 0));
     }
 
