@@ -121,6 +121,10 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         enters.then(xtensa::before_entry)
     }
 
+    fn begins_function(&self, address: u32) -> bool {
+        self.functions.binary_search_by_key(&address, |function| function.start).is_ok()
+    }
+
     /// The kind of processor it is for.
     pub(crate) const fn architecture(&self) -> Architecture {
         self.elf.architecture
@@ -140,7 +144,9 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         let bytes = bytes.get(..length).unwrap_or(bytes);
         match self.elf.architecture {
             Architecture::Riscv => riscv::branches(bytes, function.start),
-            Architecture::Xtensa => xtensa::branches(bytes, function.start),
+            Architecture::Xtensa => {
+                xtensa::branches(bytes, function.start, |target| self.begins_function(target))
+            }
         }
     }
 }
