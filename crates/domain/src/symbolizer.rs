@@ -1,9 +1,9 @@
 //! The port to the one who turns a dump into a report.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use crate::coredump::ParseErrorCode;
+use crate::coredump::body::Unwrapped;
 use crate::digest::Sha256Digest;
 use crate::model::ModelCode;
 use crate::verified_reads::ArtifactBytes;
@@ -14,6 +14,12 @@ pub trait Symbolizer: Send + Sync {
     /// The name in metrics and on the health page.
     fn engine(&self) -> &'static str;
 
+    /// What can be told of a dump before its ELF is looked for: a structured report (contract §6.9),
+    /// by those who make any. `Rejected` when no ELF would help.
+    async fn preview(&self, _dump: &CrashDump) -> Result<Option<String>, SymbolizerError> {
+        Ok(None)
+    }
+
     /// Makes the report of one dump. Gives up by itself within its time limit; whatever it made for
     /// the job is gone when it returns or is dropped.
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
@@ -22,16 +28,25 @@ pub trait Symbolizer: Send + Sync {
     async fn is_ready(&self) -> bool;
 }
 
-/// A dump to be symbolicated.
-pub struct SymbolicateCoredump {
+/// A dump and what is known of it.
+#[derive(Debug, Clone)]
+pub struct CrashDump {
     /// Row id of the dump, unique among all jobs that run.
     pub coredump_id: i64,
     /// Code of the device's model.
     pub model: ModelCode,
+    /// The version of the firmware, as the device named it.
+    pub firmware_version: String,
     /// The chip the device named.
     pub chip: String,
     /// The body, unwrapped as far as it can be read.
-    pub dump: Bytes,
+    pub body: Unwrapped,
+}
+
+/// A dump to be symbolicated.
+pub struct SymbolicateCoredump {
+    /// The dump.
+    pub dump: CrashDump,
     /// The ELF the dump was made by.
     pub elf: ElfFile,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use coredock_domain::Symbolizer;
-use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustix::fs::{Access, access};
@@ -85,13 +85,14 @@ impl Symbolizer for SidecarSymbolizer {
 
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         let started = Instant::now();
-        let SymbolicateCoredump { coredump_id, model, chip, dump, elf } = job;
+        let SymbolicateCoredump { dump, elf } = job;
+        let CrashDump { coredump_id, model, chip, body, .. } = dump;
         let (core_file, elf_file) = (JobFile::Dump(coredump_id), JobFile::Elf(model, coredump_id));
         let url = self.endpoint.call(&core_file.name(), &elf_file.name(), &chip);
 
         let files = JobFiles::new(&self.directory, core_file, elf_file);
         // Too slow or broken, directory and store are not the engine: the attempt does not count.
-        match timeout(self.timeout, files.write(dump, elf)).await {
+        match timeout(self.timeout, files.write(body.bytes, elf)).await {
             Ok(written) => written.map_err(unwritten)?,
             Err(elapsed) => return Err(unavailable(elapsed)),
         }

@@ -14,7 +14,7 @@ use crate::artifact_store::{ArtifactFacts, ArtifactStoreError};
 use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
 use crate::repository::RepositoryError;
 use crate::repository::parse_jobs::{MissingElf, ParseJob};
-use crate::symbolizer::{CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
+use crate::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
 use crate::verified_reads::OpenedObject;
 
 /// Why an attempt made no report.
@@ -77,6 +77,8 @@ pub(super) struct Findings {
     pub(super) elf_match: Option<ElfMatch>,
     /// What the body was read as, when it had to be repaired.
     pub(super) salvaged: Option<&'static str>,
+    /// The structured report of what needs no ELF.
+    pub(super) preview: Option<String>,
     /// The ELF that was looked for in vain.
     pub(super) missing_elf: Option<MissingElf>,
     /// Objects of visible rows that are missing or other ones.
@@ -92,7 +94,7 @@ impl Coredumps {
     ) -> Result<CrashReport, AttemptError> {
         let limit = self.settings.longest_attempt;
         let began = self.ports.clock.now();
-        let preparing = self.prepare(job, findings);
+        let preparing = self.prepare(job, symbolizer, findings);
         let input = match select(pin!(preparing), self.ports.clock.sleep(limit)).await {
             Either::Left((input, _)) => input?,
             Either::Right(((), _)) => {
@@ -113,24 +115,27 @@ impl Coredumps {
     async fn prepare(
         &self,
         job: &ParseJob,
+        symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
     ) -> Result<SymbolicateCoredump, AttemptError> {
         let stored = self.load(job, findings).await?;
-        let unwrapped = {
+        let body = {
             // One at a time: a hostile body may take a second and 200 MiB.
             let _turn = self.unwrapping.lock().await;
             body::unwrap(&stored)
         };
-        findings.salvaged = unwrapped.salvaged.then(|| unwrapped.container.as_str());
-        findings.build_id = body::build_id(&mut Cursor::new(&unwrapped.bytes));
-        let elf = self.open_elf(job, findings).await?;
-        Ok(SymbolicateCoredump {
+        findings.salvaged = body.salvaged.then(|| body.container.as_str());
+        findings.build_id = body::build_id(&mut Cursor::new(&body.bytes));
+        let dump = CrashDump {
             coredump_id: job.id,
             model: job.model.clone(),
+            firmware_version: job.firmware_version.clone(),
             chip: job.chip.clone(),
-            dump: unwrapped.bytes,
-            elf,
-        })
+            body,
+        };
+        findings.preview = symbolizer.preview(&dump).await?;
+        let elf = self.open_elf(job, findings).await?;
+        Ok(SymbolicateCoredump { dump, elf })
     }
 
     /// The stored body, at most 16 MiB.

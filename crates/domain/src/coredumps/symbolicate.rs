@@ -185,7 +185,8 @@ impl Coredumps {
             Ok(report) => (report, None),
             Err(fault) => {
                 let text = format!("{FAILED_PREFIX}{}", fault.message);
-                (CrashReport { text, ..CrashReport::default() }, Some(fault))
+                let structured = findings.preview.clone();
+                (CrashReport { text, structured, signature: None }, Some(fault))
             }
         };
         let Held { job, owner } = held;

@@ -148,8 +148,8 @@ async fn a_sidecar_that_refuses_connections_is_worth_another_attempt() {
 async fn an_odd_chip_arrives_as_it_is() {
     let setting = Setting::new().await;
     let mut job = job(1, b"elf");
-    job.chip = "a b+c&core=d#e/é%41".into();
-    let chip = job.chip.clone();
+    job.dump.chip = "a b+c&core=d#e/é%41".into();
+    let chip = job.dump.chip.clone();
     setting.symbolizer.symbolicate(job).await.unwrap();
     let call = setting.sidecar.calls().remove(0);
     assert_eq!((call.core.as_str(), call.chip), ("coredump_1.dmp", chip));

@@ -59,8 +59,9 @@ impl Service {
     /// One attempt, after which no file may be left.
     async fn attempt(&self, dump: Vec<u8>, elf: Vec<u8>) -> Result<CrashReport, SymbolizerError> {
         let elf = elf_of(elf.len(), vec![Ok(elf.into())]);
-        let job =
-            SymbolicateCoredump { chip: CHIP.into(), dump: Bytes::from(dump), elf, ..job(17, b"") };
+        let mut job = SymbolicateCoredump { elf, ..job(17, b"") };
+        job.dump.chip = CHIP.into();
+        job.dump.body.bytes = Bytes::from(dump);
         let result = self.symbolizer.symbolicate(job).await;
         assert_eq!(names(self.shared.path()), [""; 0]);
         result

@@ -8,9 +8,12 @@ use bytes::Bytes;
 use coredock_domain::Symbolizer;
 use coredock_domain::artifact_store::ArtifactStoreError;
 use coredock_domain::coredump::ParseErrorCode;
+use coredock_domain::coredump::body::{Container, Unwrapped};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::model::ModelCode;
-use coredock_domain::symbolizer::{CrashReport, ElfFile, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::symbolizer::{
+    CrashDump, CrashReport, ElfFile, SymbolicateCoredump, SymbolizerError,
+};
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSymbolizer};
 use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
 use futures::StreamExt;
@@ -87,11 +90,17 @@ pub(crate) fn symbolizer(url: &str, directory: &Path, timeout: Duration) -> Side
 
 /// A job of the model `demo`.
 pub(crate) fn job(id: i64, elf: &'static [u8]) -> SymbolicateCoredump {
-    SymbolicateCoredump {
+    let bytes = Bytes::from(format!("dump {id}"));
+    let body = Unwrapped { container: Container::Unknown, salvaged: false, bytes };
+    let dump = CrashDump {
         coredump_id: id,
         model: ModelCode::parse("demo").unwrap(),
+        firmware_version: "1.0.0".into(),
         chip: "esp32s3".into(),
-        dump: Bytes::from(format!("dump {id}")),
+        body,
+    };
+    SymbolicateCoredump {
+        dump,
         elf: elf_of(elf.len(), elf.chunks(3).map(|piece| Ok(Bytes::from_static(piece))).collect()),
     }
 }
