@@ -8,15 +8,16 @@ use coredock_artifact_store::{
     BucketState, ObjectArtifactStore, OpenDirectoryError, OpenStoreError, S3Bucket,
 };
 use coredock_domain::repository::RepositoryError;
-use coredock_domain::{Clock, Symbolizer, Upkeep};
+use coredock_domain::{Clock, Upkeep};
 use coredock_repository::{Database, PostgresOptions, SqliteOptions, StartError};
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
 use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, SymbolizerConfig};
 use crate::database_clock::DatabaseClock;
 use crate::lock::{DataLock, LockError};
+use crate::native_symbolizer::NativeOptions;
 use crate::system::SystemClock;
-use crate::wiring::Outside;
+use crate::wiring::{Engine, Outside};
 
 /// Reads that run side by side; more only wait for the same disk.
 const MOST_READERS: usize = 8;
@@ -92,13 +93,17 @@ impl Backends {
         let lock = lock(config)?;
         let database = open_database(config).await?;
         let (store, bucket) = open_store(config)?;
-        let symbolizer = match config.coredumps.symbolizer {
-            SymbolizerConfig::Off => None,
+        let engine = match config.coredumps.symbolizer {
+            SymbolizerConfig::Off => Engine::Off,
+            SymbolizerConfig::Native => Engine::Native(NativeOptions::new(
+                config.spool_dir(),
+                config.coredumps.settings.longest_attempt,
+            )),
             SymbolizerConfig::Sidecar => {
-                sidecar.clone().map(|sidecar| sidecar as Arc<dyn Symbolizer>)
+                sidecar.clone().map_or(Engine::Off, |sidecar| Engine::Outside(sidecar))
             }
         };
-        let mut outside = Outside::new(database, store.clone(), symbolizer);
+        let mut outside = Outside::new(database, store.clone(), engine);
         let clock = match config.database.place {
             DatabasePlace::Sqlite(_) => None,
             DatabasePlace::Postgres(_) => Some(Arc::new(DatabaseClock::default())),

@@ -1,5 +1,6 @@
 //! The command line (contract §14.5). Exit 0 done, 1 reported failure, 2 usage or configuration.
 
+mod build_index;
 mod db_status;
 mod decode;
 mod serve;
@@ -15,6 +16,7 @@ use crate::backends::OpenError;
 use crate::config::{Config, Overrides};
 use crate::http::openapi;
 use crate::logging;
+use crate::native_symbolizer::BUILD_INDEX;
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -34,6 +36,9 @@ enum Command {
     Configured(ConfiguredCommand),
     /// Turn a coredump into a crash report, without a server
     Decode(decode::Decode),
+    /// Make an index of an ELF, from standard input to standard output
+    #[command(name = BUILD_INDEX, hide = true)]
+    BuildIndex,
 }
 
 #[derive(Subcommand)]
@@ -94,8 +99,9 @@ impl Place {
 /// Runs the command the process was started with.
 pub fn run() -> ExitCode {
     let command = match Cli::parse().command {
-        // Needs neither configuration nor runtime.
+        // These need neither configuration nor runtime.
         Command::Decode(arguments) => return ExitCode::from(decode::run(&arguments)),
+        Command::BuildIndex => return ExitCode::from(build_index::run()),
         Command::Configured(command) => command,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -166,6 +166,11 @@ pub struct Overrides {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
+    /// Where temporary files are made.
+    pub fn spool_dir(&self) -> PathBuf {
+        self.data_dir.join("tmp")
+    }
+
     /// Whether rows or bytes lie on disks of this machine.
     pub fn uses_disks(&self) -> bool {
         matches!(self.database.place, DatabasePlace::Sqlite(_))

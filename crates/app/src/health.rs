@@ -10,7 +10,7 @@ use coredock_domain::{ArtifactStore, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
 
-use crate::wiring::Outside;
+use crate::wiring::{Features, Outside};
 
 /// A check that takes longer has failed.
 const LONGEST_CHECK: Duration = Duration::from_secs(2);
@@ -41,13 +41,13 @@ pub struct Health {
 }
 
 impl Health {
-    /// Watches what the features work with; the store with its metrics.
-    pub fn new(outside: &Outside, store: Arc<dyn ArtifactStore>) -> Self {
+    /// Watches what the features work with.
+    pub fn new(outside: &Outside, features: &Features) -> Self {
         Self {
             database: outside.database.clone(),
-            store,
+            store: features.store.clone(),
             store_kind: outside.store_kind,
-            symbolizer: outside.symbolizer.clone(),
+            symbolizer: features.coredumps.symbolizer().cloned(),
             probe: ArtifactKey::Health { instance: UploadId::random(&*outside.entropy) },
             last: Mutex::new(None),
         }

@@ -67,6 +67,8 @@ pub struct Metrics {
     pub symbolication_matches: IntCounterVec,
     /// Bodies that had to be repaired.
     pub symbolication_salvaged: IntCounterVec,
+    /// Indexes of ELFs that were asked for, by result.
+    pub symbol_indexes: IntCounterVec,
     /// Store calls by operation and status.
     pub storage_operations: IntCounterVec,
     /// Their durations.
@@ -196,6 +198,11 @@ impl Metrics {
                 "coredock_symbolication_salvaged_total",
                 "Dumps that had to be repaired to be read",
                 &["container"],
+            )?,
+            symbol_indexes: declare.counters(
+                "coredock_symbol_indexes_total",
+                "Indexes of ELFs that were asked for",
+                &["result"],
             )?,
             storage_operations: declare.counters(
                 "coredock_storage_operations_total",

@@ -208,10 +208,10 @@ fn share(
     outside: &Outside,
     features: &Features,
 ) -> Result<Shared, StartServerError> {
-    let spool = config.data_dir.join("tmp");
+    let spool = config.spool_dir();
     std::fs::create_dir_all(&spool)
         .map_err(|source| StartServerError::Spool { path: spool.clone(), source })?;
-    let health = Health::new(outside, features.store.clone());
+    let health = Health::new(outside, features);
     let spool = SpoolDirectory::new(spool);
     let receiving = TaskTracker::new();
     Ok(Shared {

@@ -25,6 +25,7 @@ use coredock_repository::Database;
 use crate::config::Config;
 use crate::metered_store::MeteredStore;
 use crate::metrics::Metrics;
+use crate::native_symbolizer::{NativeOptions, NativePorts, NativeSymbolizer};
 use crate::rescue_directory::RescueDirectory;
 use crate::system::{SystemClock, SystemEntropy, WorkerWakeup};
 
@@ -75,6 +76,17 @@ impl Rows {
     }
 }
 
+/// Who makes reports.
+#[derive(Clone)]
+pub enum Engine {
+    /// Nobody: jobs wait.
+    Off,
+    /// This process, with children.
+    Native(NativeOptions),
+    /// Somebody outside.
+    Outside(Arc<dyn Symbolizer>),
+}
+
 /// What the outside is made of. Tests put wrappers here.
 #[derive(Clone)]
 pub struct Outside {
@@ -86,8 +98,8 @@ pub struct Outside {
     pub store: Arc<dyn ArtifactStore>,
     /// What kind of store that is, for health and metrics: `local`, `s3`.
     pub store_kind: &'static str,
-    /// Who makes reports; `None`: jobs wait.
-    pub symbolizer: Option<Arc<dyn Symbolizer>>,
+    /// Who makes reports.
+    pub engine: Engine,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -95,18 +107,14 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// The real clock and randomness over this database, this store and this symbolizer.
-    pub fn new(
-        database: Database,
-        store: ObjectArtifactStore,
-        symbolizer: Option<Arc<dyn Symbolizer>>,
-    ) -> Self {
+    /// The real clock and randomness over this database, this store and this engine.
+    pub fn new(database: Database, store: ObjectArtifactStore, engine: Engine) -> Self {
         Self {
             rows: Rows::of(&database),
             database,
             store: Arc::new(store),
             store_kind: "local",
-            symbolizer,
+            engine,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
         }
@@ -169,7 +177,7 @@ impl Features {
             versions: rows.versions,
             store: store.clone(),
             reads: reads.clone(),
-            symbolizer: outside.symbolizer.clone(),
+            symbolizer: symbolizer(outside, &reads, &metrics),
             clock: clock.clone(),
             entropy: entropy.clone(),
             rescue: Arc::new(rescue_directory(config)),
@@ -202,6 +210,25 @@ impl Features {
             rescued,
             store,
         })
+    }
+}
+
+fn symbolizer(
+    outside: &Outside,
+    reads: &VerifiedReads,
+    metrics: &Metrics,
+) -> Option<Arc<dyn Symbolizer>> {
+    match &outside.engine {
+        Engine::Off => None,
+        Engine::Outside(symbolizer) => Some(Arc::clone(symbolizer)),
+        Engine::Native(options) => {
+            let ports = NativePorts {
+                roms: outside.rows.rom_elfs.clone(),
+                reads: reads.clone(),
+                metrics: metrics.clone(),
+            };
+            Some(Arc::new(NativeSymbolizer::new(ports, options.clone())))
+        }
     }
 }
 

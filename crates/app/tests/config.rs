@@ -209,7 +209,7 @@ fn choices_take_exactly_their_words() {
         ("COREDOCK_ENV", &["development", "testing"][..]),
         ("ARTIFACT_STORE", &["auto", "local"]),
         ("FIRMWARE_IMAGE_GATE", &["standard", "full", "appinfo"]),
-        ("SYMBOLIZER", &["auto", "off"]),
+        ("SYMBOLIZER", &["auto", "native", "off"]),
         ("DEVICE_CONFIG_MODE", &["complete", "verbatim", "strict"]),
         ("LOG_LEVEL", &["trace", "debug", "info", "warn", "error"]),
         ("LOG_FORMAT", &["json", "text"]),
@@ -496,7 +496,6 @@ fn parts_that_are_not_built_are_named() {
     for (name, value) in [
         ("OIDC_ENABLED", "true"),
         ("OIDC_ENABLED", "1"),
-        ("SYMBOLIZER", "native"),
         ("MQTT_URL", "mqtt://broker"),
         ("DEVICE_IDENTITY", "keycloak"),
         ("DEVICE_IDENTITY", "builtin"),
@@ -549,7 +548,10 @@ fn the_sidecar_has_a_url_and_a_directory_or_neither() {
     assert_eq!(config(&chosen).coredumps.symbolizer, SymbolizerConfig::Sidecar);
     let off = [both[0], both[1], ("SYMBOLIZER", "off")];
     assert_eq!(config(&off).coredumps.symbolizer, SymbolizerConfig::Off);
-    assert_eq!(config(&[]).coredumps.symbolizer, SymbolizerConfig::Off);
+    let native = [both[0], both[1], ("SYMBOLIZER", "native")];
+    for settings in [&native[..], &native[2..], &[]] {
+        assert_eq!(config(settings).coredumps.symbolizer, SymbolizerConfig::Native);
+    }
     assert_refused(directory, &both[..1]);
     assert_refused(url, &both[1..]);
     assert_refused("SYMBOLIZER", &[("SYMBOLIZER", "sidecar")]);

@@ -30,6 +30,8 @@ pub struct CoredumpConfig {
 pub enum SymbolizerConfig {
     /// Nobody: jobs wait.
     Off,
+    /// This process.
+    Native,
     /// The HTTP sidecar.
     Sidecar,
 }
@@ -92,11 +94,12 @@ fn sidecar(reader: &mut Reader<'_>) -> Option<SidecarConfig> {
     None
 }
 
-/// `auto` without a sidecar is `off` until there is a native engine (contract §13).
+/// `auto` is the sidecar if there is one, else this process.
 fn symbolizer(reader: &Reader<'_>, sidecar: Option<&SidecarConfig>) -> SymbolizerConfig {
-    if sidecar.is_some() && reader.text("SYMBOLIZER") != "off" {
-        SymbolizerConfig::Sidecar
-    } else {
-        SymbolizerConfig::Off
+    match reader.text("SYMBOLIZER").as_str() {
+        "off" => SymbolizerConfig::Off,
+        "native" => SymbolizerConfig::Native,
+        _ if sidecar.is_some() => SymbolizerConfig::Sidecar,
+        _ => SymbolizerConfig::Native,
     }
 }

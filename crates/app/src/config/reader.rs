@@ -104,7 +104,7 @@ fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
     match setting.stage {
         Stage::Built | Stage::BuiltSecret | Stage::Tuning => None,
         Stage::Switch(part) => Some(part),
-        Stage::SwitchValues(values, part) | Stage::BuiltExcept(values, part) => {
+        Stage::SwitchValues(values, part) => {
             let is_bool = matches!(setting.rule, Rule::Bool);
             let on =
                 |value: &&str| text == *value || is_bool && parse_bool(text) == parse_bool(value);

@@ -32,8 +32,6 @@ pub enum Stage {
     Switch(&'static str),
     /// These values switch on a part this binary does not have.
     SwitchValues(&'static [&'static str], &'static str),
-    /// It works, but these values switch on a part this binary does not have.
-    BuiltExcept(&'static [&'static str], &'static str),
     /// A secret that works.
     BuiltSecret,
 }
@@ -60,7 +58,7 @@ const KEYCLOAK: &str = "device identity by Keycloak";
 const LOGS: &str = "the log store";
 
 use Rule::{Bool, Choice, HttpUrl, HttpUrls, Integer, Seconds, SweepSeconds, Text};
-use Stage::{Built, BuiltExcept, BuiltSecret, Switch, SwitchValues, Tuning};
+use Stage::{Built, BuiltSecret, Switch, SwitchValues, Tuning};
 
 const ANY: u64 = u64::MAX;
 /// Ten years: longer durations are typing mistakes.
@@ -118,12 +116,7 @@ pub const SETTINGS: &[Setting] = &[
     row("COREDUMP_DEDUPE_SECONDS", "86400", Integer(0, LONG), Built),
     row("RESCUE_SPOOL_BYTES", "268435456", Integer(0, ANY), Built),
     row("SYMBOLS_KEEP_DAYS", "180", Integer(0, 36_500), Built),
-    row(
-        "SYMBOLIZER",
-        "auto",
-        Choice(&["auto", "native", "sidecar", "off"]),
-        BuiltExcept(&["native"], "the native symbolizer"),
-    ),
+    row("SYMBOLIZER", "auto", Choice(&["auto", "native", "sidecar", "off"]), Built),
     row("SYMBOLIZER_WORKERS", "", Integer(1, 64), Built),
     row("PARSE_SIDECAR_URL", "", HttpUrl, Built),
     row("PARSE_SIDECAR_XFER_DIR", "", Text, Built),

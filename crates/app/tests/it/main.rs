@@ -12,6 +12,7 @@ mod dump_symbols;
 mod dumps;
 mod fleet_dumps;
 mod invariants;
+mod native_reports;
 mod openapi;
 mod operation;
 mod parsing;

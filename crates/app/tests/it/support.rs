@@ -22,7 +22,7 @@ use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
 use coredock::readying::Ready;
 use coredock::server::RunningServer;
-use coredock::wiring::{Features, Outside};
+use coredock::wiring::{Engine, Features, Outside};
 use coredock_testkit::faulty_store::FaultyStore;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -161,6 +161,10 @@ impl TestServer {
         let store = Arc::new(FaultyStore::new(backends.outside.store.clone()));
         let mut outside = backends.outside.clone();
         outside.store = store.clone();
+        if let Engine::Native(options) = &mut outside.engine {
+            // This process is no indexer.
+            options.indexer.program = env!("CARGO_BIN_EXE_coredock").into();
+        }
         let outside = wrap(outside);
         let listener = coredock::server::listen(config.http.listen).unwrap();
         backends.clean_leftovers().await;

@@ -66,7 +66,6 @@ fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
     for (name, value) in [
         ("OIDC_ENABLED", "true"),
         ("MQTT_URL", "mqtt://user:hunter2-hunter2@broker"),
-        ("SYMBOLIZER", "native"),
         ("KEYCLOAK_ADMIN_CLIENT_SECRET", SECRET),
         ("ELASTICSEARCH_URL", "http://user:hunter2-hunter2@elastic"),
         ("ROTATION_CRON", "0 3 * * *"),

@@ -9,6 +9,7 @@ mod data;
 mod decoding;
 mod disk_full;
 mod durability;
+mod indexing;
 mod logs;
 mod parsing;
 mod rescue;

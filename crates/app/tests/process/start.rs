@@ -26,7 +26,7 @@ async fn without_configuration_it_serves_loopback_and_keeps_data_beside_it() {
             "status": "ready", "ready": true, "degraded": [],
             "database": {"ok": true, "connected": true, "migrations_pending": 0},
             "artifact_store": {"ok": true, "kind": "local", "writable": true},
-            "symbolizer": {"ok": true, "engine": "off"},
+            "symbolizer": {"ok": true, "engine": "native"},
             "mqtt": {"ok": true, "enabled": false, "connected": false},
             "identity_provider": {"ok": true, "enabled": false},
         })

@@ -1,0 +1,192 @@
+//! The native symbolizer as the engine of the server: [`Symbolizer`] over [`coredock_symbolizer`]
+//! (contract §6.5, §6.9).
+//!
+//! This process never looks into an ELF of a firmware. A child process under limits makes an index of
+//! it, which is kept in memory; dumps are decoded with the index, on the blocking pool. Files on the
+//! way to and from the child have no names: nothing is left of an attempt, however it ends.
+
+mod indexer;
+mod indexes;
+mod roms;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coredock_domain::Symbolizer;
+use coredock_domain::chip::KnownChip;
+use coredock_domain::coredump::ParseErrorCode;
+use coredock_domain::repository::RomElfRepository;
+use coredock_domain::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::verified_reads::VerifiedReads;
+use coredock_symbolizer::{DecodeError, Firmware, Index, Report, decode};
+use tokio::task::spawn_blocking;
+
+use crate::metrics::Metrics;
+use indexer::Indexer;
+use indexes::Indexes;
+use roms::{RomFile, Roms, opened};
+
+pub use indexer::{BUILD_INDEX, ELF_UNREADABLE, IndexerOptions, LARGEST_INDEX_BYTES, this_program};
+
+/// What the native symbolizer works with.
+pub struct NativePorts {
+    /// Rows of ROM ELFs.
+    pub roms: Arc<dyn RomElfRepository>,
+    /// Reads of where their bytes lie.
+    pub reads: VerifiedReads,
+    /// Where builds of indexes are counted.
+    pub metrics: Metrics,
+}
+
+/// How the native symbolizer is run.
+#[derive(Debug, Clone)]
+pub struct NativeOptions {
+    /// How ELFs are indexed.
+    pub indexer: IndexerOptions,
+}
+
+impl NativeOptions {
+    /// With this very program as the indexer, and temporary files in `scratch`, which must exist once
+    /// the first dump comes. Attempts end by themselves within about `longest_attempt`.
+    pub fn new(scratch: PathBuf, longest_attempt: Duration) -> Self {
+        Self {
+            indexer: IndexerOptions {
+                program: this_program(),
+                scratch,
+                // An ELF that does not come is the store's fault, which has to be found out before
+                // the attempt is over.
+                patience: longest_attempt / 2,
+            },
+        }
+    }
+}
+
+/// Makes reports without anybody's help.
+pub struct NativeSymbolizer {
+    indexes: Indexes,
+    roms: Roms,
+}
+
+impl NativeSymbolizer {
+    /// Knows no build yet.
+    pub fn new(ports: NativePorts, options: NativeOptions) -> Self {
+        let NativePorts { roms, reads, metrics } = ports;
+        Self {
+            indexes: Indexes::new(Indexer::new(options.indexer), metrics),
+            roms: Roms::new(roms, reads),
+        }
+    }
+}
+
+#[async_trait]
+impl Symbolizer for NativeSymbolizer {
+    fn engine(&self) -> &'static str {
+        "native"
+    }
+
+    async fn preview(&self, dump: &CrashDump) -> Result<Option<String>, SymbolizerError> {
+        let dump = dump.clone();
+        let preview = apart(move || Ok(report_of(&dump, None)?.structured().to_string())).await?;
+        Ok(Some(preview))
+    }
+
+    async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
+        let SymbolicateCoredump { dump, elf } = job;
+        let index = self.indexes.of(elf).await?;
+        let chip = chip_of(&dump).await?;
+        let roms = match chip {
+            Some(chip) => self.roms.of_chip(chip).await?,
+            None => Vec::new(),
+        };
+        apart(move || make_report(&dump, index, &roms)).await
+    }
+
+    async fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+/// The chip the dump tells of, else the one the device named.
+async fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
+    let named = KnownChip::named(&dump.chip);
+    let dump = dump.clone();
+    let told = apart(move || Ok(report_of(&dump, None)?.chip)).await?;
+    Ok(told.and_then(KnownChip::named).or(named))
+}
+
+fn make_report(
+    dump: &CrashDump,
+    index: Index,
+    roms: &[RomFile],
+) -> Result<CrashReport, SymbolizerError> {
+    let roms = opened(roms);
+    let firmware = Firmware::of_index(index).with_roms(&roms);
+    let report = report_of(dump, Some(&firmware))?;
+    Ok(CrashReport {
+        text: report.text(),
+        structured: Some(report.structured().to_string()),
+        signature: report.signature().map(|signature| signature.hash),
+    })
+}
+
+/// The report, with what only the server knows.
+fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report, SymbolizerError> {
+    let body = &dump.body;
+    if !body.container.is_dump() {
+        let reason = format!("this is no dump of ESP-IDF ({})", body.container.as_str());
+        return Err(SymbolizerError::Rejected { code: ParseErrorCode::DumpUnreadable, reason });
+    }
+    let mut report = decode(&body.bytes, firmware).map_err(undecoded)?;
+    // What the stored body was, and not what was left of it when it was unwrapped.
+    report.container = body.container.as_str();
+    report.salvaged |= body.salvaged;
+    report.build.model_code = Some(dump.model.to_string());
+    report.build.firmware_version = Some(dump.firmware_version.clone());
+    Ok(report)
+}
+
+fn undecoded(error: DecodeError) -> SymbolizerError {
+    let code = match error {
+        DecodeError::Dump(_) => ParseErrorCode::DumpUnreadable,
+        DecodeError::Elf(_) | DecodeError::OtherArchitecture { .. } => {
+            ParseErrorCode::ElfUnreadable
+        }
+        DecodeError::OtherBuild { .. } => ParseErrorCode::EngineRefused,
+    };
+    SymbolizerError::Rejected { code, reason: error.to_string() }
+}
+
+/// Runs the engine where it may take its time, and where a panic ends nothing else.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SymbolizerError> + Send + 'static,
+) -> Result<T, SymbolizerError> {
+    let crashed = |error: tokio::task::JoinError| failed("the engine crashed", error);
+    spawn_blocking(work).await.map_err(crashed)?
+}
+
+fn failed(
+    reason: impl Into<String>,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> SymbolizerError {
+    SymbolizerError::Failed { reason: reason.into(), source: Some(source.into()) }
+}
+
+fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SymbolizerError {
+    SymbolizerError::Unavailable { source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_engine_is_a_failed_attempt() {
+        let outcome = apart::<()>(|| panic!("a fault of ours")).await;
+        assert!(
+            matches!(&outcome, Err(SymbolizerError::Failed { reason, .. }) if reason == "the engine crashed"),
+            "{outcome:?}"
+        );
+    }
+}

@@ -1,0 +1,355 @@
+//! Reports of the native symbolizer (contract §6.5, §6.7, §6.9), by the real indexer.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use coredock::wiring::{Engine, Outside};
+use coredock_domain::digest::Sha256Digest;
+use coredock_testkit::coredumps::base64_console;
+use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
+use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::support::rom_verbs::{RISC_V, rom_elf};
+use super::support::{Demo, TestServer, wait_until};
+
+const RISCV: &str = "riscv/Og";
+const XTENSA: &str = "xtensa/Og";
+const ESP32C6: u16 = 0x000D;
+const ESP32S3: u16 = 0x0009;
+
+fn fixture(build: &str, name: &str) -> Vec<u8> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
+    std::fs::read(fixtures.join(build).join(name)).unwrap()
+}
+
+fn elf(build: &str) -> Vec<u8> {
+    fixture(build, "firmware.elf")
+}
+
+fn bundle(version: &str, (chip, elf): (u16, &[u8])) -> Vec<u8> {
+    let image = ImageBuilder::new(version, 4096).chip_id(chip).of_elf(elf).build();
+    BundleBuilder::new("demo", version).bin(image).elf(elf).build()
+}
+
+/// The dump as if the firmware with this ELF had made it.
+fn made_by(mut dump: Vec<u8>, before: &[u8], after: &[u8]) -> Vec<u8> {
+    let [before, after] = [before, after].map(|elf| Sha256Digest::of(elf).to_string());
+    let (before, after) = (&before.as_bytes()[..9], &after.as_bytes()[..9]);
+    let place = dump.windows(9).position(|digits| digits == before).unwrap();
+    dump[place..place + 9].copy_from_slice(after);
+    dump
+}
+
+/// A server that makes reports itself.
+struct Native {
+    server: TestServer,
+    demo: Demo,
+}
+
+impl Native {
+    async fn start() -> Self {
+        Self::wrapped(&[], |outside| outside).await
+    }
+
+    async fn wrapped(more: &[(&str, &str)], wrap: impl FnOnce(Outside) -> Outside) -> Self {
+        let mut settings = vec![("PARSE_RETRY_DELAYS", "0,0"), ("SYMBOLIZER_WORKERS", "2")];
+        settings.extend(more);
+        let server = TestServer::wrapped_with(&settings, wrap).await;
+        let demo = server.demo().await;
+        Self { server, demo }
+    }
+
+    /// A server whose indexer is this script.
+    async fn with_indexer(script: &str, more: &[(&str, &str)]) -> (Self, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("indexer");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let wrap = |mut outside: Outside| {
+            let Engine::Native(options) = &mut outside.engine else { panic!("not native") };
+            options.indexer.program = program;
+            outside
+        };
+        (Self::wrapped(more, wrap).await, directory)
+    }
+
+    async fn publish(&self, version: &str, build: (u16, &[u8])) {
+        self.server.upload("demo", bundle(version, build)).await.expect(200);
+    }
+
+    async fn deliver(&self, version: &str, body: Vec<u8>) -> i64 {
+        self.server.deliver(&self.demo.device.key, version, body).await
+    }
+
+    async fn wait(&self, id: i64, status: &str) -> Value {
+        self.server.wait_for_dump(self.demo.device.id, id, status).await
+    }
+
+    async fn state(&self, id: i64) -> Value {
+        self.server.report(self.demo.device.id, id).await
+    }
+
+    /// Delivers a dump that gets a report; its detail, and the report for programs.
+    async fn parsed(&self, version: &str, body: Vec<u8>) -> (Value, Value) {
+        let id = self.deliver(version, body).await;
+        let dump = self.wait(id, "PARSED").await;
+        (dump, self.state(id).await["report"].clone())
+    }
+
+    /// Delivers a dump that gets none; why, and what is told nevertheless.
+    async fn refused(&self, version: &str, body: Vec<u8>, code: &str) -> (String, Value) {
+        let id = self.deliver(version, body).await;
+        let dump = self.wait(id, "ERROR").await;
+        let state = self.state(id).await;
+        assert_eq!(state["error"]["code"], code, "{state}");
+        let message = state["error"]["message"].as_str().unwrap();
+        assert_eq!(dump["parsed_output"], format!("Unable to parse coredump: {message}"));
+        assert_eq!(dump["signature"], Value::Null);
+        (message.to_owned(), state["report"].clone())
+    }
+
+    async fn indexes(&self, result: &str) -> u64 {
+        let label = format!("result=\"{result}\"");
+        self.server.metric_where("coredock_symbol_indexes_total", &label).await
+    }
+
+    async fn finish(self) {
+        self.server.finish().await;
+    }
+}
+
+fn functions_of_crashed_task(report: &Value) -> Vec<&str> {
+    let frames = report["tasks"][0]["frames"].as_array().unwrap();
+    frames.iter().filter_map(|frame| frame["function"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_becomes_a_report() {
+    let bench = Native::start().await;
+    let elf = elf(RISCV);
+    bench.publish("1.0.0", (ESP32C6, &elf)).await;
+    let (dump, report) = bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
+    let text = dump["parsed_output"].as_str().unwrap();
+    for part in ["exception/IllegalInstruction", "total_area", "app_main", "main/app.c"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let sha256 = Sha256Digest::of(&elf).to_string();
+    let build = json!({"id": sha256[..9], "match": "exact", "elf_sha256": sha256,
+        "model_code": "demo", "firmware_version": "1.0.0"});
+    assert_eq!(report["build"], build);
+    assert_eq!((&report["format"], &report["engine"]), (&json!(1), &json!("native")));
+    assert_eq!(report["chip"], "esp32c6");
+    assert_eq!(report["crashed_task"]["name"], "main");
+    assert_eq!(report["signature"]["hash"], dump["signature"]);
+    assert_eq!(dump["signature"].as_str().unwrap().len(), 16);
+    let functions = functions_of_crashed_task(&report);
+    assert!(functions.starts_with(&["clamped", "side", "area"]), "{functions:?}");
+
+    let (other, _) = bench.parsed("1.0.0", fixture(RISCV, "1.dmp")).await;
+    assert!(other["parsed_output"].as_str().unwrap().contains("app_main"));
+    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 1));
+    let ready = bench.server.get("/health/readyz").await.expect(200).json();
+    assert_eq!(ready["symbolizer"], json!({"ok": true, "engine": "native"}));
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumps_of_xtensa_become_reports_too() {
+    let bench = Native::start().await;
+    bench.publish("1.0.0", (ESP32S3, &elf(XTENSA))).await;
+    let (dump, report) = bench.parsed("1.0.0", fixture(XTENSA, "0.dmp")).await;
+    assert!(dump["parsed_output"].as_str().unwrap().contains("with_large_frame"));
+    assert_eq!(report["chip"], "esp32s3");
+    assert_eq!(functions_of_crashed_task(&report)[0], "with_large_frame");
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_dump_of_two_builds_of_one_version_gets_the_lines_of_its_own() {
+    let bench = Native::start().await;
+    let builds = [RISCV, "riscv/O2"].map(|build| (build, elf(build)));
+    for (_, elf) in &builds {
+        bench.publish("1.0.0", (ESP32C6, elf)).await;
+    }
+    for (build, elf) in &builds {
+        let (_, report) = bench.parsed("1.0.0", fixture(build, "0.dmp")).await;
+        assert_eq!(report["build"]["elf_sha256"], Sha256Digest::of(elf).to_string());
+        assert!(functions_of_crashed_task(&report).contains(&"app_main"), "{report}");
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_one_build_wait_for_one_index() {
+    let bench = Native::wrapped(&[("SYMBOLIZER_WORKERS", "4")], |outside| outside).await;
+    let mut ids = Vec::new();
+    for name in ["0.dmp", "1.dmp", "2.dmp", "3.dmp", "4.dmp", "5.dmp"] {
+        let id = bench.deliver("1.0.0", fixture(RISCV, name)).await;
+        bench.wait(id, "ERROR").await;
+        ids.push(id);
+    }
+    // All of them are due at once.
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    for id in ids {
+        bench.wait(id, "PARSED").await;
+    }
+    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 5));
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_report_says_what_the_stored_body_was() {
+    let bench = Native::start().await;
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    let core = fixture(RISCV, "2.dmp");
+    let stripped = core[12..].to_vec();
+    let (_, whole) = bench.parsed("1.0.0", core.clone()).await;
+    assert_eq!((&whole["container"], &whole["salvaged"]), (&json!("elf"), &json!(false)));
+    let (_, report) = bench.parsed("1.0.0", stripped).await;
+    assert_eq!((&report["container"], &report["salvaged"]), (&json!("stripped-elf"), &json!(true)));
+    assert_eq!(report["tasks"], whole["tasks"]);
+    let (_, report) = bench.parsed("1.0.0", base64_console(&core, 48)).await;
+    assert_eq!(report["container"], "elf");
+    assert_eq!(report["tasks"], whole["tasks"]);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_no_elf_is_told_without_one_until_it_comes() {
+    let bench = Native::start().await;
+    let (message, report) = bench.refused("1.0.0", fixture(RISCV, "3.dmp"), "ELF_NOT_FOUND").await;
+    let elf = elf(RISCV);
+    assert!(message.contains(&Sha256Digest::of(&elf).to_string()[..9]), "{message}");
+    assert_eq!(report["build"]["match"], "none");
+    assert_eq!(report["build"]["elf_sha256"], Value::Null);
+    assert_eq!(report["chip"], "esp32c6");
+    assert_eq!(functions_of_crashed_task(&report), [""; 0]);
+    assert_eq!(report["signature"], Value::Null);
+    bench.publish("1.0.0", (ESP32C6, &elf)).await;
+    let id = bench.server.dump_ids(bench.demo.device.id).await[0];
+    bench.wait(id, "PARSED").await;
+    assert_eq!(bench.state(id).await["report"]["build"]["match"], "exact");
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_no_dump_is_said_to_be_none_whether_or_not_there_is_an_elf() {
+    let bench = Native::start().await;
+    for _ in 0..2 {
+        for body in ["nothing at all", "\x7fELF but no more of it"] {
+            let (_, report) = bench.refused("1.0.0", body.into(), "DUMP_UNREADABLE").await;
+            assert_eq!(report, Value::Null);
+        }
+        bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+        bench.server.delete(&format!("/api/devices/{}/coredumps", bench.demo.device.id)).await;
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_that_cannot_be_indexed_ends_its_dumps_and_nothing_else() {
+    let bench = Native::start().await;
+    let good = elf(RISCV);
+    bench.publish("1.0.0", (ESP32C6, &good)).await;
+    let (mut cut, mut rest) = (good.clone(), fixture(RISCV, "0.dmp"));
+    cut.truncate(60);
+    bench.publish("2.0.0", (ESP32C6, &cut)).await;
+    rest = made_by(rest, &good, &cut);
+    let (message, report) = bench.refused("2.0.0", rest, "ELF_UNREADABLE").await;
+    assert!(message.starts_with("this is no 32-bit little-endian ELF"), "{message}");
+    assert_eq!(report["chip"], "esp32c6");
+    let again = made_by(fixture(RISCV, "1.dmp"), &good, &cut);
+    bench.refused("2.0.0", again, "ELF_UNREADABLE").await;
+    assert_eq!((bench.indexes("unreadable").await, bench.indexes("kept").await), (1, 1));
+
+    let other = elf(XTENSA);
+    bench.publish("3.0.0", (ESP32S3, &other)).await;
+    let dump = made_by(fixture(RISCV, "0.dmp"), &good, &other);
+    let (message, _) = bench.refused("3.0.0", dump, "ELF_UNREADABLE").await;
+    assert!(message.contains("the dump is of RISC-V"), "{message}");
+    bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_that_crashes_is_a_failed_attempt() {
+    let (bench, _directory) = Native::with_indexer("kill -SEGV $$", &[]).await;
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    let id = bench.deliver("1.0.0", fixture(RISCV, "0.dmp")).await;
+    bench.wait(id, "ERROR").await;
+    let state = bench.state(id).await;
+    assert_eq!(state["error"]["code"], "ENGINE_FAILED", "{state}");
+    assert_eq!(state["error"]["message"], "the indexer of ELFs crashed");
+    assert_eq!(state["attempts"], 3);
+    assert_eq!(state["report"]["chip"], "esp32c6");
+    assert_eq!(bench.indexes("failed").await, 3);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_that_meets_its_limits_tells_of_the_elf() {
+    for (script, reason) in [
+        ("kill -XCPU $$", "the ELF takes too long to be indexed"),
+        ("kill -XFSZ $$", "the index of the ELF is too large"),
+    ] {
+        let (bench, _directory) = Native::with_indexer(script, &[]).await;
+        bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+        let dump = fixture(RISCV, "0.dmp");
+        let (message, _) = bench.refused("1.0.0", dump, "ELF_UNREADABLE").await;
+        assert_eq!(message, reason);
+        bench.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_indexer_makes_is_not_believed() {
+    let (bench, _directory) = Native::with_indexer("echo no index", &[]).await;
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    bench.refused("1.0.0", fixture(RISCV, "0.dmp"), "ENGINE_FAILED").await;
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_indexer_that_hangs_is_killed_with_its_attempt() {
+    let notes = tempfile::tempdir().unwrap();
+    let note = notes.path().join("pids");
+    let script = format!("echo $$ >> {}; exec sleep 600", note.display());
+    let settings =
+        [("PARSE_TIMEOUT_SECONDS", "1"), ("PARSE_LEASE_SECONDS", "2"), ("PARSE_MAX_ATTEMPTS", "2")];
+    let (bench, _directory) = Native::with_indexer(&script, &settings).await;
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    let dump = fixture(RISCV, "0.dmp");
+    let (message, _) = bench.refused("1.0.0", dump, "ENGINE_FAILED").await;
+    assert_eq!(message, "the engine did not answer within 1 s");
+    let pids = std::fs::read_to_string(&note).unwrap();
+    assert_eq!(pids.lines().count(), 2);
+    for pid in pids.lines() {
+        let of_process = Path::new("/proc").join(pid);
+        wait_until("the indexer is gone", || !of_process.exists()).await;
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_waits_for_rom_elfs_that_cannot_be_read_now_and_not_for_damaged_ones() {
+    let bench = Native::start().await;
+    bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
+    let rom = bench.server.post_rom(("esp32c6", "rev0"), rom_elf(RISC_V, "rev0")).await;
+    rom.expect(201);
+    let fault = FaultRule::new(Fault::Fail).on(Operation::Open).key("rom/");
+    bench.server.store.inject(fault);
+    let id = bench.deliver("1.0.0", fixture(RISCV, "0.dmp")).await;
+    let deadline = std::time::Instant::now() + super::support::PATIENCE;
+    while bench.server.metric_where("coredock_symbolication_total", "put_back").await == 0 {
+        assert!(std::time::Instant::now() < deadline, "never put back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let state = bench.state(id).await;
+    assert_eq!((&state["parse_status"], &state["attempts"]), (&json!("PENDING"), &json!(0)));
+    bench.server.store.clear_faults();
+    bench.parsed("1.0.0", fixture(RISCV, "1.dmp")).await;
+    bench.finish().await;
+}
