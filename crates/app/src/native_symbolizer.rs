@@ -138,7 +138,7 @@ fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report
         let reason = format!("this is no dump of ESP-IDF ({})", body.container.as_str());
         return Err(SymbolizerError::Rejected { code: ParseErrorCode::DumpUnreadable, reason });
     }
-    let mut report = decode(&body.bytes, firmware).map_err(undecoded)?;
+    let mut report = decode(&body.bytes, firmware).map_err(|error| undecoded(&error))?;
     // What the stored body was, and not what was left of it when it was unwrapped.
     report.container = body.container.as_str();
     report.salvaged |= body.salvaged;
@@ -147,7 +147,7 @@ fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report
     Ok(report)
 }
 
-fn undecoded(error: DecodeError) -> SymbolizerError {
+fn undecoded(error: &DecodeError) -> SymbolizerError {
     let code = match error {
         DecodeError::Dump(_) => ParseErrorCode::DumpUnreadable,
         DecodeError::Elf(_) | DecodeError::OtherArchitecture { .. } => {

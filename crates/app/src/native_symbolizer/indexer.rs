@@ -61,13 +61,12 @@ pub fn this_program() -> PathBuf {
 /// What came of indexing an ELF; every time the same.
 #[derive(Clone)]
 pub(super) enum Indexed {
-    Open(OpenIndex),
+    Open(Arc<OpenIndex>),
     /// For people.
     Unreadable(Arc<str>),
 }
 
 /// An index in memory.
-#[derive(Clone)]
 pub(super) struct OpenIndex {
     pub(super) index: Index,
     /// Its length.
@@ -154,7 +153,7 @@ impl Indexer {
         if index.elf_sha256() != sha256 {
             return Err(IndexFault::OtherElf(index.elf_sha256()));
         }
-        Ok(Indexed::Open(OpenIndex { index, bytes: length }))
+        Ok(Indexed::Open(Arc::new(OpenIndex { index, bytes: length })))
     }
 
     /// The child has its three files and nothing else of ours: every other one is closed on exec, as
@@ -221,12 +220,12 @@ fn unspooled(error: SpoolElfError) -> SymbolizerError {
         {
             failed("there is no room for the ELF in the directory for temporary files", error)
         }
-        SpoolElfError::Scratch(_) => unavailable(error),
         // The next read may be whole; but not for ever.
         SpoolElfError::Store(ArtifactStoreError::Damaged { .. }) => {
             failed("the ELF is not what was stored", error)
         }
-        SpoolElfError::Store(
+        SpoolElfError::Scratch(_)
+        | SpoolElfError::Store(
             ArtifactStoreError::Unavailable { .. } | ArtifactStoreError::NotFound { .. },
         ) => unavailable(error),
     }

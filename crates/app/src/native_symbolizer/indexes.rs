@@ -10,7 +10,7 @@ use coredock_symbolizer::Index;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use super::indexer::{Indexed, Indexer, OpenIndex};
+use super::indexer::{Indexed, Indexer};
 use crate::metrics::Metrics;
 
 /// Indexes kept in memory, in bytes: those of some dozens of builds.
@@ -41,10 +41,10 @@ impl Indexes {
     /// The index of an ELF. Jobs of one build wait for the one that makes it; when that one is
     /// dropped, the next makes it.
     pub(super) async fn of(&self, elf: ElfFile) -> Result<Index, SymbolizerError> {
-        let made = AtomicBool::new(false);
+        let asked = AtomicBool::new(false);
         let sha256 = elf.sha256;
         let make = async {
-            made.store(true, Ordering::Relaxed);
+            asked.store(true, Ordering::Relaxed);
             let made = self.indexer.index(elf).await;
             self.count(match &made {
                 Ok(Indexed::Open(_)) => "built",
@@ -54,11 +54,11 @@ impl Indexes {
             made
         };
         let indexed = self.kept.try_get_with(sha256, make).await.map_err(unshared)?;
-        if !made.into_inner() {
+        if !asked.into_inner() {
             self.count("kept");
         }
         match indexed {
-            Indexed::Open(OpenIndex { index, .. }) => Ok(index),
+            Indexed::Open(open) => Ok(open.index.clone()),
             Indexed::Unreadable(reason) => Err(SymbolizerError::Rejected {
                 code: ParseErrorCode::ElfUnreadable,
                 reason: reason.to_string(),

@@ -62,9 +62,10 @@ impl Roms {
             return Ok(Some(bytes));
         }
         let read = self.read(rom).await.map_err(unavailable)?;
-        match &read {
-            Some(bytes) => self.kept.insert(sha256, bytes.clone()),
-            None => tracing::warn!(id = rom.id, "a ROM ELF is missing or damaged"),
+        if let Some(bytes) = &read {
+            self.kept.insert(sha256, bytes.clone());
+        } else {
+            tracing::warn!(id = rom.id, "a ROM ELF is missing or damaged");
         }
         Ok(read)
     }
