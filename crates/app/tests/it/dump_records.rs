@@ -26,7 +26,8 @@ async fn dumps_are_listed_newest_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_costs_the_same_statements_however_long_it_is() {
-    let server = TestServer::with(&[("MAX_COREDUMPS", "100")]).await;
+    let settings = [("MAX_COREDUMPS", "100"), ("SYMBOLIZER", "off")];
+    let server = TestServer::with(&settings).await;
     let demo = server.demo().await;
     let mut costs = Vec::new();
     for dumps in [1_u32, 60] {
