@@ -26,6 +26,7 @@ pub(crate) use bare_server::BareServer;
 pub(crate) use ingest::Replica;
 use report::Figure;
 
+use crate::fixtures::Architecture;
 use crate::program::{program, run};
 
 /// What can be measured.
@@ -51,6 +52,9 @@ pub(crate) struct Symbolize {
     /// Takes the release binaries as they are
     #[arg(long)]
     skip_build: bool,
+    /// Only programs of this one
+    #[arg(long)]
+    architecture: Option<Architecture>,
 }
 
 /// How the intake of dumps is measured.
@@ -113,11 +117,10 @@ impl Bench {
             }
             Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Production }) => {
                 let arguments = ["ingest", "--backends", "production"];
-                in_release((runs, skip_build), &arguments, || ingest::measure_production(runs))
+                let measure = || measured(|| ingest::measure_production(runs));
+                in_release((runs, skip_build), &arguments, measure)
             }
-            Self::Symbolize(Symbolize { runs, skip_build }) => {
-                in_release((runs, skip_build), &["symbolize"], || symbolize::measure(runs))
-            }
+            Self::Symbolize(symbolize) => symbolize.run(),
             Self::Statements => statements::print(),
         }
     }
@@ -135,16 +138,40 @@ impl Http {
     }
 }
 
+impl Symbolize {
+    fn run(&self) -> Result<()> {
+        let Self { runs, skip_build, architecture } = *self;
+        let only = architecture.map(|only| ["--architecture", only.as_str()]);
+        let arguments: Vec<_> =
+            ["symbolize"].into_iter().chain(only.into_iter().flatten()).collect();
+        in_release((runs, skip_build), &arguments, || self.measure())
+    }
+
+    /// A table for each architecture. One that misses a limit does not keep others from being measured.
+    fn measure(&self) -> Result<()> {
+        let architectures = self.architecture.map_or(Architecture::ALL.to_vec(), |only| vec![only]);
+        let mut missed = Vec::new();
+        for architecture in architectures {
+            println!("\n{}", architecture.as_str());
+            if let Err(error) = measured(|| symbolize::measure(architecture, self.runs)) {
+                missed.push(format!("{}: {error:#}", architecture.as_str()));
+            }
+        }
+        ensure!(missed.is_empty(), missed.join("; "));
+        Ok(())
+    }
+}
+
 /// Measures in the release build of this program too: what it does itself is part of the figures.
 fn in_release(
     (runs, skip_build): (usize, bool),
     bench: &[&str],
-    measure: impl FnOnce() -> Result<Vec<Figure>>,
+    measure: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     prepare(runs, skip_build, &["coredock", "xtask"])?;
     let release = server::release_binary("xtask");
     if std::env::current_exe()? == release {
-        return measured(measure);
+        return measure();
     }
     let runs = runs.to_string();
     let mut again = program(&release.to_string_lossy(), &["bench"]);

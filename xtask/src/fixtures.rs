@@ -3,6 +3,7 @@
 //! watched as they happen, and the tools of the compiler tell the lines.
 
 mod committed;
+mod padding;
 mod riscv;
 mod xtensa;
 
@@ -30,6 +31,9 @@ pub(crate) enum Architecture {
 }
 
 impl Architecture {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Riscv, Self::Xtensa];
+
     /// Writes the fixtures that the repository holds.
     pub(crate) fn commit(self) -> Result<()> {
         committed::write(self)

@@ -56,12 +56,12 @@ const SIZES: [Size; 2] = [
 ];
 
 /// Times are medians; each process starts anew with its files in the page cache.
-pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
+pub(super) fn measure(architecture: Architecture, runs: usize) -> Result<Vec<Figure>> {
     install_if_missing(TIME, "time")?;
     let mut figures = Vec::new();
     for size in SIZES {
         let directory = TempDir::new()?;
-        let files = Files::make(directory.path(), size.padding)?;
+        let files = Files::make(directory.path(), (architecture, size.padding))?;
         let length = fs::metadata(&files.elf)?.len();
         println!("ELF of {:.1} MiB, dump of {} tasks", mib(length), files.tasks);
         figures.extend(measure_processes(&size, &files, runs)?);
@@ -78,7 +78,7 @@ struct Files {
 }
 
 impl Files {
-    fn make(directory: &Path, padding: usize) -> Result<Self> {
+    fn make(directory: &Path, (architecture, padding): (Architecture, usize)) -> Result<Self> {
         println!("Building a program with {padding} files of padding");
         let request = Request {
             cases: 1,
@@ -87,7 +87,7 @@ impl Files {
             padding,
             directory: directory.to_owned(),
         };
-        let generated = Architecture::Riscv.generate(&request)?;
+        let generated = architecture.generate(&request)?;
         let case = generated.cases.first().context("there is no case")?;
         let dump = directory.join("crash.dmp");
         fs::write(&dump, case.snapshot.elf_core(NotePadding::NotCounted))?;
