@@ -20,7 +20,9 @@ use coredock_domain::coredump::ParseErrorCode;
 use coredock_domain::repository::RomElfRepository;
 use coredock_domain::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError};
 use coredock_domain::verified_reads::VerifiedReads;
-use coredock_symbolizer::{DecodeError, Firmware, Index, Report, decode};
+use coredock_symbolizer::{
+    DecodeError, Firmware, Index, Report, chip_of as chip_of_body, decode_unwrapped,
+};
 use tokio::task::spawn_blocking;
 
 use crate::metrics::Metrics;
@@ -94,9 +96,8 @@ impl Symbolizer for NativeSymbolizer {
 
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         let SymbolicateCoredump { dump, elf } = job;
-        let index = self.indexes.of(elf).await?;
-        let chip = chip_of(&dump).await?;
-        let roms = match chip {
+        let index = self.indexes.of(&*elf).await?;
+        let roms = match chip_of(&dump).await? {
             Some(chip) => self.roms.of_chip(chip).await?,
             None => Vec::new(),
         };
@@ -111,8 +112,8 @@ impl Symbolizer for NativeSymbolizer {
 /// The chip the dump tells of, else the one the device named.
 async fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
     let named = KnownChip::named(&dump.chip);
-    let dump = dump.clone();
-    let told = apart(move || Ok(report_of(&dump, None)?.chip)).await?;
+    let body = dump.body.clone();
+    let told = apart(move || chip_of_body(&body).map_err(|error| undecoded(&error.into()))).await?;
     Ok(told.and_then(KnownChip::named).or(named))
 }
 
@@ -133,15 +134,8 @@ fn make_report(
 
 /// The report, with what only the server knows.
 fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report, SymbolizerError> {
-    let body = &dump.body;
-    if !body.container.is_dump() {
-        let reason = format!("this is no dump of ESP-IDF ({})", body.container.as_str());
-        return Err(SymbolizerError::Rejected { code: ParseErrorCode::DumpUnreadable, reason });
-    }
-    let mut report = decode(&body.bytes, firmware).map_err(|error| undecoded(&error))?;
-    // What the stored body was, and not what was left of it when it was unwrapped.
-    report.container = body.container.as_str();
-    report.salvaged |= body.salvaged;
+    let report = decode_unwrapped(&dump.body, firmware);
+    let mut report = report.map_err(|error| undecoded(&error))?;
     report.build.model_code = Some(dump.model.to_string());
     report.build.firmware_version = Some(dump.firmware_version.clone());
     Ok(report)

@@ -1,5 +1,7 @@
 //! The port to the one who turns a dump into a report.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::coredump::ParseErrorCode;
@@ -14,14 +16,14 @@ pub trait Symbolizer: Send + Sync {
     /// The name in metrics and on the health page.
     fn engine(&self) -> &'static str;
 
-    /// What can be told of a dump before its ELF is looked for: a structured report (contract §6.9),
-    /// by those who make any. `Rejected` when no ELF would help.
+    /// What can be told of a dump without its ELF: a structured report (contract §6.9), by those who
+    /// make any. `Rejected` when no ELF would help.
     async fn preview(&self, _dump: &CrashDump) -> Result<Option<String>, SymbolizerError> {
         Ok(None)
     }
 
     /// Makes the report of one dump. Gives up by itself within its time limit; whatever it made for
-    /// the job is gone when it returns or is dropped.
+    /// the job is gone when it returns or is dropped. `ElfMissing` when it opened the ELF in vain.
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
 
     /// Whether it answers at all.
@@ -48,7 +50,17 @@ pub struct SymbolicateCoredump {
     /// The dump.
     pub dump: CrashDump,
     /// The ELF the dump was made by.
-    pub elf: ElfFile,
+    pub elf: Arc<dyn ElfSource>,
+}
+
+/// Where an ELF is had from; by those only who need it.
+#[async_trait]
+pub trait ElfSource: Send + Sync {
+    /// Digest of the whole file: the build id.
+    fn sha256(&self) -> Sha256Digest;
+
+    /// The file; `ElfMissing` when there is none, `Unavailable` when it cannot be had now.
+    async fn open(&self) -> Result<ElfFile, SymbolizerError>;
 }
 
 /// An ELF on its way to the symbolizer.
@@ -83,6 +95,9 @@ pub enum SymbolizerError {
         /// For people.
         reason: String,
     },
+    /// The ELF that was handed over is not where it should be.
+    #[error("the ELF is not there")]
+    ElfMissing,
     /// The engine crashed, took too long or answered nonsense: worth another attempt.
     #[error("{reason}")]
     Failed {

@@ -92,10 +92,11 @@ impl Symbolizer for SidecarSymbolizer {
 
         let files = JobFiles::new(&self.directory, core_file, elf_file);
         // Too slow or broken, directory and store are not the engine: the attempt does not count.
-        match timeout(self.timeout, files.write(body.bytes, elf)).await {
-            Ok(written) => written.map_err(unwritten)?,
-            Err(elapsed) => return Err(unavailable(elapsed)),
-        }
+        let write = async {
+            let elf = elf.open().await?;
+            files.write(body.bytes, elf).await.map_err(unwritten)
+        };
+        timeout(self.timeout, write).await.map_err(unavailable)??;
 
         let ask = async { report(self.client.get(url).send().await.map_err(unanswered)?).await };
         let left = self.timeout.saturating_sub(started.elapsed());

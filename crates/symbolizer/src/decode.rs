@@ -1,7 +1,7 @@
 //! From a dump and a firmware to a report.
 
 use bytes::Bytes;
-use coredock_domain::coredump::body;
+use coredock_domain::coredump::body::{self, Unwrapped};
 
 use crate::dump::{Architecture, Dump, DumpError, Memory};
 use crate::elf::ElfError;
@@ -42,8 +42,20 @@ pub enum DecodeError {
 
 /// Decodes a stored body. Without a firmware the report holds what needs none.
 pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report, DecodeError> {
-    let unwrapped = body::unwrap(stored);
-    let dump = Dump::read(&unwrapped)?;
+    decode_unwrapped(&body::unwrap(stored), firmware)
+}
+
+/// The chip a dump names.
+pub fn chip_of(body: &Unwrapped) -> Result<Option<&'static str>, DumpError> {
+    Ok(Dump::read(body)?.chip)
+}
+
+/// [`decode`] for a body whose wrappings are off.
+pub fn decode_unwrapped(
+    body: &Unwrapped,
+    firmware: Option<&Firmware<'_>>,
+) -> Result<Report, DecodeError> {
+    let dump = Dump::read(body)?;
     let Some(firmware) = firmware else { return Ok(without_firmware(&dump)) };
     check(&dump, firmware)?;
     let mut session = firmware.session(&dump)?;

@@ -24,7 +24,7 @@ mod unwind;
 mod words;
 
 pub use arguments::{Argument, ArgumentValue};
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, chip_of, decode, decode_unwrapped};
 pub use dump::{Architecture, DumpError};
 pub use elf::{ElfError, MOST_ELF_BYTES};
 pub use firmware::Firmware;

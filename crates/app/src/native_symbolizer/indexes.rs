@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use coredock_domain::coredump::ParseErrorCode;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::symbolizer::{ElfFile, SymbolizerError};
+use coredock_domain::symbolizer::{ElfSource, SymbolizerError};
 use coredock_symbolizer::Index;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -40,12 +40,12 @@ impl Indexes {
 
     /// The index of an ELF. Jobs of one build wait for the one that makes it; when that one is
     /// dropped, the next makes it.
-    pub(super) async fn of(&self, elf: ElfFile) -> Result<Index, SymbolizerError> {
+    pub(super) async fn of(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
         let asked = AtomicBool::new(false);
-        let sha256 = elf.sha256;
+        let sha256 = elf.sha256();
         let make = async {
             asked.store(true, Ordering::Relaxed);
-            let made = self.indexer.index(elf).await;
+            let made = self.indexer.index(elf.open().await?).await;
             self.count(match &made {
                 Ok(Indexed::Open(_)) => "built",
                 Ok(Indexed::Unreadable(_)) => "unreadable",
@@ -80,6 +80,7 @@ fn unshared(error: Arc<SymbolizerError>) -> SymbolizerError {
         SymbolizerError::Failed { reason, .. } => {
             SymbolizerError::Failed { reason: reason.clone(), source: Some(Box::new(shared)) }
         }
+        SymbolizerError::ElfMissing => SymbolizerError::ElfMissing,
         SymbolizerError::Unavailable { .. } => {
             SymbolizerError::Unavailable { source: Box::new(shared) }
         }

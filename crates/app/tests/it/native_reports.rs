@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
 use coredock::wiring::{Engine, Outside};
 use coredock_domain::digest::Sha256Digest;
@@ -342,11 +341,7 @@ async fn a_report_waits_for_rom_elfs_that_cannot_be_read_now_and_not_for_damaged
     let fault = FaultRule::new(Fault::Fail).on(Operation::Open).key("rom/");
     bench.server.store.inject(fault);
     let id = bench.deliver("1.0.0", fixture(RISCV, "0.dmp")).await;
-    let deadline = std::time::Instant::now() + super::support::PATIENCE;
-    while bench.server.metric_where("coredock_symbolication_total", "put_back").await == 0 {
-        assert!(std::time::Instant::now() < deadline, "never put back");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    bench.server.wait_for_metric("coredock_symbolication_total", "put_back", 1).await;
     let state = bench.state(id).await;
     assert_eq!((&state["parse_status"], &state["attempts"]), (&json!("PENDING"), &json!(0)));
     bench.server.store.clear_faults();

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
+use coredock_testkit::gate::Gate;
 use coredock_testkit::sidecar::Reply;
 use serde_json::{Value, json};
 
@@ -249,6 +250,24 @@ async fn a_dump_deleted_during_its_parse_stays_deleted() {
     let next = bench.deliver("1.2.3", "next").await;
     bench.wait(next, "PARSED").await;
     assert_eq!(bench.server.dump_ids(bench.demo.device.id).await, [next]);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_deleted_before_its_parse_read_it_breaks_no_invariant() {
+    let bench = Parsing::start().await;
+    bench.server.upload_demo("1.2.3").await.expect(200);
+    let gate = Gate::new();
+    let hold = FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Open).key("coredumps/");
+    bench.server.store.inject(hold.nth(1));
+    let id = bench.deliver("1.2.3", "dump").await;
+    gate.arrived().await;
+    bench.server.delete(&bench.path(id)).await.expect(204);
+    bench.server.wait_for_empty_outbox().await;
+    gate.open();
+    let next = bench.deliver("1.2.3", "next").await;
+    bench.wait(next, "PARSED").await;
+    bench.server.wait_for_metric("coredock_symbolication_total", "dropped", 1).await;
     bench.finish().await;
 }
 

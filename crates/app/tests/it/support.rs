@@ -388,6 +388,15 @@ impl TestServer {
         self.metric_where(name, "").await
     }
 
+    /// Waits until the sum of a metric over the series that contain `labels` has grown to `least`.
+    pub(crate) async fn wait_for_metric(&self, name: &str, labels: &str, least: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.metric_where(name, labels).await < least {
+            assert!(Instant::now() < deadline, "waited in vain: {name} {labels} at least {least}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The sum of a metric over the series that contain `labels`.
     pub(crate) async fn metric_where(&self, name: &str, labels: &str) -> u64 {
         let text = String::from_utf8(self.get("/metrics").await.expect(200).body.to_vec()).unwrap();

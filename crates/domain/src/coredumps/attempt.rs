@@ -1,21 +1,23 @@
 //! One attempt to make a report: dump and ELF in, report or reason out.
 
+use std::future::Future;
 use std::io::Cursor;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::future::{Either, select};
 
 use super::Coredumps;
-use super::symbols::ElfMatch;
+use super::symbols::{ElfMatch, WantedBuilds};
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactFacts, ArtifactStoreError};
 use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
 use crate::repository::RepositoryError;
 use crate::repository::parse_jobs::{MissingElf, ParseJob};
-use crate::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
-use crate::verified_reads::OpenedObject;
+use crate::symbolizer::{CrashDump, CrashReport, Symbolizer, SymbolizerError};
+use crate::verified_reads::{ArtifactBytes, OpenedObject};
 
 /// Why an attempt made no report.
 pub(super) enum AttemptError {
@@ -25,6 +27,8 @@ pub(super) enum AttemptError {
     Transient { reason: String },
     /// A dependency is down.
     Outage,
+    /// The dump was deleted meanwhile.
+    Deleted,
 }
 
 impl AttemptError {
@@ -63,7 +67,9 @@ impl From<SymbolizerError> for AttemptError {
                 tracing::warn!(error, "an attempt of a parse failed: {reason}");
                 Self::Transient { reason }
             }
-            SymbolizerError::Unavailable { .. } => Self::outage(&error),
+            SymbolizerError::Unavailable { .. } | SymbolizerError::ElfMissing => {
+                Self::outage(&error)
+            }
         }
     }
 }
@@ -94,30 +100,36 @@ impl Coredumps {
     ) -> Result<CrashReport, AttemptError> {
         let limit = self.settings.longest_attempt;
         let began = self.ports.clock.now();
-        let preparing = self.prepare(job, symbolizer, findings);
-        let input = match select(pin!(preparing), self.ports.clock.sleep(limit)).await {
-            Either::Left((input, _)) => input?,
-            Either::Right(((), _)) => {
-                tracing::warn!(id = job.id, "dump and ELF could not be read in time");
-                return Err(AttemptError::Outage);
-            }
+        let Some(prepared) = self.within(limit, self.prepare(job, findings)).await else {
+            tracing::warn!(id = job.id, "the dump could not be read in time");
+            return Err(AttemptError::Outage);
         };
+        let (dump, builds) = prepared?;
         let left = limit.saturating_sub(self.ports.clock.now().since(began));
-        match select(symbolizer.symbolicate(input), self.ports.clock.sleep(left)).await {
-            Either::Left((outcome, _)) => Ok(outcome?),
-            Either::Right(((), _)) => {
-                let reason = format!("the engine did not answer within {} s", limit.as_secs());
-                Err(AttemptError::Transient { reason })
-            }
+        let symbolicated = self.symbolicate((job, &dump, builds), symbolizer, findings);
+        let outcome = self.within(left, symbolicated).await.unwrap_or_else(|| {
+            let reason = format!("the engine did not answer within {} s", limit.as_secs());
+            Err(AttemptError::Transient { reason })
+        });
+        if let Err(AttemptError::Permanent(_) | AttemptError::Transient { .. }) = outcome {
+            self.preview(&dump, symbolizer, findings).await?;
+        }
+        outcome
+    }
+
+    /// What `work` comes to; `None` when it takes longer.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        match select(pin!(work), self.ports.clock.sleep(limit)).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(((), _)) => None,
         }
     }
 
     async fn prepare(
         &self,
         job: &ParseJob,
-        symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
-    ) -> Result<SymbolicateCoredump, AttemptError> {
+    ) -> Result<(CrashDump, WantedBuilds), AttemptError> {
         let stored = self.load(job, findings).await?;
         let body = {
             // One at a time: a hostile body may take a second and 200 MiB.
@@ -133,31 +145,51 @@ impl Coredumps {
             chip: job.chip.clone(),
             body,
         };
-        findings.preview = symbolizer.preview(&dump).await?;
-        let elf = self.open_elf(job, findings).await?;
-        Ok(SymbolicateCoredump { dump, elf })
+        Ok((dump, self.wanted_builds(job, findings.build_id.clone()).await?))
+    }
+
+    /// Notes what can be told of a dump that gets no report. That no ELF would help goes before
+    /// every other reason.
+    async fn preview(
+        &self,
+        dump: &CrashDump,
+        symbolizer: &dyn Symbolizer,
+        findings: &mut Findings,
+    ) -> Result<(), AttemptError> {
+        match self.within(self.settings.longest_attempt, symbolizer.preview(dump)).await {
+            Some(Ok(preview)) => findings.preview = preview,
+            Some(Err(rejected @ SymbolizerError::Rejected { .. })) => {
+                findings.missing_elf = None;
+                return Err(rejected.into());
+            }
+            Some(Err(_)) | None => {}
+        }
+        Ok(())
     }
 
     /// The stored body, at most 16 MiB.
     async fn load(&self, job: &ParseJob, findings: &mut Findings) -> Result<Bytes, AttemptError> {
-        let mut missing = |message: &str| {
-            findings.broken_objects += 1;
-            tracing::error!(id = job.id, "{message}");
-            Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
-        };
         let key = ArtifactKey::Coredump { device: job.device.clone(), id: job.id };
         let facts = ArtifactFacts { size: job.size, sha256: job.sha256 };
-        let mut pieces = match self.ports.reads.open(&key, facts, 0..job.size).await? {
-            OpenedObject::Bytes(pieces) => pieces,
-            OpenedObject::Missing => return missing("the stored dump is gone"),
-            OpenedObject::Different => {
-                return missing("the stored object is not the dump that was received");
-            }
+        let message = match self.ports.reads.open(&key, facts, 0..job.size).await? {
+            OpenedObject::Bytes(pieces) => return collect(pieces).await,
+            OpenedObject::Missing => "the stored dump is gone",
+            OpenedObject::Different => "the stored object is not the dump that was received",
         };
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = pieces.next().await {
-            bytes.extend_from_slice(&piece?);
+        // Deleted between the two looks: then nothing is broken.
+        if self.find(job.device_id, job.id).await?.is_none() {
+            return Err(AttemptError::Deleted);
         }
-        Ok(bytes.freeze())
+        findings.broken_objects += 1;
+        tracing::error!(id = job.id, "{message}");
+        Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
     }
+}
+
+async fn collect(mut pieces: ArtifactBytes) -> Result<Bytes, AttemptError> {
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes.freeze())
 }

@@ -132,6 +132,7 @@ impl Coredumps {
         let fault = match outcome.unwrap_or_else(crashed) {
             Ok(report) => return self.finish(held, Ok(report), findings).await,
             Err(AttemptError::Permanent(fault)) => fault,
+            Err(AttemptError::Deleted) => return Ok(held.ended(ParseResult::Dropped, &findings)),
             Err(AttemptError::Outage) => {
                 return self.postpone(held, ParseResult::PutBack, OUTAGE_DELAY).await;
             }

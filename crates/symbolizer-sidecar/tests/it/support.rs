@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
 use coredock_domain::artifact_store::ArtifactStoreError;
@@ -12,8 +14,9 @@ use coredock_domain::coredump::body::{Container, Unwrapped};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::model::ModelCode;
 use coredock_domain::symbolizer::{
-    CrashDump, CrashReport, ElfFile, SymbolicateCoredump, SymbolizerError,
+    CrashDump, CrashReport, ElfFile, ElfSource, SymbolicateCoredump, SymbolizerError,
 };
+use coredock_domain::verified_reads::ArtifactBytes;
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSymbolizer};
 use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
 use futures::StreamExt;
@@ -106,16 +109,38 @@ pub(crate) fn job(id: i64, elf: &'static [u8]) -> SymbolicateCoredump {
 }
 
 /// An ELF said to have `size` bytes that comes in `pieces`.
-pub(crate) fn elf_of(size: usize, pieces: Vec<Result<Bytes, ArtifactStoreError>>) -> ElfFile {
-    let sha256 = Sha256Digest::of(b"whatever the store vouches for");
-    ElfFile { sha256, size: size as u64, bytes: stream::iter(pieces).boxed() }
+pub(crate) fn elf_of(
+    size: usize,
+    pieces: Vec<Result<Bytes, ArtifactStoreError>>,
+) -> Arc<dyn ElfSource> {
+    OpenedOnce::of(size as u64, stream::iter(pieces).boxed())
 }
 
 /// An ELF of which no more than a piece ever comes.
-pub(crate) fn stalling_elf() -> ElfFile {
+pub(crate) fn stalling_elf() -> Arc<dyn ElfSource> {
     let piece = stream::iter([Ok(Bytes::from_static(b"piece"))]);
-    let sha256 = Sha256Digest::of(b"never known");
-    ElfFile { sha256, size: 1000, bytes: piece.chain(stream::pending()).boxed() }
+    OpenedOnce::of(1000, piece.chain(stream::pending()).boxed())
+}
+
+/// An ELF that is there for the first who opens it.
+struct OpenedOnce(Mutex<Option<ElfFile>>);
+
+impl OpenedOnce {
+    fn of(size: u64, bytes: ArtifactBytes) -> Arc<dyn ElfSource> {
+        let sha256 = Sha256Digest::of(b"whatever the store vouches for");
+        Arc::new(Self(Mutex::new(Some(ElfFile { sha256, size, bytes }))))
+    }
+}
+
+#[async_trait]
+impl ElfSource for OpenedOnce {
+    fn sha256(&self) -> Sha256Digest {
+        Sha256Digest::of(b"whatever the store vouches for")
+    }
+
+    async fn open(&self) -> Result<ElfFile, SymbolizerError> {
+        self.0.lock().unwrap().take().ok_or(SymbolizerError::ElfMissing)
+    }
 }
 
 /// The names in `directory`, sorted.
