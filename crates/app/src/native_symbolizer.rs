@@ -14,14 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use coredock_domain::Symbolizer;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::coredump::ParseErrorCode;
 use coredock_domain::repository::RomElfRepository;
-use coredock_domain::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::symbol_indexes::{StoredIndexes, SymbolIndexer};
+use coredock_domain::symbolizer::{
+    CrashDump, CrashReport, ElfSource, SymbolicateCoredump, SymbolizerError,
+};
 use coredock_domain::verified_reads::VerifiedReads;
 use coredock_symbolizer::{
-    DecodeError, Firmware, Index, Report, chip_of as chip_of_body, decode_unwrapped,
+    DecodeError, Firmware, INDEX_FORMAT, Index, Report, chip_of as chip_of_body, decode_unwrapped,
 };
 use tokio::task::spawn_blocking;
 
@@ -38,6 +42,8 @@ pub struct NativePorts {
     pub roms: Arc<dyn RomElfRepository>,
     /// Reads of where their bytes lie.
     pub reads: VerifiedReads,
+    /// Indexes that were made before.
+    pub indexes: StoredIndexes,
     /// Where builds of indexes are counted.
     pub metrics: Metrics,
 }
@@ -74,9 +80,9 @@ pub struct NativeSymbolizer {
 impl NativeSymbolizer {
     /// Knows no build yet.
     pub fn new(ports: NativePorts, options: NativeOptions) -> Self {
-        let NativePorts { roms, reads, metrics } = ports;
+        let NativePorts { roms, reads, indexes, metrics } = ports;
         Self {
-            indexes: Indexes::new(Indexer::new(options.indexer), metrics),
+            indexes: Indexes::new(indexes, Indexer::new(options.indexer), metrics),
             roms: Roms::new(roms, reads),
         }
     }
@@ -106,6 +112,17 @@ impl Symbolizer for NativeSymbolizer {
 
     async fn is_ready(&self) -> bool {
         true
+    }
+}
+
+#[async_trait]
+impl SymbolIndexer for NativeSymbolizer {
+    fn format(&self) -> u32 {
+        INDEX_FORMAT
+    }
+
+    async fn index(&self, elf: &dyn ElfSource) -> Result<Bytes, SymbolizerError> {
+        Ok(self.indexes.of(elf).await?.bytes().clone())
     }
 }
 

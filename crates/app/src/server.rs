@@ -116,8 +116,10 @@ impl RunningServer {
         Workers {
             upkeep: features.upkeep.clone(),
             firmware: features.firmware.clone(),
+            symbol_indexes: features.symbol_indexes.clone(),
             coredumps: features.coredumps.clone(),
             wakeup: features.wakeup.clone(),
+            indexing: features.indexing.clone(),
             due: features.due.clone(),
             rescued: features.rescued.clone(),
             clock: outside.clock.clone(),

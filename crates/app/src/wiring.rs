@@ -10,15 +10,16 @@ use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
 use coredock_domain::repository::{
     CoredumpRepository, CrashGroupRepository, DeviceRepository, FirmwareRepository,
     ModelRepository, OutboxRepository, ParseJobRepository, PublicationRepository, RomElfRepository,
-    SweepRepository,
+    SweepRepository, SymbolIndexRepository,
 };
 use coredock_domain::rom_elfs::RomElfPorts;
 use coredock_domain::sweep::SweepSettings;
-use coredock_domain::upkeep::{UpkeepPorts, Wakeup};
+use coredock_domain::symbol_indexes::{StoredIndexes, SymbolIndexPorts, SymbolIndexSettings};
+use coredock_domain::upkeep::UpkeepPorts;
 use coredock_domain::verified_reads::VerifiedReads;
 use coredock_domain::{
-    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, RomElfs, Symbolizer,
-    Upkeep,
+    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, RomElfs,
+    SymbolIndexes, Symbolizer, Upkeep,
 };
 use coredock_repository::Database;
 
@@ -45,6 +46,8 @@ pub struct Rows {
     pub publications: Arc<dyn PublicationRepository>,
     /// ROM ELFs.
     pub rom_elfs: Arc<dyn RomElfRepository>,
+    /// Indexes of ELFs.
+    pub symbol_indexes: Arc<dyn SymbolIndexRepository>,
     /// Dumps.
     pub coredumps: Arc<dyn CoredumpRepository>,
     /// The same rows, grouped.
@@ -67,6 +70,7 @@ impl Rows {
             versions: rows.clone(),
             publications: rows.clone(),
             rom_elfs: rows.clone(),
+            symbol_indexes: rows.clone(),
             coredumps: rows.clone(),
             groups: rows.clone(),
             jobs: rows.clone(),
@@ -132,6 +136,8 @@ pub struct Features {
     pub firmware: Firmware,
     /// ROM ELFs.
     pub rom_elfs: RomElfs,
+    /// Indexes of ELFs; `None`: nobody needs any.
+    pub symbol_indexes: Option<SymbolIndexes>,
     /// Dumps.
     pub coredumps: Coredumps,
     /// Deletes and sweeps.
@@ -140,6 +146,8 @@ pub struct Features {
     pub metrics: Metrics,
     /// Wakes the worker of queued deletes.
     pub wakeup: Arc<WorkerWakeup>,
+    /// Wakes the worker of indexes.
+    pub indexing: Arc<WorkerWakeup>,
     /// Wakes a worker that parses.
     pub due: Arc<WorkerWakeup>,
     /// Wakes the worker of rescued dumps.
@@ -151,132 +159,191 @@ pub struct Features {
 impl Features {
     /// Builds every feature over the outside.
     pub fn new(config: &Config, outside: &Outside) -> Result<Self, prometheus::Error> {
-        let metrics = Metrics::new()?;
-        let wakeup = Arc::new(WorkerWakeup::default());
-        let outbox: Arc<dyn Wakeup> = wakeup.clone();
-        let store = Arc::clone(&outside.store);
-        let store: Arc<dyn ArtifactStore> =
-            Arc::new(MeteredStore::new(store, outside.store_kind, metrics.clone()));
-        let rows = outside.rows.clone();
-        let (clock, entropy) = (Arc::clone(&outside.clock), Arc::clone(&outside.entropy));
-        let models = DeviceModels::new(rows.models.clone(), clock.clone(), outbox.clone());
-        let ports = DevicePorts {
-            devices: rows.devices,
-            models: rows.models,
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            outbox: outbox.clone(),
-        };
-        let devices = Devices::new(ports, config.devices.mode);
-        let reads = VerifiedReads::new(store.clone(), clock.clone());
-        let (due, rescued) = (Arc::<WorkerWakeup>::default(), Arc::<WorkerWakeup>::default());
-        let ports = CoredumpPorts {
-            coredumps: rows.coredumps,
-            groups: rows.groups,
-            jobs: rows.jobs,
-            versions: rows.versions,
-            store: store.clone(),
-            reads: reads.clone(),
-            symbolizer: symbolizer(outside, &reads, &metrics),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            rescue: Arc::new(rescue_directory(config)),
-            rescued: rescued.clone(),
-            outbox: outbox.clone(),
-            due: due.clone(),
-        };
-        let coredumps = Coredumps::new(ports, config.coredumps.settings.clone());
-        let firmware = firmware(config, outside, (&store, reads), &outbox);
-        let rom_elfs = rom_elfs(outside, &store, &outbox);
-        let ports = UpkeepPorts {
-            outbox: rows.outbox,
-            sweep: rows.sweep,
-            store: store.clone(),
-            clock,
-            entropy,
-            wakeup: outbox,
-        };
-        let upkeep = Upkeep::new(ports, sweep_settings(config));
+        let wiring = Wiring::new(config, outside)?;
+        let (symbolizer, symbol_indexes) = wiring.engine();
         Ok(Self {
-            models,
-            devices,
-            firmware,
-            rom_elfs,
-            coredumps,
-            upkeep,
-            metrics,
-            wakeup,
-            due,
-            rescued,
-            store,
+            models: wiring.models(),
+            devices: wiring.devices(),
+            firmware: wiring.firmware(),
+            rom_elfs: wiring.rom_elfs(),
+            symbol_indexes,
+            coredumps: wiring.coredumps(symbolizer),
+            upkeep: wiring.upkeep(),
+            metrics: wiring.metrics,
+            wakeup: wiring.outbox,
+            indexing: wiring.indexing,
+            due: wiring.due,
+            rescued: wiring.rescued,
+            store: wiring.store,
         })
     }
 }
 
-fn symbolizer(
-    outside: &Outside,
-    reads: &VerifiedReads,
-    metrics: &Metrics,
-) -> Option<Arc<dyn Symbolizer>> {
-    match &outside.engine {
-        Engine::Off => None,
-        Engine::Outside(symbolizer) => Some(Arc::clone(symbolizer)),
-        Engine::Native(options) => {
-            let ports = NativePorts {
-                roms: outside.rows.rom_elfs.clone(),
-                reads: reads.clone(),
-                metrics: metrics.clone(),
-            };
-            Some(Arc::new(NativeSymbolizer::new(ports, options.clone())))
+/// What the features share.
+struct Wiring<'a> {
+    config: &'a Config,
+    outside: &'a Outside,
+    store: Arc<dyn ArtifactStore>,
+    reads: VerifiedReads,
+    metrics: Metrics,
+    outbox: Arc<WorkerWakeup>,
+    indexing: Arc<WorkerWakeup>,
+    due: Arc<WorkerWakeup>,
+    rescued: Arc<WorkerWakeup>,
+}
+
+impl<'a> Wiring<'a> {
+    fn new(config: &'a Config, outside: &'a Outside) -> Result<Self, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let store = Arc::clone(&outside.store);
+        let store: Arc<dyn ArtifactStore> =
+            Arc::new(MeteredStore::new(store, outside.store_kind, metrics.clone()));
+        let reads = VerifiedReads::new(store.clone(), Arc::clone(&outside.clock));
+        Ok(Self {
+            config,
+            outside,
+            store,
+            reads,
+            metrics,
+            outbox: Arc::default(),
+            indexing: Arc::default(),
+            due: Arc::default(),
+            rescued: Arc::default(),
+        })
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.outside.clock)
+    }
+
+    fn entropy(&self) -> Arc<dyn Entropy> {
+        Arc::clone(&self.outside.entropy)
+    }
+
+    fn models(&self) -> DeviceModels {
+        DeviceModels::new(self.outside.rows.models.clone(), self.clock(), self.outbox.clone())
+    }
+
+    fn devices(&self) -> Devices {
+        let ports = DevicePorts {
+            devices: self.outside.rows.devices.clone(),
+            models: self.outside.rows.models.clone(),
+            clock: self.clock(),
+            entropy: self.entropy(),
+            outbox: self.outbox.clone(),
+        };
+        Devices::new(ports, self.config.devices.mode)
+    }
+
+    fn firmware(&self) -> Firmware {
+        let ports = FirmwarePorts {
+            versions: self.outside.rows.versions.clone(),
+            publications: self.outside.rows.publications.clone(),
+            store: self.store.clone(),
+            reads: self.reads.clone(),
+            clock: self.clock(),
+            entropy: self.entropy(),
+            outbox: self.outbox.clone(),
+            indexing: self.indexing.clone(),
+        };
+        let settings = FirmwareSettings {
+            kept_versions: self.config.firmware.kept_versions,
+            image_cache_bytes: IMAGE_CACHE_BYTES,
+        };
+        Firmware::new(ports, settings)
+    }
+
+    fn rom_elfs(&self) -> RomElfs {
+        RomElfs::new(RomElfPorts {
+            rows: self.outside.rows.rom_elfs.clone(),
+            leases: self.outside.rows.publications.clone(),
+            store: self.store.clone(),
+            clock: self.clock(),
+            entropy: self.entropy(),
+            outbox: self.outbox.clone(),
+        })
+    }
+
+    /// Who makes reports, and the indexes he needs.
+    fn engine(&self) -> (Option<Arc<dyn Symbolizer>>, Option<SymbolIndexes>) {
+        match &self.outside.engine {
+            Engine::Off => (None, None),
+            Engine::Outside(symbolizer) => (Some(Arc::clone(symbolizer)), None),
+            Engine::Native(options) => {
+                let native = Arc::new(self.native(options));
+                (Some(native.clone()), Some(self.symbol_indexes(native)))
+            }
         }
     }
-}
 
-fn firmware(
-    config: &Config,
-    outside: &Outside,
-    (store, reads): (&Arc<dyn ArtifactStore>, VerifiedReads),
-    outbox: &Arc<dyn Wakeup>,
-) -> Firmware {
-    let ports = FirmwarePorts {
-        versions: outside.rows.versions.clone(),
-        publications: outside.rows.publications.clone(),
-        store: Arc::clone(store),
-        reads,
-        clock: Arc::clone(&outside.clock),
-        entropy: Arc::clone(&outside.entropy),
-        outbox: Arc::clone(outbox),
-    };
-    let settings = FirmwareSettings {
-        kept_versions: config.firmware.kept_versions,
-        image_cache_bytes: IMAGE_CACHE_BYTES,
-    };
-    Firmware::new(ports, settings)
-}
+    fn native(&self, options: &NativeOptions) -> NativeSymbolizer {
+        let ports = NativePorts {
+            roms: self.outside.rows.rom_elfs.clone(),
+            reads: self.reads.clone(),
+            indexes: StoredIndexes {
+                rows: self.outside.rows.symbol_indexes.clone(),
+                reads: self.reads.clone(),
+                clock: self.clock(),
+                indexing: self.indexing.clone(),
+            },
+            metrics: self.metrics.clone(),
+        };
+        NativeSymbolizer::new(ports, options.clone())
+    }
 
-fn rom_elfs(
-    outside: &Outside,
-    store: &Arc<dyn ArtifactStore>,
-    outbox: &Arc<dyn Wakeup>,
-) -> RomElfs {
-    RomElfs::new(RomElfPorts {
-        rows: outside.rows.rom_elfs.clone(),
-        leases: outside.rows.publications.clone(),
-        store: Arc::clone(store),
-        clock: Arc::clone(&outside.clock),
-        entropy: Arc::clone(&outside.entropy),
-        outbox: Arc::clone(outbox),
-    })
-}
+    fn symbol_indexes(&self, indexer: Arc<NativeSymbolizer>) -> SymbolIndexes {
+        let ports = SymbolIndexPorts {
+            rows: self.outside.rows.symbol_indexes.clone(),
+            store: self.store.clone(),
+            reads: self.reads.clone(),
+            indexer,
+            clock: self.clock(),
+            entropy: self.entropy(),
+        };
+        let parses = &self.config.coredumps.settings;
+        let settings = SymbolIndexSettings {
+            longest_attempt: parses.longest_attempt,
+            most_attempts: parses.most_attempts,
+            retry_delay: parses.retry_delays.first().copied().unwrap_or_default(),
+        };
+        SymbolIndexes::new(ports, settings)
+    }
 
-fn rescue_directory(config: &Config) -> RescueDirectory {
-    RescueDirectory::new(&config.data_dir.join("rescue"), config.coredumps.rescue_bytes)
-}
+    fn coredumps(&self, symbolizer: Option<Arc<dyn Symbolizer>>) -> Coredumps {
+        let rescue = self.config.data_dir.join("rescue");
+        let settings = &self.config.coredumps;
+        let ports = CoredumpPorts {
+            coredumps: self.outside.rows.coredumps.clone(),
+            groups: self.outside.rows.groups.clone(),
+            jobs: self.outside.rows.jobs.clone(),
+            versions: self.outside.rows.versions.clone(),
+            store: self.store.clone(),
+            reads: self.reads.clone(),
+            symbolizer,
+            clock: self.clock(),
+            entropy: self.entropy(),
+            rescue: Arc::new(RescueDirectory::new(&rescue, settings.rescue_bytes)),
+            rescued: self.rescued.clone(),
+            outbox: self.outbox.clone(),
+            due: self.due.clone(),
+        };
+        Coredumps::new(ports, settings.settings.clone())
+    }
 
-fn sweep_settings(config: &Config) -> SweepSettings {
-    SweepSettings {
-        grace: config.sweep.grace.max(Duration::from_secs(1)),
-        kept_versions: config.firmware.kept_versions,
-        symbols_kept: config.firmware.symbols_kept,
+    fn upkeep(&self) -> Upkeep {
+        let ports = UpkeepPorts {
+            outbox: self.outside.rows.outbox.clone(),
+            sweep: self.outside.rows.sweep.clone(),
+            store: self.store.clone(),
+            clock: self.clock(),
+            entropy: self.entropy(),
+            wakeup: self.outbox.clone(),
+        };
+        let settings = SweepSettings {
+            grace: self.config.sweep.grace.max(Duration::from_secs(1)),
+            kept_versions: self.config.firmware.kept_versions,
+            symbols_kept: self.config.firmware.symbols_kept,
+        };
+        Upkeep::new(ports, settings)
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks behind the server: parse jobs, rescued dumps, queued deletes, interrupted publications,
+//! The tasks behind the server: indexes of ELFs, parse jobs, rescued dumps, queued deletes, interrupted publications,
 //! the sweep.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use coredock_domain::firmware::Firmware;
 use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::Wakeup;
-use coredock_domain::{Clock, Coredumps, Upkeep, blocking};
+use coredock_domain::{Clock, Coredumps, SymbolIndexes, Upkeep, blocking};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,8 @@ const PARSE_INTERVAL: Duration = Duration::from_secs(1);
 /// The first look for an end of the outage dumps were rescued from; then this doubles.
 const SHORTEST_RESCUE_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_RESCUE_WAIT: Duration = Duration::from_secs(15);
+/// Missing indexes are looked for this often even if nobody says that there are some.
+const INDEX_INTERVAL: Duration = Duration::from_secs(5);
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the workers work with.
@@ -33,10 +35,14 @@ pub struct Workers {
     pub upkeep: Upkeep,
     /// Interrupted publications.
     pub firmware: Firmware,
+    /// Indexes of ELFs; `None`: nobody needs any.
+    pub symbol_indexes: Option<SymbolIndexes>,
     /// Dumps.
     pub coredumps: Coredumps,
     /// Says that deletes were queued.
     pub wakeup: Arc<WorkerWakeup>,
+    /// Says that a build waits for its index.
+    pub indexing: Arc<WorkerWakeup>,
     /// Says that a dump is due.
     pub due: Arc<WorkerWakeup>,
     /// Says that a dump was rescued.
@@ -69,6 +75,10 @@ impl Workers {
                 blocking::allow(|| runtime.block_on(parser.parse(&stop)));
             });
         }
+        if let Some(indexes) = workers.symbol_indexes.clone() {
+            let (indexing, stop) = (Arc::clone(&workers), stop_parsing.clone());
+            tasks.spawn(async move { indexing.index(&indexes, &stop).await });
+        }
         let queue = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));
         let rescue = Arc::clone(&workers);
@@ -78,6 +88,22 @@ impl Workers {
         let settling = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { settling.settle().await }));
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
+    }
+
+    /// Makes missing indexes one by one.
+    async fn index(&self, indexes: &SymbolIndexes, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match indexes.index_next(stop.cancelled()).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => warn("indexes of ELFs wait for the database", &error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.indexing.woken() => {}
+                () = self.clock.sleep(INDEX_INTERVAL) => {}
+            }
+        }
     }
 
     /// Works on parse jobs one by one.

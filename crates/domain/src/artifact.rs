@@ -88,6 +88,8 @@ pub enum ArtifactKey {
     Firmware { model: ModelCode, version: VersionText, artifact: ArtifactName },
     /// The ELF of a build, under the SHA-256 of itself.
     Symbols { elf_sha256: Sha256Digest },
+    /// What symbolication needs of that ELF, as a version of the indexer made it.
+    SymbolIndex { elf_sha256: Sha256Digest, format: u32 },
     /// The ELF of the code in the ROM of a chip, under the SHA-256 of itself.
     RomElf { sha256: Sha256Digest },
     /// One dump as it was received.
@@ -109,7 +111,7 @@ impl ArtifactKey {
             Self::Firmware { model, version, .. } => {
                 Some(PublicationScope::Version { model: model.clone(), version: version.clone() })
             }
-            Self::Symbols { elf_sha256 } => {
+            Self::Symbols { elf_sha256 } | Self::SymbolIndex { elf_sha256, .. } => {
                 Some(PublicationScope::Symbols { elf_sha256: *elf_sha256 })
             }
             Self::RomElf { sha256 } => Some(PublicationScope::RomElf { sha256: *sha256 }),
@@ -128,6 +130,9 @@ impl fmt::Display for ArtifactKey {
                 write!(formatter, "firmware/{model}/{version}/{artifact}")
             }
             Self::Symbols { elf_sha256 } => write!(formatter, "symbols/{elf_sha256}/firmware.elf"),
+            Self::SymbolIndex { elf_sha256, format } => {
+                write!(formatter, "symbols/{elf_sha256}/index-{format}")
+            }
             Self::RomElf { sha256 } => write!(formatter, "rom/{sha256}.elf"),
             Self::Coredump { device, id } => write!(formatter, "coredumps/{device}/{id}.dmp"),
             Self::Staging { upload, artifact } => {
@@ -158,12 +163,15 @@ fn parse_parts(parts: &[&str]) -> Option<ArtifactKey> {
         ["symbols", elf_sha256, "firmware.elf"] => {
             Some(ArtifactKey::Symbols { elf_sha256: elf_sha256.parse().ok()? })
         }
+        ["symbols", elf_sha256, file] => {
+            let format = number(file.strip_prefix("index-")?)?;
+            Some(ArtifactKey::SymbolIndex { elf_sha256: elf_sha256.parse().ok()?, format })
+        }
         ["rom", file] => {
             Some(ArtifactKey::RomElf { sha256: file.strip_suffix(".elf")?.parse().ok()? })
         }
         ["coredumps", device, file] => {
-            let digits = file.strip_suffix(".dmp")?;
-            let id = digits.parse().ok().filter(|id: &i64| id.to_string() == digits)?;
+            let id = number(file.strip_suffix(".dmp")?)?;
             Some(ArtifactKey::Coredump { device: DeviceKey::parse(device)?, id })
         }
         ["staging", upload, artifact] => Some(ArtifactKey::Staging {
@@ -179,12 +187,17 @@ fn parse_parts(parts: &[&str]) -> Option<ArtifactKey> {
     }
 }
 
+/// A number in the one way it is written.
+fn number<T: FromStr + ToString>(digits: &str) -> Option<T> {
+    digits.parse().ok().filter(|number: &T| number.to_string() == digits)
+}
+
 /// A group of objects that one publication writes under a lease.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PublicationScope {
     /// The deterministic keys of one (model, version): one publication at a time.
     Version { model: ModelCode, version: VersionText },
-    /// The ELF of one build: any number of publications write the same bytes.
+    /// The ELF and the index of one build: any number of publications write the same bytes.
     Symbols { elf_sha256: Sha256Digest },
     /// One ROM ELF: one upload at a time.
     RomElf { sha256: Sha256Digest },
@@ -252,6 +265,10 @@ mod tests {
                 "firmware/demo/1.0.0+5/firmware.map".to_owned(),
             ),
             (ArtifactKey::Symbols { elf_sha256 }, format!("symbols/{elf_sha256}/firmware.elf")),
+            (
+                ArtifactKey::SymbolIndex { elf_sha256, format: 3 },
+                format!("symbols/{elf_sha256}/index-3"),
+            ),
             (ArtifactKey::RomElf { sha256: elf_sha256 }, format!("rom/{elf_sha256}.elf")),
             (ArtifactKey::Coredump { device, id: 17 }, "coredumps/abcd2345/17.dmp".to_owned()),
             (
@@ -278,6 +295,7 @@ mod tests {
             "coredumps/abcd2345/017.dmp",
             "coredumps/abcd2345/+1.dmp",
             "symbols/abc/firmware.elf",
+            "symbols/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855/index-03",
             "rom/unknown.elf",
             "rom/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "",

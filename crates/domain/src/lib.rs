@@ -2,8 +2,8 @@
 //!
 //! Nothing here knows SQL, HTTP, S3 or an async runtime. Outsiders stand behind ports
 //! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]); the features ([`DeviceModels`],
-//! [`Devices`], [`Firmware`], [`RomElfs`], [`Coredumps`], [`Upkeep`]) are plain structs over them,
-//! built once at start.
+//! [`Devices`], [`Firmware`], [`RomElfs`], [`SymbolIndexes`], [`Coredumps`], [`Upkeep`]) are plain
+//! structs over them, built once at start.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -21,6 +21,7 @@ pub mod devices;
 pub mod digest;
 pub mod fields;
 pub mod firmware;
+mod held_elf;
 pub mod model;
 pub mod models;
 pub mod repository;
@@ -28,6 +29,7 @@ pub mod rom_elf;
 pub mod rom_elfs;
 pub mod spool;
 pub mod sweep;
+pub mod symbol_indexes;
 pub mod symbolizer;
 pub mod timestamp;
 pub mod upkeep;
@@ -41,5 +43,6 @@ pub use devices::Devices;
 pub use firmware::Firmware;
 pub use models::DeviceModels;
 pub use rom_elfs::RomElfs;
+pub use symbol_indexes::SymbolIndexes;
 pub use symbolizer::Symbolizer;
 pub use upkeep::Upkeep;

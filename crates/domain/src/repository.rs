@@ -10,6 +10,7 @@ pub mod parse_jobs;
 pub mod publication;
 pub mod rom_elfs;
 pub mod sweep;
+pub mod symbol_indexes;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use parse_jobs::ParseJobRepository;
 pub use publication::PublicationRepository;
 pub use rom_elfs::RomElfRepository;
 pub use sweep::SweepRepository;
+pub use symbol_indexes::SymbolIndexRepository;
 
 /// What a repository could not do.
 #[derive(Debug, thiserror::Error)]

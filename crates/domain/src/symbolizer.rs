@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::artifact_store::ArtifactStoreError;
 use crate::coredump::ParseErrorCode;
 use crate::coredump::body::Unwrapped;
 use crate::digest::Sha256Digest;
@@ -28,6 +29,21 @@ pub trait Symbolizer: Send + Sync {
 
     /// Whether it answers at all.
     async fn is_ready(&self) -> bool;
+}
+
+/// The store failed on the way of an ELF or an index.
+impl From<ArtifactStoreError> for SymbolizerError {
+    fn from(error: ArtifactStoreError) -> Self {
+        match error {
+            // The next read may be whole; but not for ever.
+            ArtifactStoreError::Damaged { .. } => {
+                Self::Failed { reason: error.to_string(), source: Some(error.into()) }
+            }
+            ArtifactStoreError::Unavailable { .. } | ArtifactStoreError::NotFound { .. } => {
+                Self::Unavailable { source: error.into() }
+            }
+        }
+    }
 }
 
 /// A dump and what is known of it.

@@ -7,6 +7,7 @@ use diesel_async::RunQueryDsl;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::known_builds;
+use crate::symbol_indexes;
 use crate::values::At;
 
 /// A build, and the version that was made with it.
@@ -37,4 +38,14 @@ pub(crate) async fn touch(
         .set(known_builds::last_referenced_at.eq(At(now)))
         .execute(c))?;
     Ok(())
+}
+
+/// Notes that a version row has this build from now on.
+pub(crate) async fn publish(
+    conn: &mut Connection,
+    build: BuildOfVersion<'_>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    touch(conn, build, now).await?;
+    symbol_indexes::expect(conn, build.elf_sha256, now).await
 }

@@ -11,13 +11,15 @@ use coredock_domain::repository::RepositoryError;
 use coredock_domain::repository::firmware::{
     Activation, FirmwareRepository, ListedVersion, OfferedFirmware, VersionDeletion,
 };
+use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on, read, write};
 use crate::failure::Failure;
-use crate::schema::{coredumps, device_models, devices, firmware_versions};
+use crate::schema::{coredumps, device_models, devices, firmware_versions, symbol_indexes};
+use crate::symbol_indexes::StatusRow;
 use crate::values::At;
 use crate::versions::{self, VersionRow, read_code};
 use crate::{Database, audit};
@@ -76,19 +78,30 @@ impl FirmwareRepository for Database {
         })
     }
 
-    async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
+    async fn list(
+        &self,
+        model_id: i64,
+        now: Timestamp,
+    ) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
+        let of_build = symbol_indexes::elf_sha256.eq(firmware_versions::elf_sha256);
         let query = firmware_versions::table
+            .left_join(symbol_indexes::table.on(of_build))
             .filter(firmware_versions::device_model_id.eq(model_id))
             .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
         read!(self, "firmware.list", |conn| {
             let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
             let rows = on!(conn, |c| query
-                .select((VersionRow::as_select(), pending_coredumps()))
-                .load::<(VersionRow, i64)>(c))?;
-            let list = rows.into_iter().map(|(row, pending_coredumps)| {
+                .select((
+                    VersionRow::as_select(),
+                    pending_coredumps(),
+                    Option::<StatusRow>::as_select()
+                ))
+                .load::<(VersionRow, i64, Option<StatusRow>)>(c))?;
+            let list = rows.into_iter().map(|(row, pending_coredumps, index)| {
+                let index = index.map(|index| index.read(now)).transpose()?.unwrap_or_default();
                 let version = row.read(model.code.as_str())?;
                 let current = model.current.as_deref() == Some(version.version.as_str());
-                Ok(ListedVersion { version, current, pending_coredumps })
+                Ok(ListedVersion { version, current, pending_coredumps, index })
             });
             list.collect::<Result<_, Failure>>().map(Some)
         })

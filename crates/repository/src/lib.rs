@@ -32,6 +32,7 @@ mod schema;
 mod sqlite;
 mod start;
 mod sweep;
+mod symbol_indexes;
 mod values;
 mod versions;
 pub use database::{ConnectionCounts, Database, FailureCounts, SqliteOptions};

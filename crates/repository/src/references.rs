@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::schema::{
     coredumps, device_models, devices, firmware_versions, known_builds, leases, rom_elfs,
 };
+use crate::symbol_indexes;
 use crate::values::At;
 
 /// Names that rows give a meaning to, out of the keys that were asked about.
@@ -20,6 +21,8 @@ use crate::values::At;
 pub(crate) struct References {
     versions: HashSet<(String, String)>,
     builds: HashSet<String>,
+    /// The builds with the formats of their indexes; `None`: every format.
+    indexes: HashSet<(String, Option<u32>)>,
     rom_elfs: HashSet<String>,
     uploads: HashSet<String>,
     dumps: HashSet<(String, i64)>,
@@ -33,6 +36,9 @@ impl References {
                 self.versions.contains(&(model.to_string(), version.to_string()))
             }
             ArtifactKey::Symbols { elf_sha256 } => self.builds.contains(&elf_sha256.to_string()),
+            ArtifactKey::SymbolIndex { elf_sha256, format } => [None, Some(*format)]
+                .into_iter()
+                .any(|format| self.indexes.contains(&(elf_sha256.to_string(), format))),
             ArtifactKey::RomElf { sha256 } => self.rom_elfs.contains(&sha256.to_string()),
             ArtifactKey::Coredump { device, id } => self.dumps.contains(&(device.to_string(), *id)),
             ArtifactKey::Staging { upload, .. } => self.uploads.contains(upload.as_str()),
@@ -56,6 +62,9 @@ pub(crate) async fn to(
             ArtifactKey::Symbols { elf_sha256 } => {
                 asked.builds.insert(elf_sha256.to_string());
             }
+            ArtifactKey::SymbolIndex { elf_sha256, format } => {
+                asked.indexes.insert((elf_sha256.to_string(), Some(*format)));
+            }
             ArtifactKey::RomElf { sha256 } => {
                 asked.rom_elfs.insert(sha256.to_string());
             }
@@ -71,6 +80,7 @@ pub(crate) async fn to(
     Ok(References {
         versions: held_versions(conn, asked.versions).await?,
         builds: held_builds(conn, asked.builds).await?,
+        indexes: held_indexes(conn, asked.indexes, now).await?,
         rom_elfs: held_rom_elfs(conn, asked.rom_elfs).await?,
         uploads: held_uploads(conn, asked.uploads, now).await?,
         dumps: held_dumps(conn, asked.dumps).await?,
@@ -112,6 +122,19 @@ async fn held_builds(
             .filter(firmware_versions::elf_sha256.eq_any(batch))
             .select(firmware_versions::elf_sha256);
         held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
+    }
+    Ok(held)
+}
+
+async fn held_indexes(
+    conn: &mut Connection,
+    asked: HashSet<(String, Option<u32>)>,
+    now: Timestamp,
+) -> Result<HashSet<(String, Option<u32>)>, Failure> {
+    let builds: Vec<_> = asked.into_iter().map(|(build, _)| build).collect();
+    let mut held = HashSet::new();
+    for batch in builds.chunks(MOST_BINDS) {
+        held.extend(symbol_indexes::in_use(conn, batch, now).await?);
     }
     Ok(held)
 }

@@ -13,13 +13,13 @@ use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use crate::audit;
 use crate::connection::{Connection, on};
 use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
 use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds};
 use crate::values::{At, Column};
 use crate::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
+use crate::{audit, symbol_indexes};
 
 /// Shortest build id that says enough to keep symbols for.
 const SHORTEST_BUILD_ID: usize = 8;
@@ -112,7 +112,8 @@ pub(crate) async fn models_beyond(
     Ok(on!(conn, |c| beyond.load::<i64>(c))?)
 }
 
-/// Forgets builds that nothing has needed since `cutoff`, and queues the deletes of their symbols.
+/// Forgets builds that nothing has needed since `cutoff`, and queues the deletes of their symbols and
+/// indexes.
 pub(crate) async fn retire_symbols(
     conn: &mut Connection,
     cutoff: Timestamp,
@@ -142,8 +143,8 @@ pub(crate) async fn retire_symbols(
             digests.push(read_digest(build, Column("known_builds", "elf_sha256"))?);
         }
     }
-    let keys: Vec<_> =
-        digests.iter().map(|&elf_sha256| ArtifactKey::Symbols { elf_sha256 }).collect();
+    let mut keys = symbol_indexes::forget_builds(conn, &stale).await?;
+    keys.extend(digests.iter().map(|&elf_sha256| ArtifactKey::Symbols { elf_sha256 }));
     deletes::queue(conn, &keys, now).await?;
     Ok(digests)
 }

@@ -123,6 +123,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+    use crate::values::UtcTimestamp;
+
+    symbol_indexes (elf_sha256) {
+        elf_sha256 -> Text,
+        format -> Integer,
+        size -> Nullable<BigInt>,
+        sha256 -> Nullable<Text>,
+        error -> Nullable<Text>,
+        attempts -> Integer,
+        due_at -> UtcTimestamp,
+        lease_owner -> Nullable<Text>,
+        lease_until -> Nullable<UtcTimestamp>,
+    }
+}
+
+diesel::table! {
     use diesel::sql_types::{BigInt, Text};
     use crate::values::UtcTimestamp;
 
@@ -192,6 +209,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     firmware_versions,
     coredumps,
     known_builds,
+    symbol_indexes,
     outbox,
     leases,
 );

@@ -24,8 +24,8 @@ use crate::sources::{NONE, Scope, Sources, string_in};
 use crate::words::u32_at;
 
 pub use build::build;
-pub use format::IndexError;
 use format::{Header, Part};
+pub use format::{INDEX_FORMAT, IndexError};
 use rows::Rows;
 
 /// An index that was opened.
@@ -40,6 +40,11 @@ impl Index {
     pub fn open(bytes: Bytes) -> Result<Self, IndexError> {
         let header = Header::read(&bytes)?;
         Ok(Self { bytes, header })
+    }
+
+    /// All of it.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
     }
 
     /// The digest of the ELF it was made from.

@@ -28,7 +28,7 @@ pub use decode::{DecodeError, chip_of, decode, decode_unwrapped};
 pub use dump::{Architecture, DumpError};
 pub use elf::{ElfError, MOST_ELF_BYTES};
 pub use firmware::Firmware;
-pub use index::{Index, IndexError, build as build_index};
+pub use index::{INDEX_FORMAT, Index, IndexError, build as build_index};
 pub use report::{Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, TaskReport};
 pub use rom::Rom;
 pub use sources::Source;

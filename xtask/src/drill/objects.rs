@@ -117,8 +117,8 @@ impl Known<'_> {
             }
             Ok(ArtifactKey::Staging { artifact, .. }) => self.material.knows(artifact, fact),
             Ok(ArtifactKey::Owner | ArtifactKey::Health { .. }) => true,
-            // The drill uploads none.
-            Ok(ArtifactKey::RomElf { .. }) | Err(_) => false,
+            // The drill uploads none, and its sidecar needs no index.
+            Ok(ArtifactKey::RomElf { .. } | ArtifactKey::SymbolIndex { .. }) | Err(_) => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use coredock_domain::device::{Device, DeviceSummary, client_id};
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::model::{DeviceModel, ModelSummary};
 use coredock_domain::repository::firmware::ListedVersion;
+use coredock_domain::repository::symbol_indexes::IndexStatus;
 use coredock_domain::rom_elf::RomElf;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -195,10 +196,20 @@ pub struct VersionView {
     git_commit: Option<String>,
     uploaded_at: String,
     pending_coredumps: i64,
+    /// Of the index of its ELF: `none`, `building`, `ready`, `failed`.
+    index_status: &'static str,
+    /// Why it failed; null: it did not.
+    index_error: Option<String>,
 }
 
 impl From<ListedVersion> for VersionView {
     fn from(listed: ListedVersion) -> Self {
+        let (index_status, index_error) = match listed.index {
+            IndexStatus::None => ("none", None),
+            IndexStatus::Building => ("building", None),
+            IndexStatus::Ready => ("ready", None),
+            IndexStatus::Failed(reason) => ("failed", Some(reason)),
+        };
         let FirmwareVersion { id, version, facts, uploaded_at, .. } = listed.version;
         Self {
             id,
@@ -214,6 +225,8 @@ impl From<ListedVersion> for VersionView {
             git_commit: facts.git_commit,
             uploaded_at: uploaded_at.to_string(),
             pending_coredumps: listed.pending_coredumps,
+            index_status,
+            index_error,
         }
     }
 }

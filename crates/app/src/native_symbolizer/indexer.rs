@@ -61,16 +61,9 @@ pub fn this_program() -> PathBuf {
 /// What came of indexing an ELF; every time the same.
 #[derive(Clone)]
 pub(super) enum Indexed {
-    Open(Arc<OpenIndex>),
+    Open(Index),
     /// For people.
     Unreadable(Arc<str>),
-}
-
-/// An index in memory.
-pub(super) struct OpenIndex {
-    pub(super) index: Index,
-    /// Its length.
-    pub(super) bytes: usize,
 }
 
 /// Why an ELF is not in a file of ours.
@@ -148,12 +141,11 @@ impl Indexer {
             return Err(IndexFault::Crash { status, said });
         }
         let bytes = spawn_blocking(move || read_index(index)).await.map_err(io::Error::from)??;
-        let length = bytes.len();
         let index = Index::open(bytes)?;
         if index.elf_sha256() != sha256 {
             return Err(IndexFault::OtherElf(index.elf_sha256()));
         }
-        Ok(Indexed::Open(Arc::new(OpenIndex { index, bytes: length })))
+        Ok(Indexed::Open(index))
     }
 
     /// The child has its three files and nothing else of ours: every other one is closed on exec, as

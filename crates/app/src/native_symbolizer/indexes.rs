@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use coredock_domain::coredump::ParseErrorCode;
 use coredock_domain::digest::Sha256Digest;
+use coredock_domain::symbol_indexes::StoredIndexes;
 use coredock_domain::symbolizer::{ElfSource, SymbolizerError};
-use coredock_symbolizer::Index;
+use coredock_symbolizer::{INDEX_FORMAT, Index};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
@@ -20,31 +21,36 @@ const UNREADABLE_BYTES: u32 = 1024;
 
 /// Indexes by the digest of their ELF, the least recently used ones forgotten first.
 pub(super) struct Indexes {
+    stored: StoredIndexes,
     indexer: Indexer,
     kept: Cache<Sha256Digest, Indexed>,
     metrics: Metrics,
 }
 
 impl Indexes {
-    pub(super) fn new(indexer: Indexer, metrics: Metrics) -> Self {
+    pub(super) fn new(stored: StoredIndexes, indexer: Indexer, metrics: Metrics) -> Self {
         let kept = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, indexed: &Indexed| match indexed {
-                Indexed::Open(open) => u32::try_from(open.bytes).unwrap_or(u32::MAX),
+                Indexed::Open(index) => u32::try_from(index.bytes().len()).unwrap_or(u32::MAX),
                 Indexed::Unreadable(_) => UNREADABLE_BYTES,
             })
             .max_capacity(KEPT_BYTES)
             .build();
-        Self { indexer, kept, metrics }
+        Self { stored, indexer, kept, metrics }
     }
 
-    /// The index of an ELF. Jobs of one build wait for the one that makes it; when that one is
-    /// dropped, the next makes it.
+    /// The index of an ELF: the stored one, if there is any. Jobs of one build wait for the one that
+    /// has it loaded or made; when that one is dropped, the next has.
     pub(super) async fn of(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
         let asked = AtomicBool::new(false);
         let sha256 = elf.sha256();
         let make = async {
             asked.store(true, Ordering::Relaxed);
+            if let Some(index) = self.load(sha256).await? {
+                self.count("loaded");
+                return Ok(Indexed::Open(index));
+            }
             let made = self.indexer.index(elf.open().await?).await;
             self.count(match &made {
                 Ok(Indexed::Open(_)) => "built",
@@ -58,12 +64,21 @@ impl Indexes {
             self.count("kept");
         }
         match indexed {
-            Indexed::Open(open) => Ok(open.index.clone()),
+            Indexed::Open(index) => Ok(index),
             Indexed::Unreadable(reason) => Err(SymbolizerError::Rejected {
                 code: ParseErrorCode::ElfUnreadable,
                 reason: reason.to_string(),
             }),
         }
+    }
+
+    /// The stored index, if it is one of this ELF.
+    async fn load(&self, elf_sha256: Sha256Digest) -> Result<Option<Index>, SymbolizerError> {
+        let Some(bytes) = self.stored.load(elf_sha256, INDEX_FORMAT).await? else {
+            return Ok(None);
+        };
+        let index = Index::open(bytes).ok();
+        Ok(index.filter(|index| index.elf_sha256() == elf_sha256))
     }
 
     fn count(&self, result: &str) {

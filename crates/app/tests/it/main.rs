@@ -25,5 +25,6 @@ mod routing;
 mod stale_config;
 mod support;
 mod sweep;
+mod symbol_indexes;
 mod transfers;
 mod vectors;

@@ -1,37 +1,15 @@
 //! Reports of the native symbolizer (contract §6.5, §6.7, §6.9), by the real indexer.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use coredock::wiring::{Engine, Outside};
 use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::coredumps::base64_console;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
-use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
+use super::support::native::{ESP32C6, ESP32S3, Native, RISCV, XTENSA, elf, fixture};
 use super::support::rom_verbs::{RISC_V, rom_elf};
-use super::support::{Demo, TestServer, wait_until};
-
-const RISCV: &str = "riscv/Og";
-const XTENSA: &str = "xtensa/Og";
-const ESP32C6: u16 = 0x000D;
-const ESP32S3: u16 = 0x0009;
-
-fn fixture(build: &str, name: &str) -> Vec<u8> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
-    std::fs::read(fixtures.join(build).join(name)).unwrap()
-}
-
-fn elf(build: &str) -> Vec<u8> {
-    fixture(build, "firmware.elf")
-}
-
-fn bundle(version: &str, (chip, elf): (u16, &[u8])) -> Vec<u8> {
-    let image = ImageBuilder::new(version, 4096).chip_id(chip).of_elf(elf).build();
-    BundleBuilder::new("demo", version).bin(image).elf(elf).build()
-}
+use super::support::wait_until;
 
 /// The dump as if the firmware with this ELF had made it.
 fn made_by(mut dump: Vec<u8>, before: &[u8], after: &[u8]) -> Vec<u8> {
@@ -40,84 +18,6 @@ fn made_by(mut dump: Vec<u8>, before: &[u8], after: &[u8]) -> Vec<u8> {
     let place = dump.windows(9).position(|digits| digits == before).unwrap();
     dump[place..place + 9].copy_from_slice(after);
     dump
-}
-
-/// A server that makes reports itself.
-struct Native {
-    server: TestServer,
-    demo: Demo,
-}
-
-impl Native {
-    async fn start() -> Self {
-        Self::wrapped(&[], |outside| outside).await
-    }
-
-    async fn wrapped(more: &[(&str, &str)], wrap: impl FnOnce(Outside) -> Outside) -> Self {
-        let mut settings = vec![("PARSE_RETRY_DELAYS", "0,0"), ("SYMBOLIZER_WORKERS", "2")];
-        settings.extend(more);
-        let server = TestServer::wrapped_with(&settings, wrap).await;
-        let demo = server.demo().await;
-        Self { server, demo }
-    }
-
-    /// A server whose indexer is this script.
-    async fn with_indexer(script: &str, more: &[(&str, &str)]) -> (Self, TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("indexer");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let wrap = |mut outside: Outside| {
-            let Engine::Native(options) = &mut outside.engine else { panic!("not native") };
-            options.indexer.program = program;
-            outside
-        };
-        (Self::wrapped(more, wrap).await, directory)
-    }
-
-    async fn publish(&self, version: &str, build: (u16, &[u8])) {
-        self.server.upload("demo", bundle(version, build)).await.expect(200);
-    }
-
-    async fn deliver(&self, version: &str, body: Vec<u8>) -> i64 {
-        self.server.deliver(&self.demo.device.key, version, body).await
-    }
-
-    async fn wait(&self, id: i64, status: &str) -> Value {
-        self.server.wait_for_dump(self.demo.device.id, id, status).await
-    }
-
-    async fn state(&self, id: i64) -> Value {
-        self.server.report(self.demo.device.id, id).await
-    }
-
-    /// Delivers a dump that gets a report; its detail, and the report for programs.
-    async fn parsed(&self, version: &str, body: Vec<u8>) -> (Value, Value) {
-        let id = self.deliver(version, body).await;
-        let dump = self.wait(id, "PARSED").await;
-        (dump, self.state(id).await["report"].clone())
-    }
-
-    /// Delivers a dump that gets none; why, and what is told nevertheless.
-    async fn refused(&self, version: &str, body: Vec<u8>, code: &str) -> (String, Value) {
-        let id = self.deliver(version, body).await;
-        let dump = self.wait(id, "ERROR").await;
-        let state = self.state(id).await;
-        assert_eq!(state["error"]["code"], code, "{state}");
-        let message = state["error"]["message"].as_str().unwrap();
-        assert_eq!(dump["parsed_output"], format!("Unable to parse coredump: {message}"));
-        assert_eq!(dump["signature"], Value::Null);
-        (message.to_owned(), state["report"].clone())
-    }
-
-    async fn indexes(&self, result: &str) -> u64 {
-        let label = format!("result=\"{result}\"");
-        self.server.metric_where("coredock_symbol_indexes_total", &label).await
-    }
-
-    async fn finish(self) {
-        self.server.finish().await;
-    }
 }
 
 fn functions_of_crashed_task(report: &Value) -> Vec<&str> {
@@ -149,7 +49,7 @@ async fn a_dump_becomes_a_report() {
 
     let (other, _) = bench.parsed("1.0.0", fixture(RISCV, "1.dmp")).await;
     assert!(other["parsed_output"].as_str().unwrap().contains("app_main"));
-    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 1));
+    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 2));
     let ready = bench.server.get("/health/readyz").await.expect(200).json();
     assert_eq!(ready["symbolizer"], json!({"ok": true, "engine": "native"}));
     bench.finish().await;
@@ -195,7 +95,7 @@ async fn jobs_of_one_build_wait_for_one_index() {
     for id in ids {
         bench.wait(id, "PARSED").await;
     }
-    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 5));
+    assert_eq!((bench.indexes("built").await, bench.indexes("kept").await), (1, 6));
     bench.finish().await;
 }
 
@@ -262,7 +162,7 @@ async fn an_elf_that_cannot_be_indexed_ends_its_dumps_and_nothing_else() {
     assert_eq!(report["chip"], "esp32c6");
     let again = made_by(fixture(RISCV, "1.dmp"), &good, &cut);
     bench.refused("2.0.0", again, "ELF_UNREADABLE").await;
-    assert_eq!((bench.indexes("unreadable").await, bench.indexes("kept").await), (1, 1));
+    assert_eq!((bench.indexes("unreadable").await, bench.indexes("kept").await), (1, 2));
 
     let other = elf(XTENSA);
     bench.publish("3.0.0", (ESP32S3, &other)).await;
@@ -284,7 +184,7 @@ async fn an_indexer_that_crashes_is_a_failed_attempt() {
     assert_eq!(state["error"]["message"], "the indexer of ELFs crashed");
     assert_eq!(state["attempts"], 3);
     assert_eq!(state["report"]["chip"], "esp32c6");
-    assert_eq!(bench.indexes("failed").await, 3);
+    assert_eq!(bench.indexes("failed").await, 6, "three for the version, three for the dump");
     bench.finish().await;
 }
 
@@ -324,7 +224,7 @@ async fn an_indexer_that_hangs_is_killed_with_its_attempt() {
     let (message, _) = bench.refused("1.0.0", dump, "ENGINE_FAILED").await;
     assert_eq!(message, "the engine did not answer within 1 s");
     let pids = std::fs::read_to_string(&note).unwrap();
-    assert_eq!(pids.lines().count(), 2);
+    assert_eq!(pids.lines().count(), 4, "two for the version, two for the dump");
     for pid in pids.lines() {
         let of_process = Path::new("/proc").join(pid);
         wait_until("the indexer is gone", || !of_process.exists()).await;

@@ -6,6 +6,7 @@ pub(crate) mod failing_commits;
 pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
 pub(crate) mod failing_roms;
+pub(crate) mod native;
 pub(crate) mod parsing;
 pub(crate) mod place;
 pub(crate) mod raw;

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
+use serde_json::Value;
 
-use super::support::files::{files_below, fresh_data_dir};
+use super::support::files::{count, execute, files_below, fresh_data_dir};
 use super::support::server::Server;
 use super::support::wait_until;
 
@@ -58,15 +60,18 @@ fn has(limits: &str, name: &str, values: [&str; 2]) -> bool {
     line.split_whitespace().take(2).eq(values)
 }
 
+fn bundle() -> Vec<u8> {
+    let elf = std::fs::read(fixture("firmware.elf")).unwrap();
+    let image = ImageBuilder::new("1.0.0", 4096).chip_id(0x000D).of_elf(&elf).build();
+    BundleBuilder::new("demo", "1.0.0").bin(image).elf(elf).build()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_settings_makes_reports_and_leaves_no_files() {
     let (_directory, data_dir) = fresh_data_dir();
     let server = Server::start(&data_dir, &[]);
     server.post_model("demo").await.expect(201);
-    let elf = std::fs::read(fixture("firmware.elf")).unwrap();
-    let image = ImageBuilder::new("1.0.0", 4096).chip_id(0x000D).of_elf(&elf).build();
-    let bundle = BundleBuilder::new("demo", "1.0.0").bin(image).elf(elf).build();
-    server.upload(bundle).await.expect(200);
+    server.upload(bundle()).await.expect(200);
     let key = server.create_device("{}").await;
     let id = server.deliver(&key, "1.0.0", std::fs::read(fixture("0.dmp")).unwrap()).await;
     let state = server.wait_for_dump(id, "PARSED").await;
@@ -74,4 +79,46 @@ async fn a_server_without_settings_makes_reports_and_leaves_no_files() {
     assert_eq!(state["report"]["build"]["match"], "exact");
     server.stop();
     assert_eq!(files_below(&data_dir.join("tmp")), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_publication_index_and_result_loses_neither() {
+    let settings = [("PARSE_TIMEOUT_SECONDS", "1"), ("PARSE_LEASE_SECONDS", "2")];
+    let mut killed_before_the_result = 0;
+    for moment in 0..6 {
+        let (_directory, data_dir) = fresh_data_dir();
+        let server = Server::start(&data_dir, &settings);
+        server.post_model("demo").await.expect(201);
+        let key = server.create_device("{}").await;
+        let dump = std::fs::read(fixture("0.dmp")).unwrap();
+        let id = server.deliver(&key, "1.0.0", dump).await;
+        server.wait_for_dump(id, "ERROR").await;
+        // Makes the index due, and the dump again.
+        server.upload(bundle()).await.expect(200);
+        // The moment itself is what is tested.
+        std::thread::sleep(Duration::from_millis(moment * 8));
+        server.kill();
+
+        // As if its leases, of a minute and more, had run out.
+        let database = data_dir.join("coredock.db");
+        let long_ago = "2000-01-01T00:00:00.000000Z";
+        for table in ["symbol_indexes", "coredumps"] {
+            let lapse = format!(
+                "UPDATE {table} SET lease_until = '{long_ago}' WHERE lease_until IS NOT NULL"
+            );
+            execute(&database, &lapse);
+        }
+        killed_before_the_result += count(&database, "coredumps", "parse_status = 'PENDING'");
+        let server = Server::start(&data_dir, &settings);
+        let state = server.wait_for_dump(id, "PARSED").await;
+        assert_eq!(state["report"]["build"]["match"], "exact");
+        assert_eq!(state["error"], Value::Null);
+        server.wait_for_index().await;
+        server.stop();
+        assert_eq!(files_below(&data_dir.join("tmp")), [""; 0]);
+        let indexes = files_below(&data_dir.join("artifacts/symbols"));
+        let indexes: Vec<_> = indexes.iter().filter(|name| name.contains("index-")).collect();
+        assert_eq!(indexes.len(), 1, "{indexes:?}");
+    }
+    assert!(killed_before_the_result > 0, "the kills came too late");
 }

@@ -1,27 +1,17 @@
 //! Which ELF belongs to a dump (contract §6.7). One of another build is never used: its answer would
 //! be confident nonsense.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use async_trait::async_trait;
-use futures::future::{Either, select};
+use std::sync::Arc;
 
 use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
 use crate::artifact::{ArtifactKey, ArtifactName};
-use crate::artifact_store::ArtifactStoreError;
-use crate::clock::Clock;
 use crate::coredump::{BuildId, ParseErrorCode};
-use crate::digest::Sha256Digest;
 use crate::firmware::VersionText;
+use crate::held_elf::HeldElf;
 use crate::repository::RepositoryError;
 use crate::repository::parse_jobs::{HeldBuild, MissingElf, ParseJob, WantedBuild, WantedElf};
-use crate::symbolizer::{
-    CrashDump, CrashReport, ElfFile, ElfSource, SymbolicateCoredump, Symbolizer, SymbolizerError,
-};
-use crate::verified_reads::VerifiedReads;
+use crate::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError};
 
 /// How an ELF was chosen (contract §6.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +88,8 @@ impl Coredumps {
             let elf = Arc::new(self.elf_of(build.clone()));
             let task = SymbolicateCoredump { dump: dump.clone(), elf: elf.clone() };
             let outcome = symbolizer.symbolicate(task).await;
-            broken.extend(elf.broken());
+            let keys = elf.take_broken().into_iter();
+            broken.extend(keys.map(|key| BrokenElf { build: build.clone(), key }));
             if !matches!(outcome, Err(SymbolizerError::ElfMissing)) {
                 findings.elf_match = Some(builds.elf_match());
                 self.note_broken(job, broken, findings).await?;
@@ -113,14 +104,9 @@ impl Coredumps {
     }
 
     fn elf_of(&self, build: HeldBuild) -> HeldElf {
-        HeldElf {
-            build,
-            reads: self.ports.reads.clone(),
-            clock: self.ports.clock.clone(),
-            // Found out before the attempt is over, it is the store's fault and not the engine's.
-            patience: self.settings.longest_attempt / 2,
-            broken: Mutex::default(),
-        }
+        // Found out before the attempt is over, it is the store's fault and not the engine's.
+        let patience = self.settings.longest_attempt / 2;
+        HeldElf::new(build, self.ports.reads.clone(), self.ports.clock.clone(), patience)
     }
 
     /// Counts objects that are not what rows say, unless the rows went meanwhile.
@@ -148,61 +134,6 @@ impl Coredumps {
 struct BrokenElf {
     build: HeldBuild,
     key: ArtifactKey,
-}
-
-/// The ELF of a build that is held.
-struct HeldElf {
-    build: HeldBuild,
-    reads: VerifiedReads,
-    clock: Arc<dyn Clock>,
-    patience: Duration,
-    broken: Mutex<Vec<ArtifactKey>>,
-}
-
-impl HeldElf {
-    /// The copy under the digest never changes; that of a version is tried after it. `None` when
-    /// neither is what the rows say.
-    async fn find(&self) -> Result<Option<ElfFile>, ArtifactStoreError> {
-        let sha256 = self.build.elf_sha256;
-        let copy = ArtifactKey::Symbols { elf_sha256: sha256 };
-        for key in [Some(&copy), self.build.of_version.as_ref()].into_iter().flatten() {
-            if let Some((size, bytes)) = self.reads.open_whole(key, sha256).await? {
-                return Ok(Some(ElfFile { sha256, size, bytes }));
-            }
-            self.keys_of_broken().push(key.clone());
-        }
-        Ok(None)
-    }
-
-    fn broken(&self) -> Vec<BrokenElf> {
-        let keys = std::mem::take(&mut *self.keys_of_broken());
-        keys.into_iter().map(|key| BrokenElf { build: self.build.clone(), key }).collect()
-    }
-
-    fn keys_of_broken(&self) -> MutexGuard<'_, Vec<ArtifactKey>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl ElfSource for HeldElf {
-    fn sha256(&self) -> Sha256Digest {
-        self.build.elf_sha256
-    }
-
-    async fn open(&self) -> Result<ElfFile, SymbolizerError> {
-        let unavailable = |source| SymbolizerError::Unavailable { source };
-        match select(pin!(self.find()), self.clock.sleep(self.patience)).await {
-            Either::Left((Ok(found), _)) => found.ok_or(SymbolizerError::ElfMissing),
-            // The next read may be whole; but not for ever.
-            Either::Left((Err(error @ ArtifactStoreError::Damaged { .. }), _)) => {
-                let reason = error.to_string();
-                Err(SymbolizerError::Failed { reason, source: Some(error.into()) })
-            }
-            Either::Left((Err(error), _)) => Err(unavailable(error.into())),
-            Either::Right(((), _)) => Err(unavailable("the ELF did not come in time".into())),
-        }
-    }
 }
 
 fn not_held(wanted: &WantedElf, job: &ParseJob) -> String {

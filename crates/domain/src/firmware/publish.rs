@@ -115,6 +115,7 @@ impl Firmware {
         }
         self.lease(&upload).give_back().await;
         self.outbox.wake();
+        self.indexing.wake();
         Ok(outcome)
     }
 

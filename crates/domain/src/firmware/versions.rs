@@ -47,6 +47,8 @@ pub struct FirmwarePorts {
     pub entropy: Arc<dyn Entropy>,
     /// Told when deletes were queued.
     pub outbox: Arc<dyn Wakeup>,
+    /// Told when a build may wait for its index.
+    pub indexing: Arc<dyn Wakeup>,
 }
 
 /// Firmware delivery: publishing, retention, downloads.
@@ -58,6 +60,7 @@ pub struct Firmware {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) outbox: Arc<dyn Wakeup>,
+    pub(super) indexing: Arc<dyn Wakeup>,
     pub(super) reads: VerifiedReads,
     pub(super) settings: FirmwareSettings,
     images: ImageCache,
@@ -157,6 +160,7 @@ impl Firmware {
             clock: ports.clock,
             entropy: ports.entropy,
             outbox: ports.outbox,
+            indexing: ports.indexing,
             reads: ports.reads,
             settings,
             images: ImageCache::new(settings.image_cache_bytes),
@@ -178,7 +182,7 @@ impl Firmware {
 
     /// The versions of a model, newest first; `None` when there is no such model.
     pub async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
-        self.versions.list(model_id).await
+        self.versions.list(model_id, self.clock.now()).await
     }
 
     /// Makes a held version current; `None` when there is no such version.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::RepositoryError;
+use super::symbol_indexes::IndexStatus;
 use crate::audit::Change;
 use crate::device::DeviceKey;
 use crate::firmware::{FirmwareVersion, VersionText};
 use crate::model::ModelCode;
+use crate::timestamp::Timestamp;
 
 /// Keeps firmware versions and the pointer to the current one.
 #[async_trait]
@@ -23,7 +25,11 @@ pub trait FirmwareRepository: Send + Sync {
 
     /// The versions of a model, newest first by `uploaded_at`, then `id`; `None` when there is no
     /// such model. A constant number of statements.
-    async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError>;
+    async fn list(
+        &self,
+        model_id: i64,
+        now: Timestamp,
+    ) -> Result<Option<Vec<ListedVersion>>, RepositoryError>;
 
     /// One version of a model.
     async fn find(
@@ -69,6 +75,8 @@ pub struct ListedVersion {
     pub current: bool,
     /// Pending dumps of devices of this model that name this version.
     pub pending_coredumps: i64,
+    /// The index of its ELF.
+    pub index: IndexStatus,
 }
 
 /// How an activation ended.

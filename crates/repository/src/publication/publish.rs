@@ -48,11 +48,12 @@ pub(super) async fn publish(
     if let Some(replaced) = &replaced
         && publication.objects != PublishedObjects::Unchanged
     {
-        touch_build(conn, &model, (&replaced.elf_sha256, &publication.version), change).await?;
+        let replaced_build = build_of(&model, &replaced.elf_sha256, &publication.version);
+        builds::touch(conn, replaced_build, change.at).await?;
         leave_staging(conn, publication, replaced, change).await?;
     }
     let build_id = publication.facts.build_id().to_string();
-    touch_build(conn, &model, (&build_id, &publication.version), change).await?;
+    builds::publish(conn, build_of(&model, &build_id, &publication.version), change.at).await?;
     let pointer_changed = model.current.as_deref() != Some(publication.version.as_str());
     point_at(conn, model.id, &publication.version, change).await?;
     model.current = Some(publication.version.to_string());
@@ -152,16 +153,12 @@ async fn leave_staging(
     Ok(())
 }
 
-/// Notes that a version has a build, or had it until now.
-async fn touch_build(
-    conn: &mut Connection,
-    model: &ModelHead,
-    (elf_sha256, version): (&str, &VersionText),
-    change: &Change,
-) -> Result<(), Failure> {
-    let build =
-        BuildOfVersion { elf_sha256, model: model.code.as_str(), version: version.as_str() };
-    builds::touch(conn, build, change.at).await
+fn build_of<'a>(
+    model: &'a ModelHead,
+    elf_sha256: &'a str,
+    version: &'a VersionText,
+) -> BuildOfVersion<'a> {
+    BuildOfVersion { elf_sha256, model: model.code.as_str(), version: version.as_str() }
 }
 
 /// The objects the row refers to from now on; no queued delete of one of them may survive.

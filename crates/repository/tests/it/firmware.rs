@@ -106,14 +106,14 @@ async fn the_list_is_newest_first_with_the_dumps_that_wait() {
     bench.dump(device, "1.0.0", "PENDING");
     bench.dump(device, "1.0.0", "ERROR");
     bench.dump(foreign, "1.0.0", "PENDING");
-    let list = bench.db.list(model_id).await.unwrap().unwrap();
+    let list = bench.db.list(model_id, second(0)).await.unwrap().unwrap();
     let lines: Vec<_> = list
         .iter()
         .map(|line| (line.version.version.as_str(), line.current, line.pending_coredumps))
         .collect();
     assert_eq!(lines, [("1.1.0", true, 0), ("1.0.0", false, 1)]);
-    assert_eq!(bench.db.list(7).await.unwrap(), None);
-    assert_eq!(bench.db.list(other).await.unwrap(), Some(Vec::new()));
+    assert_eq!(bench.db.list(7, second(0)).await.unwrap(), None);
+    assert_eq!(bench.db.list(other, second(0)).await.unwrap(), Some(Vec::new()));
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn the_list_costs_two_statements_for_10_and_for_500_versions() {
              SELECT device_model_id, i, {columns} FROM firmware_versions, n"
         ));
         let before = bench.db.statement_count();
-        let list = bench.db.list(model_id).await.unwrap().unwrap();
+        let list = bench.db.list(model_id, second(0)).await.unwrap().unwrap();
         assert_eq!((list.len(), bench.db.statement_count() - before), (versions, 2));
     }
 }

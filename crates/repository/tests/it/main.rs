@@ -23,3 +23,4 @@ mod start;
 mod start_postgres;
 mod support;
 mod sweep;
+mod symbol_indexes;

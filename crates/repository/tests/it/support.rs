@@ -224,7 +224,7 @@ impl Bench {
 
     /// The version texts of a model, oldest first.
     pub(crate) async fn versions(&self, model_id: i64) -> Vec<String> {
-        let list = FirmwareRepository::list(&self.db, model_id).await.unwrap().unwrap();
+        let list = FirmwareRepository::list(&self.db, model_id, second(0)).await.unwrap().unwrap();
         list.iter().rev().map(|line| line.version.version.to_string()).collect()
     }
 

@@ -11,8 +11,9 @@ use crate::dump::Architecture;
 use crate::words::u32_at;
 
 const MAGIC: &[u8; 4] = b"CDIX";
-/// Raised with every change: an older index is made anew from its ELF.
-const VERSION: u32 = 3;
+/// The format of indexes that are made and read. Raised with every change: an older index is made anew
+/// from its ELF.
+pub const INDEX_FORMAT: u32 = 3;
 const DIGEST: Range<usize> = 16..48;
 const HEADER_BYTES: usize = DIGEST.end + 8 * Part::ALL.len();
 
@@ -92,7 +93,7 @@ pub enum IndexError {
     #[error("this is no index")]
     NoIndex,
     /// Of another version of Coredock.
-    #[error("the index has format {0}, not {VERSION}")]
+    #[error("the index has format {0}, not {INDEX_FORMAT}")]
     Version(u32),
 }
 
@@ -111,7 +112,7 @@ impl Header {
         }
         let word = |at: usize| u32_at(bytes, at).ok_or(IndexError::NoIndex);
         let version = word(4)?;
-        if version != VERSION {
+        if version != INDEX_FORMAT {
             return Err(IndexError::Version(version));
         }
         let architecture = match word(8)? {
@@ -151,7 +152,7 @@ pub(super) fn write(
         Architecture::Riscv => 0,
         Architecture::Xtensa => 1_u32,
     };
-    for word in [VERSION, machine, flags] {
+    for word in [INDEX_FORMAT, machine, flags] {
         bytes.extend(word.to_le_bytes());
     }
     bytes.extend(elf_sha256.bytes());

@@ -33,6 +33,9 @@ fn check_objects(rows: &Rows, artifacts: &Path) {
     let symbols = "SELECT 'symbols/' || elf_sha256 || '/firmware.elf ' || elf_size || ' ' \
                    || elf_sha256 AS value FROM firmware_versions";
     rows.texts(symbols).iter().for_each(|line| check_object(artifacts, line));
+    let indexes = "SELECT 'symbols/' || elf_sha256 || '/index-' || format || ' ' || size || ' ' \
+                   || sha256 AS value FROM symbol_indexes WHERE sha256 IS NOT NULL";
+    rows.texts(indexes).iter().for_each(|line| check_object(artifacts, line));
     let elfs_of_roms =
         "SELECT 'rom/' || sha256 || '.elf ' || size || ' ' || sha256 AS value FROM rom_elfs";
     rows.texts(elfs_of_roms).iter().for_each(|line| check_object(artifacts, line));

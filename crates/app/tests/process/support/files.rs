@@ -42,6 +42,19 @@ pub(crate) fn files_below(directory: &Path) -> Vec<String> {
     files
 }
 
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    count: i64,
+}
+
+/// How many rows of a table of a `SQLite` file, which no server has open, fulfil a condition.
+pub(crate) fn count(database: &Path, table: &str, condition: &str) -> i64 {
+    let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
+    let query = format!("SELECT count(*) AS count FROM {table} WHERE {condition}");
+    diesel::sql_query(query).get_result::<Count>(&mut connection).unwrap().count
+}
+
 /// Runs a statement on a `SQLite` file that no server has open, creating it if need be.
 pub(crate) fn execute(database: &Path, statement: &str) {
     let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();

@@ -255,6 +255,21 @@ impl Server {
         }
     }
 
+    /// Waits until the ELF of the version of `demo` is indexed.
+    pub(crate) async fn wait_for_index(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let path = "/api/device-models/1/firmware-versions";
+            let listed = self.get(path).await.expect(200).json();
+            let status = &listed["firmware_versions"][0]["index_status"];
+            if status == "ready" {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never indexed: {status}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until the store carries the mark of its owner.
     #[track_caller]
     pub(crate) fn wait_for_owner_mark(&self) {

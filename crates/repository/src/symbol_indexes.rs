@@ -1,0 +1,309 @@
+//! The port to rows of symbol indexes.
+
+use async_trait::async_trait;
+use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::repository::RepositoryError;
+use coredock_domain::repository::symbol_indexes::{
+    ClaimIndex, FinishIndex, HeldIndexJob, IndexJob, IndexStatus, StoredIndex,
+    SymbolIndexRepository,
+};
+use coredock_domain::timestamp::Timestamp;
+use diesel::dsl::auto_type;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use crate::connection::{Connection, on, read, write};
+use crate::deletes::MOST_BINDS;
+use crate::failure::Failure;
+use crate::schema::symbol_indexes;
+use crate::values::{At, Column, StoredTime};
+use crate::versions::read_digest;
+use crate::{Database, deletes};
+
+const TABLE: &str = "symbol_indexes";
+
+/// Which index a row tells of.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = symbol_indexes)]
+struct IndexRow {
+    elf_sha256: String,
+    format: i32,
+    size: Option<i64>,
+    sha256: Option<String>,
+}
+
+impl IndexRow {
+    fn read(&self) -> Result<Option<StoredIndex>, Failure> {
+        let (Some(size), Some(sha256)) = (self.size, &self.sha256) else { return Ok(None) };
+        let facts = ArtifactFacts {
+            size: Column(TABLE, "size").holds(size.try_into().ok())?,
+            sha256: read_digest(sha256, Column(TABLE, "sha256"))?,
+        };
+        let format = Column(TABLE, "format").holds(self.format.try_into().ok())?;
+        Ok(Some(StoredIndex { format, facts }))
+    }
+
+    fn key(&self) -> Result<Option<ArtifactKey>, Failure> {
+        let elf_sha256 = read_digest(&self.elf_sha256, Column(TABLE, "elf_sha256"))?;
+        let stored = self.read()?;
+        Ok(stored.map(|StoredIndex { format, .. }| ArtifactKey::SymbolIndex { elf_sha256, format }))
+    }
+}
+
+/// The columns that the status of an index is told from.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = symbol_indexes)]
+pub(crate) struct StatusRow {
+    sha256: Option<String>,
+    error: Option<String>,
+    lease_until: Option<StoredTime>,
+}
+
+impl StatusRow {
+    pub(crate) fn read(self, now: Timestamp) -> Result<IndexStatus, Failure> {
+        let until = self.lease_until.map(|time| time.read(Column(TABLE, "lease_until")));
+        Ok(match (until.transpose()?, self.sha256, self.error) {
+            (Some(until), ..) if until > now => IndexStatus::Building,
+            (_, Some(_), _) => IndexStatus::Ready,
+            (_, None, Some(error)) => IndexStatus::Failed(error),
+            (_, None, None) => IndexStatus::None,
+        })
+    }
+}
+
+/// The row of a build.
+#[auto_type]
+fn of_build(elf_sha256: String) -> _ {
+    symbol_indexes::table.filter(symbol_indexes::elf_sha256.eq(elf_sha256))
+}
+
+/// The row of a job, as long as this owner holds it.
+#[auto_type]
+fn held(elf_sha256: String, owner: String) -> _ {
+    symbol_indexes::table
+        .filter(symbol_indexes::elf_sha256.eq(elf_sha256))
+        .filter(symbol_indexes::lease_owner.eq(owner))
+}
+
+/// The builds without an index of this format, or a later one, of which nobody makes one.
+#[auto_type]
+fn due(format: i32, now: At) -> _ {
+    symbol_indexes::table
+        .filter(symbol_indexes::due_at.le(now))
+        .filter(symbol_indexes::format.lt(format))
+        .filter(symbol_indexes::lease_until.is_null().or(symbol_indexes::lease_until.le(now)))
+        .order((symbol_indexes::due_at, symbol_indexes::elf_sha256))
+}
+
+/// What a row has once nobody works on it.
+type Unleased = (
+    diesel::dsl::Eq<symbol_indexes::lease_owner, Option<String>>,
+    diesel::dsl::Eq<symbol_indexes::lease_until, Option<At>>,
+);
+
+fn unleased() -> Unleased {
+    (symbol_indexes::lease_owner.eq(None), symbol_indexes::lease_until.eq(None))
+}
+
+#[async_trait]
+impl SymbolIndexRepository for Database {
+    async fn claim(&self, claim: ClaimIndex) -> Result<Option<IndexJob>, RepositoryError> {
+        let format = stored_format(claim.format);
+        let first = due(format, At(claim.now)).select(symbol_indexes::elf_sha256);
+        // An idle worker should not write every time it looks.
+        let waits = read!(self, "symbol_index.due", |conn| {
+            Ok(on!(conn, |c| first.first::<String>(c)).optional()?.is_some())
+        })?;
+        if !waits {
+            return Ok(None);
+        }
+        write!(self, "symbol_index.claim", |conn| { claim_first_due(conn, &claim).await })
+    }
+
+    async fn finish(&self, result: FinishIndex) -> Result<bool, RepositoryError> {
+        write!(self, "symbol_index.finish", |conn| { finish(conn, &result).await })
+    }
+
+    async fn postpone(
+        &self,
+        job: HeldIndexJob,
+        due: Timestamp,
+        counts: bool,
+    ) -> Result<(), RepositoryError> {
+        let row = held(job.elf_sha256.to_string(), job.owner.as_str().to_owned());
+        let uncounted = symbol_indexes::attempts.eq(symbol_indexes::attempts - 1);
+        let changes =
+            (unleased(), symbol_indexes::due_at.eq(At(due)), (!counts).then_some(uncounted));
+        write!(self, "symbol_index.postpone", |conn| {
+            on!(conn, |c| diesel::update(row).set(changes).execute(c))?;
+            Ok(())
+        })
+    }
+
+    async fn find(&self, elf_sha256: Sha256Digest) -> Result<Option<StoredIndex>, RepositoryError> {
+        let query = of_build(elf_sha256.to_string());
+        read!(self, "symbol_index.find", |conn| {
+            let row = on!(conn, |c| query.select(IndexRow::as_select()).first::<IndexRow>(c));
+            let row = row.optional()?;
+            Ok(row.map(|row| row.read()).transpose()?.flatten())
+        })
+    }
+
+    async fn forget(
+        &self,
+        elf_sha256: Sha256Digest,
+        index: StoredIndex,
+        now: Timestamp,
+    ) -> Result<(), RepositoryError> {
+        let same = of_build(elf_sha256.to_string())
+            .filter(symbol_indexes::sha256.eq(index.facts.sha256.to_string()));
+        write!(self, "symbol_index.forget", |conn| {
+            on!(conn, |c| diesel::update(same).set(unmade(now)).execute(c))?;
+            Ok(())
+        })
+    }
+}
+
+/// What a row has before an index was made.
+type Unmade = (
+    diesel::dsl::Eq<symbol_indexes::format, i32>,
+    diesel::dsl::Eq<symbol_indexes::size, Option<i64>>,
+    diesel::dsl::Eq<symbol_indexes::sha256, Option<String>>,
+    diesel::dsl::Eq<symbol_indexes::error, Option<String>>,
+    diesel::dsl::Eq<symbol_indexes::attempts, i32>,
+    diesel::dsl::Eq<symbol_indexes::due_at, At>,
+);
+
+fn unmade(now: Timestamp) -> Unmade {
+    (
+        symbol_indexes::format.eq(0),
+        symbol_indexes::size.eq(None),
+        symbol_indexes::sha256.eq(None),
+        symbol_indexes::error.eq(None),
+        symbol_indexes::attempts.eq(0),
+        symbol_indexes::due_at.eq(At(now)),
+    )
+}
+
+/// Notes that a build is held: an index of it is due, unless there is one.
+pub(crate) async fn expect(
+    conn: &mut Connection,
+    elf_sha256: &str,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let row = (symbol_indexes::elf_sha256.eq(elf_sha256), unmade(now));
+    on!(&mut *conn, |c| diesel::insert_into(symbol_indexes::table)
+        .values(row)
+        .on_conflict_do_nothing()
+        .execute(c))?;
+    let failed = of_build(elf_sha256.to_owned()).filter(symbol_indexes::error.is_not_null());
+    on!(conn, |c| diesel::update(failed).set(unmade(now)).execute(c))?;
+    Ok(())
+}
+
+/// Forgets the indexes of builds that are no longer held; the keys of their objects.
+pub(crate) async fn forget_builds(
+    conn: &mut Connection,
+    builds: &[String],
+) -> Result<Vec<ArtifactKey>, Failure> {
+    let mut keys = Vec::new();
+    for batch in builds.chunks(MOST_BINDS) {
+        let of_builds = symbol_indexes::table.filter(symbol_indexes::elf_sha256.eq_any(batch));
+        let rows = on!(&mut *conn, |c| diesel::delete(of_builds)
+            .returning(IndexRow::as_returning())
+            .load::<IndexRow>(c))?;
+        for row in rows {
+            keys.extend(row.key()?);
+        }
+    }
+    Ok(keys)
+}
+
+/// Of these builds the formats whose objects are in use: that of the index and, while one is being
+/// made, every other.
+pub(crate) async fn in_use(
+    conn: &mut Connection,
+    builds: &[String],
+    now: Timestamp,
+) -> Result<Vec<(String, Option<u32>)>, Failure> {
+    let being_made = symbol_indexes::lease_until.gt(At(now)).assume_not_null();
+    let of_builds = symbol_indexes::table
+        .filter(symbol_indexes::elf_sha256.eq_any(builds))
+        .filter(symbol_indexes::sha256.is_not_null().or(being_made))
+        .select((symbol_indexes::elf_sha256, symbol_indexes::format, symbol_indexes::lease_until));
+    let rows = on!(conn, |c| of_builds.load::<(String, i32, Option<StoredTime>)>(c))?;
+    let used = rows.into_iter().map(|(build, format, until)| {
+        let until = until.map(|time| time.read(Column(TABLE, "lease_until"))).transpose()?;
+        let format = Column(TABLE, "format").holds(format.try_into().ok())?;
+        let any = until.is_some_and(|until| until > now);
+        Ok((build, (!any).then_some(format)))
+    });
+    used.collect()
+}
+
+async fn claim_first_due(
+    conn: &mut Connection,
+    claim: &ClaimIndex,
+) -> Result<Option<IndexJob>, Failure> {
+    conn.lock_publications().await?;
+    let first = due(stored_format(claim.format), At(claim.now)).select(symbol_indexes::elf_sha256);
+    let Some(build) = on!(&mut *conn, |c| first.first::<String>(c)).optional()? else {
+        return Ok(None);
+    };
+    let lease = (
+        symbol_indexes::lease_owner.eq(claim.owner.as_str()),
+        symbol_indexes::lease_until.eq(At(claim.until)),
+        symbol_indexes::attempts.eq(symbol_indexes::attempts + 1),
+    );
+    let attempts = on!(conn, |c| diesel::update(of_build(build.clone()))
+        .set(lease)
+        .returning(symbol_indexes::attempts)
+        .get_result::<i32>(c))?;
+    Ok(Some(IndexJob {
+        elf_sha256: read_digest(&build, Column(TABLE, "elf_sha256"))?,
+        attempts: Column(TABLE, "attempts").holds(attempts.try_into().ok())?,
+    }))
+}
+
+async fn finish(conn: &mut Connection, result: &FinishIndex) -> Result<bool, Failure> {
+    conn.lock_publications().await?;
+    let FinishIndex { job, format, outcome, now } = result;
+    let (elf_sha256, build) = (job.elf_sha256, job.elf_sha256.to_string());
+    let made = ArtifactKey::SymbolIndex { elf_sha256, format: *format };
+    let row = held(build.clone(), job.owner.as_str().to_owned());
+    let before = row.clone();
+    let before = on!(&mut *conn, |c| before.select(IndexRow::as_select()).first::<IndexRow>(c));
+    let Some(before) = before.optional()? else {
+        // Whoever holds the build now has an index made of his own.
+        if outcome.is_ok() {
+            deletes::queue(conn, &[made], *now).await?;
+        }
+        return Ok(false);
+    };
+    if outcome.is_ok() && !deletes::cancel_unless_begun(conn, &made, *now).await? {
+        let again = (unleased(), unmade(*now));
+        on!(conn, |c| diesel::update(row).set(again).execute(c))?;
+        return Ok(false);
+    }
+    let facts = outcome.as_ref().ok();
+    let size = facts.map(|facts| Column(TABLE, "size").holds(i64::try_from(facts.size).ok()));
+    let columns = (
+        unleased(),
+        symbol_indexes::format.eq(stored_format(*format)),
+        symbol_indexes::size.eq(size.transpose()?),
+        symbol_indexes::sha256.eq(facts.map(|facts| facts.sha256.to_string())),
+        symbol_indexes::error.eq(outcome.as_ref().err()),
+        symbol_indexes::attempts.eq(0),
+    );
+    on!(&mut *conn, |c| diesel::update(row).set(columns).execute(c))?;
+    let older = before.key()?.filter(|key| *key != made);
+    deletes::queue(conn, older.as_slice(), *now).await?;
+    Ok(true)
+}
+
+/// Formats are counted from 1 and few.
+fn stored_format(format: u32) -> i32 {
+    i32::try_from(format).unwrap_or(i32::MAX)
+}

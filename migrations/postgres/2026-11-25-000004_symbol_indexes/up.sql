@@ -1,0 +1,19 @@
+-- What is known of the index of each build that is held, and the queue of those without one.
+CREATE TABLE symbol_indexes (
+    elf_sha256 varchar(64) COLLATE "C" PRIMARY KEY,
+    -- That of the index, or of the last try to make one; 0 before there was any.
+    format integer NOT NULL,
+    -- The object, if there is one.
+    size bigint,
+    sha256 varchar(64) COLLATE "C",
+    error text,
+    attempts integer NOT NULL,
+    due_at timestamptz NOT NULL,
+    lease_owner varchar(64) COLLATE "C",
+    lease_until timestamptz
+);
+
+CREATE INDEX symbol_indexes_due ON symbol_indexes (due_at, format);
+
+INSERT INTO symbol_indexes (elf_sha256, format, attempts, due_at)
+    SELECT elf_sha256, 0, 0, max(last_referenced_at) FROM known_builds GROUP BY elf_sha256;
