@@ -5,6 +5,7 @@ mod receive;
 pub mod rescue;
 mod symbolicate;
 mod symbols;
+mod turns;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use receive::{Delivery, ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
 pub use rescue::{IngestRound, Reception, RescueSpool};
 pub use symbolicate::{ParseResult, Symbolicated};
+use turns::Turns;
 
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
@@ -91,6 +93,7 @@ pub struct Coredumps {
     ports: Arc<CoredumpPorts>,
     settings: Arc<CoredumpSettings>,
     unwrapping: Arc<futures::lock::Mutex<()>>,
+    turns: Arc<Turns>,
     pruned: Arc<AtomicU64>,
 }
 
@@ -129,6 +132,7 @@ impl Coredumps {
             ports: Arc::new(ports),
             settings: Arc::new(settings),
             unwrapping: Arc::default(),
+            turns: Arc::default(),
             pruned: Arc::default(),
         }
     }

@@ -101,6 +101,7 @@ diesel::table! {
         lease_owner -> Nullable<Text>,
         lease_until -> Nullable<UtcTimestamp>,
         next_attempt_at -> Nullable<UtcTimestamp>,
+        turn_at -> Nullable<UtcTimestamp>,
         uploaded_at -> UtcTimestamp,
         last_seen_at -> Nullable<UtcTimestamp>,
         parsed_at -> Nullable<UtcTimestamp>,

@@ -23,6 +23,7 @@ mod rescue;
 mod rom_elfs;
 mod routing;
 mod stale_config;
+mod storms;
 mod support;
 mod sweep;
 mod symbol_indexes;

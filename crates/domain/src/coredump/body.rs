@@ -11,7 +11,7 @@ mod wrapping;
 
 use bytes::Bytes;
 
-pub use elf::build_id;
+pub use elf::{Glance, build_id, glance};
 pub use framing::RawParts;
 pub use notes::{Note, Notes};
 

@@ -9,7 +9,8 @@ use super::rescue::Reception;
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
 use crate::audit::{Change, Origin};
-use crate::coredump::{BuildId, Chip, Coredump, ParseStatus, ReportedVersion, body};
+use crate::coredump::body::{self, Glance};
+use crate::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
 use crate::device::DeviceKey;
 use crate::repository::RepositoryError;
 use crate::repository::coredumps::{InitialState, RecordCoredump, Recorded, SameBody};
@@ -181,6 +182,8 @@ impl Coredumps {
     ) -> Result<Received, ReceiveCoredumpError> {
         let Delivery { device, body, change, .. } = delivery;
         self.put(id, device, body).await?;
+        let glance = glance(body);
+        let turn = self.turns.of(change.at, device, &glance);
         let record = RecordCoredump {
             id,
             device_id,
@@ -189,8 +192,8 @@ impl Coredumps {
             firmware_version: delivery.firmware_version.clone(),
             size: body.length(),
             sha256: body.sha256(),
-            build_id: build_id(body),
-            state: InitialState::Due,
+            build_id: glance.build_id,
+            state: InitialState::Due { turn },
             same_body_since: self.same_body_since(change.at),
             kept_coredumps: self.settings.kept_coredumps,
             is_retried,
@@ -255,10 +258,10 @@ impl Coredumps {
     }
 }
 
-/// The build a body tells of without being unwrapped; looks at a few kilobytes.
-fn build_id(body: &ArtifactBody) -> Option<BuildId> {
+/// What a body tells without being unwrapped; looks at a few kilobytes.
+fn glance(body: &ArtifactBody) -> Glance {
     match body {
-        ArtifactBody::Bytes(body) => body::build_id(&mut Cursor::new(body.bytes())),
-        ArtifactBody::File(file) => body::build_id(&mut file.reader()),
+        ArtifactBody::Bytes(body) => body::glance(&mut Cursor::new(body.bytes())),
+        ArtifactBody::File(file) => body::glance(&mut file.reader()),
     }
 }

@@ -83,7 +83,7 @@ impl Held<'_> {
 }
 
 impl Coredumps {
-    /// Works on the job that is due longest; `None` when nothing is due or nobody makes reports.
+    /// Works on the due job of the earliest turn; `None` when nothing is due or nobody makes reports.
     /// When `interrupted` is ready first the job is given back as if it had not been begun.
     pub async fn symbolicate_next(
         &self,

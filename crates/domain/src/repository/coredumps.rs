@@ -117,7 +117,10 @@ pub struct RecordCoredump {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InitialState {
     /// `PENDING`, due at once.
-    Due,
+    Due {
+        /// What its job is ordered by.
+        turn: Timestamp,
+    },
     /// In this state for good: no worker ever claims it.
     Fixed {
         /// The state.

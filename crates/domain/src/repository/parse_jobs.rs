@@ -15,7 +15,7 @@ use crate::timestamp::Timestamp;
 /// Hands out jobs. Two claims never hold the same dump at once (I10).
 #[async_trait]
 pub trait ParseJobRepository: Send + Sync {
-    /// Leases the due job that is due longest, then of the lowest id, and counts the attempt. A job
+    /// Leases the due job of the earliest turn, then of the lowest id, and counts the attempt. A job
     /// whose last lease ran out and that has no attempt left comes back as `Exhausted`, leased like
     /// any other.
     async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError>;
@@ -41,7 +41,7 @@ pub trait ParseJobRepository: Send + Sync {
         postponement: PostponeJob,
     ) -> Result<Option<Finished>, RepositoryError>;
 
-    /// Makes a dump `PENDING` again: no attempts, due at once, result cleared, not audited when it
+    /// Makes a dump `PENDING` again: no attempts, due and its turn at once, result cleared, not audited when it
     /// was `PENDING` already, which changes nothing. `None` when there is no such dump of the device.
     async fn reparse(
         &self,

@@ -122,11 +122,11 @@ async fn insert(
 ) -> Result<(), Failure> {
     let now = change.at;
     let size = Column("coredumps", "size").holds(i32::try_from(dump.size).ok())?;
-    let (status, parsed_output) = match &dump.state {
-        InitialState::Due => (ParseStatus::Pending, None),
-        InitialState::Fixed { status, parsed_output } => (*status, parsed_output.as_deref()),
+    let (status, parsed_output, turn) = match &dump.state {
+        InitialState::Due { turn } => (ParseStatus::Pending, None, Some(At(*turn))),
+        InitialState::Fixed { status, parsed_output } => (*status, parsed_output.as_deref(), None),
     };
-    let due = (dump.state == InitialState::Due).then_some(At(now));
+    let due = turn.map(|_| At(now));
     let row = (
         coredumps::id.eq(dump.id),
         coredumps::device_id.eq(dump.device_id),
@@ -139,6 +139,7 @@ async fn insert(
         coredumps::build_id.eq(dump.build_id.as_ref().map(|build| build.as_str().to_owned())),
         coredumps::occurrences.eq(1),
         coredumps::next_attempt_at.eq(due),
+        coredumps::turn_at.eq(turn),
         coredumps::uploaded_at.eq(At(uploaded_at)),
         coredumps::last_seen_at.eq(At(uploaded_at)),
         coredumps::parsed_at.eq((status != ParseStatus::Pending).then_some(At(uploaded_at))),

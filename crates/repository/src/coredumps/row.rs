@@ -140,6 +140,7 @@ pub(crate) struct PendingAgain {
     lease_owner: Option<String>,
     lease_until: Option<At>,
     next_attempt_at: Option<At>,
+    turn_at: Option<At>,
     updated_at: At,
 }
 
@@ -158,6 +159,7 @@ impl PendingAgain {
             lease_owner: None,
             lease_until: None,
             next_attempt_at: Some(at),
+            turn_at: Some(at),
             updated_at: at,
         }
     }

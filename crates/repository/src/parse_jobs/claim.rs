@@ -15,11 +15,11 @@ use crate::schema::{coredumps, device_models, devices};
 use crate::values::{At, UtcTimestamp};
 use crate::versions::read_code;
 
-/// The job that is due longest, then of the lowest id. The state stands in the text, not in a bind:
+/// The due job of the earliest turn, then of the lowest id. The state stands in the text, not in a bind:
 /// the index of due jobs is of that state only.
 const FIRST_DUE: &str = "SELECT id FROM coredumps WHERE parse_status = 'PENDING' \
      AND next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) \
-     ORDER BY next_attempt_at, id LIMIT 1";
+     ORDER BY turn_at NULLS FIRST, id LIMIT 1";
 
 #[derive(QueryableByName)]
 struct IdRow {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_first_due_job_is_the_first_entry_of_an_index() {
         let steps = plan(FIRST_DUE);
-        assert!(steps[0].contains("USING INDEX coredumps_due (next_attempt_at<?)"), "{steps:?}");
+        assert!(steps[0].contains("USING INDEX coredumps_due"), "{steps:?}");
         assert_eq!(steps.len(), 1, "nothing is sorted");
     }
 }

@@ -12,7 +12,7 @@ use super::claim::{JobRow, Origin};
 use crate::failure::Failure;
 use crate::values::{At, UtcTimestamp};
 
-/// Leases the job that is due longest, then of the lowest id, and counts the attempt if it has one
+/// Leases the due job of the earliest turn, then of the lowest id, and counts the attempt if it has one
 /// left. Returns the job as it was before.
 #[derive(Debug)]
 struct ClaimStatement {
@@ -57,7 +57,7 @@ impl QueryFragment<Pg> for ClaimStatement {
         out.push_sql(" AND (lease_until IS NULL OR lease_until <= ");
         out.push_bind_param::<UtcTimestamp, _>(&self.now)?;
         out.push_sql(
-            ") ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) \
+            ") ORDER BY turn_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED) \
              UPDATE coredumps c SET lease_owner = ",
         );
         out.push_bind_param::<Text, _>(&self.owner)?;

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use coredock_domain::coredump::BuildId;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::model::ModelCode;
+use coredock_domain::repository::coredumps::InitialState;
 use coredock_domain::repository::parse_jobs::{
     ClaimJob, Claimed, FinishJob, ParseJob, QueueState, WantedBuild,
 };
@@ -12,14 +13,17 @@ use crate::support::dumps::{Dump, KEY, digest, parsed};
 use crate::support::{Bench, MINUTE, Set, code, device_key, facts, second, upload};
 
 #[tokio::test]
-async fn jobs_are_claimed_in_the_order_they_became_due() {
+async fn jobs_that_are_due_are_claimed_in_the_order_of_their_turns() {
     let (bench, device_id) = Bench::with_device().await;
     let model_id = 1;
-    let late = bench.store(&Dump { body: "late", at: 120, ..Dump::default() }).await;
+    let turn = |at| InitialState::Due { turn: second(at) };
+    let late = Dump { body: "late", at: 110, state: turn(900), ..Dump::default() };
+    let late = bench.store(&late).await;
     let other = bench.device(model_id, "zzzzzzz2").await;
-    let early = Dump { device_id: other, key: "zzzzzzz2", at: 110, ..Dump::default() };
+    let early =
+        Dump { device_id: other, key: "zzzzzzz2", at: 120, state: turn(50), ..Dump::default() };
     let early = bench.store(&early).await;
-    assert_eq!(bench.claim_job("aa", 109).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("aa", 109).await, Claimed::Nothing, "a turn makes nothing due");
     assert_eq!(bench.job("aa", 200).await.id, early);
     let expected = ParseJob {
         id: late,

@@ -1,9 +1,11 @@
-//! Finds the build id in a body without inflating, decoding or copying it (contract §6.6, §6.7).
+//! What a body tells without being inflated, decoded or copied: its build id (contract §6.6, §6.7) and
+//! where it crashed.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::framing::{DECISIVE_BYTES, Framing};
-use super::notes::Notes;
+use super::notes::{Note, Notes};
 use crate::coredump::BuildId;
 
 const HEADER_BYTES: u64 = 52;
@@ -20,28 +22,78 @@ const SEGMENT_BYTES: u64 = 64 * 1024;
 const ALL_NOTE_BYTES: u64 = 1024 * 1024;
 const MOST_NOTES: usize = 10_000;
 
-/// The build id a body tells without being inflated or decoded; a body that cannot be read tells
-/// none. Needs at most about 300 KiB of memory and reads at most 2 MiB.
-pub fn build_id<R: Read + Seek>(body: &mut R) -> Option<BuildId> {
-    find(body).ok().flatten()
+/// What a look at a body tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// How the digest of its ELF begins.
+    pub build_id: Option<BuildId>,
+    /// A hash that crashes of one build share when they happened at the same place, with the same words
+    /// of the panic. Of no meaning outside this process.
+    pub crash_site: Option<u64>,
 }
 
-fn find<R: Read + Seek>(body: &mut R) -> io::Result<Option<BuildId>> {
-    let Some(mut elf) = Elf::within(body)? else { return Ok(None) };
-    let Some(table) = elf.program_headers()? else { return Ok(None) };
+/// Looks at a body without inflating or decoding it; one that cannot be read tells nothing. Needs at
+/// most about 300 KiB of memory and reads at most 2 MiB.
+pub fn glance<R: Read + Seek>(body: &mut R) -> Glance {
+    let mut seen = Seen::default();
+    // What was seen before a body ended early counts.
+    let _ = look(body, &mut seen);
+    seen.told()
+}
+
+/// The build id that a look at a body tells.
+pub fn build_id<R: Read + Seek>(body: &mut R) -> Option<BuildId> {
+    glance(body).build_id
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Seen {
+    build_id: Option<BuildId>,
+    program_counter: Option<u32>,
+    panic_details: Option<u64>,
+}
+
+impl Seen {
+    /// The first of each counts; the crashed task comes first.
+    fn note(&mut self, note: &Note<'_>) {
+        if self.build_id.is_none() {
+            self.build_id = note.build_id();
+        }
+        if self.program_counter.is_none() {
+            self.program_counter = note.program_counter();
+        }
+        if self.panic_details.is_none() {
+            self.panic_details = note.panic_details().map(hash);
+        }
+    }
+
+    fn told(self) -> Glance {
+        let place = self.program_counter.map(|pc| (pc, self.panic_details));
+        Glance { build_id: self.build_id, crash_site: place.map(hash) }
+    }
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn look<R: Read + Seek>(body: &mut R, seen: &mut Seen) -> io::Result<()> {
+    let Some(mut elf) = Elf::within(body)? else { return Ok(()) };
+    let Some(table) = elf.program_headers()? else { return Ok(()) };
     let mut bytes_left = ALL_NOTE_BYTES;
     let mut notes_left = MOST_NOTES;
     for segment in table.as_chunks().0.iter().filter_map(note_segment) {
         let notes = elf.read(segment.offset, segment.length.min(SEGMENT_BYTES).min(bytes_left))?;
         bytes_left = bytes_left.saturating_sub(notes.len() as u64);
         for note in Notes::of(&notes).take(notes_left) {
-            if let Some(build) = note.build_id() {
-                return Ok(Some(build));
-            }
+            seen.note(&note);
             notes_left -= 1;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 struct Segment {

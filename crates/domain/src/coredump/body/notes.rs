@@ -7,6 +7,12 @@ const HEADER_BYTES: usize = 12;
 const DUMP_INFO: (&[u8], u32) = (b"ESP_CORE_DUMP_INFO", 8266);
 /// `ELF_CORE_DUMP_INFO_SHA_SIZE`: a word, then at most 64 digits and a NUL.
 const VERSION_BYTES: usize = 4;
+/// `NT_PRSTATUS`, one for each task.
+const TASK_STATUS: u32 = 1;
+/// The registers in it begin with the program counter on both architectures (`core_dump_elf.c`).
+const PROGRAM_COUNTER: usize = 72;
+/// The words of the panic (contract §6.6).
+const PANIC_DETAILS: u32 = 679;
 const BUILD_ID_BYTES: usize = 65;
 
 /// One note.
@@ -29,6 +35,17 @@ impl Note<'_> {
         let field = self.description.get(VERSION_BYTES..)?;
         let field = field.get(..BUILD_ID_BYTES).unwrap_or(field);
         BuildId::parse(std::str::from_utf8(until_nul(field)).ok()?)
+    }
+
+    /// The program counter, if the note is of a task.
+    pub fn program_counter(&self) -> Option<u32> {
+        let word = self.description.get(PROGRAM_COUNTER..)?.first_chunk()?;
+        ((self.name, self.kind) == (b"CORE", TASK_STATUS)).then(|| u32::from_le_bytes(*word))
+    }
+
+    /// The words of the panic, if the note is the one that tells them.
+    pub fn panic_details(&self) -> Option<&[u8]> {
+        (self.kind == PANIC_DETAILS).then(|| until_nul(self.description))
     }
 }
 

@@ -37,7 +37,7 @@ impl Default for Dump<'_> {
             body: "body",
             version: "1.0.0",
             build: None,
-            state: InitialState::Due,
+            state: InitialState::Due { turn: second(100) },
             same_since: None,
             kept: 3,
             at: 100,

@@ -1,0 +1,60 @@
+//! What a look at a body tells of the place of a crash.
+
+use std::io::Cursor;
+
+use coredock_domain::coredump::body::glance;
+use coredock_testkit::coredumps::{CoreBuilder, gzip, raw, strip};
+
+/// A task status whose registers begin with this program counter.
+fn task(pc: u32) -> Vec<u8> {
+    let mut status = vec![0; 204];
+    status[72..76].copy_from_slice(&pc.to_le_bytes());
+    status
+}
+
+fn core(pc: u32, words: &str) -> CoreBuilder {
+    CoreBuilder::new().note("CORE", 1, &task(pc)).note("CORE", 1, &task(7)).note(
+        "ESP_PANIC_DETAILS",
+        679,
+        words.as_bytes(),
+    )
+}
+
+fn site(body: &[u8]) -> Option<u64> {
+    glance(&mut Cursor::new(body)).crash_site
+}
+
+#[test]
+fn crashes_at_one_place_share_it_however_they_are_framed_and_whatever_memory_holds() {
+    let one = core(0x4200_0000, "abort()").segment(0x4080_0000, &[1; 64]).elf();
+    let other = core(0x4200_0000, "abort()").segment(0x4080_0000, &[2; 128]).elf();
+    let expected = site(&one).unwrap();
+    for body in [other.clone(), raw(0x0104, 0x000D, &other), strip(&other, 12, &[])] {
+        assert_eq!(site(&body), Some(expected));
+    }
+}
+
+#[test]
+fn the_first_task_and_the_words_of_the_panic_tell_places_apart() {
+    let all = [
+        core(0x4200_0000, "abort()").elf(),
+        core(0x4200_0004, "abort()").elf(),
+        core(0x4200_0000, "assert failed").elf(),
+        CoreBuilder::new().note("CORE", 1, &task(0x4200_0000)).elf(),
+    ];
+    let mut sites: Vec<_> = all.iter().map(|body| site(body).unwrap()).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    assert_eq!(sites.len(), all.len());
+}
+
+#[test]
+fn what_is_wrapped_or_names_no_task_tells_none() {
+    let whole = core(0x4200_0000, "abort()").elf();
+    let short = CoreBuilder::new().note("CORE", 1, &[0; 75]).elf();
+    let other_name = CoreBuilder::new().note("OTHER", 1, &task(1)).elf();
+    let bodies = [gzip(&whole), short, other_name, CoreBuilder::new().elf(), b"text".to_vec()];
+    for body in bodies {
+        assert_eq!(site(&body), None);
+    }
+}
