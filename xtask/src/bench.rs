@@ -3,6 +3,7 @@
 
 mod bare_server;
 mod bundles;
+mod commits;
 mod downloads;
 mod fleet;
 mod ingest;

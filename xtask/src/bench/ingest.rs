@@ -1,7 +1,7 @@
 //! Dumps taken in, against what the disk and the database can do at most; memory and lists of many.
 
 mod burst;
-mod peers;
+mod files;
 mod production;
 
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use super::fleet;
 use super::listings::list;
 use super::report::{Figure, Limit, mib};
 use super::server::Server;
+use super::{commits, fleet};
 use crate::program::root;
 use burst::{Burst, Extent, Taken};
 pub(crate) use production::Replica;
@@ -50,9 +50,9 @@ fn rates(runs: usize) -> Result<Vec<Figure>> {
     let (mut medians, mut p99s) = (Vec::new(), Vec::new());
     for _ in 0..runs {
         let directory = TempDir::with_prefix_in("bench-", root().join("target"))?;
-        let of_files = peers::files(directory.path(), 1, DURATION)?;
-        let of_files_at_once = peers::files(directory.path(), AT_ONCE, DURATION)?;
-        let of_commits = peers::commits(directory.path(), DURATION)?;
+        let of_files = files::written(directory.path(), 1, DURATION)?;
+        let of_files_at_once = files::written(directory.path(), AT_ONCE, DURATION)?;
+        let of_commits = commits::rate(directory.path(), DURATION)?;
         let server = Server::start(&[OFF, KEEP_ALL])?;
         let taken = Burst::prepare(&server)?.run(Extent::For(DURATION))?;
         ratios.push(taken.per_second / of_files.min(of_commits));

@@ -1,6 +1,9 @@
 //! Figures, their limits, and the table of them.
 
 use std::fmt::Write;
+use std::time::Duration;
+
+use anyhow::Result;
 
 /// What a figure must keep.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +94,11 @@ pub(super) fn quantile(values: &[f64], percent: usize) -> Option<f64> {
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// A rate.
+pub(super) fn per_second(count: usize, elapsed: Duration) -> Result<f64> {
+    Ok(f64::from(u32::try_from(count)?) / elapsed.as_secs_f64())
 }
 
 /// Bytes as MiB.

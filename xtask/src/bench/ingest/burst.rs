@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use super::super::fleet;
-use super::super::report::quantile;
+use super::super::report::{per_second, quantile};
 use super::super::server::Server;
 use super::{AT_ONCE, BODY};
 use crate::client::Client;
@@ -111,9 +111,4 @@ pub(super) fn body(number: usize, length: usize) -> Vec<u8> {
 fn mark(body: &mut [u8], number: usize) {
     let number = number.to_be_bytes();
     body[..number.len()].copy_from_slice(&number);
-}
-
-/// A rate.
-pub(super) fn per_second(count: usize, elapsed: Duration) -> Result<f64> {
-    Ok(f64::from(u32::try_from(count)?) / elapsed.as_secs_f64())
 }

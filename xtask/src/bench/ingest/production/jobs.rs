@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::replica::RunningReplica;
 use super::{AT_ONCE, pgbench, told};
-use crate::bench::ingest::burst::per_second;
+use crate::bench::report::per_second;
 use crate::bench::report::{Figure, Limit};
 use crate::bench::server::release_binary;
 use crate::program::{program, run};

@@ -9,8 +9,9 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions, PutPayload};
 use tokio::task::JoinSet;
 
-use super::super::burst::{body, per_second};
+use super::super::burst::body;
 use super::super::{AT_ONCE, BODY};
+use crate::bench::report::per_second;
 
 /// What a PUT says beside its signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
