@@ -1,8 +1,8 @@
-//! The release binary, started on an empty data directory.
+//! The release binary, started on an empty data directory, or on what another process left.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::program::root;
 const LONGEST_START: Duration = Duration::from_secs(20);
 const LONGEST_STOP: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(1);
+const READY: &str = "/health/readyz";
 
 /// Where `cargo build --release` puts `name`.
 pub(super) fn release_binary(name: &str) -> PathBuf {
@@ -35,7 +36,7 @@ pub(super) struct Server {
     address: SocketAddr,
     ready_after: Duration,
     /// Kept until the process has ended.
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Server {
@@ -44,13 +45,17 @@ impl Server {
     pub(super) fn start(settings: &[(&str, &str)]) -> Result<Self> {
         let data = TempDir::with_prefix_in("bench-", root().join("target"))?;
         let address = free_address()?;
-        let mut command = Command::new(release_binary("coredock"));
-        command.arg("serve").args(["--listen", &address.to_string()]);
-        command.arg("--data").arg(data.path().join("data"));
-        command.env_clear().envs(settings.iter().copied());
-        // Log lines are written, as in service, but not to the terminal.
-        command.stdout(File::create(data.path().join("log"))?);
-        Self::spawn(command, (address, data), "/health/readyz")
+        let command = serve((data.path(), address), settings)?;
+        Self::spawn(command, (address, data), READY)
+    }
+
+    /// Ends the process and starts another one on its data, with other settings.
+    pub(super) fn restart(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        self.stop()?;
+        self.address = free_address()?;
+        let began = Instant::now();
+        self.child = spawned(&mut serve((self.data.path(), self.address), settings)?)?;
+        self.wait_until_ready(READY, began)
     }
 
     /// Starts the server that Coredock is compared with.
@@ -68,21 +73,24 @@ impl Server {
         probe: &str,
     ) -> Result<Self> {
         let began = Instant::now();
-        let program = command.get_program().display().to_string();
-        let child = command.stdin(Stdio::null()).spawn();
-        let child = child.with_context(|| format!("cannot start {program}"))?;
-        let mut server = Self { child, address, ready_after: Duration::ZERO, _data: data };
-        while !server.is_ready(probe) {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("{program} ended with {status} before it was ready");
+        let child = spawned(&mut command)?;
+        let mut server = Self { child, address, ready_after: Duration::ZERO, data };
+        server.wait_until_ready(probe, began)?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self, probe: &str, began: Instant) -> Result<()> {
+        while !self.is_ready(probe) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status} before it was ready");
             }
             if began.elapsed() > LONGEST_START {
-                bail!("{program} is not ready after {LONGEST_START:?}");
+                bail!("the server is not ready after {LONGEST_START:?}");
             }
             sleep(Duration::from_millis(1));
         }
-        server.ready_after = began.elapsed();
-        Ok(server)
+        self.ready_after = began.elapsed();
+        Ok(())
     }
 
     fn is_ready(&self, probe: &str) -> bool {
@@ -128,6 +136,23 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Coredock with `settings` and nothing else in its environment.
+fn serve((data, address): (&Path, SocketAddr), settings: &[(&str, &str)]) -> Result<Command> {
+    let mut command = Command::new(release_binary("coredock"));
+    command.arg("serve").args(["--listen", &address.to_string()]);
+    command.arg("--data").arg(data.join("data"));
+    command.env_clear().envs(settings.iter().copied());
+    // Log lines are written, as in service, but not to the terminal.
+    command.stdout(File::create(data.join("log"))?);
+    Ok(command)
+}
+
+fn spawned(command: &mut Command) -> Result<Child> {
+    let program = command.get_program().display().to_string();
+    let child = command.stdin(Stdio::null()).spawn();
+    child.with_context(|| format!("cannot start {program}"))
 }
 
 impl Drop for Server {
