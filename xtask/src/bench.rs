@@ -4,6 +4,7 @@
 mod bare_server;
 mod bundles;
 mod commits;
+mod cpu;
 mod downloads;
 mod fleet;
 mod ingest;
@@ -11,6 +12,7 @@ mod listings;
 mod machine;
 mod memory;
 mod parse_job;
+mod parsing;
 mod polling;
 mod report;
 mod server;
@@ -20,11 +22,14 @@ mod symbolize;
 mod uploads;
 mod wrk;
 
+use std::ffi::OsStr;
+
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use bare_server::BareServer;
 pub(crate) use ingest::Replica;
+use parsing::Workload;
 use report::Figure;
 
 use crate::fixtures::Architecture;
@@ -56,6 +61,16 @@ pub(crate) struct Symbolize {
     /// Only programs of this one
     #[arg(long)]
     architecture: Option<Architecture>,
+    /// A server with waiting dumps instead: rate against its database, processor time, memory. Its
+    /// devices are of RISC-V unless said otherwise
+    #[arg(long)]
+    server: bool,
+    /// Dumps that wait for one figure
+    #[arg(long, default_value_t = 10_000, requires = "server")]
+    dumps: usize,
+    /// What they are filled up to, as flash that is erased fills them, in KiB
+    #[arg(long, default_value_t = 64, requires = "server")]
+    dump_kib: usize,
 }
 
 /// How the intake of dumps is measured.
@@ -141,11 +156,31 @@ impl Http {
 
 impl Symbolize {
     fn run(&self) -> Result<()> {
-        let Self { runs, skip_build, architecture } = *self;
-        let only = architecture.map(|only| ["--architecture", only.as_str()]);
-        let arguments: Vec<_> =
-            ["symbolize"].into_iter().chain(only.into_iter().flatten()).collect();
-        in_release((runs, skip_build), &arguments, || self.measure())
+        let measure = || if self.server { self.measure_server() } else { self.measure() };
+        in_release((self.runs, self.skip_build), &self.arguments(), measure)
+    }
+
+    /// Those that choose what is measured.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["symbolize".to_owned()];
+        if let Some(only) = self.architecture {
+            arguments.extend(["--architecture", only.as_str()].map(str::to_owned));
+        }
+        if self.server {
+            let (dumps, kib) = (self.dumps.to_string(), self.dump_kib.to_string());
+            let server = ["--server", "--dumps", &dumps, "--dump-kib", &kib];
+            arguments.extend(server.map(str::to_owned));
+        }
+        arguments
+    }
+
+    fn measure_server(&self) -> Result<()> {
+        let workload = Workload {
+            architecture: self.architecture.unwrap_or(Architecture::Riscv),
+            filling: self.dump_kib << 10,
+            dumps: self.dumps,
+        };
+        measured(|| parsing::measure(workload, self.runs))
     }
 
     /// A table for each architecture. One that misses a limit does not keep others from being measured.
@@ -166,7 +201,7 @@ impl Symbolize {
 /// Measures in the release build of this program too: what it does itself is part of the figures.
 fn in_release(
     (runs, skip_build): (usize, bool),
-    bench: &[&str],
+    bench: &[impl AsRef<OsStr>],
     measure: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     prepare(runs, skip_build, &["coredock", "xtask"])?;

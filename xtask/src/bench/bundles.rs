@@ -18,11 +18,15 @@ pub(super) struct Bundle<'a> {
 impl Bundle<'_> {
     /// The ZIP, nothing in it compressed.
     pub(super) fn build(&self) -> Vec<u8> {
-        let elf = noise(self.version, self.elf);
-        let image = ImageBuilder::new(self.version, self.image).of_elf(&elf).build();
-        let bundle = BundleBuilder::new(MODEL, self.version).bin(image).elf(elf);
-        bundle.change_all(ZipEntry::stored).build()
+        bundle_of(self.version, (noise(self.version, self.elf), self.image))
     }
+}
+
+/// The ZIP of this ELF and an image of so many bytes, nothing in it compressed.
+pub(super) fn bundle_of(version: &str, (elf, image): (Vec<u8>, usize)) -> Vec<u8> {
+    let image = ImageBuilder::new(version, image).of_elf(&elf).build();
+    let bundle = BundleBuilder::new(MODEL, version).bin(image).elf(elf);
+    bundle.change_all(ZipEntry::stored).build()
 }
 
 /// `length` bytes that `seed` determines, by xorshift; the first four are those of an ELF.

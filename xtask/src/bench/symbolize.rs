@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::report::{Figure, Limit, mib};
 use super::server::release_binary;
-use crate::fixtures::{Architecture, Optimization, Request};
+use crate::fixtures::{Architecture, Generated, Optimization, Request};
 use crate::program::{install_if_missing, program, silently};
 
 /// Prints the largest resident size of a program in KiB.
@@ -79,21 +79,28 @@ struct Files {
 
 impl Files {
     fn make(directory: &Path, (architecture, padding): (Architecture, usize)) -> Result<Self> {
-        println!("Building a program with {padding} files of padding");
-        let request = Request {
-            cases: 1,
-            seed: SEED,
-            optimization: Optimization::Os,
-            padding,
-            directory: directory.to_owned(),
-        };
-        let generated = architecture.generate(&request)?;
+        let generated = crashed(directory, (architecture, padding))?;
         let case = generated.cases.first().context("there is no case")?;
         let dump = directory.join("crash.dmp");
         fs::write(&dump, case.snapshot.elf_core(NotePadding::NotCounted))?;
         let (index_dir, tasks) = (directory.join("indexes"), case.snapshot.tasks.len());
         Ok(Self { elf: generated.elf, dump, index_dir, tasks })
     }
+}
+
+/// Builds a program and crashes it once.
+pub(super) fn crashed(
+    directory: &Path,
+    (architecture, padding): (Architecture, usize),
+) -> Result<Generated> {
+    println!("Building a program with {padding} files of padding");
+    architecture.generate(&Request {
+        cases: 1,
+        seed: SEED,
+        optimization: Optimization::Os,
+        padding,
+        directory: directory.to_owned(),
+    })
 }
 
 fn measure_processes(size: &Size, files: &Files, runs: usize) -> Result<Vec<Figure>> {

@@ -1,0 +1,73 @@
+//! Devices with one firmware that crash in the same place again and again.
+
+use std::net::SocketAddr;
+use std::thread::scope;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::Build;
+use crate::bench::fleet;
+use crate::bench::server::Server;
+use crate::client::Client;
+
+/// Connections that deliver.
+const AT_ONCE: usize = 16;
+/// `MAX_COREDUMPS` when it is not set.
+pub(super) const KEPT_BY_DEFAULT: usize = 20;
+
+/// The devices, and what they deliver.
+pub(super) struct Fleet<'a> {
+    address: SocketAddr,
+    /// Where each device delivers.
+    paths: Vec<String>,
+    build: &'a Build,
+    delivered: usize,
+}
+
+impl<'a> Fleet<'a> {
+    /// Publishes the build and creates devices.
+    pub(super) fn prepare(server: &Server, build: &'a Build, devices: usize) -> Result<Self> {
+        let mut client = server.client()?;
+        let model = fleet::create_model(&mut client)?;
+        fleet::upload(&mut client, &build.bundle())?;
+        let path = |device| {
+            let key = fleet::create_device(&mut client, model, &format!("Device {device}"))?;
+            Ok(build.path(&key))
+        };
+        let paths = (0..devices).map(path).collect::<Result<_>>()?;
+        Ok(Self { address: server.address(), paths, build, delivered: 0 })
+    }
+
+    /// Delivers so many dumps, from each device about as many as from any other. No two are the same,
+    /// and each must be taken.
+    pub(super) fn deliver(&mut self, dumps: usize) -> Result<()> {
+        let numbers = self.delivered..self.delivered + dumps;
+        let this = &*self;
+        scope(|threads| {
+            let deliver = |first| this.deliver_each(numbers.clone().skip(first).step_by(AT_ONCE));
+            let delivering: Vec<_> =
+                (0..AT_ONCE).map(|first| threads.spawn(move || deliver(first))).collect();
+            delivering.into_iter().try_for_each(|connection| {
+                connection.join().map_err(|_panic| anyhow!("a delivering thread panicked"))?
+            })
+        })?;
+        self.delivered += dumps;
+        Ok(())
+    }
+
+    /// Dumps delivered so far.
+    pub(super) const fn delivered(&self) -> usize {
+        self.delivered
+    }
+
+    fn deliver_each(&self, numbers: impl Iterator<Item = usize>) -> Result<()> {
+        let mut client = Client::connect(self.address)?;
+        let mut dump = self.build.dump().to_vec();
+        for number in numbers {
+            Build::mark(&mut dump, number);
+            let answer = client.post(&self.paths[number % self.paths.len()], &dump)?;
+            ensure!(answer.status == 201, "a dump got {}", String::from_utf8_lossy(&answer.body));
+        }
+        Ok(())
+    }
+}
