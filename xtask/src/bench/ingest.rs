@@ -10,7 +10,7 @@ use anyhow::Result;
 use tempfile::TempDir;
 
 use super::listings::list;
-use super::report::{Figure, Limit, mib};
+use super::report::{Figure, Limit, mib, told};
 use super::server::Server;
 use super::{commits, fleet};
 use crate::program::root;
@@ -128,8 +128,4 @@ fn note(taken: &Taken, [rates, medians, p99s]: &mut [&mut Vec<f64>; 3]) {
     rates.push(taken.per_second);
     medians.push(taken.median);
     p99s.push(taken.p99);
-}
-
-fn told(what: &'static str, unit: &'static str, runs: Vec<f64>) -> Figure {
-    Figure { what, unit, runs, limit: Limit::None }
 }
