@@ -9,6 +9,7 @@ mod indexer;
 mod indexes;
 mod roms;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
+use coredock_domain::blocking;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::coredump::ParseErrorCode;
 use coredock_domain::repository::RomElfRepository;
@@ -35,6 +37,9 @@ use indexes::Indexes;
 use roms::{RomFile, Roms, opened};
 
 pub use indexer::{BUILD_INDEX, ELF_UNREADABLE, IndexerOptions, LARGEST_INDEX_BYTES, this_program};
+
+/// Jobs whose claims and results share a commit.
+const MOST_JOBS: u32 = 16;
 
 /// What the native symbolizer works with.
 pub struct NativePorts {
@@ -110,6 +115,10 @@ impl Symbolizer for NativeSymbolizer {
         apart(move || make_report(&dump, index, &roms)).await
     }
 
+    fn most_jobs(&self) -> u32 {
+        MOST_JOBS
+    }
+
     async fn is_ready(&self) -> bool {
         true
     }
@@ -173,8 +182,12 @@ fn undecoded(error: &DecodeError) -> SymbolizerError {
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SymbolizerError> + Send + 'static,
 ) -> Result<T, SymbolizerError> {
-    let crashed = |error: tokio::task::JoinError| failed("the engine crashed", error);
-    spawn_blocking(work).await.map_err(crashed)?
+    const CRASHED: &str = "the engine crashed";
+    if blocking::is_allowed() {
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        return outcome.unwrap_or_else(|_| Err(failed(CRASHED, "a panic, which is in the log")));
+    }
+    spawn_blocking(work).await.map_err(|error| failed(CRASHED, error))?
 }
 
 fn failed(
@@ -192,12 +205,16 @@ fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> S
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_panic_of_the_engine_is_a_failed_attempt() {
-        let outcome = apart::<()>(|| panic!("a fault of ours")).await;
-        assert!(
-            matches!(&outcome, Err(SymbolizerError::Failed { reason, .. }) if reason == "the engine crashed"),
-            "{outcome:?}"
-        );
+    #[test]
+    fn a_panic_of_the_engine_is_a_failed_attempt() {
+        let panics = || apart::<()>(|| panic!("a fault of ours"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let here = blocking::allow(|| runtime.block_on(panics()));
+        for outcome in [runtime.block_on(panics()), here] {
+            assert!(
+                matches!(&outcome, Err(SymbolizerError::Failed { reason, .. }) if reason == "the engine crashed"),
+                "{outcome:?}"
+            );
+        }
     }
 }

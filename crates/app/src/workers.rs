@@ -2,7 +2,7 @@
 //! the sweep.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use coredock_domain::coredumps::{ParseResult, Symbolicated};
 use coredock_domain::firmware::Firmware;
@@ -106,15 +106,18 @@ impl Workers {
         }
     }
 
-    /// Works on parse jobs one by one.
+    /// Works on parse jobs.
     async fn parse(&self, stop: &CancellationToken) {
         let Some(symbolizer) = self.coredumps.symbolizer() else { return };
         while !stop.is_cancelled() {
-            let began = Instant::now();
-            match self.coredumps.symbolicate_next(stop.cancelled()).await {
-                Ok(Some(parsed)) => self.count_parse(symbolizer.engine(), &parsed, began),
-                Ok(None) => {
+            match self.coredumps.symbolicate_due(stop.cancelled()).await {
+                Ok(parsed) if parsed.is_empty() => {
                     let _ = stop.run_until_cancelled(self.due.woken()).await;
+                }
+                Ok(parsed) => {
+                    for parsed in parsed {
+                        self.count_parse(symbolizer.engine(), &parsed);
+                    }
                 }
                 Err(error) => {
                     warn("a parse job waits for the database", &error);
@@ -124,8 +127,8 @@ impl Workers {
         }
     }
 
-    fn count_parse(&self, engine: &str, parsed: &Symbolicated, began: Instant) {
-        let seconds = began.elapsed().as_secs_f64();
+    fn count_parse(&self, engine: &str, parsed: &Symbolicated) {
+        let seconds = parsed.took.as_secs_f64();
         let (metrics, result) = (&self.metrics, result_label(parsed.result));
         metrics.symbolications.with_label_values(&[engine, result]).inc();
         metrics.symbolication_seconds.with_label_values(&[engine]).observe(seconds);

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::future::{Either, select};
 
 use crate::artifact::{ArtifactKey, UploadId};
@@ -25,7 +24,7 @@ use crate::repository::symbol_indexes::{
 use crate::repository::{RepositoryError, SymbolIndexRepository};
 use crate::symbolizer::{ElfSource, SymbolizerError};
 use crate::upkeep::Wakeup;
-use crate::verified_reads::{OpenedObject, VerifiedReads};
+use crate::verified_reads::{ReadObject, VerifiedReads};
 
 /// A job that met an outage is due again after this; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
@@ -82,19 +81,12 @@ impl StoredIndexes {
         StoredIndex { format, facts }: StoredIndex,
     ) -> Result<Option<Bytes>, ArtifactStoreError> {
         let key = ArtifactKey::SymbolIndex { elf_sha256, format };
-        let OpenedObject::Bytes(mut pieces) = self.reads.open(&key, facts, 0..facts.size).await?
-        else {
-            return Ok(None);
-        };
-        let mut bytes = BytesMut::new();
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Ok(piece) => bytes.extend_from_slice(&piece),
-                Err(ArtifactStoreError::Damaged { .. }) => return Ok(None),
-                Err(error) => return Err(error),
-            }
+        match self.reads.read(&key, facts).await {
+            Ok(ReadObject::Bytes(bytes)) => Ok(Some(bytes)),
+            Ok(ReadObject::Missing | ReadObject::Different)
+            | Err(ArtifactStoreError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(Some(bytes.freeze()))
     }
 }
 

@@ -27,6 +27,11 @@ pub trait Symbolizer: Send + Sync {
     /// the job is gone when it returns or is dropped. `ElfMissing` when it opened the ELF in vain.
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
 
+    /// How many jobs a worker takes at once: more than one only if each is a matter of milliseconds.
+    fn most_jobs(&self) -> u32 {
+        1
+    }
+
     /// Whether it answers at all.
     async fn is_ready(&self) -> bool;
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use moka::sync::Cache;
@@ -35,6 +35,17 @@ pub type ArtifactBytes = BoxStream<'static, Result<Bytes, ArtifactStoreError>>;
 pub enum OpenedObject {
     /// It is what the row says; these are the bytes of the range.
     Bytes(ArtifactBytes),
+    /// There is no such object.
+    Missing,
+    /// There is another object than the row says.
+    Different,
+}
+
+/// How reading an object for a row ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadObject {
+    /// It is what the row says.
+    Bytes(Bytes),
     /// There is no such object.
     Missing,
     /// There is another object than the row says.
@@ -92,6 +103,36 @@ impl VerifiedReads {
             Some(_) => Ok(OpenedObject::Different),
             None => self.open_unknown(key, facts, range).await,
         }
+    }
+
+    /// Reads the object under `key` into memory if it is the one `facts` describe. It is hashed on the
+    /// way; nothing is remembered of it.
+    pub async fn read(
+        &self,
+        key: &ArtifactKey,
+        facts: ArtifactFacts,
+    ) -> Result<ReadObject, ArtifactStoreError> {
+        let Some(artifact) = self.store.open(key, ByteRange::Full).await? else {
+            return Ok(ReadObject::Missing);
+        };
+        let told = artifact.stored.sha256;
+        if artifact.stored.size != facts.size || told.is_some_and(|sha256| sha256 != facts.sha256) {
+            return Ok(ReadObject::Different);
+        }
+        let whole = (0..facts.size, Some(Check::new(facts.sha256)));
+        let mut pieces = self.resumable(key, artifact, whole);
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece),
+                // Nobody said that it was the right one.
+                Err(ArtifactStoreError::Damaged { .. }) if told.is_none() => {
+                    return Ok(ReadObject::Different);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ReadObject::Bytes(bytes.freeze()))
     }
 
     /// Whether the object under `key` is the one `facts` describe.

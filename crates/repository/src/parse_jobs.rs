@@ -41,15 +41,26 @@ fn held(id: i64, owner: String) -> _ {
 
 #[async_trait]
 impl ParseJobRepository for Database {
+    async fn claim_many(
+        &self,
+        claim: ClaimJob,
+        most: u32,
+    ) -> Result<Vec<Claimed>, RepositoryError> {
+        if self.sqlite().is_none() {
+            let claimed = ParseJobRepository::claim(self, claim).await?;
+            return Ok(if claimed == Claimed::Nothing { Vec::new() } else { vec![claimed] });
+        }
+        // An idle worker looks every second: it should not wait for the writer every second.
+        if !read!(self, "parse_job.due", |conn| { claim::is_due(conn, claim.now).await })? {
+            return Ok(Vec::new());
+        }
+        write_at_once!(self, "parse_job.claim", |conn| { claim::claim(conn, &claim, most).await })
+    }
+
     async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError> {
         if self.sqlite().is_some() {
-            // An idle worker looks every second: it should not wait for the writer every second.
-            if !read!(self, "parse_job.due", |conn| { claim::is_due(conn, claim.now).await })? {
-                return Ok(Claimed::Nothing);
-            }
-            return write_at_once!(self, "parse_job.claim", |conn| {
-                claim::claim(conn, &claim).await
-            });
+            let claimed = self.claim_many(claim, 1).await?;
+            return Ok(claimed.into_iter().next().unwrap_or(Claimed::Nothing));
         }
         one_statement!(self, "parse_job.claim", |conn| {
             conn.on_postgres(async |c| claim_postgres::claim(c, &claim).await)
@@ -81,6 +92,31 @@ impl ParseJobRepository for Database {
             log_pruned(&finished.pruned, now);
         }
         Ok(finished)
+    }
+
+    async fn finish_all(
+        &self,
+        results: Vec<FinishJob>,
+    ) -> Result<Vec<Option<Finished>>, RepositoryError> {
+        if self.sqlite().is_none() {
+            let mut all = Vec::new();
+            for result in results {
+                all.push(ParseJobRepository::finish(self, result).await?);
+            }
+            return Ok(all);
+        }
+        let times: Vec<_> = results.iter().map(|result| result.now).collect();
+        let all = write_at_once!(self, "parse_job.finish", |conn| {
+            let mut all = Vec::new();
+            for result in &results {
+                all.push(finish::finish(conn, result).await?);
+            }
+            Ok(all)
+        })?;
+        for (finished, now) in all.iter().zip(times) {
+            log_pruned(finished.as_ref().map_or(&[], |finished| &finished.pruned), now);
+        }
+        Ok(all)
     }
 
     async fn postpone(

@@ -5,8 +5,7 @@ use std::io::Cursor;
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
 use futures::future::{Either, select};
 
 use super::Coredumps;
@@ -17,7 +16,7 @@ use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
 use crate::repository::RepositoryError;
 use crate::repository::parse_jobs::{MissingElf, ParseJob};
 use crate::symbolizer::{CrashDump, CrashReport, Symbolizer, SymbolizerError};
-use crate::verified_reads::{ArtifactBytes, OpenedObject};
+use crate::verified_reads::ReadObject;
 
 /// Why an attempt made no report.
 pub(super) enum AttemptError {
@@ -171,10 +170,10 @@ impl Coredumps {
     async fn load(&self, job: &ParseJob, findings: &mut Findings) -> Result<Bytes, AttemptError> {
         let key = ArtifactKey::Coredump { device: job.device.clone(), id: job.id };
         let facts = ArtifactFacts { size: job.size, sha256: job.sha256 };
-        let message = match self.ports.reads.open(&key, facts, 0..job.size).await? {
-            OpenedObject::Bytes(pieces) => return collect(pieces).await,
-            OpenedObject::Missing => "the stored dump is gone",
-            OpenedObject::Different => "the stored object is not the dump that was received",
+        let message = match self.ports.reads.read(&key, facts).await? {
+            ReadObject::Bytes(bytes) => return Ok(bytes),
+            ReadObject::Missing => "the stored dump is gone",
+            ReadObject::Different => "the stored object is not the dump that was received",
         };
         // Deleted between the two looks: then nothing is broken.
         if self.find(job.device_id, job.id).await?.is_none() {
@@ -184,12 +183,4 @@ impl Coredumps {
         tracing::error!(id = job.id, "{message}");
         Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
     }
-}
-
-async fn collect(mut pieces: ArtifactBytes) -> Result<Bytes, AttemptError> {
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
-        bytes.extend_from_slice(&piece?);
-    }
-    Ok(bytes.freeze())
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{Either, select};
+use futures::future::{Either, FusedFuture, select};
 
 use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
@@ -25,6 +25,9 @@ use crate::symbolizer::{CrashReport, Symbolizer};
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
 /// A result that the database could not take is offered again after this.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
+/// Jobs that were claimed together are worked on for so long; those that are left are given back, so
+/// that none waits for a slow one while other workers are idle.
+const QUICKLY: Duration = Duration::from_millis(100);
 /// Jobs that failed together do not come back together (contract §6.5).
 const RETRY_SPREAD: f64 = 0.2;
 /// Largest `parsed_output` in bytes (contract §6.8).
@@ -54,6 +57,10 @@ pub struct Symbolicated {
     pub id: i64,
     /// How it ended.
     pub result: ParseResult,
+    /// Attempts, this one included.
+    pub attempts: u32,
+    /// How long the attempt took.
+    pub took: Duration,
     /// How the ELF was chosen: `exact`, `version`, or `none` when there is none.
     pub elf_match: &'static str,
     /// What the body was read as, when it had to be repaired.
@@ -75,6 +82,8 @@ impl Held<'_> {
         Symbolicated {
             id: self.job.id,
             result,
+            attempts: self.job.attempts,
+            took: Duration::ZERO,
             elf_match,
             salvaged: findings.salvaged,
             broken_objects: findings.broken_objects,
@@ -82,72 +91,138 @@ impl Held<'_> {
     }
 }
 
+/// Jobs that were claimed together, by how work on them ended so far.
+#[derive(Default)]
+struct Batch<'a> {
+    /// With a result that is yet to be written.
+    results: Vec<(FinishJob, Symbolicated)>,
+    /// For this time.
+    ended: Vec<Symbolicated>,
+    /// Not at all: to be given back.
+    left: Vec<Held<'a>>,
+}
+
+impl Batch<'_> {
+    fn has_begun(&self) -> bool {
+        !(self.results.is_empty() && self.ended.is_empty())
+    }
+
+    fn add(&mut self, id: i64, worked: Result<Worked, RepositoryError>, took: Duration) {
+        match worked {
+            Ok(Worked::Result(result, symbolicated)) => {
+                self.results.push((*result, Symbolicated { took, ..symbolicated }));
+            }
+            Ok(Worked::Ended(symbolicated)) => {
+                self.ended.push(Symbolicated { took, ..symbolicated });
+            }
+            Err(error) => lost(id, &error),
+        }
+    }
+}
+
+/// Nobody hears of the job before its lease runs out.
+fn lost(id: i64, error: &RepositoryError) {
+    let error = error as &dyn std::error::Error;
+    tracing::error!(error, id, "a parse job is left to the end of its lease");
+}
+
+/// How work on a job ended.
+enum Worked {
+    /// With a result, which is yet to be written; what comes of the job once it is.
+    Result(Box<FinishJob>, Symbolicated),
+    /// Without one.
+    Ended(Symbolicated),
+}
+
 impl Coredumps {
-    /// Works on the due job of the earliest turn; `None` when nothing is due or nobody makes reports.
-    /// When `interrupted` is ready first the job is given back as if it had not been begun.
-    pub async fn symbolicate_next(
+    /// Works on the due jobs of the earliest turns, on several only while they are quickly done; what
+    /// came of each. Empty when nothing is due or nobody makes reports. When `interrupted` is ready
+    /// first the jobs that are left are given back as if they had not been begun.
+    pub async fn symbolicate_due(
         &self,
         interrupted: impl Future<Output = ()>,
-    ) -> Result<Option<Symbolicated>, RepositoryError> {
-        let Some(symbolizer) = self.symbolizer() else { return Ok(None) };
+    ) -> Result<Vec<Symbolicated>, RepositoryError> {
+        let Some(symbolizer) = self.symbolizer() else { return Ok(Vec::new()) };
         let owner = UploadId::random(&*self.ports.entropy);
-        let now = self.ports.clock.now();
+        let began = self.ports.clock.now();
         let claim = ClaimJob {
             owner: owner.clone(),
-            now,
-            until: now.after(self.settings.lease),
+            now: began,
+            until: began.after(self.settings.lease),
             most_attempts: self.settings.most_attempts,
         };
-        let job = match self.ports.jobs.claim(claim).await? {
-            Claimed::Nothing => return Ok(None),
-            Claimed::Exhausted(job) => {
-                return self.give_up(Held { job: &job, owner: &owner }).await.map(Some);
-            }
-            Claimed::Job(job) => job,
-        };
+        let claimed = self.ports.jobs.claim_many(claim, symbolizer.most_jobs()).await?;
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
         // More may be due: let another worker look.
         self.ports.due.wake();
-        let held = Held { job: &job, owner: &owner };
-        let worked = self.work_on(held, &**symbolizer);
-        match select(pin!(worked), pin!(interrupted)).await {
-            Either::Left((outcome, _)) => outcome.map(Some),
-            Either::Right(((), _)) => {
-                self.postpone(held, ParseResult::PutBack, Duration::ZERO).await.map(Some)
+        let mut interrupted = pin!(interrupted.fuse());
+        let mut batch = Batch::default();
+        for claimed in &claimed {
+            let (job, is_exhausted) = match claimed {
+                Claimed::Job(job) => (job, false),
+                Claimed::Exhausted(job) => (job, true),
+                Claimed::Nothing => continue,
+            };
+            let (held, now) = (Held { job, owner: &owner }, self.ports.clock.now());
+            let is_late = now.since(began) > QUICKLY && batch.has_begun();
+            if interrupted.is_terminated() || is_late {
+                batch.left.push(held);
+                continue;
+            }
+            let worked = self.work_on((held, is_exhausted), &**symbolizer);
+            match select(pin!(worked), &mut interrupted).await {
+                Either::Left((worked, _)) => {
+                    batch.add(job.id, worked, self.ports.clock.now().since(now));
+                }
+                Either::Right(((), _)) => batch.left.push(held),
             }
         }
+        self.end_batch(batch).await
     }
 
     async fn work_on(
         &self,
-        held: Held<'_>,
+        (held, is_exhausted): (Held<'_>, bool),
         symbolizer: &dyn Symbolizer,
-    ) -> Result<Symbolicated, RepositoryError> {
+    ) -> Result<Worked, RepositoryError> {
         let job = held.job;
+        if is_exhausted {
+            let message =
+                format!("the parse was cut short in the last of {} attempts", job.attempts);
+            let fault = ParseFault { code: ParseErrorCode::EngineFailed, message };
+            return Ok(self.result(held, Err(fault), Findings::default()));
+        }
         let mut findings = Findings::default();
         let attempt = AssertUnwindSafe(self.attempt(job, symbolizer, &mut findings));
         let Some(outcome) = self.in_lease(held, attempt.catch_unwind()).await? else {
-            return Ok(held.ended(ParseResult::Dropped, &findings));
+            return Ok(Worked::Ended(held.ended(ParseResult::Dropped, &findings)));
         };
         let crashed = |_| Err(AttemptError::Transient { reason: "the engine crashed".into() });
         let fault = match outcome.unwrap_or_else(crashed) {
-            Ok(report) => return self.finish(held, Ok(report), findings).await,
+            Ok(report) => return Ok(self.result(held, Ok(report), findings)),
             Err(AttemptError::Permanent(fault)) => fault,
-            Err(AttemptError::Deleted) => return Ok(held.ended(ParseResult::Dropped, &findings)),
+            Err(AttemptError::Deleted) => {
+                return Ok(Worked::Ended(held.ended(ParseResult::Dropped, &findings)));
+            }
             Err(AttemptError::Outage) => {
-                return self.postpone(held, ParseResult::PutBack, OUTAGE_DELAY).await;
+                let postponed = self.postpone(held, ParseResult::PutBack, OUTAGE_DELAY).await?;
+                return Ok(Worked::Ended(postponed));
             }
             Err(AttemptError::Transient { reason })
                 if job.attempts < self.settings.most_attempts =>
             {
                 tracing::info!(id = job.id, attempt = job.attempts, reason, "parse is tried again");
                 let delay = self.retry_delay(job.attempts);
-                return self.postpone(held, ParseResult::Retried, delay).await;
+                let postponed = self.postpone(held, ParseResult::Retried, delay).await?;
+                return Ok(Worked::Ended(postponed));
             }
             Err(AttemptError::Transient { reason }) => {
                 ParseFault { code: ParseErrorCode::EngineFailed, message: reason }
             }
         };
-        self.finish(held, Err(fault), findings).await
+        Ok(self.result(held, Err(fault), findings))
     }
 
     /// Runs `attempt`, extending the lease until it ends; `None` when the lease is lost.
@@ -176,12 +251,13 @@ impl Coredumps {
         }
     }
 
-    async fn finish(
+    /// The result of a job, to be written.
+    fn result(
         &self,
         held: Held<'_>,
         outcome: Result<CrashReport, ParseFault>,
         findings: Findings,
-    ) -> Result<Symbolicated, RepositoryError> {
+    ) -> Worked {
         let (report, fault) = match outcome {
             Ok(report) => (report, None),
             Err(fault) => {
@@ -191,7 +267,9 @@ impl Coredumps {
             }
         };
         let Held { job, owner } = held;
-        let code = fault.as_ref().map(|fault| fault.code);
+        let result =
+            fault.as_ref().map_or(ParseResult::Parsed, |fault| ParseResult::Error(fault.code));
+        let symbolicated = held.ended(result, &findings);
         let result = FinishJob {
             id: job.id,
             device_id: job.device_id,
@@ -202,33 +280,72 @@ impl Coredumps {
             parsed_output: printable(report.text),
             report: report.structured,
             signature: report.signature,
-            missing_elf: findings.missing_elf.clone(),
-            build_id: findings.build_id.clone(),
+            missing_elf: findings.missing_elf,
+            build_id: findings.build_id,
             kept_coredumps: self.settings.kept_coredumps,
         };
-        let Some(finished) = self.write_result(result).await? else {
-            return Ok(held.ended(ParseResult::Dropped, &findings));
+        Worked::Result(Box::new(result), symbolicated)
+    }
+
+    async fn end_batch(&self, batch: Batch<'_>) -> Result<Vec<Symbolicated>, RepositoryError> {
+        let Batch { results, mut ended, left } = batch;
+        ended.extend(self.write_results(results).await);
+        for held in left {
+            ended.push(self.postpone(held, ParseResult::PutBack, Duration::ZERO).await?);
+        }
+        Ok(ended)
+    }
+
+    /// Writes results together, or one by one when one of them may be at fault.
+    async fn write_results(&self, results: Vec<(FinishJob, Symbolicated)>) -> Vec<Symbolicated> {
+        if results.len() > 1 {
+            let jobs = results.iter().map(|(job, _)| job.clone()).collect();
+            if let Ok(all) = self.ports.jobs.finish_all(jobs).await {
+                let written = results.into_iter().zip(all);
+                return written
+                    .map(|(result, finished)| self.concluded(result, finished))
+                    .collect();
+            }
+        }
+        let mut ended = Vec::new();
+        for result in results {
+            match self.write_result(&result.0).await {
+                Ok(finished) => ended.push(self.concluded(result, finished)),
+                Err(error) => lost(result.0.id, &error),
+            }
+        }
+        ended
+    }
+
+    /// What came of a job whose result was offered.
+    fn concluded(
+        &self,
+        (job, symbolicated): (FinishJob, Symbolicated),
+        finished: Option<Finished>,
+    ) -> Symbolicated {
+        let Some(finished) = finished else {
+            return Symbolicated { result: ParseResult::Dropped, ..symbolicated };
         };
         self.note_pruned(&job.device, &finished.pruned);
         if finished.requeued {
             self.ports.due.wake();
-            return Ok(held.ended(ParseResult::PutBack, &findings));
+            return Symbolicated { result: ParseResult::PutBack, ..symbolicated };
         }
-        let status = if code.is_none() { ParseStatus::Parsed } else { ParseStatus::Error };
+        let status = if job.fault.is_none() { ParseStatus::Parsed } else { ParseStatus::Error };
         tracing::info!(
             event = "coredump_parsed",
             id = job.id,
             status = status.as_str(),
-            code = code.map(ParseErrorCode::as_str),
-            attempts = job.attempts,
+            code = job.fault.as_ref().map(|fault| fault.code.as_str()),
+            attempts = symbolicated.attempts,
             "dump parsed"
         );
-        Ok(held.ended(code.map_or(ParseResult::Parsed, ParseResult::Error), &findings))
+        symbolicated
     }
 
     /// A report is worth waiting for the database: making it again may take minutes, and the attempt
     /// would count (contract §6.5).
-    async fn write_result(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError> {
+    async fn write_result(&self, result: &FinishJob) -> Result<Option<Finished>, RepositoryError> {
         loop {
             match self.ports.jobs.finish(result.clone()).await {
                 Err(error @ RepositoryError::Unavailable { .. }) => {
@@ -239,14 +356,6 @@ impl Coredumps {
                 written => return written,
             }
         }
-    }
-
-    /// Ends a job whose workers died in every attempt.
-    async fn give_up(&self, held: Held<'_>) -> Result<Symbolicated, RepositoryError> {
-        let attempts = held.job.attempts;
-        let message = format!("the parse was cut short in the last of {attempts} attempts");
-        let fault = ParseFault { code: ParseErrorCode::EngineFailed, message };
-        self.finish(held, Err(fault), Findings::default()).await
     }
 
     /// Gives a job back, to be due after `delay`.

@@ -20,6 +20,12 @@ pub trait ParseJobRepository: Send + Sync {
     /// any other.
     async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError>;
 
+    /// [`claim`](Self::claim), and where that is cheaper than one by one, the jobs that follow: at
+    /// most `most` in all, as long as none of them was ever tried. So a dump that takes its worker with
+    /// it costs others no more than one attempt. Empty when nothing is due.
+    async fn claim_many(&self, claim: ClaimJob, most: u32)
+    -> Result<Vec<Claimed>, RepositoryError>;
+
     /// Extends a lease to `until`; `false` when `owner` no longer holds the job.
     async fn renew(
         &self,
@@ -33,6 +39,13 @@ pub trait ParseJobRepository: Send + Sync {
     /// becomes due again instead (contract §6.12). `None` when `owner` no longer holds the job; then
     /// nothing was changed.
     async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError>;
+
+    /// [`finish`](Self::finish) for several jobs; where that is cheaper, in one commit, which writes
+    /// all results or none.
+    async fn finish_all(
+        &self,
+        results: Vec<FinishJob>,
+    ) -> Result<Vec<Option<Finished>>, RepositoryError>;
 
     /// Gives the lease back, makes the job due again at `postponement.due` and applies the retention
     /// of the device. `None` when `owner` no longer holds the job; then nothing was changed.

@@ -3,7 +3,9 @@
 use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sqlite::Sqlite;
 use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
@@ -11,20 +13,41 @@ use crate::coredumps::row::{read_attempts, read_sha256, read_size};
 use crate::devices::read_key;
 use crate::failure::Failure;
 use crate::prepared::Prepared;
-use crate::schema::{coredumps, device_models, devices};
+use crate::schema::coredumps;
 use crate::values::{At, UtcTimestamp};
 use crate::versions::read_code;
 
-/// The due job of the earliest turn, then of the lowest id. The state stands in the text, not in a bind:
-/// the index of due jobs is of that state only.
-const FIRST_DUE: &str = "SELECT id FROM coredumps WHERE parse_status = 'PENDING' \
-     AND next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1) \
-     ORDER BY turn_at NULLS FIRST, id LIMIT 1";
+/// The due jobs of the earliest turns, then of the lowest ids. The state stands in the text, not in a
+/// bind: the index of due jobs is of that state only; `CROSS` keeps to the order of that index.
+const DUE: &str = "SELECT c.id, c.device_id, c.chip, c.firmware_version, c.size, c.sha256, c.attempts, \
+     d.key, m.id, m.code FROM coredumps c CROSS JOIN devices d ON d.id = c.device_id \
+     CROSS JOIN device_models m ON m.id = d.device_model_id \
+     WHERE c.parse_status = 'PENDING' AND c.next_attempt_at <= ?1 \
+     AND (c.lease_until IS NULL OR c.lease_until <= ?1) \
+     ORDER BY c.turn_at NULLS FIRST, c.id LIMIT ?2";
 
-#[derive(QueryableByName)]
-struct IdRow {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
+/// [`DUE`] at an instant, prepared once for each connection.
+#[derive(Debug)]
+struct DueJobs {
+    now: At,
+    most: i64,
+}
+
+impl QueryId for DueJobs {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for DueJobs {
+    type SqlType = ClaimedColumns;
+}
+
+impl QueryFragment<Sqlite> for DueJobs {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        out.push_sql(DUE);
+        out.push_bind_param_value_only::<UtcTimestamp, _>(&self.now)?;
+        out.push_bind_param_value_only::<BigInt, _>(&self.most)
+    }
 }
 
 #[derive(Queryable, Selectable)]
@@ -38,6 +61,11 @@ pub(super) struct JobRow {
     sha256: Option<String>,
     attempts: i32,
 }
+
+/// `id`, `device_id`, `chip`, `firmware_version`, `size`, `sha256`, attempts before; key of the
+/// device, row and code of its model.
+pub(super) type ClaimedColumns =
+    ((BigInt, BigInt, Text, Text, Integer, Nullable<Text>, Integer), (Text, BigInt, Text));
 
 /// Where a job comes from: key of the device, row and code of its model.
 pub(super) type Origin = (String, i64, String);
@@ -74,42 +102,51 @@ impl JobRow {
     }
 }
 
-/// Whether there is anything to claim.
+/// Whether there is anything to claim on a `SQLite` file.
 pub(super) async fn is_due(conn: &mut Connection, now: Timestamp) -> Result<bool, Failure> {
-    let query = diesel::sql_query(FIRST_DUE).bind::<UtcTimestamp, _>(At(now));
-    Ok(on!(conn, |c| query.get_result::<IdRow>(c)).optional()?.is_some())
+    Ok(!due(conn, DueJobs { now: At(now), most: 1 }).await?.is_empty())
 }
 
-/// Leases the first due job. The caller is the only writer.
-pub(super) async fn claim(conn: &mut Connection, claim: &ClaimJob) -> Result<Claimed, Failure> {
-    let query = diesel::sql_query(FIRST_DUE).bind::<UtcTimestamp, _>(At(claim.now));
-    let Some(IdRow { id }) = on!(&mut *conn, |c| query.get_result::<IdRow>(c)).optional()? else {
-        return Ok(Claimed::Nothing);
-    };
-    let query = coredumps::table
-        .inner_join(devices::table.inner_join(device_models::table))
-        .filter(coredumps::id.eq(id));
-    let (row, origin) = on!(&mut *conn, |c| query
-        .select((JobRow::as_select(), (devices::key, device_models::id, device_models::code)))
-        .first::<(JobRow, Origin)>(c))?;
+/// Leases the first due jobs of a `SQLite` file, of which the caller is the only writer: one, and
+/// those that follow if none was ever tried.
+pub(super) async fn claim(
+    conn: &mut Connection,
+    claim: &ClaimJob,
+    most: u32,
+) -> Result<Vec<Claimed>, Failure> {
+    let mut jobs = due(conn, DueJobs { now: At(claim.now), most: most.max(1).into() }).await?;
+    let untried = jobs.iter().take_while(|(job, _)| job.attempts == 0).count();
+    jobs.truncate(untried.max(1));
+    let [(first, _), ..] = &*jobs else { return Ok(Vec::new()) };
     let lease = (
         coredumps::lease_owner.eq(claim.owner.as_str()),
         coredumps::lease_until.eq(At(claim.until)),
-        (!row.is_exhausted(claim)).then_some(coredumps::attempts.eq(coredumps::attempts + 1)),
+        (!first.is_exhausted(claim)).then_some(coredumps::attempts.eq(coredumps::attempts + 1)),
     );
-    on!(conn, |c| Prepared(diesel::update(coredumps::table.find(id)).set(lease)).execute(c))?;
-    row.claimed(origin, claim)
+    let ids = coredumps::table.filter(coredumps::id.eq_any(jobs.iter().map(|(job, _)| job.id)));
+    on!(conn, |c| Prepared(diesel::update(ids).set(lease)).execute(c))?;
+    jobs.into_iter().map(|(job, origin)| job.claimed(origin, claim)).collect()
+}
+
+async fn due(conn: &mut Connection, jobs: DueJobs) -> Result<Vec<(JobRow, Origin)>, Failure> {
+    match conn {
+        Connection::Sqlite(lent) => Ok(jobs.load(lent.get()).await?),
+        Connection::Postgres(_) => Ok(Vec::new()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::FIRST_DUE;
+    use super::DUE;
     use crate::plans::plan;
 
     #[test]
     fn the_first_due_job_is_the_first_entry_of_an_index() {
-        let steps = plan(FIRST_DUE);
+        let steps = plan(DUE);
         assert!(steps[0].contains("USING INDEX coredumps_due"), "{steps:?}");
-        assert_eq!(steps.len(), 1, "nothing is sorted");
+        assert!(
+            steps.iter().all(|step| step.starts_with("SEARCH") || step.starts_with("SCAN c ")),
+            "{steps:?}"
+        );
     }
 }

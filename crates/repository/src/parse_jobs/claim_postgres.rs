@@ -4,11 +4,11 @@
 use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Text};
 use diesel::{OptionalExtension, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::claim::{JobRow, Origin};
+use super::claim::{ClaimedColumns, JobRow, Origin};
 use crate::failure::Failure;
 use crate::values::{At, UtcTimestamp};
 
@@ -32,11 +32,6 @@ impl ClaimStatement {
         }
     }
 }
-
-/// `id`, `device_id`, `chip`, `firmware_version`, `size`, `sha256`, attempts before; key of the
-/// device, row and code of its model.
-type ClaimedColumns =
-    ((BigInt, BigInt, Text, Text, Integer, Nullable<Text>, Integer), (Text, BigInt, Text));
 
 impl QueryId for ClaimStatement {
     type QueryId = ();

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use coredock_domain::coredump::BuildId;
+use coredock_domain::coredump::{BuildId, ParseStatus};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::model::ModelCode;
 use coredock_domain::repository::coredumps::InitialState;
@@ -51,7 +51,7 @@ async fn an_idle_look_is_one_statement_and_a_claim_a_short_transaction_more() {
     let before = bench.db.statement_count();
     bench.job("aa", 200).await;
     // PostgreSQL chooses, locks and leases in one statement.
-    let claim = if coredock_testkit::production_backends() { 1 } else { 1 + 3 + 2 };
+    let claim = if coredock_testkit::production_backends() { 1 } else { 1 + 2 + 2 };
     assert_eq!(bench.db.statement_count() - before, claim);
 }
 
@@ -86,6 +86,46 @@ async fn eight_workers_share_five_hundred_jobs_without_a_double_claim() {
     let claimed = workers.join_all().await.concat();
     assert_eq!(claimed.len(), 500);
     assert_eq!(claimed.iter().collect::<HashSet<_>>().len(), 500);
+}
+
+#[tokio::test]
+async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone() {
+    let (bench, device_id) = Bench::with_device().await;
+    let mut ids = Vec::new();
+    for body in ["a", "b", "c", "d", "e"] {
+        ids.push(bench.store(&Dump { body, kept: 10, ..Dump::default() }).await);
+    }
+    let claim = async |owner: &str, at| {
+        let (now, until) = (second(at), second(at).after(MINUTE));
+        let claim = ClaimJob { owner: upload(owner), now, until, most_attempts: 3 };
+        let jobs = bench.db.claim_many(claim, 3).await.unwrap();
+        jobs.into_iter()
+            .map(|claimed| match claimed {
+                Claimed::Job(job) => *job,
+                Claimed::Exhausted(_) | Claimed::Nothing => panic!("{claimed:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let ids_of = |jobs: &[ParseJob]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    // The server of PostgreSQL hands them out one by one.
+    let together = if coredock_testkit::production_backends() { 1 } else { 3 };
+    let jobs = claim("a1", 100).await;
+    assert_eq!(ids_of(&jobs), ids[..together]);
+    assert!(jobs.iter().all(|job| job.attempts == 1));
+
+    let result = |job, owner| FinishJob { kept_coredumps: 10, ..parsed(job, owner, 101) };
+    let mut results: Vec<_> = jobs.iter().map(|job| result(job, "a1")).collect();
+    results.push(result(&jobs[0], "ff"));
+    let finished = bench.db.finish_all(results).await.unwrap();
+    let expected = [vec![true; together], vec![false]].concat();
+    assert_eq!(finished.iter().map(Option::is_some).collect::<Vec<_>>(), expected);
+    for id in &ids[..together] {
+        assert_eq!(bench.coredump(device_id, *id).await.summary.parse_status, ParseStatus::Parsed);
+    }
+
+    bench.sql(&format!("UPDATE coredumps SET attempts = 1 WHERE id = {}", ids[together]));
+    assert_eq!(ids_of(&claim("a2", 102).await), [ids[together]], "alone");
+    assert_eq!(claim("a3", 102).await[0].id, ids[together + 1]);
 }
 
 #[tokio::test]
