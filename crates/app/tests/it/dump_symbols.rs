@@ -1,10 +1,12 @@
 //! Which ELF a dump is parsed with, and dumps whose ELF comes late (contract §6.7, §6.12).
 
+use std::collections::HashMap;
+
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::sweep::SweepMode;
 use coredock_testkit::coredumps::{CoreBuilder, gzip};
 
-use crate::support::parsing::{Parsing, build_of};
+use crate::support::parsing::{Parsing, build_of, build_of_model};
 use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +45,41 @@ async fn a_dump_is_parsed_with_the_very_build_it_came_from() {
     bench.server.upload("demo", build_of("7.0.0", late)).await.expect(200);
     bench.wait(id, "PARSED").await;
     assert_eq!(bench.sidecar.calls()[1].elf_bytes.as_deref(), Some(late));
+    bench.finish().await;
+}
+
+/// Two texts whose digests begin with the same eight digits.
+fn twins() -> [Vec<u8>; 2] {
+    let mut seen: HashMap<String, Vec<u8>> = HashMap::new();
+    for number in 0_u32.. {
+        let elf = format!("\x7fELF twin {number}").into_bytes();
+        let beginning = Sha256Digest::of(&elf).to_string()[..8].to_owned();
+        if let Some(twin) = seen.insert(beginning, elf.clone()) {
+            return [twin, elf];
+        }
+    }
+    unreachable!("among some hundred thousand texts there are two")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_builds_that_begin_alike_the_one_of_the_model_then_of_the_version_is_taken() {
+    let bench = Parsing::start().await;
+    let [one, two] = twins();
+    let build = Sha256Digest::of(&one).to_string();
+    bench.server.create_model("other").await;
+    bench.server.upload("other", build_of_model("other", "1.0.0", &one)).await.expect(200);
+    bench.server.upload("demo", build_of("1.0.0", &two)).await.expect(200);
+    let core = |seed: u8| CoreBuilder::new().build_id(&build[..8]).segment(0, &[seed; 4]).elf();
+    let elf_of = async |seed, version| {
+        let id = bench.deliver(version, core(seed)).await;
+        bench.wait(id, "PARSED").await;
+        bench.sidecar.calls().last().unwrap().elf_bytes.clone().unwrap()
+    };
+    assert!(elf_of(1, "1.0.0").await == two, "of the model");
+    bench.server.upload("demo", build_of("2.0.0", &one)).await.expect(200);
+    assert!(elf_of(2, "1.0.0").await == two, "of the version");
+    assert!(elf_of(3, "2.0.0").await == one, "of the version");
+    assert!(elf_of(4, "unknown").await == one, "the newest");
     bench.finish().await;
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use coredock_domain::digest::Sha256Digest;
+use coredock_domain::sweep::SweepMode;
 use coredock_testkit::coredumps::base64_console;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use serde_json::{Value, json};
@@ -73,11 +74,36 @@ async fn each_dump_of_two_builds_of_one_version_gets_the_lines_of_its_own() {
     for (_, elf) in &builds {
         bench.publish("1.0.0", (ESP32C6, elf)).await;
     }
-    for (build, elf) in &builds {
-        let (_, report) = bench.parsed("1.0.0", fixture(build, "0.dmp")).await;
-        assert_eq!(report["build"]["elf_sha256"], Sha256Digest::of(elf).to_string());
-        assert!(functions_of_crashed_task(&report).contains(&"app_main"), "{report}");
+    for dump in ["0.dmp", "1.dmp"] {
+        for (build, elf) in &builds {
+            let (_, report) = bench.parsed("1.0.0", fixture(build, dump)).await;
+            assert_eq!(report["build"]["elf_sha256"], Sha256Digest::of(elf).to_string());
+            assert!(functions_of_crashed_task(&report).contains(&"app_main"), "{report}");
+        }
+        // The first of both is the newest one again.
+        bench.publish("1.0.0", (ESP32C6, &builds[0].1)).await;
     }
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_elf_that_was_deleted_is_not_found_until_it_is_uploaded_again() {
+    let bench = Native::wrapped(&[("SYMBOLS_KEEP_DAYS", "0")], |outside| outside).await;
+    let (old, new) = (elf(RISCV), elf("riscv/O2"));
+    bench.publish("1.0.0", (ESP32C6, &old)).await;
+    bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
+    bench.publish("2.0.0", (ESP32C6, &new)).await;
+    let version = format!("/api/device-models/{}/firmware-versions/1.0.0", bench.demo.model_id);
+    bench.server.delete(&version).await.expect(204);
+    // Symbols outlive their version until the next sweep.
+    bench.parsed("1.0.0", fixture(RISCV, "1.dmp")).await;
+    bench.server.running().features().upkeep.sweep(SweepMode::Confirmed).await.unwrap();
+    bench.server.wait_for_empty_outbox().await;
+    let id = bench.deliver("1.0.0", fixture(RISCV, "2.dmp")).await;
+    bench.wait(id, "ERROR").await;
+    assert_eq!(bench.state(id).await["error"]["code"], "ELF_NOT_FOUND");
+    bench.publish("1.0.0", (ESP32C6, &old)).await;
+    bench.wait(id, "PARSED").await;
     bench.finish().await;
 }
 
@@ -100,11 +126,11 @@ async fn jobs_of_one_build_wait_for_one_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_report_says_what_the_stored_body_was() {
+async fn v50_the_report_says_what_the_stored_body_was() {
     let bench = Native::start().await;
     bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
     let core = fixture(RISCV, "2.dmp");
-    let stripped = core[12..].to_vec();
+    let stripped = [&core[12..], &[0xA5; 28]].concat();
     let (_, whole) = bench.parsed("1.0.0", core.clone()).await;
     assert_eq!((&whole["container"], &whole["salvaged"]), (&json!("elf"), &json!(false)));
     let (_, report) = bench.parsed("1.0.0", stripped).await;
@@ -117,7 +143,7 @@ async fn the_report_says_what_the_stored_body_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_no_elf_is_told_without_one_until_it_comes() {
+async fn v49_what_needs_no_elf_is_told_without_one_until_it_comes() {
     let bench = Native::start().await;
     let (message, report) = bench.refused("1.0.0", fixture(RISCV, "3.dmp"), "ELF_NOT_FOUND").await;
     let elf = elf(RISCV);

@@ -73,6 +73,10 @@ impl Parsing {
 
 /// A bundle of this build.
 pub(crate) fn build_of(version: &str, elf: &[u8]) -> Vec<u8> {
-    let image = ImageBuilder::new(version, 4096).of_elf(elf).build();
-    BundleBuilder::new("demo", version).bin(image).elf(elf).build()
+    build_of_model("demo", version, elf)
+}
+
+pub(crate) fn build_of_model(model: &str, version: &str, elf: &[u8]) -> Vec<u8> {
+    let image = ImageBuilder::new(version, 4096).project(model).of_elf(elf).build();
+    BundleBuilder::new(model, version).bin(image).elf(elf).build()
 }
