@@ -5,7 +5,7 @@ mod build;
 mod fleet;
 mod progress;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -50,6 +50,7 @@ pub(super) fn measure(workload: Workload, runs: usize) -> Result<Vec<Figure>> {
     let build = Build::make(directory.path(), workload)?;
     println!("{build}");
     let mut figures = rates(&build, workload.dumps, runs)?;
+    figures.extend(deliveries(&build, workload.dumps, runs)?);
     figures.push(engine_alone(&build, runs)?);
     figures.extend(memory(&build, runs)?);
     Ok(figures)
@@ -80,6 +81,33 @@ fn rates(build: &Build, dumps: usize, runs: usize) -> Result<Vec<Figure>> {
         told("commits of one row (SQLite, WAL, FULL), alone", "/s", commits),
         Figure { what: of_all, unit: "/s", runs: per_core, limit: least },
     ])
+}
+
+/// How much slower dumps are taken in while others are parsed.
+fn deliveries(build: &Build, dumps: usize, runs: usize) -> Result<Vec<Figure>> {
+    println!("Deliveries: {runs} times {dumps} dumps, parsed meanwhile or not, in turns");
+    let (mut ratios, mut parsing) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let [without, with] = [OFF, NATIVE].map(|engine| delivered_per_second(build, dumps, engine));
+        let (without, with) = (without?, with?);
+        println!("  {without:.0} dumps/s while nobody parses, {with:.0} while dumps are parsed");
+        ratios.push(with / without);
+        parsing.push(with);
+    }
+    Ok(vec![
+        told("dumps taken in while others are parsed, ratio to none", "", ratios),
+        told("dumps taken in while others are parsed", "/s", parsing),
+    ])
+}
+
+fn delivered_per_second(build: &Build, dumps: usize, engine: (&str, &str)) -> Result<f64> {
+    let server = Server::start(&[engine])?;
+    let devices = (dumps + WARM_UP).div_ceil(KEPT_BY_DEFAULT);
+    let mut fleet = Fleet::prepare(&server, build, devices)?;
+    fleet.deliver(WARM_UP)?;
+    let began = Instant::now();
+    fleet.deliver(dumps)?;
+    per_second(dumps, began.elapsed())
 }
 
 /// A server whose dumps nobody parses, so many that no device loses one.

@@ -136,8 +136,8 @@ enum Worked {
 
 impl Coredumps {
     /// Works on the due jobs of the earliest turns, on several only while they are quickly done; what
-    /// came of each. Empty when nothing is due or nobody makes reports. When `interrupted` is ready
-    /// first the jobs that are left are given back as if they had not been begun.
+    /// came of each. Those that are left, because one took long or `interrupted` was ready first, are
+    /// given back as if they had not been begun. Empty when nothing is due or nobody makes reports.
     pub async fn symbolicate_due(
         &self,
         interrupted: impl Future<Output = ()>,
@@ -291,7 +291,8 @@ impl Coredumps {
         let Batch { results, mut ended, left } = batch;
         ended.extend(self.write_results(results).await);
         for held in left {
-            ended.push(self.postpone(held, ParseResult::PutBack, Duration::ZERO).await?);
+            self.postpone(held, ParseResult::PutBack, Duration::ZERO).await?;
+            self.ports.due.wake();
         }
         Ok(ended)
     }
