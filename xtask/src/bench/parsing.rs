@@ -88,7 +88,8 @@ fn deliveries(build: &Build, dumps: usize, runs: usize) -> Result<Vec<Figure>> {
     println!("Deliveries: {runs} times {dumps} dumps, parsed meanwhile or not, in turns");
     let (mut ratios, mut parsing) = (Vec::new(), Vec::new());
     for _ in 0..runs {
-        let [without, with] = [OFF, NATIVE].map(|engine| delivered_per_second(build, dumps, engine));
+        let [without, with] =
+            [OFF, NATIVE].map(|engine| delivered_per_second(build, dumps, engine));
         let (without, with) = (without?, with?);
         println!("  {without:.0} dumps/s while nobody parses, {with:.0} while dumps are parsed");
         ratios.push(with / without);

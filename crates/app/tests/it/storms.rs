@@ -1,10 +1,19 @@
 //! A fleet that reboots in a loop (contract §6.5): the order of work is fair.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use coredock::wiring::{Engine, Outside};
+use coredock_domain::Symbolizer;
 use coredock_domain::digest::Sha256Digest;
+use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
 use coredock_testkit::coredumps::CoreBuilder;
+use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
+use coredock_testkit::gate::Gate;
 use coredock_testkit::sidecar::Reply;
 
 use crate::support::parsing::{Parsing, build_of};
+use crate::support::{TestServer, wait_until};
 
 const ELF: &[u8] = b"\x7fELF storm";
 
@@ -51,8 +60,7 @@ impl Fleet {
         let order = calls[1..].iter().map(|call| id(&call.core)).collect();
         let rows = self.bench.server.rows();
         let pending = "parse_status = 'PENDING'";
-        crate::support::wait_until("all are parsed", || rows.count("coredumps", pending) == 0)
-            .await;
+        wait_until("all are parsed", || rows.count("coredumps", pending) == 0).await;
         self.bench.finish().await;
         order
     }
@@ -75,4 +83,60 @@ async fn the_first_of_a_new_cause_and_those_of_calm_devices_are_not_kept_waiting
     assert!(place(calm) < 15 && place(again) < 15, "{order:?}");
     let of_storm = storm.iter().map(|id| place(*id));
     assert!(of_storm.is_sorted(), "in the order it came: {order:?}");
+}
+
+/// An engine that takes several jobs at once, and is stuck in those whose body says so.
+struct Stuck(Gate);
+
+#[async_trait]
+impl Symbolizer for Stuck {
+    fn engine(&self) -> &'static str {
+        "native"
+    }
+
+    async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
+        if job.dump.body.bytes.starts_with(b"stuck") {
+            self.0.pass().await;
+        }
+        Ok(CrashReport { text: "a report".into(), ..CrashReport::default() })
+    }
+
+    fn most_jobs(&self) -> u32 {
+        16
+    }
+
+    async fn is_ready(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_waits_for_one_that_was_claimed_with_it_and_is_stuck() {
+    let (stuck, busy) = (Gate::new(), Gate::new());
+    let settings = [("SYMBOLIZER_WORKERS", "2"), ("MAX_COREDUMPS", "100")];
+    let engine = Arc::new(Stuck(stuck.clone()));
+    let wrap = |outside| Outside { engine: Engine::Outside(engine), ..outside };
+    let server = TestServer::wrapped_with(&settings, wrap).await;
+    let demo = server.demo().await;
+    server.upload_demo("1.2.3").await.expect(200);
+    let hold = FaultRule::new(Fault::Hold(busy.clone())).on(Operation::Open).key("coredumps/");
+    server.store.inject(hold);
+    let deliver = async |body: String| server.deliver(&demo.device.key, "1.2.3", body).await;
+    for body in ["one", "two"] {
+        deliver(body.into()).await;
+    }
+    let leased = "lease_owner IS NOT NULL";
+    wait_until("both workers are busy", || server.rows().count("coredumps", leased) == 2).await;
+    deliver("stuck".into()).await;
+    for number in 0..8 {
+        deliver(format!("quick {number}")).await;
+    }
+    busy.open();
+    stuck.arrived().await;
+    let parsed = || server.rows().count("coredumps", "parse_status = 'PARSED'");
+    wait_until("all others are parsed", || parsed() == 10).await;
+    stuck.open();
+    wait_until("the last one is", || parsed() == 11).await;
+    assert_eq!(server.metric_where("coredock_symbolication_total", "put_back").await, 0);
+    server.finish().await;
 }

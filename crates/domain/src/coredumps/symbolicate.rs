@@ -1,13 +1,14 @@
 //! Working on the queue (contract §6.5): claim, attempt, write the result. At least once, never two
 //! at a time; a worker that dies costs an attempt and nothing else.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{Either, FusedFuture, select};
+use futures::future::{Either, select};
 
 use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
@@ -20,13 +21,14 @@ use crate::repository::parse_jobs::{
     ClaimJob, Claimed, FinishJob, Finished, ParseJob, PostponeJob,
 };
 use crate::symbolizer::{CrashReport, Symbolizer};
+use crate::timestamp::Timestamp;
 
 /// A job that met an outage is due again after this; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
 /// A result that the database could not take is offered again after this.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
 /// Jobs that were claimed together are worked on for so long; those that are left are given back, so
-/// that none waits for a slow one while other workers are idle.
+/// that none waits for a slow one.
 const QUICKLY: Duration = Duration::from_millis(100);
 /// Jobs that failed together do not come back together (contract §6.5).
 const RETRY_SPREAD: f64 = 0.2;
@@ -74,6 +76,8 @@ pub struct Symbolicated {
 struct Held<'a> {
     job: &'a ParseJob,
     owner: &'a UploadId,
+    /// No attempt is left.
+    is_exhausted: bool,
 }
 
 impl Held<'_> {
@@ -91,20 +95,27 @@ impl Held<'_> {
     }
 }
 
-/// Jobs that were claimed together, by how work on them ended so far.
-#[derive(Default)]
+/// Jobs that were claimed together.
 struct Batch<'a> {
+    /// When.
+    began: Timestamp,
+    /// Not worked on yet, in the order of their turns.
+    waiting: VecDeque<Held<'a>>,
     /// With a result that is yet to be written.
     results: Vec<(FinishJob, Symbolicated)>,
     /// For this time.
     ended: Vec<Symbolicated>,
-    /// Not at all: to be given back.
-    left: Vec<Held<'a>>,
 }
 
-impl Batch<'_> {
-    fn has_begun(&self) -> bool {
-        !(self.results.is_empty() && self.ended.is_empty())
+impl<'a> Batch<'a> {
+    fn of(claimed: &'a [Claimed], owner: &'a UploadId, began: Timestamp) -> Self {
+        let held = claimed.iter().filter_map(|claimed| match claimed {
+            Claimed::Job(job) => Some(Held { job, owner, is_exhausted: false }),
+            Claimed::Exhausted(job) => Some(Held { job, owner, is_exhausted: true }),
+            Claimed::Nothing => None,
+        });
+        let (results, ended) = Default::default();
+        Self { began, waiting: held.collect(), results, ended }
     }
 
     fn add(&mut self, id: i64, worked: Result<Worked, RepositoryError>, took: Duration) {
@@ -157,38 +168,67 @@ impl Coredumps {
         }
         // More may be due: let another worker look.
         self.ports.due.wake();
-        let mut interrupted = pin!(interrupted.fuse());
-        let mut batch = Batch::default();
-        for claimed in &claimed {
-            let (job, is_exhausted) = match claimed {
-                Claimed::Job(job) => (job, false),
-                Claimed::Exhausted(job) => (job, true),
-                Claimed::Nothing => continue,
-            };
-            let (held, now) = (Held { job, owner: &owner }, self.ports.clock.now());
-            let is_late = now.since(began) > QUICKLY && batch.has_begun();
-            if interrupted.is_terminated() || is_late {
-                batch.left.push(held);
-                continue;
-            }
-            let worked = self.work_on((held, is_exhausted), &**symbolizer);
-            match select(pin!(worked), &mut interrupted).await {
-                Either::Left((worked, _)) => {
-                    batch.add(job.id, worked, self.ports.clock.now().since(now));
+        let mut interrupted = pin!(interrupted);
+        let mut batch = Batch::of(&claimed, &owner, began);
+        while let Some(held) = batch.waiting.pop_front() {
+            let now = self.ports.clock.now();
+            let worked = {
+                let working = pin!(self.work_beside(&mut batch, held, &**symbolizer));
+                match select(working, &mut interrupted).await {
+                    Either::Left((worked, _)) => Some(worked),
+                    Either::Right(((), _)) => None,
                 }
-                Either::Right(((), _)) => batch.left.push(held),
+            };
+            let Some(worked) = worked else {
+                batch.waiting.push_front(held);
+                break;
+            };
+            batch.add(held.job.id, worked, self.ports.clock.now().since(now));
+            if self.ports.clock.now().since(batch.began) > QUICKLY {
+                break;
             }
         }
-        self.end_batch(batch).await
+        self.settle(&mut batch).await?;
+        Ok(batch.ended)
+    }
+
+    /// Works on a job; if that takes long the others of its batch do not wait for it.
+    async fn work_beside(
+        &self,
+        batch: &mut Batch<'_>,
+        held: Held<'_>,
+        symbolizer: &dyn Symbolizer,
+    ) -> Result<Worked, RepositoryError> {
+        let mut work = pin!(self.work_on(held, symbolizer));
+        let is_alone = batch.waiting.is_empty() && batch.results.is_empty();
+        if !is_alone
+            && let Either::Left((worked, _)) =
+                select(&mut work, self.ports.clock.sleep(QUICKLY)).await
+        {
+            return worked;
+        }
+        self.settle(batch).await?;
+        work.await
+    }
+
+    /// Writes the results of a batch and gives the jobs back that are left.
+    async fn settle(&self, batch: &mut Batch<'_>) -> Result<(), RepositoryError> {
+        let results = std::mem::take(&mut batch.results);
+        batch.ended.extend(self.write_results(results).await);
+        while let Some(held) = batch.waiting.pop_front() {
+            self.postpone(held, ParseResult::PutBack, Duration::ZERO).await?;
+            self.ports.due.wake();
+        }
+        Ok(())
     }
 
     async fn work_on(
         &self,
-        (held, is_exhausted): (Held<'_>, bool),
+        held: Held<'_>,
         symbolizer: &dyn Symbolizer,
     ) -> Result<Worked, RepositoryError> {
         let job = held.job;
-        if is_exhausted {
+        if held.is_exhausted {
             let message =
                 format!("the parse was cut short in the last of {} attempts", job.attempts);
             let fault = ParseFault { code: ParseErrorCode::EngineFailed, message };
@@ -228,7 +268,7 @@ impl Coredumps {
     /// Runs `attempt`, extending the lease until it ends; `None` when the lease is lost.
     async fn in_lease<T>(
         &self,
-        Held { job, owner }: Held<'_>,
+        Held { job, owner, .. }: Held<'_>,
         attempt: impl Future<Output = T>,
     ) -> Result<Option<T>, RepositoryError> {
         let mut attempt = pin!(attempt);
@@ -266,7 +306,7 @@ impl Coredumps {
                 (CrashReport { text, structured, signature: None }, Some(fault))
             }
         };
-        let Held { job, owner } = held;
+        let Held { job, owner, .. } = held;
         let result =
             fault.as_ref().map_or(ParseResult::Parsed, |fault| ParseResult::Error(fault.code));
         let symbolicated = held.ended(result, &findings);
@@ -285,16 +325,6 @@ impl Coredumps {
             kept_coredumps: self.settings.kept_coredumps,
         };
         Worked::Result(Box::new(result), symbolicated)
-    }
-
-    async fn end_batch(&self, batch: Batch<'_>) -> Result<Vec<Symbolicated>, RepositoryError> {
-        let Batch { results, mut ended, left } = batch;
-        ended.extend(self.write_results(results).await);
-        for held in left {
-            self.postpone(held, ParseResult::PutBack, Duration::ZERO).await?;
-            self.ports.due.wake();
-        }
-        Ok(ended)
     }
 
     /// Writes results together, or one by one when one of them may be at fault.
