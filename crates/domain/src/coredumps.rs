@@ -9,7 +9,7 @@ mod turns;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use receive::{Delivery, ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
@@ -94,6 +94,7 @@ pub struct Coredumps {
     settings: Arc<CoredumpSettings>,
     unwrapping: Arc<futures::lock::Mutex<()>>,
     turns: Arc<Turns>,
+    arriving: Arc<AtomicUsize>,
     pruned: Arc<AtomicU64>,
 }
 
@@ -133,6 +134,7 @@ impl Coredumps {
             settings: Arc::new(settings),
             unwrapping: Arc::default(),
             turns: Arc::default(),
+            arriving: Arc::default(),
             pruned: Arc::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Taking a dump in (contract §4.5, §6.1–§6.3): bytes first, then the row, then the answer.
 
 use std::io::Cursor;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -122,6 +123,22 @@ pub(super) struct Attempt {
     pub(super) is_retried: bool,
 }
 
+/// Counts among the dumps that are being taken in until it is dropped.
+struct Arriving<'a>(&'a AtomicUsize);
+
+impl<'a> Arriving<'a> {
+    fn begin(arriving: &'a AtomicUsize) -> Self {
+        arriving.fetch_add(1, Ordering::Relaxed);
+        Self(arriving)
+    }
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Coredumps {
     /// Begins to take a dump in: this is the instant it arrived.
     pub fn arrived(&self, dump: ReceiveCoredump) -> Reception {
@@ -132,8 +149,14 @@ impl Coredumps {
     /// Takes a dump in. When it returns `Ok` the bytes are durable and the row is committed (I2);
     /// when it returns an error nothing is visible, but what was rescued will be (I3).
     pub async fn receive(&self, reception: &Reception) -> Result<Received, ReceiveCoredumpError> {
+        let _arriving = Arriving::begin(&self.arriving);
         let outcome = self.take_in(reception).await;
         self.conclude(reception, outcome).await
+    }
+
+    /// Whether dumps arrive faster than one after another.
+    pub(super) fn many_arrive(&self) -> bool {
+        self.arriving.load(Ordering::Relaxed) > 1
     }
 
     async fn take_in(&self, reception: &Reception) -> Result<Received, ReceiveCoredumpError> {

@@ -30,6 +30,9 @@ const RESULT_RETRY: Duration = Duration::from_secs(1);
 /// Jobs that were claimed together are worked on for so long; those that are left are given back, so
 /// that none waits for a slow one.
 const QUICKLY: Duration = Duration::from_millis(100);
+/// While dumps arrive in numbers each worker claims no more often than this: devices wait for an
+/// answer, stored dumps for nobody.
+const ARRIVALS_FIRST: Duration = Duration::from_millis(50);
 /// Jobs that failed together do not come back together (contract §6.5).
 const RETRY_SPREAD: f64 = 0.2;
 /// Largest `parsed_output` in bytes (contract §6.8).
@@ -154,6 +157,9 @@ impl Coredumps {
         interrupted: impl Future<Output = ()>,
     ) -> Result<Vec<Symbolicated>, RepositoryError> {
         let Some(symbolizer) = self.symbolizer() else { return Ok(Vec::new()) };
+        if self.many_arrive() {
+            self.ports.clock.sleep(ARRIVALS_FIRST).await;
+        }
         let owner = UploadId::random(&*self.ports.entropy);
         let began = self.ports.clock.now();
         let claim = ClaimJob {
