@@ -125,7 +125,12 @@ async fn writes_whose_connection_breaks_are_done_or_undone() {
             status => assert_eq!(status, 503, "{answer:?}"),
         }
     }
-    server.upload_demo("2.0.0").await.expect(200);
+    // Each connection that was cut may be one failure more, whoever uses it next.
+    let mut failures = 0;
+    while server.upload_demo("2.0.0").await.status != 200 {
+        failures += 1;
+        assert!(failures < 5, "the database is there again");
+    }
     let versions = server.versions(demo.model_id).await;
     assert_eq!(versions[0], "2.0.0");
     assert!(acknowledged.iter().all(|version| versions.contains(version)), "{versions:?}");
