@@ -29,7 +29,9 @@ pub use dump::{Architecture, DumpError};
 pub use elf::{ElfError, MOST_ELF_BYTES};
 pub use firmware::Firmware;
 pub use index::{INDEX_FORMAT, Index, IndexError, build as build_index};
-pub use report::{Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, TaskReport};
+pub use report::{
+    Build, BuildMatch, Frame, FrameClass, Panic, Report, Signature, StructuredReport, TaskReport,
+};
 pub use rom::Rom;
 pub use sources::Source;
 pub use tasks::StackUse;

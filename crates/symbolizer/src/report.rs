@@ -19,6 +19,7 @@ use crate::unwind::{Before, End, Trust};
 pub use cause::Panic;
 pub use class::FrameClass;
 pub use signature::Signature;
+pub use structured::StructuredReport;
 
 /// Everything that was found out about a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,8 +219,8 @@ impl Report {
     }
 
     /// For programs: the object `report` of contract §6.9.
-    pub fn structured(&self) -> serde_json::Value {
-        structured::write(self)
+    pub fn structured(&self) -> StructuredReport<'_> {
+        structured::structure(self)
     }
 }
 

@@ -235,7 +235,8 @@ fn the_task_that_starves_an_idle_task_is_guilty() {
         assert_eq!(title(&found), "task_wdt in app_spin");
         assert!(found.text().contains("\nGuilty:   'busy', 'IDLE0'\n"), "{}", found.text());
         assert!(found.text().contains("\n! * 0x40800000 busy "));
-        let names = &found.structured()["panic"]["guilty_tasks"];
+        let structured = serde_json::to_value(found.structured()).unwrap();
+        let names = &structured["panic"]["guilty_tasks"];
         assert_eq!(names, &serde_json::json!(["busy", "IDLE0"]));
     }
 }
