@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::blocking;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::GetResultPayload;
@@ -23,15 +24,23 @@ pub(crate) fn pieces(
     key: String,
 ) -> BoxStream<'static, Result<Bytes, ArtifactStoreError>> {
     let pieces = match payload {
-        GetResultPayload::File(file, _) => {
-            stream::try_unfold((file, range), |(file, rest)| next_of_file(file, rest)).boxed()
-        }
+        GetResultPayload::File(file, _) => return pieces_of_file(file, range, key),
         GetResultPayload::Stream(source) => {
             let source = source.map_err(Fault::from).boxed();
             let slices = Slices { source, pending: Bytes::new(), rest: range.end - range.start };
             stream::try_unfold(slices, Slices::next).boxed()
         }
     };
+    pieces.map_err(move |source| ArtifactStoreError::unavailable("read", &key, source)).boxed()
+}
+
+/// The same, of a file.
+pub(crate) fn pieces_of_file(
+    file: File,
+    range: Range<u64>,
+    key: String,
+) -> BoxStream<'static, Result<Bytes, ArtifactStoreError>> {
+    let pieces = stream::try_unfold((file, range), |(file, rest)| next_of_file(file, rest));
     pieces.map_err(move |source| ArtifactStoreError::unavailable("read", &key, source)).boxed()
 }
 
@@ -49,7 +58,8 @@ async fn next_of_file(
         file.read_exact_at(&mut piece, rest.start)?;
         Ok((Bytes::from(piece), (file, end..rest.end)))
     };
-    Ok(Some(spawn_blocking(read).await??))
+    let piece = if blocking::is_allowed() { read() } else { spawn_blocking(read).await? };
+    Ok(Some(piece?))
 }
 
 struct Slices {

@@ -1,14 +1,15 @@
 //! What a local directory needs besides `object_store`.
 
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, DirEntry, File};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifact_store::StoredArtifact;
 use coredock_domain::timestamp::Timestamp;
 use object_store::path::Path as ObjectPath;
 use tokio::task::spawn_blocking;
@@ -126,6 +127,22 @@ impl LocalDirectory {
         drop(spawn_blocking(remove).await);
     }
 
+    /// Opens the file of an object on this thread, as `object_store` would on another; `None` when
+    /// there is none.
+    pub(crate) fn open_file(
+        &self,
+        object: &ObjectPath,
+    ) -> io::Result<Option<(File, StoredArtifact)>> {
+        let Some(file) = unless_absent(File::open(self.root.join(object.as_ref())))? else {
+            return Ok(None);
+        };
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        Ok(Some((file, stored(&metadata)?)))
+    }
+
     /// An error when the directory itself is gone: then no object is known to be absent.
     pub(crate) async fn check_present(&self) -> Result<(), Fault> {
         let root = Arc::clone(&self.root);
@@ -147,6 +164,14 @@ impl LocalDirectory {
         };
         Ok(spawn_blocking(clean).await??)
     }
+}
+
+/// What is known of an object that is a file; its identity is the one `object_store` gives it.
+pub(crate) fn stored(metadata: &Metadata) -> io::Result<StoredArtifact> {
+    let written = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (inode, size) = (metadata.ino(), metadata.len());
+    let identity = format!("\"{inode:x}-{:x}-{size:x}\"", written.as_micros());
+    Ok(StoredArtifact { size, identity, sha256: None })
 }
 
 fn create_root(path: &Path) -> io::Result<PathBuf> {

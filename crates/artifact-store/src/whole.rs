@@ -6,9 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use coredock_domain::artifact_store::StoredArtifact;
@@ -16,7 +14,7 @@ use coredock_domain::blocking;
 use object_store::path::Path as ObjectPath;
 use tokio::task::spawn_blocking;
 
-use crate::local::{LocalDirectory, sync_parent};
+use crate::local::{LocalDirectory, stored, sync_parent};
 use crate::store::Fault;
 
 /// Writers of one object, and leftovers of dead ones, that are stepped aside for.
@@ -85,10 +83,7 @@ fn write_and_rename(
     if metadata.len() != bytes.len() as u64 {
         return Err(io::Error::other("the file has another length than was written"));
     }
-    let written = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (inode, size) = (metadata.ino(), metadata.len());
-    let identity = format!("\"{inode:x}-{:x}-{size:x}\"", written.as_micros());
-    Ok(StoredArtifact { size, identity, sha256: None })
+    stored(&metadata)
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
 use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, ByteRange};
+use coredock_domain::blocking;
 use coredock_domain::spool::SpoolDirectory;
 use coredock_domain::timestamp::Timestamp;
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 
 const LATER: i64 = i64::MAX;
 
@@ -68,6 +69,18 @@ fn a_file_in_the_place_of_the_directory_is_an_error() {
     let error = ObjectArtifactStore::local(file.path()).err().unwrap();
     assert!(error.to_string().starts_with("could not open artifact directory /"));
     assert!(ObjectArtifactStore::local(file.path().join("below")).is_err());
+}
+
+#[tokio::test]
+async fn an_object_has_one_identity_whoever_opens_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let key = key("coredumps/abcd2345/1.dmp");
+    let written = store.put(&key, &small()).await.unwrap();
+    let elsewhere = store.open(&key, ByteRange::Full).await.unwrap().unwrap();
+    let opening = blocking::allow(|| store.open(&key, ByteRange::Full).now_or_never());
+    let here = opening.expect("nobody else is waited for").unwrap().unwrap();
+    assert_eq!([&elsewhere.stored, &here.stored], [&written; 2]);
 }
 
 #[tokio::test]
