@@ -16,8 +16,10 @@ use coredock_domain::repository::parse_jobs::{
     WantedBuild,
 };
 use coredock_domain::timestamp::Timestamp;
-use diesel::dsl::auto_type;
+use diesel::dsl::{auto_type, sql};
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on, one_statement, read, write, write_at_once};
@@ -29,14 +31,18 @@ use crate::schema::coredumps;
 use crate::values::At;
 use crate::{Database, audit};
 
+/// The state stands in the text: a bind that an index of one state depends on has `SQLite` prepare
+/// the statement anew each time.
+const IS_PENDING: &str = "parse_status = 'PENDING'";
+
 /// A job, as long as this owner holds it.
 #[auto_type]
 fn held(id: i64, owner: String) -> _ {
-    let pending: &'static str = ParseStatus::Pending.as_str();
+    let pending: SqlLiteral<Bool> = sql(IS_PENDING);
     coredumps::table
         .filter(coredumps::id.eq(id))
         .filter(coredumps::lease_owner.eq(owner))
-        .filter(coredumps::parse_status.eq(pending))
+        .filter(pending)
 }
 
 #[async_trait]
