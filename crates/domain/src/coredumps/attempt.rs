@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 
 use super::Coredumps;
-use super::symbols::{ElfMatch, WantedBuilds};
+use super::symbols::{ElfMatch, LookedUp, WantedBuilds};
 use crate::artifact::ArtifactKey;
 use crate::artifact_store::{ArtifactFacts, ArtifactStoreError};
 use crate::coredump::{BuildId, ParseErrorCode, ParseFault, body};
@@ -93,13 +93,13 @@ pub(super) struct Findings {
 impl Coredumps {
     pub(super) async fn attempt(
         &self,
-        job: &ParseJob,
+        (job, known): (&ParseJob, &LookedUp),
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
     ) -> Result<CrashReport, AttemptError> {
         let limit = self.settings.longest_attempt;
         let began = self.ports.clock.now();
-        let Some(prepared) = self.within(limit, self.prepare(job, findings)).await else {
+        let Some(prepared) = self.within(limit, self.prepare((job, known), findings)).await else {
             tracing::warn!(id = job.id, "the dump could not be read in time");
             return Err(AttemptError::Outage);
         };
@@ -126,7 +126,7 @@ impl Coredumps {
 
     async fn prepare(
         &self,
-        job: &ParseJob,
+        (job, known): (&ParseJob, &LookedUp),
         findings: &mut Findings,
     ) -> Result<(CrashDump, WantedBuilds), AttemptError> {
         let stored = self.load(job, findings).await?;
@@ -144,7 +144,7 @@ impl Coredumps {
             chip: job.chip.clone(),
             body,
         };
-        Ok((dump, self.wanted_builds(job, findings.build_id.clone()).await?))
+        Ok((dump, self.wanted_builds((job, known), findings.build_id.clone()).await?))
     }
 
     /// Notes what can be told of a dump that gets no report. That no ELF would help goes before

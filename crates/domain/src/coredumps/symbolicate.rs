@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 
 use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
-use super::symbols::ElfMatch;
+use super::symbols::{ElfMatch, LookedUp};
 use crate::artifact::UploadId;
 use crate::clock::spread;
 use crate::coredump::{ParseErrorCode, ParseFault, ParseStatus};
@@ -79,6 +79,8 @@ pub struct Symbolicated {
 struct Held<'a> {
     job: &'a ParseJob,
     owner: &'a UploadId,
+    /// By those that were claimed with it.
+    known: &'a LookedUp,
     /// No attempt is left.
     is_exhausted: bool,
 }
@@ -111,10 +113,14 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn of(claimed: &'a [Claimed], owner: &'a UploadId, began: Timestamp) -> Self {
+    fn of(
+        claimed: &'a [Claimed],
+        (owner, known): (&'a UploadId, &'a LookedUp),
+        began: Timestamp,
+    ) -> Self {
         let held = claimed.iter().filter_map(|claimed| match claimed {
-            Claimed::Job(job) => Some(Held { job, owner, is_exhausted: false }),
-            Claimed::Exhausted(job) => Some(Held { job, owner, is_exhausted: true }),
+            Claimed::Job(job) => Some(Held { job, owner, known, is_exhausted: false }),
+            Claimed::Exhausted(job) => Some(Held { job, owner, known, is_exhausted: true }),
             Claimed::Nothing => None,
         });
         let (results, ended) = Default::default();
@@ -175,7 +181,8 @@ impl Coredumps {
         // More may be due: let another worker look.
         self.ports.due.wake();
         let mut interrupted = pin!(interrupted);
-        let mut batch = Batch::of(&claimed, &owner, began);
+        let known = LookedUp::default();
+        let mut batch = Batch::of(&claimed, (&owner, &known), began);
         while let Some(held) = batch.waiting.pop_front() {
             let now = self.ports.clock.now();
             let worked = {
@@ -241,7 +248,7 @@ impl Coredumps {
             return Ok(self.result(held, Err(fault), Findings::default()));
         }
         let mut findings = Findings::default();
-        let attempt = AssertUnwindSafe(self.attempt(job, symbolizer, &mut findings));
+        let attempt = AssertUnwindSafe(self.attempt((job, held.known), symbolizer, &mut findings));
         let Some(outcome) = self.in_lease(held, attempt.catch_unwind()).await? else {
             return Ok(Worked::Ended(held.ended(ParseResult::Dropped, &findings)));
         };
@@ -429,7 +436,9 @@ impl Coredumps {
 
 /// A text a database and a browser can take: no NUL, at most 1 MiB.
 fn printable(mut text: String) -> String {
-    text.retain(|c| c != '\0');
+    if text.contains('\0') {
+        text.retain(|c| c != '\0');
+    }
     if text.len() > LONGEST_OUTPUT {
         text.truncate(text.floor_char_boundary(LONGEST_OUTPUT - CUT_MARK.len()));
         text.push_str(CUT_MARK);

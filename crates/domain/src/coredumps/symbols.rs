@@ -1,7 +1,7 @@
 //! Which ELF belongs to a dump (contract §6.7). One of another build is never used: its answer would
 //! be confident nonsense.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Coredumps;
 use super::attempt::{AttemptError, Findings};
@@ -46,28 +46,61 @@ impl WantedBuilds {
     }
 }
 
+/// What was looked up for jobs that were claimed together, mostly dumps of one build. It is not asked
+/// again whether a build that was missing has come, or one that was there has gone: the first is found
+/// out when the result is written, the second when its ELF is read.
+#[derive(Default)]
+pub(super) struct LookedUp(Mutex<Vec<(WantedElf, Vec<HeldBuild>)>>);
+
+impl LookedUp {
+    fn get(&self, wanted: &WantedElf) -> Option<Vec<HeldBuild>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(known, _)| known == wanted).map(|(_, held)| held.clone())
+    }
+
+    fn add(&self, wanted: WantedElf, held: Vec<HeldBuild>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((wanted, held));
+    }
+}
+
 impl Coredumps {
-    /// Looks the builds up that a dump of this id, or without one, may come from.
+    /// The builds that a dump of this id, or without one, may come from, looked up unless they are
+    /// known.
     pub(super) async fn wanted_builds(
         &self,
-        job: &ParseJob,
+        (job, known): (&ParseJob, &LookedUp),
         build_id: Option<BuildId>,
     ) -> Result<WantedBuilds, RepositoryError> {
-        let Some(build_id) = build_id else {
-            let (model_id, version) = (job.model_id, job.firmware_version.clone());
-            let held = self.held_version(job).await?;
-            return Ok(WantedBuilds { wanted: WantedElf::Version { model_id, version }, held });
+        let version = job.firmware_version.clone();
+        let wanted = match build_id {
+            Some(build_id) => {
+                WantedElf::Build(WantedBuild { build_id, model: job.model.clone(), version })
+            }
+            None => WantedElf::Version { model_id: job.model_id, version },
         };
-        let (model, version) = (job.model.clone(), job.firmware_version.clone());
-        let wanted = WantedBuild { build_id, model, version };
-        let held = self.ports.jobs.builds(wanted.clone()).await?;
-        Ok(WantedBuilds { wanted: WantedElf::Build(wanted), held })
+        if let Some(held) = known.get(&wanted) {
+            return Ok(WantedBuilds { wanted, held });
+        }
+        let held = self.held_builds(&wanted).await?;
+        known.add(wanted.clone(), held.clone());
+        Ok(WantedBuilds { wanted, held })
+    }
+
+    async fn held_builds(&self, wanted: &WantedElf) -> Result<Vec<HeldBuild>, RepositoryError> {
+        match wanted {
+            WantedElf::Build(wanted) => self.ports.jobs.builds(wanted.clone()).await,
+            WantedElf::Version { model_id, version } => self.held_version(*model_id, version).await,
+        }
     }
 
     /// The version the device named, if its model has it.
-    async fn held_version(&self, job: &ParseJob) -> Result<Vec<HeldBuild>, RepositoryError> {
-        let Some(text) = VersionText::parse(&job.firmware_version) else { return Ok(Vec::new()) };
-        let row = self.ports.versions.find(job.model_id, &text).await?;
+    async fn held_version(
+        &self,
+        model_id: i64,
+        version: &str,
+    ) -> Result<Vec<HeldBuild>, RepositoryError> {
+        let Some(text) = VersionText::parse(version) else { return Ok(Vec::new()) };
+        let row = self.ports.versions.find(model_id, &text).await?;
         let held = row.map(|row| HeldBuild {
             elf_sha256: row.facts.build_id(),
             of_version: Some(row.key(ArtifactName::Elf)),
@@ -92,11 +125,11 @@ impl Coredumps {
             broken.extend(keys.map(|key| BrokenElf { build: build.clone(), key }));
             if !matches!(outcome, Err(SymbolizerError::ElfMissing)) {
                 findings.elf_match = Some(builds.elf_match());
-                self.note_broken(job, broken, findings).await?;
+                self.note_broken(&builds.wanted, broken, findings).await?;
                 return Ok(outcome?);
             }
         }
-        self.note_broken(job, broken, findings).await?;
+        self.note_broken(&builds.wanted, broken, findings).await?;
         let message = not_held(&builds.wanted, job);
         let tried = builds.held.iter().map(|build| build.elf_sha256).collect();
         findings.missing_elf = Some(MissingElf { wanted: builds.wanted, tried });
@@ -112,14 +145,14 @@ impl Coredumps {
     /// Counts objects that are not what rows say, unless the rows went meanwhile.
     async fn note_broken(
         &self,
-        job: &ParseJob,
+        wanted: &WantedElf,
         broken: Vec<BrokenElf>,
         findings: &mut Findings,
     ) -> Result<(), RepositoryError> {
         if broken.is_empty() {
             return Ok(());
         }
-        let still = self.wanted_builds(job, findings.build_id.clone()).await?.held;
+        let still = self.held_builds(wanted).await?;
         for BrokenElf { build, key } in broken {
             if still.contains(&build) {
                 findings.broken_objects += 1;
