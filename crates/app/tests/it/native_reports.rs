@@ -230,6 +230,27 @@ async fn an_indexer_that_meets_its_limits_tells_of_the_elf() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_elf_for_which_the_indexer_lacks_memory_is_told_of() {
+    // The program starts with so many, but then has no room for an ELF of as many numbers.
+    const MEMORY_KIB: u32 = 96 << 10;
+    const NUMBERS: u32 = 12 << 20;
+    let indexer = env!("CARGO_BIN_EXE_coredock");
+    let script = format!("ulimit -v {MEMORY_KIB}; exec {indexer} build-index");
+    let (bench, _directory) = Native::with_indexer(&script, &[]).await;
+    let (small, reason) = (elf(RISCV), "the ELF takes too much memory to be indexed");
+    bench.publish("0.9.0", (ESP32C6, &small)).await;
+    bench.parsed("0.9.0", fixture(RISCV, "0.dmp")).await;
+    let mut large = small.clone();
+    large.extend((0..NUMBERS).flat_map(u32::to_le_bytes));
+    let line = bench.publish("1.0.0", (ESP32C6, &large)).await;
+    assert_eq!((&line["index_status"], &line["index_error"]), (&json!("failed"), &json!(reason)));
+    let dump = made_by(fixture(RISCV, "0.dmp"), &small, &large);
+    let (message, _) = bench.refused("1.0.0", dump, "ELF_UNREADABLE").await;
+    assert_eq!(message, reason);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_indexer_makes_is_not_believed() {
     let (bench, _directory) = Native::with_indexer("echo no index", &[]).await;
     bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
