@@ -1,5 +1,5 @@
-//! The tasks behind the server: indexes of ELFs, parse jobs, rescued dumps, queued deletes, interrupted publications,
-//! the sweep.
+//! The tasks behind the server: indexes of ELFs, parse jobs, rescued dumps, queued deletes,
+//! interrupted publications, the sweep.
 
 use std::sync::Arc;
 use std::time::Duration;
