@@ -161,36 +161,17 @@ macro_rules! on {
 /// order. `PostgreSQL` gets both at once, and still gives each a snapshot of its own.
 macro_rules! both {
     ($connection:expr, |$c:ident| ($first:expr, $second:expr)) => {
-        match $connection {
-            $crate::connection::Connection::Sqlite(lent) => {
-                let $c = lent.get();
-                match $first.await {
-                    Ok(first) => $second.await.map(|second| (first, second)),
-                    Err(error) => Err(error),
-                }
-            }
-            $crate::connection::Connection::Postgres(lent) => match lent.begun().await {
-                Ok((connection, patience)) => {
-                    let connection = &*connection;
-                    let first = async {
-                        let $c = &mut &*connection;
-                        $first.await
-                    };
-                    let second = async {
-                        let $c = &mut &*connection;
-                        $second.await
-                    };
-                    patience.wait($crate::connection::in_order(first, second)).await
-                }
-                Err(error) => Err(error),
-            },
-        }
+        $crate::connection::locked!($connection, |$c| (
+            ::std::future::ready(Ok(())),
+            $first,
+            $second
+        ))
     };
 }
 
 /// Waits for a lock and then runs one query, or two of which the second needs no answer to the
 /// first. `PostgreSQL` gets all at once, but looks at the tables for a query only when it has the
-/// lock; `SQLite` has one writer and needs none.
+/// lock; `SQLite` has one writer and needs none. Not all of them need the connection.
 macro_rules! locked {
     ($connection:expr, |$c:ident| ($lock:expr, $first:expr, $second:expr)) => {
         match $connection {
@@ -203,14 +184,18 @@ macro_rules! locked {
             }
             $crate::connection::Connection::Postgres(lent) => {
                 let queries = async |connection: &::diesel_async::AsyncPgConnection| {
-                    let $c = connection;
-                    let lock = $lock;
+                    let lock = {
+                        let $c = connection;
+                        let _ = $c;
+                        $lock
+                    };
                     let first = async {
                         let $c = &mut &*connection;
                         $first.await
                     };
                     let second = async {
                         let $c = &mut &*connection;
+                        let _ = &$c;
                         $second.await
                     };
                     let both = $crate::connection::in_order(first, second);
@@ -221,24 +206,8 @@ macro_rules! locked {
         }
     };
     ($connection:expr, |$c:ident| ($lock:expr, $query:expr)) => {
-        match $connection {
-            $crate::connection::Connection::Sqlite(lent) => {
-                let $c = lent.get();
-                $query.await
-            }
-            $crate::connection::Connection::Postgres(lent) => {
-                let query = async |connection: &::diesel_async::AsyncPgConnection| {
-                    let $c = connection;
-                    let lock = $lock;
-                    let query = async {
-                        let $c = &mut &*connection;
-                        $query.await
-                    };
-                    $crate::connection::in_order(lock, query).await
-                };
-                lent.run(query).await.map(|((), answer)| answer)
-            }
-        }
+        $crate::connection::locked!($connection, |$c| ($lock, $query, ::std::future::ready(Ok(()))))
+            .map(|(answer, ())| answer)
     };
 }
 

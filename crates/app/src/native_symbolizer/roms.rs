@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use coredock_domain::artifact_store::ArtifactStoreError;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::repository::RomElfRepository;
 use coredock_domain::rom_elf::RomElf;
 use coredock_domain::symbolizer::SymbolizerError;
-use coredock_domain::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
+use coredock_domain::verified_reads::{ReadObject, VerifiedReads};
 use coredock_symbolizer::Rom;
-use futures::StreamExt;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -71,21 +70,13 @@ impl Roms {
     }
 
     async fn read(&self, rom: &RomElf) -> Result<Option<Bytes>, ArtifactStoreError> {
-        let opened = self.reads.open(&rom.key(), rom.facts, 0..rom.facts.size).await?;
-        let OpenedObject::Bytes(pieces) = opened else { return Ok(None) };
-        match read_all(pieces).await {
-            Err(ArtifactStoreError::Damaged { .. }) => Ok(None),
-            read => read.map(Some),
+        match self.reads.read(&rom.key(), rom.facts).await {
+            Ok(ReadObject::Bytes(bytes)) => Ok(Some(bytes)),
+            Ok(ReadObject::Missing | ReadObject::Different)
+            | Err(ArtifactStoreError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
-}
-
-async fn read_all(mut pieces: ArtifactBytes) -> Result<Bytes, ArtifactStoreError> {
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
-        bytes.extend_from_slice(&piece?);
-    }
-    Ok(bytes.freeze())
 }
 
 /// Those the engine can read.
