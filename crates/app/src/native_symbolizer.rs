@@ -39,7 +39,7 @@ use roms::{RomFile, Roms, opened};
 pub use indexer::{BUILD_INDEX, ELF_UNREADABLE, IndexerOptions, LARGEST_INDEX_BYTES, this_program};
 
 /// Jobs whose claims and results share a commit.
-const MOST_JOBS: u32 = 16;
+const MOST_JOBS: u32 = 32;
 
 /// What the native symbolizer works with.
 pub struct NativePorts {

@@ -32,7 +32,7 @@ const RESULT_RETRY: Duration = Duration::from_secs(1);
 const QUICKLY: Duration = Duration::from_millis(100);
 /// While dumps arrive in numbers each worker claims no more often than this: devices wait for an
 /// answer, stored dumps for nobody.
-const ARRIVALS_FIRST: Duration = Duration::from_millis(50);
+const ARRIVALS_FIRST: Duration = Duration::from_millis(100);
 /// Jobs that failed together do not come back together (contract §6.5).
 const RETRY_SPREAD: f64 = 0.2;
 /// Largest `parsed_output` in bytes (contract §6.8).
