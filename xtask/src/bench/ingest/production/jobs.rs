@@ -25,7 +25,7 @@ const PEER: &str = "UPDATE coredumps SET lease_owner = 'pgbench', \
      lease_until = now() + interval '5 minutes', attempts = attempts + 1 WHERE id = (\
      SELECT id FROM coredumps WHERE parse_status = 'PENDING' AND next_attempt_at <= now() \
      AND (lease_until IS NULL OR lease_until <= now()) \
-     ORDER BY next_attempt_at, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id \\gset\n\
+     ORDER BY turn_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id \\gset\n\
      UPDATE coredumps SET parse_status = 'PARSED', parsed_output = 'empty', parsed_at = now(), \
      updated_at = now(), lease_owner = NULL, lease_until = NULL, next_attempt_at = NULL \
      WHERE id = :id;\n";
@@ -75,9 +75,9 @@ fn queue(postgres: &PostgresServer) -> Result<()> {
     let jobs = format!(
         "TRUNCATE coredumps;\
          INSERT INTO coredumps (device_id, chip, firmware_version, size, sha256, parse_status, \
-         next_attempt_at, uploaded_at, created_at, updated_at) \
+         next_attempt_at, turn_at, uploaded_at, created_at, updated_at) \
          SELECT 1 + n % {DEVICES}, 'esp32s3', '1.0.0', 65536, \
-         encode(sha256(n::text::bytea), 'hex'), 'PENDING', t, t, t, t FROM (\
+         encode(sha256(n::text::bytea), 'hex'), 'PENDING', t, t, t, t, t FROM (\
          SELECT n, now() - interval '1 hour' + n * interval '1 millisecond' AS t \
          FROM generate_series(1, {JOBS}) n) jobs;\
          VACUUM ANALYZE coredumps;\
