@@ -28,6 +28,8 @@ const LONGEST_RESCUE_WAIT: Duration = Duration::from_secs(15);
 /// Missing indexes are looked for this often even if nobody says that there are some.
 const INDEX_INTERVAL: Duration = Duration::from_secs(5);
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
+/// What holds leases when the server stops has so long to end and give them back (contract §14.4).
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the workers work with.
 pub struct Workers {
@@ -83,11 +85,20 @@ impl Workers {
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));
         let rescue = Arc::clone(&workers);
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { rescue.ingest().await }));
-        let outbox = Arc::clone(&workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { outbox.delete().await }));
-        let settling = Arc::clone(&workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { settling.settle().await }));
+        let (outbox, until) = (Arc::clone(&workers), stop.clone());
+        tasks.spawn(async move { outbox.until_farewell(&until, outbox.delete(&until)).await });
+        let (settling, until) = (Arc::clone(&workers), stop.clone());
+        tasks.spawn(async move { settling.until_farewell(&until, settling.settle(&until)).await });
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
+    }
+
+    /// Runs a worker that ends when `stop` is cancelled, and cuts off one that takes too long: what it
+    /// has asked of the store may still happen, so its leases run out by themselves.
+    async fn until_farewell(&self, stop: &CancellationToken, worker: impl Future<Output = ()>) {
+        tokio::select! {
+            () = worker => {}
+            () = async { stop.cancelled().await; self.clock.sleep(FAREWELL).await } => {}
+        }
     }
 
     /// Makes missing indexes one by one.
@@ -199,8 +210,8 @@ impl Workers {
         }
     }
 
-    async fn delete(&self) {
-        loop {
+    async fn delete(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
             match self.upkeep.delete_queued().await {
                 Ok(round) if round.deleted > 0 => continue,
                 Ok(_) => {}
@@ -208,6 +219,7 @@ impl Workers {
             }
             self.note_backlog().await;
             tokio::select! {
+                () = stop.cancelled() => {}
                 () = self.wakeup.woken() => {}
                 () = self.clock.sleep(OUTBOX_INTERVAL) => {}
             }
@@ -222,14 +234,14 @@ impl Workers {
         self.metrics.outbox_oldest_seconds.set(i64::try_from(oldest).unwrap_or(i64::MAX));
     }
 
-    async fn settle(&self) {
-        loop {
+    async fn settle(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
             match self.firmware.settle_interrupted().await {
                 Ok(0) => {}
                 Ok(settled) => tracing::info!(settled, "finished interrupted publications"),
                 Err(error) => warn("interrupted publications wait", &error),
             }
-            self.clock.sleep(SETTLE_INTERVAL).await;
+            let _ = stop.run_until_cancelled(self.clock.sleep(SETTLE_INTERVAL)).await;
         }
     }
 

@@ -8,7 +8,7 @@ use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::firmware::{BundleBuilder, ZipEntry, bundle, image};
 use coredock_testkit::gate::Gate;
 use futures::StreamExt;
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use reqwest::Method;
 
 use crate::support::failing_commits::{CommitFault, FailingCommits};
@@ -166,6 +166,29 @@ async fn i4_deletes_are_durable_and_retried_until_the_store_works() {
     server.wait_for_empty_outbox().await;
     assert!(!server.stored_keys().iter().any(|key| key.contains("/1.0.0/")));
     server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i4_a_delete_under_way_when_the_server_stops_is_finished() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    server.upload_demo("1.0.0").await.expect(200);
+    server.upload_demo("2.0.0").await.expect(200);
+    let gate = Gate::new();
+    let hold = FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Delete);
+    server.store.inject(hold.nth(1));
+    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
+    server.delete(&path).await.expect(204);
+    gate.arrived().await;
+    let (rows, _kept) = (server.rows(), server.place());
+    assert_eq!(rows.count("outbox", "lease_owner IS NOT NULL"), 5);
+    let address = server.running().address();
+    let open_late = async {
+        wait_until("nobody listens", || std::net::TcpStream::connect(address).is_err()).await;
+        gate.open();
+    };
+    join(server.finish_broken(), open_late).await;
+    assert_eq!(rows.count("outbox", "1=1"), 0, "no lease is left to run out");
 }
 
 #[tokio::test(flavor = "multi_thread")]
