@@ -179,17 +179,19 @@ impl Drop for Life {
 /// What the command says when a server sweeps at the same time.
 const BUSY: &str = "another process is sweeping";
 
-/// Runs `coredock sweep --confirm`; returns what it printed.
-pub(super) fn sweep(site: &Site) -> Result<String> {
+/// Runs `coredock sweep --confirm`; returns what it printed, `None` when it was not let in.
+pub(super) fn sweep(site: &Site) -> Result<Option<String>> {
     let mut command = site.command("sweep");
     command.arg("--confirm").env("SWEEP_GRACE_SECONDS", "1");
     command.env("PARSE_SIDECAR_URL", "http://127.0.0.1:9");
     let output = command.output().context("cannot start the sweep")?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let done = output.status.success() || said.contains(BUSY) || complaint.contains(BUSY);
-    ensure!(done, "the sweep ended with {}: {said}{complaint}", output.status);
-    Ok(said)
+    if said.contains(BUSY) || complaint.contains(BUSY) {
+        return Ok(None);
+    }
+    ensure!(output.status.success(), "the sweep ended with {}: {said}{complaint}", output.status);
+    Ok(Some(said))
 }
 
 /// Names of files in a directory that should hold none.

@@ -284,7 +284,7 @@ impl Drill {
     /// I6: sweeps until nothing is found any more; objects have to be a second old.
     fn sweep(&mut self) -> Result<()> {
         for _ in 0..SWEEPS {
-            let said = sweep(&self.site)?;
+            let said = sweep(&self.site)?.context("another process sweeps beside no server")?;
             self.findings.check(Rule::Garbage, !said.contains("adopted"), || {
                 format!("the store was not taken for our own: {said}")
             });
