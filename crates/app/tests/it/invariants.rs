@@ -21,6 +21,16 @@ fn marked(version: &str, mark: &str) -> Vec<u8> {
     BundleBuilder::new("demo", version).bin(image).elf(elf).map(mark).sdkconfig(mark).build()
 }
 
+/// A server with two versions of `demo`, and the path of the older one.
+async fn with_an_old_version() -> (TestServer, String) {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    server.upload_demo("1.0.0").await.expect(200);
+    server.upload_demo("2.0.0").await.expect(200);
+    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
+    (server, path)
+}
+
 /// The marks of the five artifacts of a version as admins download them.
 async fn served_marks(server: &TestServer, model_id: i64, version: &str) -> Vec<String> {
     let base = format!("/api/device-models/{model_id}/firmware-versions/{version}/artifacts");
@@ -152,13 +162,9 @@ async fn i2_an_answered_upload_survives_an_abrupt_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_deletes_are_durable_and_retried_until_the_store_works() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     server.store.inject(FaultRule::new(Fault::Fail).on(Operation::Delete));
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     let store = server.store.clone();
     wait_until("a delete was tried", || store.count(Operation::Delete) > 0).await;
     assert_eq!(server.rows().count("outbox", "1=1"), 5);
@@ -170,15 +176,11 @@ async fn i4_deletes_are_durable_and_retried_until_the_store_works() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_a_delete_under_way_when_the_server_stops_is_finished() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     let gate = Gate::new();
     let hold = FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Delete);
     server.store.inject(hold.nth(1));
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     gate.arrived().await;
     let (rows, _kept) = (server.rows(), server.place());
     assert_eq!(rows.count("outbox", "lease_owner IS NOT NULL"), 5);
@@ -193,26 +195,18 @@ async fn i4_a_delete_under_way_when_the_server_stops_is_finished() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i4_an_object_that_is_gone_already_counts_as_deleted() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     std::fs::remove_file(server.artifact_dir().join("firmware/demo/1.0.0/sdkconfig")).unwrap();
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     server.wait_for_empty_outbox().await;
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_publishing_again_cancels_a_queued_delete() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     server.store.inject(FaultRule::new(Fault::Fail).on(Operation::Delete));
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     let rows = server.rows();
     wait_until("the delete was given back", || rows.count("outbox", "attempts > 0") == 5).await;
     server.upload_demo("1.0.0").await.expect(200);
@@ -223,15 +217,11 @@ async fn i5_publishing_again_cancels_a_queued_delete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_publishing_waits_for_a_delete_that_has_begun() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     let gate = Gate::new();
     let hold = FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Delete).nth(1);
     server.store.inject(hold);
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     gate.arrived().await;
     server.store.forget_calls();
     let upload = server.upload_demo("1.0.0");
@@ -248,13 +238,9 @@ async fn i5_publishing_waits_for_a_delete_that_has_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i5_a_delete_without_an_answer_keeps_its_objects() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    server.upload_demo("1.0.0").await.expect(200);
-    server.upload_demo("2.0.0").await.expect(200);
+    let (server, old) = with_an_old_version().await;
     server.store.inject(FaultRule::new(Fault::FailAfter).on(Operation::Delete));
-    let path = format!("/api/device-models/{}/firmware-versions/1.0.0", demo.model_id);
-    server.delete(&path).await.expect(204);
+    server.delete(&old).await.expect(204);
     let rows = server.rows();
     wait_until("the delete was tried", || rows.count("outbox", "attempts = 1") == 5).await;
     assert_eq!(rows.count("outbox", "lease_until > queued_at"), 5, "it may still arrive");
