@@ -48,7 +48,7 @@ impl WantedBuilds {
 
 /// What was looked up for jobs that were claimed together, mostly dumps of one build. It is not asked
 /// again whether a build that was missing has come, or one that was there has gone: the first is found
-/// out when the result is written, the second when its ELF is read.
+/// out when the result is written, the second when its ELF is read; an index that is open needs none.
 #[derive(Default)]
 pub(super) struct LookedUp(Mutex<Vec<(WantedElf, Vec<HeldBuild>)>>);
 
