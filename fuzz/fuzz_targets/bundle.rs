@@ -6,10 +6,10 @@
 use std::io::Write;
 use std::sync::LazyLock;
 
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::firmware::{BundleRules, FirmwareBundle, ImageGate};
-use coredock_domain::model::ModelCode;
-use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use libfuzzer_sys::fuzz_target;
 
 const RULES: BundleRules =

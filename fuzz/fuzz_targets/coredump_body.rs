@@ -6,7 +6,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use coredock_domain::coredump::body::{build_id, unwrap};
+use coredock_domain::coredumps::body::{build_id, unwrap};
 use libfuzzer_sys::fuzz_target;
 
 /// Such a body may be a raw image too: which of them depends on what it is wrapped in.

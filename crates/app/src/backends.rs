@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use coredock_artifact_store::{
     BucketState, ObjectArtifactStore, OpenDirectoryError, OpenStoreError, S3Bucket,
 };
-use coredock_domain::repository::RepositoryError;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::{Clock, Upkeep};
 use coredock_repository::{Database, PostgresOptions, SqliteOptions, StartError};
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};

@@ -136,11 +136,11 @@ enum Chosen {
     UpgradeDb,
     DbStatus,
     Openapi,
-    Sweep(coredock_domain::sweep::SweepMode),
+    Sweep(coredock_domain::upkeep::sweep::SweepMode),
 }
 
 fn overrides_of(command: ConfiguredCommand) -> (Overrides, Chosen) {
-    use coredock_domain::sweep::SweepMode;
+    use coredock_domain::upkeep::sweep::SweepMode;
     match command {
         ConfiguredCommand::Serve { listen, testing, place } => {
             (Overrides { listen, testing, ..place.overrides() }, Chosen::Serve)

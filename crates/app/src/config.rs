@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coredock_domain::device_config::ConfigMode;
+use coredock_domain::devices::config::ConfigMode;
 use coredock_domain::firmware::{BundleRules, ImageGate};
 
 pub use artifact_store::ArtifactStoreConfig;

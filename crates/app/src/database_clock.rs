@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use coredock_domain::Clock;
-use coredock_domain::repository::RepositoryError;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
 use coredock_repository::Database;
 

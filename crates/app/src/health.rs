@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use coredock_domain::artifact::{ArtifactKey, UploadId};
-use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, read_all};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::{ArtifactStoreError, read_all};
+use coredock_domain::ids::UploadId;
 use coredock_domain::{ArtifactStore, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;

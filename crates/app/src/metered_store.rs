@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{
-    Artifact, ArtifactBody, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::{
+    Artifact, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;

@@ -7,9 +7,9 @@ mod declare;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use coredock_domain::coredump::ParseStatus;
-use coredock_domain::repository::parse_jobs::QueueState;
-use coredock_domain::verified_reads::ResumeCounts;
+use coredock_domain::artifacts::verified_reads::ResumeCounts;
+use coredock_domain::coredumps::coredump::ParseStatus;
+use coredock_domain::symbolication::jobs::QueueState;
 use coredock_repository::Database;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{

@@ -17,15 +17,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
+use coredock_domain::artifacts::verified_reads::VerifiedReads;
 use coredock_domain::blocking;
 use coredock_domain::chip::KnownChip;
-use coredock_domain::coredump::ParseErrorCode;
-use coredock_domain::repository::RomElfRepository;
-use coredock_domain::symbol_indexes::{StoredIndexes, SymbolIndexer};
-use coredock_domain::symbolizer::{
+use coredock_domain::coredumps::coredump::ParseErrorCode;
+use coredock_domain::rom_elfs::repository::RomElfRepository;
+use coredock_domain::symbolication::indexes::{StoredIndexes, SymbolIndexer};
+use coredock_domain::symbolication::symbolizer::{
     CrashDump, CrashReport, ElfSource, SymbolicateCoredump, SymbolizerError,
 };
-use coredock_domain::verified_reads::VerifiedReads;
 use coredock_symbolizer::{
     DecodeError, Firmware, INDEX_FORMAT, Index, Report, chip_of as chip_of_body, decode_unwrapped,
 };

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use coredock_domain::artifact_store::ArtifactBody;
+use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::blocking;
-use coredock_domain::coredumps::RescueSpool;
-use coredock_domain::coredumps::rescue::{
+use coredock_domain::intake::replay::RescueSpool;
+use coredock_domain::intake::replay::{
     OpenedRescue, RescueError, RescueFile, RescueName, RescuedDump,
 };
 use uuid::Uuid;

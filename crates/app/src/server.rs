@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};

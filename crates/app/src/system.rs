@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coredock_domain::timestamp::Timestamp;
-use coredock_domain::upkeep::Wakeup;
+use coredock_domain::wakeup::Wakeup;
 use coredock_domain::{Clock, Entropy};
 use rand::Rng;
 use tokio::sync::Notify;

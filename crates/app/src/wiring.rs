@@ -4,19 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coredock_artifact_store::ObjectArtifactStore;
+use coredock_domain::artifacts::verified_reads::VerifiedReads;
 use coredock_domain::coredumps::CoredumpPorts;
+use coredock_domain::coredumps::groups::CrashGroupRepository;
+use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::devices::DevicePorts;
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::repository::FirmwareRepository;
 use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
-use coredock_domain::repository::{
-    CoredumpRepository, CrashGroupRepository, DeviceRepository, FirmwareRepository,
-    ModelRepository, OutboxRepository, ParseJobRepository, PublicationRepository, RomElfRepository,
-    SweepRepository, SymbolIndexRepository,
-};
+use coredock_domain::models::repository::ModelRepository;
 use coredock_domain::rom_elfs::RomElfPorts;
-use coredock_domain::sweep::SweepSettings;
-use coredock_domain::symbol_indexes::{StoredIndexes, SymbolIndexPorts, SymbolIndexSettings};
+use coredock_domain::rom_elfs::repository::RomElfRepository;
+use coredock_domain::symbolication::index_jobs::SymbolIndexRepository;
+use coredock_domain::symbolication::indexes::{
+    StoredIndexes, SymbolIndexPorts, SymbolIndexSettings,
+};
+use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_domain::upkeep::UpkeepPorts;
-use coredock_domain::verified_reads::VerifiedReads;
+use coredock_domain::upkeep::outbox::OutboxRepository;
+use coredock_domain::upkeep::sweep::SweepSettings;
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
 use coredock_domain::{
     ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, RomElfs,
     SymbolIndexes, Symbolizer, Upkeep,

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coredock_domain::coredumps::{ParseResult, Symbolicated};
 use coredock_domain::firmware::Firmware;
-use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
+use coredock_domain::symbolication::worker::{ParseResult, Symbolicated};
 use coredock_domain::timestamp::Timestamp;
-use coredock_domain::upkeep::Wakeup;
+use coredock_domain::upkeep::sweep::{SweepMode, SweepReport, SweepVerdict};
+use coredock_domain::wakeup::Wakeup;
 use coredock_domain::{Clock, Coredumps, SymbolIndexes, Upkeep, blocking};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;

@@ -11,7 +11,7 @@ use coredock::config::{
     ArtifactStoreConfig, Config, ConfigError, DatabasePlace, Environment, Overrides, SidecarConfig,
     SymbolizerConfig,
 };
-use coredock_domain::device_config::ConfigMode;
+use coredock_domain::devices::config::ConfigMode;
 use coredock_domain::firmware::ImageGate;
 
 fn read_with(overrides: &Overrides, settings: &[(&str, &str)]) -> Result<Config, ConfigError> {

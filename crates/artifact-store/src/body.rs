@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::store::ArtifactStoreError;
 use coredock_domain::blocking;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};

@@ -1,7 +1,7 @@
 //! Deleting many objects.
 
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::ArtifactStoreError;
 use futures::StreamExt;
 use futures::stream;
 use object_store::path::Path;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::StoredArtifact;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::StoredArtifact;
 use coredock_domain::timestamp::Timestamp;
 use object_store::path::Path as ObjectPath;
 use tokio::task::spawn_blocking;

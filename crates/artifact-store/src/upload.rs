@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::{
-    ArtifactBody, ArtifactStoreError, ByteRange, StoredArtifact,
-};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::spooled_file::{SpoolReader, SpooledFile};
+use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange, StoredArtifact};
 use coredock_domain::digest::{RunningSha256, Sha256Digest};
-use coredock_domain::spool::{SpoolReader, SpooledFile};
 use futures::TryStreamExt;
 use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
@@ -191,7 +190,7 @@ impl Spool {
 mod tests {
     use std::io::Write;
 
-    use coredock_domain::spool::SpoolDirectory;
+    use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 
     use super::*;
 

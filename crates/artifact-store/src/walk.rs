@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use coredock_domain::artifact_store::ListedObject;
+use coredock_domain::artifacts::store::ListedObject;
 use coredock_domain::timestamp::Timestamp;
 use futures::stream::{self, Stream, TryStreamExt};
 use tokio::task::spawn_blocking;

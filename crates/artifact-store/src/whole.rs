@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use coredock_domain::artifact_store::StoredArtifact;
+use coredock_domain::artifacts::store::StoredArtifact;
 use coredock_domain::blocking;
 use object_store::path::Path as ObjectPath;
 use tokio::task::spawn_blocking;

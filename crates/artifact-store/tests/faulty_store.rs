@@ -7,10 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{
-    ArtifactBody, ArtifactStoreError, ByteRange, ListedObject, read_all,
-};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange, ListedObject, read_all};
 use coredock_testkit::contract::artifact_store::{Backend, artifact_store_contract};
 use coredock_testkit::faulty_store::{Call, Fault, FaultRule, FaultyStore, Operation};
 use coredock_testkit::gate::Gate;

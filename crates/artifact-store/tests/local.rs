@@ -10,10 +10,11 @@ use std::path::Path;
 use bytes::Bytes;
 use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, ByteRange};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
+use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange};
 use coredock_domain::blocking;
-use coredock_domain::spool::SpoolDirectory;
 use coredock_domain::timestamp::Timestamp;
 use futures::{FutureExt, TryStreamExt};
 

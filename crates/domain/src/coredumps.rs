@@ -1,40 +1,34 @@
 //! The use cases of dumps (contract §6, §8.4, §8.5): no crash is lost.
 
-mod attempt;
-mod receive;
-pub mod rescue;
-mod symbolicate;
-mod symbols;
-mod turns;
+pub mod body;
+pub mod coredump;
+pub mod groups;
+pub mod repository;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-pub use receive::{Delivery, ReceiveCoredump, ReceiveCoredumpError, Received, SeedCoredump};
-pub use rescue::{IngestRound, Reception, RescueSpool};
-pub use symbolicate::{ParseResult, Symbolicated};
-use turns::Turns;
-
-use crate::artifact::ArtifactKey;
-use crate::artifact_store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
+use crate::artifacts::key::ArtifactKey;
+use crate::artifacts::store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
+use crate::artifacts::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
-use crate::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use crate::device::DeviceKey;
-use crate::repository::coredumps::{CoredumpPage, WhichCoredumps};
-use crate::repository::crash_groups::{
-    CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups,
-};
-use crate::repository::parse_jobs::QueueState;
-use crate::repository::{
-    CoredumpRepository, CrashGroupRepository, FirmwareRepository, ParseJobRepository,
-    RepositoryError,
-};
-use crate::symbolizer::Symbolizer;
-use crate::upkeep::Wakeup;
-use crate::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
+use crate::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use crate::coredumps::groups::CrashGroupRepository;
+use crate::coredumps::groups::{CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups};
+use crate::coredumps::repository::CoredumpRepository;
+use crate::coredumps::repository::{CoredumpPage, WhichCoredumps};
+use crate::error::RepositoryError;
+use crate::firmware::repository::FirmwareRepository;
+use crate::ids::DeviceKey;
+use crate::intake::fair_queue::Turns;
+use crate::intake::replay::RescueSpool;
+use crate::symbolication::jobs::ParseJobRepository;
+use crate::symbolication::jobs::QueueState;
+use crate::symbolication::symbolizer::Symbolizer;
+use crate::wakeup::Wakeup;
 
 /// The limits dumps are kept and parsed under.
 #[derive(Debug, Clone)]
@@ -90,12 +84,12 @@ pub struct CoredumpPorts {
 /// Dumps.
 #[derive(Clone)]
 pub struct Coredumps {
-    ports: Arc<CoredumpPorts>,
-    settings: Arc<CoredumpSettings>,
-    unwrapping: Arc<futures::lock::Mutex<()>>,
-    turns: Arc<Turns>,
-    arriving: Arc<AtomicUsize>,
-    pruned: Arc<AtomicU64>,
+    pub(crate) ports: Arc<CoredumpPorts>,
+    pub(crate) settings: Arc<CoredumpSettings>,
+    pub(crate) unwrapping: Arc<futures::lock::Mutex<()>>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) arriving: Arc<AtomicUsize>,
+    pub(crate) pruned: Arc<AtomicU64>,
 }
 
 /// A dump ready to be sent.
@@ -240,12 +234,12 @@ impl Coredumps {
         &self.pruned
     }
 
-    fn change(&self, origin: Origin) -> Change {
+    pub(crate) fn change(&self, origin: Origin) -> Change {
         Change { at: self.ports.clock.now(), origin }
     }
 
     /// Counts and logs what retention deleted, and has its objects follow.
-    fn note_pruned(&self, device: &DeviceKey, pruned: &[i64]) {
+    pub(crate) fn note_pruned(&self, device: &DeviceKey, pruned: &[i64]) {
         if pruned.is_empty() {
             return;
         }

@@ -1,6 +1,9 @@
 //! The use cases of devices.
 
+pub mod config;
+pub mod device;
 mod last_served;
+pub mod repository;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +12,14 @@ use futures::future::{Either, select};
 
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
-use crate::device::{Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice};
-use crate::device_config::{ConfigMode, ConfigSchema, DeviceConfig, served_config};
+use crate::devices::config::{ConfigMode, ConfigSchema, DeviceConfig, served_config};
+use crate::devices::device::{Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice};
+use crate::devices::repository::DeviceRepository;
+use crate::error::RepositoryError;
 use crate::fields::FieldFault;
-use crate::repository::{DeviceRepository, ModelRepository, RepositoryError};
-use crate::upkeep::Wakeup;
+use crate::ids::DeviceKey;
+use crate::models::repository::ModelRepository;
+use crate::wakeup::Wakeup;
 use last_served::LastServed;
 
 /// Fresh keys drawn before giving up; one collision in a fleet of a million is a rarity.

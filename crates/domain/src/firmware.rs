@@ -5,12 +5,13 @@ pub mod bundle;
 pub mod facts;
 pub mod image;
 pub mod image_cache;
+pub mod publication;
 pub mod publish;
-pub mod version;
+pub mod repository;
+pub mod upload_lease;
 pub mod version_json;
 pub mod versions;
 
 pub use bundle::{BundleError, BundleRules, FirmwareBundle, ImageGate};
 pub use facts::{FirmwareFacts, FirmwareVersion};
-pub use version::VersionText;
 pub use versions::{Firmware, FirmwarePorts, FirmwareSettings};

@@ -7,42 +7,33 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-pub mod artifact;
-pub mod artifact_store;
+pub mod artifacts;
 pub mod audit;
 pub mod blocking;
 pub mod chip;
 pub mod clock;
-pub mod coredump;
 pub mod coredumps;
-pub mod device;
-pub mod device_config;
 pub mod devices;
 pub mod digest;
+pub mod error;
 pub mod fields;
 pub mod firmware;
-mod held_elf;
-pub mod model;
+pub mod ids;
+pub mod intake;
 pub mod models;
-pub mod repository;
-pub mod rom_elf;
 pub mod rom_elfs;
-pub mod spool;
-pub mod sweep;
-pub mod symbol_indexes;
-pub mod symbolizer;
+pub mod symbolication;
 pub mod timestamp;
 pub mod upkeep;
-pub mod upload_lease;
-pub mod verified_reads;
+pub mod wakeup;
 
-pub use artifact_store::ArtifactStore;
+pub use artifacts::store::ArtifactStore;
 pub use clock::{Clock, Entropy};
 pub use coredumps::Coredumps;
 pub use devices::Devices;
 pub use firmware::Firmware;
 pub use models::DeviceModels;
 pub use rom_elfs::RomElfs;
-pub use symbol_indexes::SymbolIndexes;
-pub use symbolizer::Symbolizer;
+pub use symbolication::indexes::SymbolIndexes;
+pub use symbolication::symbolizer::Symbolizer;
 pub use upkeep::Upkeep;

@@ -1,13 +1,18 @@
 //! The use cases of device models.
 
+pub mod model;
+pub mod repository;
+
 use std::sync::Arc;
 
 use crate::audit::{Change, Origin};
 use crate::clock::Clock;
-use crate::model::{DeviceModel, ModelCode, ModelSummary, ModelUpdate, NewModel};
-use crate::repository::models::ModelDeletion;
-use crate::repository::{ModelRepository, RepositoryError};
-use crate::upkeep::Wakeup;
+use crate::error::RepositoryError;
+use crate::ids::ModelCode;
+use crate::models::model::{DeviceModel, ModelSummary, ModelUpdate, NewModel};
+use crate::models::repository::ModelDeletion;
+use crate::models::repository::ModelRepository;
+use crate::wakeup::Wakeup;
 
 /// Device models.
 #[derive(Clone)]

@@ -1,16 +1,23 @@
 //! The use cases of ROM ELFs (contract §8.2): bytes before the row, as with firmware.
 
+pub mod repository;
+pub mod rom_elf;
+
 use std::sync::Arc;
 
-use crate::artifact::{ArtifactKey, UploadId};
-use crate::artifact_store::{ArtifactBody, ArtifactStore, ArtifactStoreError};
+use crate::artifacts::body::ArtifactBody;
+use crate::artifacts::key::ArtifactKey;
+use crate::artifacts::store::{ArtifactStore, ArtifactStoreError};
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
-use crate::repository::rom_elfs::{BeginRomElf, RecordRomElf, RomElfStart};
-use crate::repository::{PublicationRepository, RepositoryError, RomElfRepository};
-use crate::rom_elf::{RomElf, RomElfFile, RomElfName};
-use crate::upkeep::Wakeup;
-use crate::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::error::RepositoryError;
+use crate::firmware::publication::PublicationRepository;
+use crate::firmware::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::ids::UploadId;
+use crate::rom_elfs::repository::RomElfRepository;
+use crate::rom_elfs::repository::{BeginRomElf, RecordRomElf, RomElfStart};
+use crate::rom_elfs::rom_elf::{RomElf, RomElfFile, RomElfName};
+use crate::wakeup::Wakeup;
 
 /// How often an upload starts over because its lease was lost.
 const ATTEMPTS: u32 = 5;

@@ -3,17 +3,25 @@
 //! Each task takes no input and looks at what there is to do, so that the happy case, the restart
 //! and a second replica are one code path.
 
+pub mod outbox;
+pub mod sweep;
+pub mod sweep_repository;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::artifact::{ArtifactKey, UploadId};
-use crate::artifact_store::{ArtifactStore, ArtifactStoreError};
+use crate::artifacts::key::ArtifactKey;
+use crate::artifacts::store::{ArtifactStore, ArtifactStoreError};
 use crate::clock::{Clock, Entropy};
-use crate::repository::outbox::{Backlog, ClaimDeletes, QueuedDelete};
-use crate::repository::{OutboxRepository, RepositoryError, SweepRepository};
-use crate::sweep::SweepSettings;
+use crate::error::RepositoryError;
+use crate::ids::UploadId;
 use crate::timestamp::Timestamp;
+use crate::upkeep::outbox::OutboxRepository;
+use crate::upkeep::outbox::{Backlog, ClaimDeletes, QueuedDelete};
+use crate::upkeep::sweep::SweepSettings;
+use crate::upkeep::sweep_repository::SweepRepository;
+use crate::wakeup::Wakeup;
 
 /// How long a claimed delete may take before another worker takes over, and before a publication
 /// writes its object again.
@@ -23,12 +31,6 @@ const LAST_START: Duration = Duration::from_secs(20);
 const DELETE_BATCH: i64 = 500;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_mins(5);
-
-/// Tells a worker that there is something to do; a hint that may be lost.
-pub trait Wakeup: Send + Sync {
-    /// Wakes the worker.
-    fn wake(&self);
-}
 
 /// What upkeep works with.
 pub struct UpkeepPorts {

@@ -4,14 +4,14 @@
 
 use std::io::Write;
 
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
+use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpooledFile};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::firmware::archive::{Archive, ArchiveError, OutputCaps};
 use coredock_domain::firmware::image::ImageError;
 use coredock_domain::firmware::version_json::VersionJsonError;
 use coredock_domain::firmware::{BundleError, BundleRules, FirmwareBundle, ImageGate};
-use coredock_domain::model::ModelCode;
-use coredock_domain::spool::{SpoolDirectory, SpooledFile};
+use coredock_domain::ids::ModelCode;
 use coredock_testkit::firmware::{
     BundleBuilder, ImageBuilder, ZipBuilder, ZipEntry, bundle, elf0, full_image, image,
 };

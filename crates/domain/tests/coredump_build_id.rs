@@ -4,7 +4,7 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use coredock_domain::coredump::body::build_id;
+use coredock_domain::coredumps::body::build_id;
 use coredock_testkit::coredumps::{CoreBuilder, base64_console, gzip, raw, strip};
 
 const BUILD: &str = "64d3738c1";

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use coredock_domain::coredump::body::glance;
+use coredock_domain::coredumps::body::glance;
 use coredock_testkit::coredumps::{CoreBuilder, gzip, raw, strip};
 
 /// A task status whose registers begin with this program counter.

@@ -4,14 +4,15 @@
 
 use std::io::{self, Cursor, Write};
 
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::firmware::archive::{Archive, ArchiveError, OutputCaps};
 use coredock_domain::firmware::image::{ImageError, ImageHead, check_integrity};
 use coredock_domain::firmware::version_json::VersionJson;
-use coredock_domain::firmware::{BundleError, BundleRules, FirmwareBundle, ImageGate, VersionText};
-use coredock_domain::model::ModelCode;
-use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::firmware::{BundleError, BundleRules, FirmwareBundle, ImageGate};
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::VersionText;
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder, ZipEntry, full_image};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use coredock_domain::coredump::body::{Container, Unwrapped, build_id, unwrap};
+use coredock_domain::coredumps::body::{Container, Unwrapped, build_id, unwrap};
 use coredock_testkit::coredumps::{CoreBuilder, base64_console, gzip, raw, strip};
 use proptest::collection::vec;
 use proptest::prelude::*;

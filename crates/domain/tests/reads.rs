@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{
-    Artifact, ArtifactBody, ArtifactFacts, ArtifactStoreError, ByteRange, ListedObject,
-    StoredArtifact,
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::{
+    Artifact, ArtifactFacts, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
 };
+use coredock_domain::artifacts::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::verified_reads::{ArtifactBytes, OpenedObject, VerifiedReads};
 use coredock_domain::{ArtifactStore, Clock};
 use coredock_testkit::clock::SettableClock;
 use coredock_testkit::faulty_store::{Fault, FaultRule, FaultyStore, Operation};

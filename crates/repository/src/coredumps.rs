@@ -9,12 +9,12 @@ pub(crate) mod row;
 
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change, Origin};
-use coredock_domain::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use coredock_domain::device::DeviceKey;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::coredumps::{
+use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use coredock_domain::coredumps::repository::{
     CoredumpPage, CoredumpRepository, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
 };
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 

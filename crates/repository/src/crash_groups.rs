@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::crash_groups::{
+use coredock_domain::coredumps::groups::{
     CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroupRepository,
     CrashGroups, VersionCount,
 };
+use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};

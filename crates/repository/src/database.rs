@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use coredock_domain::Entropy;
 use coredock_domain::clock::random_id;
-use coredock_domain::repository::RepositoryError;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};

@@ -1,6 +1,7 @@
 //! Queued deletes of objects (I4).
 
-use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
+use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::sql_types::Text;

@@ -3,12 +3,14 @@
 mod row;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::device::{
-    Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice, RotationState,
+use coredock_domain::devices::device::{
+    Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice, RotationState,
 };
-use coredock_domain::repository::{DeviceRepository, RepositoryError};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::DeviceKey;
 use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

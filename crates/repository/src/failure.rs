@@ -1,6 +1,6 @@
 //! What went wrong, before it is known during which operation.
 
-use coredock_domain::repository::RepositoryError;
+use coredock_domain::error::RepositoryError;
 use diesel::result::{DatabaseErrorKind, Error};
 
 /// A failure inside a query or transaction; becomes a [`RepositoryError`] at one place.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::coredump::ParseStatus;
-use coredock_domain::device::DeviceKey;
-use coredock_domain::firmware::{FirmwareVersion, VersionText};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::firmware::{
+use coredock_domain::coredumps::coredump::ParseStatus;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::firmware::FirmwareVersion;
+use coredock_domain::firmware::repository::{
     Activation, FirmwareRepository, ListedVersion, OfferedFirmware, VersionDeletion,
 };
+use coredock_domain::ids::DeviceKey;
+use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;

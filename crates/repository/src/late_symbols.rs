@@ -1,6 +1,6 @@
 //! Dumps whose symbols came late (contract §6.12).
 
-use coredock_domain::coredump::{BuildId, ParseErrorCode, ParseStatus};
+use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseStatus};
 use coredock_domain::digest::Sha256Digest;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;

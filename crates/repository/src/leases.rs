@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coredock_domain::artifact::PublicationScope;
+use coredock_domain::artifacts::key::PublicationScope;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::model::{DeviceModel, ModelCode, ModelSummary, ModelUpdate, NewModel};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::models::{ModelDeletion, ModelRepository};
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::models::model::{DeviceModel, ModelSummary, ModelUpdate, NewModel};
+use coredock_domain::models::repository::{ModelDeletion, ModelRepository};
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

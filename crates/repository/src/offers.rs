@@ -8,8 +8,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use coredock_domain::device::DeviceKey;
-use coredock_domain::repository::firmware::OfferedFirmware;
+use coredock_domain::firmware::repository::OfferedFirmware;
+use coredock_domain::ids::DeviceKey;
 use moka::sync::Cache;
 
 /// Devices remembered; a few hundred bytes each.

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::{ArtifactKey, UploadId};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::outbox::{Backlog, ClaimDeletes, OutboxRepository, QueuedDelete};
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
+use coredock_domain::upkeep::outbox::{Backlog, ClaimDeletes, OutboxRepository, QueuedDelete};
 use diesel::dsl::{count_star, exists, min, not};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -7,11 +7,11 @@ mod finish;
 mod queue;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::UploadId;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::coredump::{Coredump, ParseStatus};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::parse_jobs::{
+use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::UploadId;
+use coredock_domain::symbolication::jobs::{
     ClaimJob, Claimed, FinishJob, Finished, HeldBuild, ParseJobRepository, PostponeJob, QueueState,
     WantedBuild,
 };

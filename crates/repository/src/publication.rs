@@ -4,13 +4,13 @@ mod begin;
 mod publish;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::UploadId;
 use coredock_domain::audit::{AuditAction, Change};
+use coredock_domain::error::RepositoryError;
 use coredock_domain::firmware::FirmwareVersion;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::publication::{
+use coredock_domain::firmware::publication::{
     BeginPublication, PublicationRepository, PublicationStart, PublishVersion, Published,
 };
+use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change, Origin};
-use coredock_domain::coredump::ParseStatus;
+use coredock_domain::coredumps::coredump::ParseStatus;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::VersionText;
-use coredock_domain::model::ModelCode;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{count_star, max};
 use diesel::prelude::*;

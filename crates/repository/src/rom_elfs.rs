@@ -1,16 +1,16 @@
 //! The port to rows of ROM ELFs.
 
 use async_trait::async_trait;
-use coredock_domain::artifact::{ArtifactKey, PublicationScope};
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::{ArtifactKey, PublicationScope};
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::chip::KnownChip;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::rom_elfs::{
+use coredock_domain::error::RepositoryError;
+use coredock_domain::rom_elfs::repository::{
     BeginRomElf, RecordRomElf, RomElfRepository, RomElfStart,
 };
-use coredock_domain::rom_elf::{RomElf, RomElfName};
+use coredock_domain::rom_elfs::rom_elf::{RomElf, RomElfName};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use coredock_domain::artifact::{ArtifactKey, UploadId};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::sweep::{
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::UploadId;
+use coredock_domain::timestamp::Timestamp;
+use coredock_domain::upkeep::sweep_repository::{
     RetentionRules, Retired, StoreOwnership, SweepRepository,
 };
-use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 

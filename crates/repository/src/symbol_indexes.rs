@@ -1,11 +1,11 @@
 //! The port to rows of symbol indexes.
 
 use async_trait::async_trait;
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::symbol_indexes::{
+use coredock_domain::error::RepositoryError;
+use coredock_domain::symbolication::index_jobs::{
     ClaimIndex, FinishIndex, HeldIndexJob, IndexJob, IndexStatus, StoredIndex,
     SymbolIndexRepository,
 };

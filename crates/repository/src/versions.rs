@@ -1,10 +1,12 @@
 //! Rows of firmware versions.
 
-use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion, VersionText};
-use coredock_domain::model::ModelCode;
+use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion};
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::UploadId;
+use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use coredock_domain::coredump::ParseErrorCode;
-use coredock_domain::symbolizer::SymbolizerError;
+use coredock_domain::coredumps::coredump::ParseErrorCode;
+use coredock_domain::symbolication::symbolizer::SymbolizerError;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use serde::de::{Error, Visitor};

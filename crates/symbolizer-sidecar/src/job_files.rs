@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use coredock_domain::symbolizer::ElfFile;
-use coredock_domain::verified_reads::ArtifactBytes;
+use coredock_domain::artifacts::verified_reads::ArtifactBytes;
+use coredock_domain::symbolication::symbolizer::ElfFile;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::task::spawn_blocking;
@@ -24,7 +24,7 @@ pub(crate) enum WriteJobError {
     #[error("could not write to the directory shared with the sidecar")]
     Directory(#[from] io::Error),
     #[error("could not read the ELF")]
-    Store(#[from] coredock_domain::artifact_store::ArtifactStoreError),
+    Store(#[from] coredock_domain::artifacts::store::ArtifactStoreError),
     #[error("the ELF has not the length it is known by")]
     Length,
 }

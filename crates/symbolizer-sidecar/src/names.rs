@@ -1,6 +1,6 @@
 //! The names of files in the shared directory, the only place that renders them.
 
-use coredock_domain::model::ModelCode;
+use coredock_domain::ids::ModelCode;
 
 /// A file the sidecar reads. Its name is unique among all jobs that run.
 #[derive(Debug, Clone, PartialEq, Eq)]

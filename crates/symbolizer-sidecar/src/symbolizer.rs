@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use coredock_domain::Symbolizer;
-use coredock_domain::symbolizer::{CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::symbolication::symbolizer::{
+    CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError,
+};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustix::fs::{Access, access};

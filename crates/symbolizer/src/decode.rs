@@ -1,7 +1,8 @@
 //! From a dump and a firmware to a report.
 
 use bytes::Bytes;
-use coredock_domain::coredump::body::{self, Unwrapped};
+use coredock_domain::coredumps::body;
+use coredock_domain::coredumps::body::Unwrapped;
 
 use crate::dump::{Architecture, Dump, DumpError, Memory};
 use crate::elf::ElfError;

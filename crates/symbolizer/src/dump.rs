@@ -8,8 +8,8 @@ mod registers;
 mod saved_context;
 mod task_list;
 
-use coredock_domain::coredump::BuildId;
-use coredock_domain::coredump::body::{Container, Unwrapped, raw_parts};
+use coredock_domain::coredumps::body::{Container, Unwrapped, raw_parts};
+use coredock_domain::coredumps::coredump::BuildId;
 use coredock_domain::firmware::image::known_chip;
 
 pub(crate) use memory::{Memory, Segment};
@@ -89,7 +89,7 @@ pub enum DumpError {
 }
 
 impl<'a> Dump<'a> {
-    /// Takes apart what [`coredock_domain::coredump::body::unwrap`] found.
+    /// Takes apart what [`coredock_domain::coredumps::body::unwrap`] found.
     pub(crate) fn read(body: &'a Unwrapped) -> Result<Self, DumpError> {
         let mut dump = match body.container {
             Container::Elf | Container::StrippedElf => elf_core::read(&body.bytes)?,

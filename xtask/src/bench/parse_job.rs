@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use coredock::system::SystemEntropy;
-use coredock_domain::artifact::UploadId;
-use coredock_domain::repository::parse_jobs::{ClaimJob, FinishJob, ParseJob};
+use coredock_domain::ids::UploadId;
+use coredock_domain::symbolication::jobs::{ClaimJob, FinishJob, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 
 /// Defaults of the settings.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder, ZipEntry};
 

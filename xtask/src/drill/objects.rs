@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use coredock_domain::artifact::{ArtifactKey, ArtifactName};
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
 
 use super::findings::{Findings, Rule};
 use super::fleet::Fleet;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use coredock_domain::coredump::BuildId;
-use coredock_domain::coredump::body::{build_id, unwrap};
+use coredock_domain::coredumps::body::{build_id, unwrap};
+use coredock_domain::coredumps::coredump::BuildId;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{
     DecodeError, ElfError, Firmware, Index, IndexError, MOST_ELF_BYTES, Report, Rom, build_index,

@@ -1,6 +1,6 @@
 //! `coredock sweep`
 
-use coredock_domain::sweep::{SweepMode, SweepReport, SweepVerdict};
+use coredock_domain::upkeep::sweep::{SweepMode, SweepReport, SweepVerdict};
 
 use super::{DONE, FAILED, fail, say};
 use crate::backends::Backends;

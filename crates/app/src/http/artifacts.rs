@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
 use coredock_domain::Firmware;
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::versions::{FirmwareOf, ReadArtifact, ReadFirmwareError};
 

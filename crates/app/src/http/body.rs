@@ -11,8 +11,8 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{Error, FromRequest, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
+use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpoolWriter, SpooledFile};
 use coredock_domain::fields::JsonFields;
-use coredock_domain::spool::{SpoolDirectory, SpoolWriter, SpooledFile};
 use futures::future::LocalBoxFuture;
 use futures::{Stream, StreamExt};
 

@@ -2,9 +2,9 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::Coredumps;
-use coredock_domain::coredump::{Coredump, ParseStatus};
 use coredock_domain::coredumps::ReadCoredumpError;
-use coredock_domain::repository::coredumps::{CoredumpFilter, CoredumpPage, WhichCoredumps};
+use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
+use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPage, WhichCoredumps};
 use coredock_domain::timestamp::Timestamp;
 
 use super::conditions::{Plan, Representation};

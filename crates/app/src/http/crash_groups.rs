@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use coredock_domain::Coredumps;
-use coredock_domain::repository::crash_groups::{CrashGroupFilter, CrashGroupPlace};
+use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPlace};
 use coredock_domain::timestamp::Timestamp;
 
 use super::coredumps::page_limit;

@@ -2,9 +2,9 @@
 //! was made under. The checksum catches edited and foreign cursors; there is nothing in one worth
 //! forging.
 
-use coredock_domain::coredump::CoredumpSummary;
-use coredock_domain::repository::coredumps::{CoredumpFilter, CoredumpPlace};
-use coredock_domain::repository::crash_groups::{CrashGroupFilter, CrashGroupPlace};
+use coredock_domain::coredumps::coredump::CoredumpSummary;
+use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPlace};
+use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPlace};
 use coredock_domain::timestamp::Timestamp;
 use sha2::{Digest, Sha256};
 

@@ -9,8 +9,8 @@ use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::Method;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use bytes::{Bytes, BytesMut};
-use coredock_domain::artifact_store::ArtifactBody;
-use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 
 use super::body::{SpoolSink, drain, next_piece, stall_of};
 use super::error::ApiError;

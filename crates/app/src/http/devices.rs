@@ -2,9 +2,9 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::Devices;
-use coredock_domain::device::{DeviceFilter, DeviceUpdate, RotationState};
-use coredock_domain::device_config::{ConfigMode, DeviceConfig};
 use coredock_domain::devices::SaveDeviceError;
+use coredock_domain::devices::config::{ConfigMode, DeviceConfig};
+use coredock_domain::devices::device::{DeviceFilter, DeviceUpdate, RotationState};
 use coredock_domain::fields::{FieldFault, JsonFields, boolean, integer, verbatim_text};
 use serde_json::Value;
 

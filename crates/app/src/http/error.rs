@@ -7,9 +7,9 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::store::ArtifactStoreError;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::fields::FieldFault;
-use coredock_domain::repository::RepositoryError;
 use serde::Serialize;
 
 use super::exchange::REQUEST_ID;

@@ -1,11 +1,12 @@
 //! Firmware: uploads of pipelines and editors, versions, downloads (contract §5, §7.1, §8.2).
 
 use actix_web::{HttpResponse, web};
-use coredock_domain::artifact::ArtifactName;
-use coredock_domain::firmware::VersionText;
+use coredock_domain::artifacts::key::ArtifactName;
+use coredock_domain::firmware::repository::VersionDeletion;
 use coredock_domain::firmware::versions::FirmwareOf;
-use coredock_domain::model::{DeviceModel, ModelCode};
-use coredock_domain::repository::firmware::VersionDeletion;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::VersionText;
+use coredock_domain::models::model::DeviceModel;
 use coredock_domain::{DeviceModels, Firmware};
 
 use super::artifacts::{Current, Desk};

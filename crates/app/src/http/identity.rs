@@ -9,7 +9,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use coredock_domain::audit::{Actor, ActorKind, Origin};
-use coredock_domain::device::DeviceKey;
+use coredock_domain::ids::DeviceKey;
 
 use super::error::ApiError;
 use super::exchange::CorrelationId;

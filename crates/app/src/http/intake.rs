@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
 use actix_web::{Error, FromRequest, HttpRequest, web};
-use coredock_domain::artifact_store::ArtifactBody;
-use coredock_domain::coredump::{Chip, ReportedVersion};
-use coredock_domain::coredumps::{ReceiveCoredump, ReceiveCoredumpError, Received, Reception};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
 use coredock_domain::fields::FieldFault;
+use coredock_domain::intake::receive::{ReceiveCoredump, ReceiveCoredumpError, Received};
+use coredock_domain::intake::replay::Reception;
 use coredock_domain::{Coredumps, blocking};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;

@@ -2,11 +2,12 @@
 
 use actix_web::{HttpResponse, web};
 use coredock_domain::DeviceModels;
-use coredock_domain::device_config::ConfigSchema;
+use coredock_domain::devices::config::ConfigSchema;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::fields::{JsonFields, short_text, verbatim_text};
-use coredock_domain::model::{ModelCode, ModelUpdate, NewModel};
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::models::ModelDeletion;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::models::model::{ModelUpdate, NewModel};
+use coredock_domain::models::repository::ModelDeletion;
 use serde_json::Value;
 
 use super::body::JsonBody;

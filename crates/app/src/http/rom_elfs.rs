@@ -2,13 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::RomElfs;
+use coredock_domain::artifacts::spooled_file::SpooledFile;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::fields::FieldFault;
-use coredock_domain::rom_elf::{
+use coredock_domain::rom_elfs::rom_elf::{
     LARGEST_ROM_ELF_BYTES, RomElf, RomElfError, RomElfFile, RomElfName,
 };
 use coredock_domain::rom_elfs::{UploadRomElf, UploadRomElfError};
-use coredock_domain::spool::SpooledFile;
 use tracing::Instrument;
 
 use super::body::raw_upload;

@@ -5,10 +5,10 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use coredock_domain::audit::Origin;
-use coredock_domain::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
-use coredock_domain::coredumps::SeedCoredump;
-use coredock_domain::device::DeviceKey;
+use coredock_domain::coredumps::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
 use coredock_domain::fields::{JsonFields, integer, verbatim_text};
+use coredock_domain::ids::DeviceKey;
+use coredock_domain::intake::receive::SeedCoredump;
 use coredock_domain::{Coredumps, Devices};
 use serde_json::Value;
 

@@ -9,8 +9,8 @@ use actix_web::http::header::{self, HttpDate};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::{Bytes, BytesMut};
-use coredock_domain::artifact_store::ArtifactStoreError;
-use coredock_domain::verified_reads::ArtifactBytes;
+use coredock_domain::artifacts::store::ArtifactStoreError;
+use coredock_domain::artifacts::verified_reads::ArtifactBytes;
 use futures::{Stream, StreamExt};
 
 use super::conditions::{Plan, Representation};

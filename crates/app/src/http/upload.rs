@@ -4,13 +4,14 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpooledFile};
 use coredock_domain::audit::Origin;
 use coredock_domain::firmware::publish::{
     PublishFirmware, PublishFirmwareError, PublishedFirmware,
 };
 use coredock_domain::firmware::{BundleError, BundleRules, FirmwareBundle};
-use coredock_domain::model::{DeviceModel, ModelCode};
-use coredock_domain::spool::{SpoolDirectory, SpooledFile};
+use coredock_domain::ids::ModelCode;
+use coredock_domain::models::model::DeviceModel;
 use coredock_domain::{DeviceModels, Firmware};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;

@@ -3,12 +3,12 @@
 pub mod coredumps;
 pub mod crash_groups;
 
-use coredock_domain::device::{Device, DeviceSummary, client_id};
+use coredock_domain::devices::device::{Device, DeviceSummary, client_id};
 use coredock_domain::firmware::FirmwareVersion;
-use coredock_domain::model::{DeviceModel, ModelSummary};
-use coredock_domain::repository::firmware::ListedVersion;
-use coredock_domain::repository::symbol_indexes::IndexStatus;
-use coredock_domain::rom_elf::RomElf;
+use coredock_domain::firmware::repository::ListedVersion;
+use coredock_domain::models::model::{DeviceModel, ModelSummary};
+use coredock_domain::rom_elfs::rom_elf::RomElf;
+use coredock_domain::symbolication::index_jobs::IndexStatus;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::store::ArtifactStoreError;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::symbolizer::{ElfFile, SymbolizerError};
+use coredock_domain::symbolication::symbolizer::{ElfFile, SymbolizerError};
 use coredock_symbolizer::{Index, IndexError};
 use futures::StreamExt;
 use rustix::process::Signal;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coredock_domain::coredump::ParseErrorCode;
+use coredock_domain::coredumps::coredump::ParseErrorCode;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::symbol_indexes::StoredIndexes;
-use coredock_domain::symbolizer::{ElfSource, SymbolizerError};
+use coredock_domain::symbolication::indexes::StoredIndexes;
+use coredock_domain::symbolication::symbolizer::{ElfSource, SymbolizerError};
 use coredock_symbolizer::{INDEX_FORMAT, Index};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;

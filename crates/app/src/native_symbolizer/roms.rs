@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::store::ArtifactStoreError;
+use coredock_domain::artifacts::verified_reads::{ReadObject, VerifiedReads};
 use coredock_domain::chip::KnownChip;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::RomElfRepository;
-use coredock_domain::rom_elf::RomElf;
-use coredock_domain::symbolizer::SymbolizerError;
-use coredock_domain::verified_reads::{ReadObject, VerifiedReads};
+use coredock_domain::rom_elfs::repository::RomElfRepository;
+use coredock_domain::rom_elfs::rom_elf::RomElf;
+use coredock_domain::symbolication::symbolizer::SymbolizerError;
 use coredock_symbolizer::Rom;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;

@@ -16,13 +16,13 @@
 use std::io;
 
 use bytes::Bytes;
-use coredock_domain::artifact_store::ArtifactBody;
+use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
-use coredock_domain::coredump::{Chip, ReportedVersion};
-use coredock_domain::coredumps::Delivery;
-use coredock_domain::coredumps::rescue::RescuedDump;
-use coredock_domain::device::DeviceKey;
+use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
 use coredock_domain::digest::Sha256Digest;
+use coredock_domain::ids::DeviceKey;
+use coredock_domain::intake::receive::Delivery;
+use coredock_domain::intake::replay::RescuedDump;
 use coredock_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
-use coredock_domain::coredump::{Chip, ReportedVersion};
-use coredock_domain::coredumps::Delivery;
-use coredock_domain::device::DeviceKey;
+use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
+use coredock_domain::ids::DeviceKey;
+use coredock_domain::intake::receive::Delivery;
 use coredock_domain::timestamp::Timestamp;
 
 use super::*;

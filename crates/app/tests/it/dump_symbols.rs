@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::sweep::SweepMode;
+use coredock_domain::upkeep::sweep::SweepMode;
 use coredock_testkit::coredumps::{CoreBuilder, gzip};
 
 use crate::support::parsing::{Parsing, build_of, build_of_model};

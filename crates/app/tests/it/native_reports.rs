@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::sweep::SweepMode;
+use coredock_domain::upkeep::sweep::SweepMode;
 use coredock_testkit::coredumps::base64_console;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use serde_json::{Value, json};

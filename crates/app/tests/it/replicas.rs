@@ -1,6 +1,6 @@
 //! Two replicas on one database and one bucket: what they do at once (I11, contract §5, §6).
 
-use coredock_domain::sweep::{SweepMode, SweepVerdict};
+use coredock_domain::upkeep::sweep::{SweepMode, SweepVerdict};
 use coredock_testkit::firmware::bundle;
 use futures::StreamExt;
 use futures::future::join_all;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coredock_domain::coredumps::IngestRound;
+use coredock_domain::intake::replay::IngestRound;
 use coredock_testkit::clock::SettableClock;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::gate::Gate;

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use coredock::wiring::{Engine, Outside};
 use coredock_domain::Symbolizer;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::symbolication::symbolizer::{
+    CrashReport, SymbolicateCoredump, SymbolizerError,
+};
 use coredock_testkit::coredumps::CoreBuilder;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::gate::Gate;

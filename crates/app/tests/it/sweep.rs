@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::sweep::{SweepMode, SweepVerdict};
+use coredock_domain::upkeep::sweep::{SweepMode, SweepVerdict};
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
 use coredock_testkit::gate::Gate;

@@ -2,7 +2,7 @@
 //! (contract §5.6, §5.10, §8.2).
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::sweep::SweepMode;
+use coredock_domain::upkeep::sweep::SweepMode;
 use coredock_symbolizer::INDEX_FORMAT;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::gate::Gate;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use coredock_domain::artifact_store::ListedObject;
+use coredock_domain::artifacts::store::ListedObject;
 use coredock_domain::timestamp::Timestamp;
 use futures::stream::{self, Stream, TryStreamExt};
 use object_store::aws::{AwsAuthorizer, AwsCredential};

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coredock_artifact_store::{ObjectArtifactStore, S3Options};
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::ArtifactPrefix;
-use coredock_domain::artifact_store::{
-    ArtifactBody, ArtifactFacts, ArtifactStoreError, ByteRange, read_all,
-};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::ArtifactPrefix;
+use coredock_domain::artifacts::store::{ArtifactFacts, ArtifactStoreError, ByteRange, read_all};
+use coredock_domain::artifacts::verified_reads::{OpenedObject, VerifiedReads};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::timestamp::Timestamp;
-use coredock_domain::verified_reads::{OpenedObject, VerifiedReads};
 use coredock_testkit::clock::SettableClock;
 use coredock_testkit::s3::S3TestServer;
 use coredock_testkit::s3_proxy::{S3Proxy, Trouble};

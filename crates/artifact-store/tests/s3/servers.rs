@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{ByteRange, StoredArtifact};
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::{ByteRange, StoredArtifact};
 use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::contract::artifact_store::{
     Backend, FOREIGN_PATH, artifact_store_contract, lists_foreign_objects,

@@ -5,9 +5,9 @@ use std::sync::Once;
 use std::time::Duration;
 
 use coredock_artifact_store::{ObjectArtifactStore, S3Bucket, S3Options};
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::ArtifactBody;
-use coredock_domain::spool::SpoolDirectory;
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use coredock_testkit::s3::{S3TestServer, fresh_bucket};
 use s3::bucket::Bucket;
 use s3::creds::Credentials;

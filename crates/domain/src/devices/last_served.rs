@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::device::DeviceKey;
+use crate::ids::DeviceKey;
 
 /// Thousands of devices with configurations of a few kilobytes.
 const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;

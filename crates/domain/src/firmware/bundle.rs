@@ -2,15 +2,16 @@
 
 use std::io::{self, Read};
 
-use crate::artifact::ArtifactName;
-use crate::artifact_store::ArtifactFacts;
+use crate::artifacts::key::ArtifactName;
+use crate::artifacts::spooled_file::{SpoolDirectory, SpoolReader, SpooledFile};
+use crate::artifacts::store::ArtifactFacts;
 use crate::digest::Sha256Digest;
+use crate::firmware::FirmwareFacts;
 use crate::firmware::archive::{Archive, ArchiveError, Entry, OutputCaps};
 use crate::firmware::image::{ImageError, ImageHead, MIN_IMAGE_BYTES, check_integrity};
 use crate::firmware::version_json::{MAX_VERSION_JSON_BYTES, VersionJson, VersionJsonError};
-use crate::firmware::{FirmwareFacts, VersionText};
-use crate::model::ModelCode;
-use crate::spool::{SpoolDirectory, SpoolReader, SpooledFile};
+use crate::ids::ModelCode;
+use crate::ids::VersionText;
 
 /// Above this many bytes an entry's compression ratio counts (contract §5.2).
 const RATIO_FROM_BYTES: u64 = 8 * 1024 * 1024;

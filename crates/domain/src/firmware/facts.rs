@@ -1,10 +1,11 @@
 //! What is known of a published version (contract §5.5).
 
-use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
-use crate::artifact_store::ArtifactFacts;
+use crate::artifacts::key::{ArtifactKey, ArtifactName};
+use crate::artifacts::store::ArtifactFacts;
 use crate::digest::Sha256Digest;
-use crate::firmware::VersionText;
-use crate::model::ModelCode;
+use crate::ids::ModelCode;
+use crate::ids::UploadId;
+use crate::ids::VersionText;
 use crate::timestamp::Timestamp;
 
 /// The facts stored per version.

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use moka::future::Cache;
 
+use crate::artifacts::verified_reads::ArtifactBytes;
 use crate::digest::Sha256Digest;
-use crate::verified_reads::ArtifactBytes;
 
 /// Larger images are streamed from the store.
 const LARGEST_IMAGE_BYTES: u64 = 8 * 1024 * 1024;

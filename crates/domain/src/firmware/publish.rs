@@ -1,16 +1,19 @@
 //! Publishing a bundle (contract §5.7, §5.8): bytes before the row, one commit, and never a moment
 //! at which a reader could see half of a set.
 
-use crate::artifact::{ArtifactKey, ArtifactName, UploadId};
-use crate::artifact_store::{ArtifactBody, ArtifactStoreError};
+use crate::artifacts::body::ArtifactBody;
+use crate::artifacts::key::{ArtifactKey, ArtifactName};
+use crate::artifacts::store::ArtifactStoreError;
 use crate::audit::Origin;
-use crate::firmware::{Firmware, FirmwareBundle, FirmwareVersion, VersionText};
-use crate::model::ModelCode;
-use crate::repository::RepositoryError;
-use crate::repository::publication::{
+use crate::error::RepositoryError;
+use crate::firmware::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
 };
-use crate::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::firmware::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::firmware::{Firmware, FirmwareBundle, FirmwareVersion};
+use crate::ids::ModelCode;
+use crate::ids::UploadId;
+use crate::ids::VersionText;
 
 /// How often a publication starts over because the ground moved under it.
 const ATTEMPTS: u32 = 5;

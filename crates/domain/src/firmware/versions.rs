@@ -6,18 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use crate::artifact::{ArtifactKey, ArtifactName};
-use crate::artifact_store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
+use crate::artifacts::key::{ArtifactKey, ArtifactName};
+use crate::artifacts::store::{ArtifactFacts, ArtifactStore, ArtifactStoreError};
+use crate::artifacts::verified_reads::{ArtifactBytes, OpenedObject, ResumeCounts, VerifiedReads};
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
-use crate::device::DeviceKey;
+use crate::error::RepositoryError;
+use crate::firmware::FirmwareVersion;
 use crate::firmware::image_cache::{ImageCache, pieces};
-use crate::firmware::{FirmwareVersion, VersionText};
-use crate::model::ModelCode;
-use crate::repository::firmware::{Activation, ListedVersion, OfferedFirmware, VersionDeletion};
-use crate::repository::{FirmwareRepository, PublicationRepository, RepositoryError};
-use crate::upkeep::Wakeup;
-use crate::verified_reads::{ArtifactBytes, OpenedObject, ResumeCounts, VerifiedReads};
+use crate::firmware::publication::PublicationRepository;
+use crate::firmware::repository::FirmwareRepository;
+use crate::firmware::repository::{Activation, ListedVersion, OfferedFirmware, VersionDeletion};
+use crate::ids::DeviceKey;
+use crate::ids::ModelCode;
+use crate::ids::VersionText;
+use crate::wakeup::Wakeup;
 
 /// How often a read starts over because the row changed under it.
 const LOOKS: u32 = 5;

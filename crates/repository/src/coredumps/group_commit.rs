@@ -19,8 +19,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coredock_domain::audit::Change;
 use coredock_domain::blocking;
-use coredock_domain::repository::RepositoryError;
-use coredock_domain::repository::coredumps::{RecordCoredump, Recorded};
+use coredock_domain::coredumps::repository::{RecordCoredump, Recorded};
+use coredock_domain::error::RepositoryError;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 

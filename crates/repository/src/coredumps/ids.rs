@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use coredock_domain::repository::RepositoryError;
+use coredock_domain::error::RepositoryError;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};

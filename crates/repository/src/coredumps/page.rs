@@ -1,7 +1,7 @@
 //! Pages of the dumps of the fleet (contract §8.5).
 
-use coredock_domain::coredump::FleetCoredump;
-use coredock_domain::repository::coredumps::CoredumpPage;
+use coredock_domain::coredumps::coredump::FleetCoredump;
+use coredock_domain::coredumps::repository::CoredumpPage;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -68,8 +68,8 @@ pub(super) async fn load(
 
 #[cfg(test)]
 mod tests {
-    use coredock_domain::coredump::ParseStatus;
-    use coredock_domain::repository::coredumps::{CoredumpFilter, CoredumpPlace};
+    use coredock_domain::coredumps::coredump::ParseStatus;
+    use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPlace};
     use coredock_domain::timestamp::Timestamp;
 
     use super::*;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::coredump::ParseStatus;
-use coredock_domain::repository::coredumps::{InitialState, RecordCoredump, Recorded};
+use coredock_domain::coredumps::coredump::ParseStatus;
+use coredock_domain::coredumps::repository::{InitialState, RecordCoredump, Recorded};
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{case_when, exists, max};
 use diesel::prelude::*;

@@ -1,9 +1,9 @@
 //! Retention of the dumps of a device (contract §6.3).
 
-use coredock_domain::artifact::ArtifactKey;
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change, Origin};
-use coredock_domain::coredump::ParseStatus;
-use coredock_domain::device::DeviceKey;
+use coredock_domain::coredumps::coredump::ParseStatus;
+use coredock_domain::ids::DeviceKey;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;

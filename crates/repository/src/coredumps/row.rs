@@ -1,6 +1,6 @@
 //! Rows of dumps.
 
-use coredock_domain::coredump::{
+use coredock_domain::coredumps::coredump::{
     BuildId, Coredump, CoredumpSummary, FleetCoredump, ParseErrorCode, ParseFault, ParseStatus,
 };
 use coredock_domain::digest::Sha256Digest;

@@ -1,7 +1,8 @@
 //! Rows of devices.
 
-use coredock_domain::device::{Device, DeviceKey, DeviceSummary, ModelOfDevice, RotationState};
-use coredock_domain::device_config::DeviceConfig;
+use coredock_domain::devices::config::DeviceConfig;
+use coredock_domain::devices::device::{Device, DeviceSummary, ModelOfDevice, RotationState};
+use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 
 use crate::failure::Failure;

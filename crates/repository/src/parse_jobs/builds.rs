@@ -1,8 +1,8 @@
 //! Which builds a dump may come from (contract §6.7).
 
-use coredock_domain::artifact::{ArtifactKey, ArtifactName};
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::parse_jobs::{HeldBuild, WantedBuild};
+use coredock_domain::symbolication::jobs::{HeldBuild, WantedBuild};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -1,6 +1,6 @@
 //! Leasing a job.
 
-use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, ParseJob};
+use coredock_domain::symbolication::jobs::{ClaimJob, Claimed, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};

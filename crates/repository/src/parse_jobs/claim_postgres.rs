@@ -1,7 +1,7 @@
 //! The claiming statement of `PostgreSQL`: choosing, locking and leasing in one, so that workers
 //! neither wait for each other nor hold a transaction between two messages.
 
-use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed};
+use coredock_domain::symbolication::jobs::{ClaimJob, Claimed};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};

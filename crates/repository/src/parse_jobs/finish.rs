@@ -1,7 +1,7 @@
 //! Writing the result of a job.
 
-use coredock_domain::coredump::{ParseFault, ParseStatus};
-use coredock_domain::repository::parse_jobs::{
+use coredock_domain::coredumps::coredump::{ParseFault, ParseStatus};
+use coredock_domain::symbolication::jobs::{
     FinishJob, Finished, MissingElf, PostponeJob, WantedElf,
 };
 use diesel::dsl::case_when;

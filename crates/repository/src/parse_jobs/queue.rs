@@ -1,6 +1,6 @@
 //! Counting jobs.
 
-use coredock_domain::repository::parse_jobs::QueueState;
+use coredock_domain::symbolication::jobs::QueueState;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 use diesel_async::RunQueryDsl;

@@ -1,9 +1,9 @@
 //! Taking the leases of a publication.
 
-use coredock_domain::artifact::{ArtifactKey, PublicationScope};
-use coredock_domain::firmware::VersionText;
-use coredock_domain::model::ModelCode;
-use coredock_domain::repository::publication::{BeginPublication, PublicationStart};
+use coredock_domain::artifacts::key::{ArtifactKey, PublicationScope};
+use coredock_domain::firmware::publication::{BeginPublication, PublicationStart};
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::VersionText;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::firmware::VersionText;
-use coredock_domain::model::ModelCode;
-use coredock_domain::repository::publication::{PublishVersion, Published, PublishedObjects};
+use coredock_domain::firmware::publication::{PublishVersion, Published, PublishedObjects};
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::UploadId;
+use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::max;
 use diesel::prelude::*;

@@ -2,14 +2,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use coredock_domain::audit::Change;
-use coredock_domain::coredump::{Coredump, CoredumpSummary, ParseStatus};
-use coredock_domain::repository::coredumps::{
+use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, ParseStatus};
+use coredock_domain::coredumps::repository::CoredumpRepository;
+use coredock_domain::coredumps::repository::{
     InitialState, RecordCoredump, Recorded, SameBody, Sender,
 };
-use coredock_domain::repository::parse_jobs::Claimed;
-use coredock_domain::repository::{
-    CoredumpRepository, DeviceRepository, ParseJobRepository, RepositoryError,
-};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::symbolication::jobs::Claimed;
+use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_repository::{Database, SqliteOptions};
 use diesel::connection::SimpleConnection;
 
@@ -30,7 +31,7 @@ async fn a_dump_reads_back_as_it_was_recorded_and_is_due_at_once() {
         uploaded_at: second(100),
         parsed_at: None,
         created_at: second(100),
-        build_id: coredock_domain::coredump::BuildId::parse("64d3738c1"),
+        build_id: coredock_domain::coredumps::coredump::BuildId::parse("64d3738c1"),
         signature: None,
         occurrences: 1,
         last_seen_at: second(100),
@@ -73,7 +74,7 @@ async fn a_delivery_is_found_by_the_change_that_recorded_it() {
     assert_eq!(bench.db.find_delivery(&again).await.unwrap(), None);
     bench.db.repeat(id, &again).await.unwrap();
     assert_eq!(bench.db.find_delivery(&again).await.unwrap(), Some(id));
-    let which = coredock_domain::repository::coredumps::WhichCoredumps::All;
+    let which = coredock_domain::coredumps::repository::WhichCoredumps::All;
     CoredumpRepository::delete(&bench.db, device_id, which, &change(300)).await.unwrap();
     assert_eq!(bench.db.find_delivery(&created).await.unwrap(), Some(id));
 }

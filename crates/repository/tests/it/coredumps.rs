@@ -1,8 +1,9 @@
-use coredock_domain::coredump::{ParseErrorCode, ParseFault, ParseStatus};
-use coredock_domain::repository::coredumps::{
+use coredock_domain::coredumps::coredump::{ParseErrorCode, ParseFault, ParseStatus};
+use coredock_domain::coredumps::repository::CoredumpRepository;
+use coredock_domain::coredumps::repository::{
     CoredumpFilter, CoredumpPage, CoredumpPlace, WhichCoredumps,
 };
-use coredock_domain::repository::{CoredumpRepository, RepositoryError};
+use coredock_domain::error::RepositoryError;
 
 use crate::support::dumps::{Dump, KEY, object, parsed};
 use crate::support::{Bench, change, second};
@@ -111,7 +112,7 @@ async fn a_dump_is_found_under_its_device_only_and_says_why_it_failed() {
     let fault = ParseFault { code: ParseErrorCode::ElfNotFound, message: "no 64d3738c1".into() };
     let result = parsed(&job, "aa", 120);
     bench
-        .finish(coredock_domain::repository::parse_jobs::FinishJob {
+        .finish(coredock_domain::symbolication::jobs::FinishJob {
             fault: Some(fault.clone()),
             report: None,
             ..result

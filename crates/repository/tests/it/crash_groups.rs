@@ -1,5 +1,5 @@
-use coredock_domain::repository::CrashGroupRepository;
-use coredock_domain::repository::crash_groups::{
+use coredock_domain::coredumps::groups::CrashGroupRepository;
+use coredock_domain::coredumps::groups::{
     CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups, VersionCount,
 };
 

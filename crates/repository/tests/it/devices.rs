@@ -1,5 +1,6 @@
-use coredock_domain::device::{DeviceFilter, DeviceUpdate, NewDevice, RotationState};
-use coredock_domain::repository::{DeviceRepository, RepositoryError};
+use coredock_domain::devices::device::{DeviceFilter, DeviceUpdate, NewDevice, RotationState};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::error::RepositoryError;
 
 use crate::support::{Bench, change, config, device_key, second};
 

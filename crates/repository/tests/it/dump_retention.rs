@@ -1,5 +1,5 @@
-use coredock_domain::repository::CoredumpRepository;
-use coredock_domain::repository::coredumps::Recorded;
+use coredock_domain::coredumps::repository::CoredumpRepository;
+use coredock_domain::coredumps::repository::Recorded;
 
 use crate::support::dumps::{Dump, KEY, object, parsed};
 use crate::support::{Bench, second};

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use coredock_domain::model::NewModel;
-use coredock_domain::repository::{
-    DeviceRepository, FirmwareRepository, ModelRepository, PublicationRepository, RepositoryError,
-};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::models::model::NewModel;
+use coredock_domain::models::repository::ModelRepository;
 use coredock_repository::{Database, SqliteOptions};
 
 use crate::support::{Bench, Set, change, code, connect, second, version};

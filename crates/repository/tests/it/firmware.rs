@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use coredock_domain::repository::FirmwareRepository;
-use coredock_domain::repository::firmware::{Activation, VersionDeletion};
-use coredock_domain::repository::publication::PublishedObjects;
+use coredock_domain::firmware::publication::PublishedObjects;
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::firmware::repository::{Activation, VersionDeletion};
 
 use crate::support::{
     Bench, Set, change, code, device_key, facts, firmware_keys, paths, second, staging_keys,
@@ -63,7 +63,7 @@ async fn an_offer_is_read_once_between_two_commits() {
     let older = crate::support::version("1.0.0");
     bench.db.activate(model_id, &older, &change(900)).await.unwrap().unwrap();
     assert_eq!(version().await, "1.0.0", "read again after a commit");
-    let devices: &dyn coredock_domain::repository::DeviceRepository = &bench.db;
+    let devices: &dyn coredock_domain::devices::repository::DeviceRepository = &bench.db;
     devices.delete(device_id, &change(901)).await.unwrap();
     assert_eq!(offered().await, None, "a deleted device is gone at once");
 }

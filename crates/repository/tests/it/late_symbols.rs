@@ -1,8 +1,8 @@
-use coredock_domain::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
+use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::model::ModelCode;
-use coredock_domain::repository::parse_jobs::{FinishJob, MissingElf, WantedBuild, WantedElf};
-use coredock_domain::repository::publication::PublishedObjects;
+use coredock_domain::firmware::publication::PublishedObjects;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::symbolication::jobs::{FinishJob, MissingElf, WantedBuild, WantedElf};
 
 use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, Set, facts, second};

@@ -1,6 +1,7 @@
-use coredock_domain::model::{ModelUpdate, NewModel};
-use coredock_domain::repository::models::ModelDeletion;
-use coredock_domain::repository::{ModelRepository, RepositoryError};
+use coredock_domain::error::RepositoryError;
+use coredock_domain::models::model::{ModelUpdate, NewModel};
+use coredock_domain::models::repository::ModelDeletion;
+use coredock_domain::models::repository::ModelRepository;
 
 use crate::support::{Bench, change, code, firmware_keys, paths, second};
 

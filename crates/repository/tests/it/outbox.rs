@@ -1,9 +1,11 @@
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::repository::outbox::{Backlog, ClaimDeletes};
-use coredock_domain::repository::publication::PublicationStart;
-use coredock_domain::repository::{
-    DeviceRepository, FirmwareRepository, OutboxRepository, PublicationRepository, SweepRepository,
-};
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::publication::PublicationStart;
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::upkeep::outbox::OutboxRepository;
+use coredock_domain::upkeep::outbox::{Backlog, ClaimDeletes};
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{
     Bench, Set, change, device_key, firmware_keys, paths, second, symbols_key, upload, version,

@@ -1,13 +1,14 @@
 use std::collections::HashSet;
 
-use coredock_domain::coredump::{BuildId, ParseStatus};
+use coredock_domain::coredumps::coredump::{BuildId, ParseStatus};
+use coredock_domain::coredumps::repository::InitialState;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::model::ModelCode;
-use coredock_domain::repository::coredumps::InitialState;
-use coredock_domain::repository::parse_jobs::{
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::symbolication::jobs::ParseJobRepository;
+use coredock_domain::symbolication::jobs::{
     ClaimJob, Claimed, FinishJob, ParseJob, QueueState, WantedBuild,
 };
-use coredock_domain::repository::{ParseJobRepository, RepositoryError};
 
 use crate::support::dumps::{Dump, KEY, digest, parsed};
 use crate::support::{Bench, MINUTE, Set, code, device_key, facts, second, upload};

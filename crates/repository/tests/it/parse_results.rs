@@ -1,6 +1,7 @@
-use coredock_domain::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
-use coredock_domain::repository::parse_jobs::{Claimed, FinishJob, Finished};
-use coredock_domain::repository::{DeviceRepository, ParseJobRepository};
+use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::symbolication::jobs::ParseJobRepository;
+use coredock_domain::symbolication::jobs::{Claimed, FinishJob, Finished};
 
 use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, change, second};

@@ -1,5 +1,7 @@
-use coredock_domain::repository::publication::{PublicationStart, PublishedObjects};
-use coredock_domain::repository::{FirmwareRepository, ModelRepository, PublicationRepository};
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::publication::{PublicationStart, PublishedObjects};
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::models::repository::ModelRepository;
 
 use crate::support::{
     Bench, MINUTE, Set, change, facts, paths, second, staging_keys, symbols_key, upload, version,
@@ -129,7 +131,10 @@ async fn a_staged_set_is_marked_until_it_is_settled() {
     let published = bench.commit(&set).await.unwrap();
     assert!(!published.pointer_changed);
     let found = bench.version(model_id, "1.0.0").await;
-    assert_eq!(found.key(coredock_domain::artifact::ArtifactName::Elf), staging_keys("bb")[0]);
+    assert_eq!(
+        found.key(coredock_domain::artifacts::key::ArtifactName::Elf),
+        staging_keys("bb")[0]
+    );
     assert_eq!(found.facts, facts("bb"));
 
     assert_eq!(bench.db.unsettled(second(111), 10).await.unwrap(), [], "the copy is under way");

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use coredock_domain::repository::ParseJobRepository;
-use coredock_domain::repository::parse_jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_domain::symbolication::jobs::ParseJobRepository;
+use coredock_domain::symbolication::jobs::{ClaimJob, Claimed, FinishJob};
 use coredock_repository::Database;
 
 use crate::support::dumps::parsed;

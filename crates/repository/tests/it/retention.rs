@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::sweep::{RetentionRules, Retired};
-use coredock_domain::repository::{FirmwareRepository, SweepRepository};
+use coredock_domain::firmware::repository::FirmwareRepository;
 use coredock_domain::timestamp::Timestamp;
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
+use coredock_domain::upkeep::sweep_repository::{RetentionRules, Retired};
 
 use crate::support::{
     Bench, Set, change, code, facts, firmware_keys, paths, second, symbols_key, version,

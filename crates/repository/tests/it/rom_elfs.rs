@@ -1,14 +1,15 @@
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::rom_elfs::{
+use coredock_domain::error::RepositoryError;
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::rom_elfs::repository::{
     BeginRomElf, RecordRomElf, RomElfRepository, RomElfStart,
 };
-use coredock_domain::repository::{
-    OutboxRepository, PublicationRepository, RepositoryError, SweepRepository,
-};
-use coredock_domain::rom_elf::{RomElf, RomElfName};
+use coredock_domain::rom_elfs::rom_elf::{RomElf, RomElfName};
+use coredock_domain::upkeep::outbox::OutboxRepository;
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{Bench, MINUTE, change, paths, second, upload};
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use coredock_domain::model::NewModel;
-use coredock_domain::repository::{ModelRepository, RepositoryError};
+use coredock_domain::error::RepositoryError;
+use coredock_domain::models::model::NewModel;
+use coredock_domain::models::repository::ModelRepository;
 use coredock_repository::{SchemaStatus, StartError};
 use coredock_testkit::postgres::{TestDatabase, server, url_of};
 use diesel_async::AsyncPgConnection;

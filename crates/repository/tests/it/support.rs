@@ -6,22 +6,28 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use coredock_domain::Entropy;
-use coredock_domain::artifact::{ArtifactKey, ArtifactName, UploadId};
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
-use coredock_domain::device::{DeviceKey, NewDevice};
-use coredock_domain::device_config::DeviceConfig;
+use coredock_domain::devices::config::DeviceConfig;
+use coredock_domain::devices::device::NewDevice;
+use coredock_domain::devices::repository::DeviceRepository;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion, VersionText};
-use coredock_domain::model::{ModelCode, NewModel};
-use coredock_domain::repository::outbox::{ClaimDeletes, QueuedDelete};
-use coredock_domain::repository::publication::{
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
 };
-use coredock_domain::repository::{
-    DeviceRepository, FirmwareRepository, ModelRepository, OutboxRepository, PublicationRepository,
-};
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion};
+use coredock_domain::ids::DeviceKey;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::UploadId;
+use coredock_domain::ids::VersionText;
+use coredock_domain::models::model::NewModel;
+use coredock_domain::models::repository::ModelRepository;
 use coredock_domain::timestamp::Timestamp;
+use coredock_domain::upkeep::outbox::OutboxRepository;
+use coredock_domain::upkeep::outbox::{ClaimDeletes, QueuedDelete};
 use coredock_repository::{Database, PostgresOptions, PostgresUrl, SqliteOptions};
 use coredock_testkit::postgres::{self, TestDatabase};
 use diesel::connection::SimpleConnection;

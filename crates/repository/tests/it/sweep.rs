@@ -1,8 +1,10 @@
-use coredock_domain::artifact::{ArtifactKey, UploadId};
+use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::publication::PublishedObjects;
-use coredock_domain::repository::sweep::StoreOwnership;
-use coredock_domain::repository::{PublicationRepository, SweepRepository};
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::publication::PublishedObjects;
+use coredock_domain::ids::UploadId;
+use coredock_domain::upkeep::sweep_repository::StoreOwnership;
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{
     Bench, Set, device_key, firmware_keys, paths, second, staging_keys, symbols_key, upload,

@@ -1,11 +1,12 @@
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::ArtifactFacts;
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::sweep::RetentionRules;
-use coredock_domain::repository::symbol_indexes::{
+use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::symbolication::index_jobs::{
     ClaimIndex, FinishIndex, HeldIndexJob, IndexStatus, StoredIndex, SymbolIndexRepository,
 };
-use coredock_domain::repository::{FirmwareRepository, SweepRepository};
+use coredock_domain::upkeep::sweep_repository::RetentionRules;
+use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{Bench, MINUTE, Set, facts, paths, second, symbols_key, upload};
 

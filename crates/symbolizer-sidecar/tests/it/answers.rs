@@ -1,7 +1,7 @@
 //! What becomes of an answer (contract §6.5).
 
 use coredock_domain::Symbolizer;
-use coredock_domain::symbolizer::{CrashReport, SymbolizerError};
+use coredock_domain::symbolication::symbolizer::{CrashReport, SymbolizerError};
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 use coredock_testkit::sidecar::Reply;
 

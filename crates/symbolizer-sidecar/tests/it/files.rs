@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
-use coredock_domain::artifact_store::ArtifactStoreError;
-use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::artifacts::store::ArtifactStoreError;
+use coredock_domain::symbolication::symbolizer::{
+    CrashReport, SymbolicateCoredump, SymbolizerError,
+};
 use coredock_testkit::sidecar::Reply;
 use futures::join;
 use rustix::fs::Mode;

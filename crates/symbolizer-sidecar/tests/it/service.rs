@@ -6,8 +6,10 @@ use std::process::Stdio;
 
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
-use coredock_domain::coredump::ParseErrorCode;
-use coredock_domain::symbolizer::{CrashReport, SymbolicateCoredump, SymbolizerError};
+use coredock_domain::coredumps::coredump::ParseErrorCode;
+use coredock_domain::symbolication::symbolizer::{
+    CrashReport, SymbolicateCoredump, SymbolizerError,
+};
 use coredock_symbolizer_sidecar::SidecarSymbolizer;
 use coredock_testkit::coredumps::raw;
 use coredock_testkit::setting;

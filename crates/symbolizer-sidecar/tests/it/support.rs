@@ -8,15 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
-use coredock_domain::artifact_store::ArtifactStoreError;
-use coredock_domain::coredump::ParseErrorCode;
-use coredock_domain::coredump::body::{Container, Unwrapped};
+use coredock_domain::artifacts::store::ArtifactStoreError;
+use coredock_domain::artifacts::verified_reads::ArtifactBytes;
+use coredock_domain::coredumps::body::{Container, Unwrapped};
+use coredock_domain::coredumps::coredump::ParseErrorCode;
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::model::ModelCode;
-use coredock_domain::symbolizer::{
+use coredock_domain::ids::ModelCode;
+use coredock_domain::symbolication::symbolizer::{
     CrashDump, CrashReport, ElfFile, ElfSource, SymbolicateCoredump, SymbolizerError,
 };
-use coredock_domain::verified_reads::ArtifactBytes;
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSymbolizer};
 use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
 use futures::StreamExt;

@@ -1,6 +1,6 @@
 //! Dumps in the form of an ELF core.
 
-use coredock_domain::coredump::body::{Container, Note, Notes};
+use coredock_domain::coredumps::body::{Container, Note, Notes};
 
 use super::registers::{Architecture, MachineState, Registers};
 use super::{Crashed, Dump, DumpError, MOST_TASKS, Memory, Segment, Task};

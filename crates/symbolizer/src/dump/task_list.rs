@@ -1,6 +1,6 @@
 //! Dumps in the form of a binary list of tasks (format versions 1 to 3).
 
-use coredock_domain::coredump::body::{Container, RawParts};
+use coredock_domain::coredumps::body::{Container, RawParts};
 use coredock_domain::firmware::image::known_chip;
 
 use super::registers::{Architecture, MachineState};

@@ -8,11 +8,10 @@ use std::io::Write;
 
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactPrefix};
-use coredock_domain::artifact_store::{
-    ArtifactBody, ByteRange, ListedObject, StoredArtifact, read_all,
-};
-use coredock_domain::spool::{SpoolDirectory, SpooledFile};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpooledFile};
+use coredock_domain::artifacts::store::{ByteRange, ListedObject, StoredArtifact, read_all};
 use futures::TryStreamExt;
 
 pub use keys::{FOREIGN_PATH, lists_foreign_objects};

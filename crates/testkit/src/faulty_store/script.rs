@@ -1,6 +1,6 @@
 //! Which calls fail, and how.
 
-use coredock_domain::artifact_store::ArtifactStoreError;
+use coredock_domain::artifacts::store::ArtifactStoreError;
 
 use crate::gate::Gate;
 

@@ -1,6 +1,6 @@
 //! Reading a device back from the core that was made of it.
 
-use coredock_domain::coredump::body::{Note, Notes};
+use coredock_domain::coredumps::body::{Note, Notes};
 
 use super::{
     CHIP_REVISION, EM_XTENSA, EXTRA, ExtraNote, INFO, PANIC_DETAILS, Registers, Snapshot,

@@ -3,7 +3,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use bytes::Bytes;
-use coredock_domain::coredump::body::{Container, build_id, unwrap};
+use coredock_domain::coredumps::body::{Container, build_id, unwrap};
 
 use super::{
     ExtraNote, NotePadding, Registers, RiscvRegisters, Snapshot, TaskSnapshot, XtensaRegisters,

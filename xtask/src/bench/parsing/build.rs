@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use coredock_domain::coredump::body::unwrap;
+use coredock_domain::coredumps::body::unwrap;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{Firmware, Index, build_index, decode};
 

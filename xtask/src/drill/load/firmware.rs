@@ -3,7 +3,7 @@
 use super::super::events::{VersionAct, VersionChange};
 use super::super::material::{Fact, MODELS, VERSIONS};
 use super::{Request, Session, outcome};
-use coredock_domain::artifact::ArtifactName;
+use coredock_domain::artifacts::key::ArtifactName;
 
 impl Session<'_> {
     pub(super) fn publish(&mut self) {

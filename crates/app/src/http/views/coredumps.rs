@@ -1,6 +1,6 @@
 //! What answers about dumps look like (contract §6.9, §8.4, §8.5).
 
-use coredock_domain::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;

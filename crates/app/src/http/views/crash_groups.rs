@@ -1,6 +1,6 @@
 //! What answers about groups of dumps look like.
 
-use coredock_domain::repository::crash_groups::{CrashGroup, VersionCount};
+use coredock_domain::coredumps::groups::{CrashGroup, VersionCount};
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use coredock::wiring::Outside;
-use coredock_domain::artifact::UploadId;
 use coredock_domain::audit::Change;
+use coredock_domain::error::RepositoryError;
 use coredock_domain::firmware::FirmwareVersion;
-use coredock_domain::repository::publication::{
+use coredock_domain::firmware::publication::PublicationRepository;
+use coredock_domain::firmware::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published,
 };
-use coredock_domain::repository::{PublicationRepository, RepositoryError};
+use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
 
 /// How a commit fails.

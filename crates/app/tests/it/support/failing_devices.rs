@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use coredock::wiring::Outside;
 use coredock_domain::audit::Change;
-use coredock_domain::device::{
-    Device, DeviceFilter, DeviceKey, DeviceSummary, DeviceUpdate, NewDevice,
+use coredock_domain::devices::device::{
+    Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice,
 };
-use coredock_domain::repository::{DeviceRepository, RepositoryError};
+use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::DeviceKey;
 use coredock_testkit::gate::Gate;
 
 /// What is wrong with the database.

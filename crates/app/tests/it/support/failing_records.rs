@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use coredock::wiring::Outside;
 use coredock_domain::audit::Change;
-use coredock_domain::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use coredock_domain::device::DeviceKey;
-use coredock_domain::repository::coredumps::{
+use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
+use coredock_domain::coredumps::repository::CoredumpRepository;
+use coredock_domain::coredumps::repository::{
     CoredumpPage, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
 };
-use coredock_domain::repository::{CoredumpRepository, RepositoryError};
+use coredock_domain::error::RepositoryError;
+use coredock_domain::ids::DeviceKey;
 
 use super::failing_commits::CommitFault;
 

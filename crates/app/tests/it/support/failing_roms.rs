@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use coredock::wiring::Outside;
 use coredock_domain::audit::Change;
 use coredock_domain::chip::KnownChip;
-use coredock_domain::repository::rom_elfs::{BeginRomElf, RecordRomElf, RomElfStart};
-use coredock_domain::repository::{RepositoryError, RomElfRepository};
-use coredock_domain::rom_elf::RomElf;
+use coredock_domain::error::RepositoryError;
+use coredock_domain::rom_elfs::repository::RomElfRepository;
+use coredock_domain::rom_elfs::repository::{BeginRomElf, RecordRomElf, RomElfStart};
+use coredock_domain::rom_elfs::rom_elf::RomElf;
 
 use super::failing_commits::CommitFault;
 

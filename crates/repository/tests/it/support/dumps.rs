@@ -1,13 +1,15 @@
 //! Verbs for dumps and their jobs.
 
 use coredock_domain::audit::Change;
-use coredock_domain::coredump::{BuildId, Chip, Coredump, ReportedVersion};
+use coredock_domain::coredumps::coredump::{BuildId, Chip, Coredump, ReportedVersion};
+use coredock_domain::coredumps::repository::CoredumpRepository;
+use coredock_domain::coredumps::repository::{InitialState, RecordCoredump, Recorded};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::repository::coredumps::{InitialState, RecordCoredump, Recorded};
-use coredock_domain::repository::parse_jobs::{
+use coredock_domain::error::RepositoryError;
+use coredock_domain::symbolication::jobs::ParseJobRepository;
+use coredock_domain::symbolication::jobs::{
     ClaimJob, Claimed, FinishJob, Finished, ParseJob, PostponeJob,
 };
-use coredock_domain::repository::{CoredumpRepository, ParseJobRepository, RepositoryError};
 
 use super::{Bench, MINUTE, change, device_key, second, upload};
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::ArtifactKey;
-use coredock_domain::artifact_store::{ByteRange, StoredArtifact};
+use coredock_domain::artifacts::key::ArtifactKey;
+use coredock_domain::artifacts::store::{ByteRange, StoredArtifact};
 use coredock_domain::digest::Sha256Digest;
 use futures::TryStreamExt;
 

@@ -2,10 +2,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact::{ArtifactKey, ArtifactName, ArtifactPrefix};
-use coredock_domain::artifact_store::ByteRange;
-use coredock_domain::firmware::VersionText;
-use coredock_domain::model::ModelCode;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName, ArtifactPrefix};
+use coredock_domain::artifacts::store::ByteRange;
+use coredock_domain::ids::ModelCode;
+use coredock_domain::ids::VersionText;
 use futures::stream::{self, StreamExt};
 
 use super::{content, is_absent, key, list, put};

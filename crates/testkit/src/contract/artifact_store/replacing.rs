@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use coredock_domain::ArtifactStore;
-use coredock_domain::artifact_store::{ArtifactBody, ArtifactStoreError, ByteRange};
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange};
 use futures::TryStreamExt;
 use futures::future::{join, join_all};
 

@@ -11,8 +11,8 @@ use coredock::backends::open_database;
 use coredock::config::{Config, Overrides};
 use coredock::system::SystemClock;
 use coredock::wiring::Rows;
-use coredock_domain::repository::ParseJobRepository;
-use coredock_domain::repository::parse_jobs::Claimed;
+use coredock_domain::symbolication::jobs::Claimed;
+use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_domain::{Clock, blocking};
 use tokio::task::JoinSet;
 

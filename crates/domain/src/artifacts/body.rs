@@ -1,0 +1,60 @@
+//! Bytes on their way into a store.
+
+use bytes::Bytes;
+
+use crate::artifacts::spooled_file::SpooledFile;
+use crate::digest::Sha256Digest;
+
+/// Bytes on their way into a store, their length and hash known.
+#[derive(Debug, Clone)]
+pub enum ArtifactBody {
+    /// Small enough for memory.
+    Bytes(HashedBytes),
+    /// Spooled to a temporary file.
+    File(SpooledFile),
+}
+
+/// Bytes in memory and their digest, which was made from them and nothing else.
+#[derive(Debug, Clone)]
+pub struct HashedBytes {
+    bytes: Bytes,
+    sha256: Sha256Digest,
+}
+
+impl HashedBytes {
+    /// The content.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl ArtifactBody {
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(body) => body.bytes.len() as u64,
+            Self::File(file) => file.length(),
+        }
+    }
+
+    /// Digest of the whole content.
+    pub fn sha256(&self) -> Sha256Digest {
+        match self {
+            Self::Bytes(body) => body.sha256,
+            Self::File(file) => file.sha256(),
+        }
+    }
+}
+
+impl From<Bytes> for ArtifactBody {
+    fn from(bytes: Bytes) -> Self {
+        let sha256 = Sha256Digest::of(&bytes);
+        Self::Bytes(HashedBytes { bytes, sha256 })
+    }
+}
+
+impl From<SpooledFile> for ArtifactBody {
+    fn from(file: SpooledFile) -> Self {
+        Self::File(file)
+    }
+}

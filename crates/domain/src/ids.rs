@@ -1,0 +1,179 @@
+//! The names and keys everything else refers to.
+
+use std::fmt;
+
+use crate::clock::{Entropy, random_id};
+
+/// The code of a model: 1–50 characters `a-z0-9_` (contract §8.1).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelCode(String);
+
+impl ModelCode {
+    /// `None` when the text is no model code.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        ((1..=50).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The version text of a firmware image, the identity of a build for devices.
+///
+/// A *held* text has 1–32 bytes, no `/`, `\` or control character and no leading `.`, which is what
+/// adopted data may have (contract §12.4); an *uploaded* one is held to the pattern of
+/// contract §5.3#13.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionText(String);
+
+impl VersionText {
+    /// The pattern uploads must match (contract §5.3#13).
+    pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,31}$";
+
+    /// Reads a held text; `None` when it can be none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let foreign = |c: char| c.is_control() || matches!(c, '/' | '\\');
+        let held =
+            (1..=32).contains(&text.len()) && !text.starts_with('.') && !text.contains(foreign);
+        held.then(|| Self(text.to_owned()))
+    }
+
+    /// Reads the text of an image about to be published; `None` when it misses the pattern.
+    pub fn of_upload(text: &str) -> Option<Self> {
+        let body = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+        let matches = (1..=32).contains(&text.len())
+            && text.as_bytes()[0].is_ascii_alphanumeric()
+            && text.bytes().all(body);
+        matches.then(|| Self(text.to_owned()))
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VersionText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The key of a device: 8 characters. Fresh ones are Base32 in lower case; inputs may use all of
+/// `a-z0-9` (contract §0.3).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceKey(String);
+
+impl DeviceKey {
+    /// `None` when the text is no device key.
+    pub fn parse(text: &str) -> Option<Self> {
+        let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
+        (text.len() == 8 && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
+    }
+
+    /// A fresh key from 5 random bytes.
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut bytes = [0; 8];
+        entropy.fill(&mut bytes[3..]);
+        let bits = u64::from_be_bytes(bytes);
+        let digit = |index: u32| char::from(BASE32[(bits >> (35 - 5 * index) & 31) as usize]);
+        Self((0..8).map(digit).collect())
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeviceKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Identifies one upload; its objects wait under `staging/{upload_id}/`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// Accepts 1–64 characters `0-9a-f`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (hex && (1..=64).contains(&text.len())).then(|| Self(text.to_owned()))
+    }
+
+    /// A fresh one.
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        Self(random_id(entropy))
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_code_has_only_lower_case_letters_digits_and_underscores() {
+        assert!(ModelCode::parse("esp32_c3").is_some());
+        assert!(ModelCode::parse(&"a".repeat(50)).is_some());
+        for bad in ["", "Abc", "a-b", "abc\n", " abc", &"a".repeat(51)] {
+            assert!(ModelCode::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn uploads_match_the_pattern() {
+        for good in ["1", "1.0.0+5", "v1.2-rc.1_x", &"a".repeat(32)] {
+            assert!(VersionText::of_upload(good).is_some(), "{good:?}");
+        }
+        for bad in ["", "1.0 0", "../../x", "a/b", ".1", "-1", "1\u{7}", "ü", &"a".repeat(33)] {
+            assert!(VersionText::of_upload(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn held_texts_can_be_path_segments() {
+        assert!(VersionText::parse("1.0 legacy").is_some());
+        for bad in ["", ".", "..", "a/b", "a\\b", "a\nb"] {
+            assert!(VersionText::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    struct Fixed([u8; 5]);
+
+    impl Entropy for Fixed {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&self.0);
+        }
+    }
+
+    #[test]
+    fn fresh_keys_are_base32_of_five_bytes() {
+        // RFC 4648 §10: "fooba" encodes as MZXW6YTB.
+        assert_eq!(DeviceKey::random(&Fixed(*b"fooba")).as_str(), "mzxw6ytb");
+    }
+
+    #[test]
+    fn keys_have_eight_lower_case_letters_or_digits() {
+        assert!(DeviceKey::parse("abcd2345").is_some());
+        for bad in ["", "abcd234", "abcd23456", "ABCD2345", "abcd234\n", "abcd-345"] {
+            assert!(DeviceKey::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! ROM ELFs: symbols of the code in the ROM of a chip (contract §8.2).
+
+use std::fmt;
+use std::io::{self, Read};
+
+use crate::artifacts::key::ArtifactKey;
+use crate::artifacts::spooled_file::SpooledFile;
+use crate::artifacts::store::ArtifactFacts;
+use crate::chip::{Architecture, KnownChip};
+use crate::timestamp::Timestamp;
+
+/// Largest ROM ELF in bytes. Those of Espressif have less than 1 MiB; with line information they
+/// would have a few.
+pub const LARGEST_ROM_ELF_BYTES: u64 = 16 * 1024 * 1024;
+
+/// `e_ident` as far as it is fixed: magic, 32 bits, little endian.
+const IDENT: [u8; 6] = *b"\x7fELF\x01\x01";
+const MAGIC: &[u8] = IDENT.split_at(4).0;
+/// Of an ELF of 32 bits.
+const HEADER_BYTES: usize = 52;
+const ET_EXEC: u16 = 2;
+
+/// What people call a ROM ELF: 1–64 characters, no control characters, trimmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RomElfName(String);
+
+impl RomElfName {
+    /// Trims first.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fits = (1..=64).contains(&text.chars().count());
+        (fits && !text.chars().any(char::is_control)).then(|| Self(text.to_owned()))
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RomElfName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A ROM ELF that is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RomElf {
+    /// Row id.
+    pub id: i64,
+    /// Whose ROM it describes.
+    pub chip: KnownChip,
+    /// What people call it, for instance by the revision of the chip.
+    pub name: RomElfName,
+    /// Length and digest of the ELF; no two held ones have the same digest.
+    pub facts: ArtifactFacts,
+    /// When it was uploaded.
+    pub uploaded_at: Timestamp,
+}
+
+impl RomElf {
+    /// Where the ELF lies.
+    pub const fn key(&self) -> ArtifactKey {
+        ArtifactKey::RomElf { sha256: self.facts.sha256 }
+    }
+}
+
+/// Why a file is no ROM ELF of a chip.
+#[derive(Debug, thiserror::Error)]
+pub enum RomElfError {
+    /// There is no byte.
+    #[error("the body is empty; it must be an ELF")]
+    Empty,
+    /// It does not start as an ELF does, or ends in its header.
+    #[error("the body is not an ELF")]
+    NotAnElf,
+    /// It is for a machine of other words.
+    #[error("the ELF is not of 32 bits and little-endian, as those of all chips are")]
+    NotThirtyTwoLittle,
+    /// It is an object file, a library or a core.
+    #[error("the ELF must be an executable (type 2), but is of type {actual}")]
+    NotExecutable {
+        /// `e_type`
+        actual: u16,
+    },
+    /// It is for another architecture.
+    #[error(
+        "the ELF must be for {expected} (machine {}), as the {chip} is, but is for machine {actual}",
+        .expected.elf_machine()
+    )]
+    OtherMachine {
+        /// The chip it was meant for.
+        chip: KnownChip,
+        /// Its architecture.
+        expected: Architecture,
+        /// `e_machine`
+        actual: u16,
+    },
+    /// The table of its sections, without which there are no symbols, is not wholly there.
+    #[error("the ELF is incomplete: it has no table of sections, or ends before it")]
+    Incomplete,
+    /// The spooled file could not be read back.
+    #[error("the ELF could not be read")]
+    Io(#[from] io::Error),
+}
+
+impl RomElfError {
+    /// Whether the file is not at fault.
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+}
+
+/// A file that can be a ROM ELF of a chip.
+#[derive(Debug, Clone)]
+pub struct RomElfFile {
+    chip: KnownChip,
+    file: SpooledFile,
+}
+
+impl RomElfFile {
+    /// Checks the header of the ELF. Blocks while it reads 52 bytes.
+    pub fn open(file: SpooledFile, chip: KnownChip) -> Result<Self, RomElfError> {
+        let mut start = Vec::with_capacity(HEADER_BYTES);
+        file.reader().take(HEADER_BYTES as u64).read_to_end(&mut start)?;
+        check(&start, file.length(), chip)?;
+        Ok(Self { chip, file })
+    }
+
+    /// The chip it was checked for.
+    pub const fn chip(&self) -> KnownChip {
+        self.chip
+    }
+
+    /// The file itself.
+    pub const fn file(&self) -> &SpooledFile {
+        &self.file
+    }
+
+    /// Length and digest.
+    pub const fn facts(&self) -> ArtifactFacts {
+        ArtifactFacts { size: self.file.length(), sha256: self.file.sha256() }
+    }
+}
+
+/// Judges an ELF of `length` bytes by its first ones.
+fn check(start: &[u8], length: u64, chip: KnownChip) -> Result<(), RomElfError> {
+    if start.is_empty() {
+        return Err(RomElfError::Empty);
+    }
+    if !start.starts_with(MAGIC) {
+        return Err(RomElfError::NotAnElf);
+    }
+    let Some((header, _)) = start.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(RomElfError::NotAnElf);
+    };
+    if !header.starts_with(&IDENT) {
+        return Err(RomElfError::NotThirtyTwoLittle);
+    }
+    let half = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
+    let (expected, actual) = (chip.architecture(), half(18));
+    if actual != expected.elf_machine() {
+        return Err(RomElfError::OtherMachine { chip, expected, actual });
+    }
+    if half(16) != ET_EXEC {
+        return Err(RomElfError::NotExecutable { actual: half(16) });
+    }
+    let sections = u32::from_le_bytes([header[32], header[33], header[34], header[35]]);
+    let table = u64::from(half(46)) * u64::from(half(48));
+    if sections == 0 || table == 0 || u64::from(sections) + table > length {
+        return Err(RomElfError::Incomplete);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with a table of two sections behind it: 132 bytes in all.
+    fn header(machine: u16) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_BYTES];
+        bytes[..6].copy_from_slice(&IDENT);
+        bytes[16..18].copy_from_slice(&ET_EXEC.to_le_bytes());
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        bytes[32..36].copy_from_slice(&52_u32.to_le_bytes());
+        bytes[46..48].copy_from_slice(&40_u16.to_le_bytes());
+        bytes[48..50].copy_from_slice(&2_u16.to_le_bytes());
+        bytes
+    }
+
+    fn checked(bytes: &[u8], length: u64) -> Result<(), String> {
+        let chip = KnownChip::named("esp32c6").unwrap();
+        check(bytes, length, chip).map_err(|error| error.to_string())
+    }
+
+    /// The complaint about a header changed in one place.
+    fn complaint(offset: usize, byte: u8) -> String {
+        let mut bytes = header(243);
+        bytes[offset] = byte;
+        checked(&bytes, 132).unwrap_err()
+    }
+
+    #[test]
+    fn an_executable_of_the_architecture_passes() {
+        checked(&header(243), 132).unwrap();
+        let xtensa = KnownChip::named("esp32").unwrap();
+        check(&header(94), 132, xtensa).unwrap();
+    }
+
+    #[test]
+    fn each_fault_has_its_own_text() {
+        assert!(checked(b"", 0).unwrap_err().contains("empty"));
+        for no_elf in [&b"\x7f"[..], b"PK\x03\x04", &header(243)[..51]] {
+            assert_eq!(checked(no_elf, no_elf.len() as u64).unwrap_err(), "the body is not an ELF");
+        }
+        let (class, endianness) = (4, 5);
+        for offset in [class, endianness] {
+            assert!(complaint(offset, 2).contains("32 bits and little-endian"));
+        }
+        assert!(complaint(16, 4).contains("type 4"));
+        let other = complaint(18, 94);
+        for part in ["RISC-V", "machine 243", "esp32c6", "machine 94"] {
+            assert!(other.contains(part), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_elf_without_its_whole_section_table_is_incomplete() {
+        assert!(checked(&header(243), 131).unwrap_err().contains("incomplete"));
+        let (offset, number) = (32, 48);
+        for place in [offset, number] {
+            assert!(complaint(place, 0).contains("incomplete"));
+        }
+        let mut beyond = header(243);
+        beyond[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
+        beyond[46..50].copy_from_slice(&[0xFF; 4]);
+        assert!(checked(&beyond, LARGEST_ROM_ELF_BYTES).is_err());
+    }
+
+    #[test]
+    fn names_are_trimmed_short_and_printable() {
+        assert_eq!(RomElfName::parse(" rev 3.0 ").unwrap().as_str(), "rev 3.0");
+        let longest = "é".repeat(64);
+        assert!(RomElfName::parse(&longest).is_some());
+        for bad in ["", "  ", "a\u{7}b", "a\nb", &format!("{longest}e")] {
+            assert!(RomElfName::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}
