@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def serve(service: Service) -> None:
-    """Until a signal says so."""
+    """Serves until a signal arrives."""
     signal.signal(signal.SIGTERM, _interrupt)
     host, port = service.server_address[:2]
     log.info("listening on http://%s:%d", f"[{host!s}]" if ":" in str(host) else host, port)
@@ -69,7 +69,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def read_settings(arguments: argparse.Namespace, gdbs: dict[Family, Path]) -> Settings:
-    """How requests are treated, by the command line."""
+    """The settings from the command line."""
     return Settings(
         directory=arguments.directory,
         gdbs=gdbs,
@@ -90,10 +90,10 @@ def address(text: str) -> tuple[str, int]:
 
 
 def directory(text: str) -> Path:
-    """One that is there."""
+    """An existing directory."""
     path = Path(text).resolve()
     if not path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is no directory")
+        raise argparse.ArgumentTypeError(f"{text} is not a directory")
     return path
 
 

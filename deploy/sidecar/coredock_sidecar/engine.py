@@ -21,18 +21,18 @@ from .images import DumpFormat, Family
 HERE = Path(__file__).resolve().parent
 MOST_REPORT = 2 << 20
 MOST_COMPLAINT = 64 << 10
-# The engine prints the first line once it has read dump and ELF, the last one when all is done.
+# The engine prints the first line once it has read dump and ELF, the last one at its end.
 REPORT_STARTS = "ESP32 CORE DUMP START"
 REPORT_ENDS = "ESP32 CORE DUMP END"
 LOADER_SAYS = re.compile(r"Failed to load core dump: (.+)")
-# The machine's troubles, not the dump's.
+# Failures of the machine, not of the dump.
 OWN_TROUBLES = ("MemoryError", "OSError", "BlockingIOError", "FileNotFoundError", "PermissionError")
 ARCHITECTURES = {Family.XTENSA: "xtensa", Family.RISCV: "riscv:rv32"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one run works on: two files of ours in a directory of ours."""
+    """The input of one run: two copied files in a temporary directory."""
 
     directory: Path
     chip: str
@@ -50,7 +50,7 @@ class Job:
 
 
 def find_gdbs(names: Mapping[Family, str]) -> dict[Family, Path]:
-    """Those that are there and know their architecture."""
+    """The programs that exist and support their architecture."""
     found = {family: shutil.which(name) for family, name in names.items()}
     paths = {family: Path(path).absolute() for family, path in found.items() if path}
     return {family: path for family, path in paths.items() if _knows(path, ARCHITECTURES[family])}
@@ -73,7 +73,7 @@ class Engine:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        # Its reading end is at its end of file once the engine is stopped.
+        # Its reading end reaches end of file once the engine is stopped.
         self._stopped, running = os.pipe2(os.O_CLOEXEC)
         self._running = FileIO(running, "w")
 
@@ -82,7 +82,7 @@ class Engine:
         self._running.close()
 
     def run(self, job: Job, caller: socket.socket) -> str:
-        """The report. Ends early when the caller is gone."""
+        """The report. Ends early when the caller disconnects."""
         output, complaints = job.directory / "output", job.directory / "complaints"
         with open(output, "xb") as stdout, open(complaints, "xb") as stderr:
             process = subprocess.Popen(
@@ -97,28 +97,28 @@ class Engine:
         try:
             self._wait(process.pid, caller, job.seconds)
         finally:
-            # Whatever it has started goes with it. Not yet waited for, its id is still its own.
+            # Kills everything it started. The id cannot be reused before the process is waited for.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         if (job.directory / NO_REGISTERS).exists():
             raise unreadable("GDB cannot read the dump or the ELF")
-        # Complaints end up in reasons, which tell nothing of directories.
+        # Complaints become reasons, which must not contain directories.
         said = _read_end(complaints).replace(f"{job.directory}/", "")
         return _judge(process.returncode, _read(output, MOST_REPORT), said)
 
     def _command(self, job: Job) -> list[str]:
-        # Spinning while it waits for GDB, the engine uses all the time there is.
+        # The engine spins while it waits for GDB and uses all the time it is given.
         seconds = str(int(job.seconds) + 5)
         limited = [sys.executable, "-I", str(HERE / "limited.py"), str(self._memory), seconds]
         engine = [sys.executable, "-I", "-m", "esp_coredump", "--chip", job.chip]
-        # A GDB that is slow is waited for: after its own patience the engine leaves things out.
+        # A slow GDB is awaited: after its own time-out the engine would omit parts of the report.
         patience = ["--gdb-timeout-sec", seconds]
         files = ["--core", str(job.dump), "--core-format", job.form, str(job.elf)]
         gdb = ["--gdb", str(HERE / "gdb_shim.py")]
         return [*limited, *engine, *patience, "info_corefile", *gdb, *files]
 
     def _wait(self, pid: int, caller: socket.socket, seconds: float) -> None:
-        """Until the process ends; without taking note of its end."""
+        """Until the process ends; does not reap it."""
         pidfd = os.pidfd_open(pid)
         try:
             poll = select.poll()
@@ -133,12 +133,12 @@ class Engine:
         if self._stopped in ready:
             raise unavailable("the sidecar is shutting down")
         if ready:
-            raise unavailable("the caller is gone")
+            raise unavailable("the caller disconnected")
         raise too_late(f"no report within {seconds:.0f} seconds")
 
 
 def _environment(job: Job) -> dict[str, str]:
-    """Nothing of ours but the way to Python, which the shim is run by."""
+    """Only the path of Python, which runs the shim."""
     directory = str(job.directory)
     return {
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.defpath]),
@@ -146,7 +146,7 @@ def _environment(job: Job) -> dict[str, str]:
         "TMPDIR": directory,
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Complaints unwrapped and without colours.
+        # Complaints without line breaks and colours.
         "COLUMNS": "1000",
         "NO_COLOR": "1",
         GDB_VARIABLE: str(job.gdb),
@@ -159,7 +159,7 @@ def _judge(code: int, output: str, complaints: str) -> str:
     if code > 0 and REPORT_STARTS not in output:
         raise _refusal(complaints)
     if code == -signal.SIGTERM:
-        # The shim's doing.
+        # The shim wrote it.
         raise engine_failed("GDB ended before it was asked to")
     raise engine_failed(f"esp-coredump ended with {code}: {_last_line(complaints)}")
 

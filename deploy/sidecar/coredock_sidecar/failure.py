@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 
 class Failure(Exception):
-    """Ends a request. Coredock takes 4xx as final and tries again after 5xx."""
+    """Ends a request. For Coredock a 4xx is final, and a 5xx is retried."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)

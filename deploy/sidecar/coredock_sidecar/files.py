@@ -1,4 +1,4 @@
-"""Files of the shared directory, copied to where nobody else can change them."""
+"""Files of the shared directory, copied to where no other process can change them."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ HEAD = 64
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied."""
+    """A copied file."""
 
     head: bytes
     sha256: str
@@ -48,14 +48,14 @@ def copy(directory: Path, name: str, target: Path, most: int) -> Copied:
 
 
 def _open(directory: Path, name: str) -> int:
-    # Neither through a link nor waiting for whoever writes to a pipe.
+    # Does not follow links, and does not wait for the writer of a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(directory / name, flags)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _irregular() from error
-        # No fault of the dump: the directory is not the one the caller writes to.
+        # Not the fault of the dump: the caller writes to another directory.
         raise unavailable("core or elf cannot be read in the shared directory") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -1,13 +1,13 @@
 #!/usr/bin/env -S python3 -IS
-"""Stands between esp-coredump and GDB. It is started like GDB and starts the GDB that the
+"""Runs between esp-coredump and GDB. It is started like GDB and starts the GDB that the
 environment names.
 
-- GDB gets told not to run, load or fetch what the ELF names.
+- GDB is configured not to run, load or fetch files that the ELF names.
 - Debian's GDB calls a thread "LWP -2147221296" where esp-coredump expects "process 2147746000".
-- esp-coredump waits for "done" after every command, and after an error until its time is over. An
+- esp-coredump waits for "done" after every command, and after an error until its time-out. An
   expression that cannot be evaluated becomes an empty value, a console command that fails its text.
-- Where GDB does not take the dump, esp-coredump would report the absence of everything. It starts
-  with a question for a register; if there is none, a file says so and all ends.
+- If GDB does not accept the dump, esp-coredump would report that everything is absent. It starts
+  by asking for a register; if there is none, a marker file is written and the run ends.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ CONSOLE = b"-interpreter-exec console "
 
 
 def process(number: bytes) -> bytes:
-    """The name of a thread as esp-coredump knows it: the unsigned address of its task."""
+    """The name of a thread as esp-coredump expects it: the unsigned address of its task."""
     return b"process %d" % (int(number) % (1 << 32))
 
 
@@ -61,7 +61,7 @@ def console(line: bytes) -> bytes:
 
 
 def pass_answers(source: IO[bytes], target: IO[bytes], commands: deque[bytes]) -> None:
-    """From GDB, until it ends or has nothing to tell. Every command has one result."""
+    """From GDB, until it ends or closes its output. Every command has one result."""
     for line in source:
         is_result = line.startswith(b"^")
         command = commands.popleft() if is_result and commands else b""
@@ -76,7 +76,7 @@ def pass_commands(
     source: IO[bytes], target: IO[bytes], commands: deque[bytes], done: threading.Event
 ) -> None:
     """To GDB, until no more come."""
-    # A GDB that is gone is noticed by whoever reads from it.
+    # The thread that reads from GDB notices its end.
     with contextlib.suppress(BrokenPipeError):
         for line in source:
             commands.append(line)
@@ -106,7 +106,7 @@ def main() -> int:
     gdb.terminate()
     code = gdb.wait()
     if not done.is_set():
-        # esp-coredump would wait for answers of a GDB that is gone.
+        # esp-coredump would wait for answers of a GDB that has ended.
         os.kill(os.getppid(), signal.SIGTERM)
     return code
 

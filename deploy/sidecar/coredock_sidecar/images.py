@@ -1,4 +1,4 @@
-"""As much of dumps and ELFs as decides whether the engine gets to see them.
+"""Reads the parts of dumps and ELFs that decide whether the engine is started.
 
 The engine compares builds only for raw images, and answers for a wrong ELF or the wrong GDB with a
 report that looks right. Both are settled here, before it starts.
@@ -65,7 +65,7 @@ DumpFormat = Literal["elf", "raw"]
 
 @dataclass(frozen=True)
 class Dump:
-    """What a dump tells of itself."""
+    """Format, chip and build of a dump."""
 
     format: DumpFormat
     chip_id: int | None
@@ -91,7 +91,7 @@ def read_dump(content: bytes) -> Dump:
 def _read_core(content: bytes, form: DumpFormat, chip_id: int | None) -> Dump:
     kind, machine, notes = _read_elf(content, "the dump")
     if kind != ET_CORE:
-        raise unreadable("the dump is an ELF, but no core")
+        raise unreadable("the dump is an ELF, but not a core file")
     build = None
     for name, number, description in notes:
         if number == NOTE_ESP_INFO and name.startswith(b"ESP_CORE_DUMP_INFO"):
@@ -108,7 +108,7 @@ Note = tuple[bytes, int, bytes]
 def _read_elf(content: bytes, what: str) -> tuple[int, int, list[Note]]:
     """Type, machine and notes."""
     if len(content) < ELF_HEADER.size or content[:7] != ELF_MAGIC + b"\x01\x01\x01":
-        raise unreadable(f"{what} is no 32-bit little-endian ELF")
+        raise unreadable(f"{what} is not a 32-bit little-endian ELF")
     fields = ELF_HEADER.unpack_from(content)
     kind, machine, at, count = fields[1], fields[2], fields[5], fields[10]
     notes: list[Note] = []
@@ -123,7 +123,7 @@ def _read_elf(content: bytes, what: str) -> tuple[int, int, list[Note]]:
 
 
 def _read_notes(segment: bytes) -> Iterator[Note]:
-    """Notes up to the first one that is cut."""
+    """Notes up to the first truncated one."""
     at = 0
     while at + NOTE_HEADER.size <= len(segment):
         name_size, size, number = NOTE_HEADER.unpack_from(segment, at)
@@ -142,10 +142,10 @@ def _padded(size: int) -> int:
 def read_firmware(head: bytes) -> Family:
     """The architecture of an ELF, of which the first bytes are enough."""
     if len(head) < ELF_HEADER.size or head[:7] != ELF_MAGIC + b"\x01\x01\x01":
-        raise unreadable("the ELF is no 32-bit little-endian ELF")
+        raise unreadable("the ELF is not a 32-bit little-endian ELF")
     kind, machine = struct.unpack_from("<HH", head, 16)
     if kind != ET_EXEC:
-        raise unreadable("the ELF is no executable")
+        raise unreadable("the ELF is not an executable")
     try:
         return Family(machine)
     except ValueError:
@@ -160,7 +160,7 @@ def check_build(dump: Dump, elf_sha256: str) -> None:
 
 
 def choose_chip(dump: Dump, asked: str, family: Family) -> Chip:
-    """What the dump says wins over what was asked for; the ELF has to go with it."""
+    """The chip in the dump wins over the parameter; the ELF must be for the same architecture."""
     chip = CHIPS_BY_NAME.get(asked) if dump.chip_id is None else CHIPS.get(dump.chip_id)
     if chip is None and dump.chip_id is None:
         raise bad_request("the chip is not known")

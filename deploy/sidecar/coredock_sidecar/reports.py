@@ -21,7 +21,7 @@ MOST_PARAMETERS = 8
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asks for."""
+    """The parameters of a request."""
 
     core: str
     elf: str
@@ -29,7 +29,7 @@ class Request:
 
     @classmethod
     def parse(cls, query: str) -> "Request":
-        """Each parameter once; others are none of our business."""
+        """Each parameter must be given once; others are ignored."""
         try:
             given = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
         except ValueError as error:
@@ -43,14 +43,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """How requests are treated."""
+    """The limits of requests."""
 
     directory: Path
     gdbs: Mapping[Family, Path]
     # Runs of the engine at a time, and requests that wait for one of them to end.
     workers: int
     queue: int
-    # The longest a request may take, and how much of this it may wait for its turn.
+    # The longest a request may take, and how much of this it may wait for a free worker.
     seconds: float
     patience: float
     memory: int
@@ -66,11 +66,11 @@ class Reports:
         self._turns = threading.BoundedSemaphore(settings.workers)
 
     def stop(self) -> None:
-        """Ends what is under way."""
+        """Ends the running jobs."""
         self._engine.stop()
 
     def make(self, request: Request, caller: socket.socket) -> str:
-        """The report a caller asks for, in time or not at all."""
+        """The report for a request, within its time limit."""
         deadline = time.monotonic() + self.settings.seconds
         with self._turn(), tempfile.TemporaryDirectory(prefix="coredock-sidecar-") as directory:
             job = self._prepare(request, Path(directory), deadline)

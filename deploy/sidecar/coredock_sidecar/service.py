@@ -16,7 +16,7 @@ from .failure import Failure, bad_request, unavailable
 from .images import Family
 from .reports import Reports, Request
 
-# For whoever asks how things are while all workers are busy.
+# For health checks while all workers are busy.
 SPARE_CONNECTIONS = 16
 LONGEST_LOGGED = 300
 
@@ -37,11 +37,11 @@ class Service(HTTPServer):
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
 
     def server_bind(self) -> None:
-        # Without looking up our own name, as HTTPServer does.
+        # Without the name lookup of HTTPServer.
         TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Another thread's work, or nobody's: those who wait longest hang up first."""
+        """Hands the connection to another thread, or refuses it when there are too many."""
         if not self._connections.acquire(blocking=False):
             log.warning("status=none reason=%s", json.dumps("too many connections"))
             self.shutdown_request(request)
@@ -58,7 +58,7 @@ class Service(HTTPServer):
             self._connections.release()
 
     def stop(self) -> None:
-        """Ends what is under way, with an answer."""
+        """Ends the running requests with an answer."""
         self.reports.stop()
         self.server_close()
         self._threads.shutdown(wait=True)
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.begun = time.monotonic()
 
     def do_GET(self) -> None:
-        """A report, or how things are."""
+        """A report, or the health of the service."""
         try:
             self._answer(HTTPStatus.OK, self._get())
         except Failure as failure:
@@ -103,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
     def _health(self) -> dict[str, Any]:
         settings = self.server.reports.settings
         if not settings.directory.is_dir():
-            raise unavailable("the shared directory is not there")
+            raise unavailable("the shared directory does not exist")
         families = {family.name.lower(): family in settings.gdbs for family in Family}
         return {"status": "ok", **families}
 
@@ -113,14 +113,14 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _refuse_method
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Also called by the base class, for what is no HTTP."""
+        """Also called by the base class, for input that is not HTTP."""
         self._answer(code, {"error": message or HTTPStatus(code).phrase})
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
         self.close_connection = True
         self._log(status, len(content), body.get("error"))
-        # A caller that is gone has missed what the log tells.
+        # The caller disconnected; the log has the answer.
         with contextlib.suppress(OSError):
             self._send(status, content)
 

@@ -1,4 +1,4 @@
-"""Dumps and ELFs: real ones, and others as small as they can be."""
+"""Dumps and ELFs: real ones and minimal ones."""
 
 import hashlib
 import struct

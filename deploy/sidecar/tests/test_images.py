@@ -1,4 +1,4 @@
-"""What is found out before the engine starts."""
+"""The checks before the engine starts."""
 
 import unittest
 

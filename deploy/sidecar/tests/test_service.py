@@ -1,4 +1,4 @@
-"""The service over HTTP, with a GDB that never answers: the engine gets nowhere."""
+"""The service over HTTP, with a GDB that never answers."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ from coredock_sidecar.reports import Reports, Settings
 from coredock_sidecar.service import Service
 from tests.dumps import XTENSA, core, firmware, fixture, with_section, without_build
 
-# Knows its architecture, and then only sleeps.
+# Reports its architecture, and then only sleeps.
 SLEEPING_GDB = """#!/usr/bin/env python3
 import sys, time
 command = sys.argv[-1]
@@ -115,7 +115,7 @@ class Case(unittest.TestCase):
             time.sleep(0.01)
 
     def wait_for_the_end_of_all(self) -> None:
-        """Killed, a process takes a moment to be gone."""
+        """A killed process takes a moment to disappear."""
         self.wait_for(lambda: processes(str(self.temporary)) == [])
 
     def wait_for_gdb(self) -> None:
@@ -127,7 +127,7 @@ class Refusals(Case):
         expected = {"status": "ok", "xtensa": False, "riscv": True}
         self.assertEqual(self.ask("/"), (200, expected))
         self.shared.rename(self.shared.with_suffix(".gone"))
-        self.assertEqual(self.refusal("/"), (503, "the shared directory is not there"))
+        self.assertEqual(self.refusal("/"), (503, "the shared directory does not exist"))
         self.shared.with_suffix(".gone").rename(self.shared)
 
     def test_what_is_not_asked_for_properly_is_refused(self) -> None:
@@ -248,7 +248,7 @@ class Crash(Case):
 
 
 class Scripts(Case):
-    """An ELF may carry a script that GDB runs when it is told to trust the file."""
+    """An ELF may contain a script that GDB runs if it is configured to trust the file."""
 
     gdb_name = "gdb-multiarch"
 

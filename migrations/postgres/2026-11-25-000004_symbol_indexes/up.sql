@@ -1,9 +1,9 @@
--- What is known of the index of each build that is held, and the queue of those without one.
+-- The state of the index of each stored build, and the queue of builds without one.
 CREATE TABLE symbol_indexes (
     elf_sha256 varchar(64) COLLATE "C" PRIMARY KEY,
-    -- That of the index, or of the last try to make one; 0 before there was any.
+    -- The format of the index, or of the last attempt to build one; 0 before the first attempt.
     format integer NOT NULL,
-    -- The object, if there is one.
+    -- The object, if it exists.
     size bigint,
     sha256 varchar(64) COLLATE "C",
     error text,

@@ -1,8 +1,8 @@
--- Jobs are worked on in the order of turns, which are fair between devices and causes.
+-- Jobs are claimed in the order of turn_at, which is fair between devices and causes.
 ALTER TABLE coredumps ADD COLUMN turn_at timestamptz;
 UPDATE coredumps SET turn_at = next_attempt_at WHERE next_attempt_at IS NOT NULL;
 DROP INDEX coredumps_due;
--- When a job is due stands in the index too: those that are not are passed over in it. Dumps that
--- replicas of an older version record have no turn, and come first.
+-- The due time is in the index too, so that jobs which are not due are skipped in it. Dumps recorded
+-- by replicas of an older version have no turn_at, and come first.
 CREATE INDEX coredumps_due ON coredumps (turn_at NULLS FIRST, id) INCLUDE (next_attempt_at)
     WHERE next_attempt_at IS NOT NULL;

@@ -1,5 +1,5 @@
 -- Times are texts such as 2026-11-20T15:35:09.457233Z: comparing texts compares times.
--- AUTOINCREMENT: the id of a deleted row is never given again, because object keys contain ids.
+-- AUTOINCREMENT: the id of a deleted row is never reused, because object keys contain ids.
 
 CREATE TABLE settings (
     key varchar(255) PRIMARY KEY NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE firmware_versions (
     idf_version varchar(32) NOT NULL,
     secure_version bigint NOT NULL,
     git_commit varchar(64),
-    -- The upload whose staged objects hold the set; null: the objects are at their own keys.
+    -- The upload whose staged objects are the set; null: the objects are at their final keys.
     staging_upload_id varchar(64),
     uploaded_at text NOT NULL,
     created_at text NOT NULL,
@@ -82,7 +82,7 @@ CREATE TABLE coredumps (
     report text,
     error_code varchar(50),
     error_message text,
-    -- The SHA-256 of the ELF, or as much of it as the dump tells.
+    -- The SHA-256 of the ELF, or the prefix of it which the dump contains.
     build_id varchar(64),
     signature varchar(64),
     occurrences integer NOT NULL DEFAULT 1,
@@ -104,7 +104,8 @@ CREATE INDEX coredumps_by_build ON coredumps (build_id);
 CREATE INDEX coredumps_by_signature ON coredumps (signature);
 CREATE INDEX coredumps_due ON coredumps (next_attempt_at, id) WHERE parse_status = 'PENDING';
 
--- Builds whose symbols are held. The model is a text: it may be gone before its symbols are.
+-- Builds whose symbol files are stored. The model is a text: it may be deleted before its symbol
+-- files are.
 CREATE TABLE known_builds (
     id integer PRIMARY KEY AUTOINCREMENT NOT NULL,
     elf_sha256 varchar(64) NOT NULL,

@@ -1,4 +1,4 @@
--- Groups are found in this index alone: what counts of a dump but never changes is in it.
+-- Groups are read from this index alone: it contains the columns of a dump that groups need.
 DROP INDEX coredumps_by_signature;
 CREATE INDEX coredumps_by_signature
     ON coredumps (signature, uploaded_at, id, device_id, firmware_version)

@@ -145,7 +145,7 @@ async fn what_cannot_be_decoded_is_refused_for_good() {
         (b"garbage".repeat(100), elf(), "422: the dump is neither an ELF core nor a raw image"),
         (core[..core.len() / 2].to_vec(), elf(), "422: esp-coredump cannot read the dump: "),
         (damaged, elf(), "422: esp-coredump cannot read the dump: Invalid core dump SHA256"),
-        (core.clone(), b"garbage".to_vec(), "422: the ELF is no 32-bit little-endian ELF"),
+        (core.clone(), b"garbage".to_vec(), "422: the ELF is not a 32-bit little-endian ELF"),
     ] {
         let reason = service.refusal(dump, elf).await;
         let expected = format!("the sidecar refused the dump with status {expected}");
