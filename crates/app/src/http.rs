@@ -14,6 +14,7 @@ pub mod exchange;
 pub mod feature;
 pub mod firmware;
 pub mod identity;
+pub mod in_flight;
 pub mod intake;
 pub mod iot;
 pub mod models;

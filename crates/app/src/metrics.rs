@@ -302,15 +302,6 @@ impl Metrics {
         raise(&self.retention_removed, "coredumps", pruned);
     }
 
-    /// Requests being handled and downloads under way.
-    pub fn requests_in_flight(&self) -> i64 {
-        let classes = ["device", "pipeline", "admin", "operator"];
-        let handled = classes.map(|class| self.http_in_flight.with_label_values(&[class]).get());
-        let kinds = ["firmware", "artifact", "coredump"];
-        let sent = kinds.map(|kind| self.downloads_active.with_label_values(&[kind]).get());
-        handled.into_iter().chain(sent).sum()
-    }
-
     /// Counts a broken invariant.
     pub fn violation(&self, kind: &str) {
         self.invariant_violations.with_label_values(&[kind]).inc();

@@ -21,6 +21,7 @@ use crate::http::cors::CorsOrigins;
 use crate::http::device_body::DumpRules;
 use crate::http::exchange::exchange;
 use crate::http::identity::TrustedProxies;
+use crate::http::in_flight::RequestsInFlight;
 use crate::http::intake::IntakeDesk;
 use crate::http::iot::PollInterval;
 use crate::http::operations::{MetricsGuard, StoreDecides};
@@ -46,6 +47,7 @@ pub struct RunningServer {
     handle: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
     shutdown: Shutdown,
+    requests: RequestsInFlight,
     workers: TaskTracker,
     receiving: TaskTracker,
     stop: CancellationToken,
@@ -87,6 +89,7 @@ struct Shared {
     intake: web::Data<IntakeDesk>,
     testing: TestingMode,
     shutdown: Shutdown,
+    requests: RequestsInFlight,
     cors: web::Data<CorsOrigins>,
     metrics_guard: web::Data<MetricsGuard>,
     trusted: TrustedProxies,
@@ -105,7 +108,7 @@ impl RunningServer {
     ) -> Result<Self, StartServerError> {
         let shared = share(config, outside, &features)?;
         let receiving = shared.uploads.tasks.clone();
-        let shutdown = shared.shutdown.clone();
+        let (shutdown, requests) = (shared.shutdown.clone(), shared.requests.clone());
         let failed = |source| StartServerError::Listen { address: config.http.listen, source };
         let address = listener.local_addr().map_err(failed)?;
         let server = http_server(listener, config, shared).map_err(failed)?;
@@ -136,6 +139,7 @@ impl RunningServer {
             handle,
             serving,
             shutdown,
+            requests,
             workers,
             receiving,
             _stops: stop.clone().drop_guard(),
@@ -156,6 +160,11 @@ impl RunningServer {
         &self.features
     }
 
+    /// How many requests are being handled and downloads being sent.
+    pub fn requests_in_flight(&self) -> usize {
+        self.requests.count()
+    }
+
     /// Turns readiness off; the listener stays open.
     pub fn begin_shutdown(&self) {
         self.shutdown.begin();
@@ -173,7 +182,7 @@ impl RunningServer {
         let mut quiet_since = Instant::now();
         while quiet_since.elapsed() < LONGEST_QUIET {
             tokio::time::sleep(QUIET_CHECK).await;
-            if self.features.metrics.requests_in_flight() > 0 {
+            if self.requests.count() > 0 {
                 quiet_since = Instant::now();
             }
         }
@@ -232,6 +241,7 @@ fn share(
         intake: web::Data::new(IntakeDesk::new(receiving, config.uses_disks())),
         testing: TestingMode(config.environment == Environment::Testing),
         shutdown: Shutdown::default(),
+        requests: RequestsInFlight::default(),
         cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
         metrics_guard: web::Data::new(MetricsGuard(config.http.metrics_token.clone())),
         trusted: TrustedProxies(config.http.trusted_proxy_hops),
@@ -277,6 +287,7 @@ fn http_server(
             .app_data(shared.cors.clone())
             .app_data(shared.metrics_guard.clone())
             .app_data(web::Data::new(shared.shutdown.clone()))
+            .app_data(web::Data::new(shared.requests.clone()))
             .app_data(web::Data::new(shared.trusted))
             .app_data(web::Data::new(shared.stall))
             .app_data(web::Data::new(shared.poll))

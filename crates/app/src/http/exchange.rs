@@ -12,12 +12,12 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures::FutureExt;
-use prometheus::IntGauge;
 use tracing::Instrument;
 
 use super::cors::CorsOrigins;
 use super::device_body;
 use super::error::ApiError;
+use super::in_flight::{InFlight, RequestsInFlight};
 use super::query::percent_decode;
 use crate::metrics::Metrics;
 
@@ -63,21 +63,11 @@ fn class_of(path: &str) -> &'static str {
     }
 }
 
-/// A request being handled; counted until it is answered or its caller has gone.
-struct InFlight(IntGauge);
-
-impl InFlight {
-    fn begin(metrics: &Metrics, path: &str) -> Self {
-        let gauge = metrics.http_in_flight.with_label_values(&[class_of(path)]);
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+/// Counts a request until it is answered or its caller has hung up.
+fn enter(request: &ServiceRequest) -> Option<InFlight> {
+    let metrics = request.app_data::<web::Data<Metrics>>()?;
+    let gauge = metrics.http_in_flight.with_label_values(&[class_of(request.path())]);
+    Some(request.app_data::<web::Data<RequestsInFlight>>()?.enter(gauge))
 }
 
 /// The middleware around every route.
@@ -91,7 +81,7 @@ pub async fn exchange(
     let metrics = request.app_data::<web::Data<Metrics>>().cloned();
     let cors = request.app_data::<web::Data<CorsOrigins>>().cloned();
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let in_flight = metrics.as_ref().map(|metrics| InFlight::begin(metrics, request.path()));
+    let in_flight = enter(&request);
     let span = tracing::info_span!("request", correlation_id = &*id.0);
     let answered = answer(request, next, &id).instrument(span.clone()).await;
     drop(in_flight);

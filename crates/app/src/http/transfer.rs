@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt};
 
 use super::conditions::{Plan, Representation};
 use super::error::{ApiError, ErrorCode};
+use super::in_flight::{InFlight, RequestsInFlight};
 use crate::metrics::Metrics;
 
 /// The first body write has at least this many bytes, because a device judges an image by its
@@ -151,12 +152,14 @@ struct Tally {
     whole: bool,
     failed: bool,
     metrics: web::Data<Metrics>,
+    _in_flight: Option<InFlight>,
 }
 
 impl Tally {
     fn begin(download: &Download<'_>, length: u64) -> Self {
         let kind = download.kind.as_str();
-        download.metrics.downloads_active.with_label_values(&[kind]).inc();
+        let gauge = download.metrics.downloads_active.with_label_values(&[kind]);
+        let requests = download.request.app_data::<web::Data<RequestsInFlight>>();
         Self {
             kind,
             left: length,
@@ -164,6 +167,7 @@ impl Tally {
             whole: length == download.object.size,
             failed: false,
             metrics: download.metrics.clone(),
+            _in_flight: requests.map(|requests| requests.enter(gauge)),
         }
     }
 
@@ -180,7 +184,6 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         let metrics = &self.metrics;
-        metrics.downloads_active.with_label_values(&[self.kind]).dec();
         metrics.downloads.with_label_values(&[self.kind, self.outcome()]).inc();
         metrics.download_bytes.with_label_values(&[self.kind]).inc_by(self.sent);
     }

@@ -294,8 +294,8 @@ async fn uploading_again_waits_for_a_delete_that_has_begun() {
     gate.arrived().await;
     server.store.forget_calls();
     let release = async {
-        let metrics = &server.running().features().metrics;
-        wait_until("the upload is there", || metrics.requests_in_flight() > 0).await;
+        let running = server.running();
+        wait_until("the upload is there", || running.requests_in_flight() > 0).await;
         let (database, tries) = (&server.outside.database, 100);
         let before = database.statement_count();
         wait_until("it asks again", || database.statement_count() > before + tries).await;
