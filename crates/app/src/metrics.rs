@@ -279,17 +279,6 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// `OpenMetrics` 1.0: counters are declared without their suffix, and the end is marked.
-    pub fn open_metrics(&self) -> Result<String, prometheus::Error> {
-        let mut text = String::new();
-        for line in self.text()?.lines() {
-            text.push_str(&open_metrics_line(line));
-            text.push('\n');
-        }
-        text.push_str("# EOF\n");
-        Ok(text)
-    }
-
     /// Counts an operation that began `seconds` ago.
     pub fn operation(&self, name: &str, succeeded: bool, seconds: f64) {
         let status = if succeeded { "success" } else { "error" };
@@ -364,32 +353,4 @@ impl Metrics {
 fn raise(counters: &IntCounterVec, label: &str, count: &AtomicU64) {
     let counter = counters.with_label_values(&[label]);
     counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));
-}
-
-fn open_metrics_line(line: &str) -> String {
-    let Some(declaration) = line.strip_prefix("# ") else { return line.to_owned() };
-    let mut words = declaration.splitn(3, ' ');
-    match (words.next(), words.next(), words.next()) {
-        (Some(keyword), Some(name), Some(rest)) => {
-            format!("# {keyword} {} {rest}", name.strip_suffix("_total").unwrap_or(name))
-        }
-        _ => line.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn open_metrics_declares_counters_without_suffix_and_ends() {
-        let metrics = Metrics::new().unwrap();
-        metrics.operation("get_device", true, 0.01);
-        let text = metrics.open_metrics().unwrap();
-        assert!(text.contains("# TYPE iot_config_operations counter\n"));
-        assert!(text.contains(
-            "iot_config_operations_total{operation=\"get_device\",status=\"success\"} 1"
-        ));
-        assert!(text.ends_with("# EOF\n"));
-    }
 }

@@ -86,15 +86,9 @@ pub async fn get_metrics(
     metrics.read_database(health.database());
     metrics.read_resumes(firmware.resumes());
     metrics.read_pruned_dumps(coredumps.pruned());
-    let accepts = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let open = accepts.is_some_and(|text| text.contains("application/openmetrics-text"));
-    let (content_type, text) = if open {
-        ("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.open_metrics())
-    } else {
-        ("text/plain; version=0.0.4; charset=utf-8", metrics.text())
-    };
-    let text = text.map_err(|error| ApiError::unexpected(error.to_string()))?;
-    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, content_type)).body(text))
+    let text = metrics.text().map_err(|error| ApiError::unexpected(error.to_string()))?;
+    let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    Ok(HttpResponse::Ok().insert_header(content_type).body(text))
 }
 
 /// Compares digests, so that the time taken tells nothing of the token.
