@@ -1,24 +1,18 @@
 //! Reads percent-encoded texts exactly once; `+` stays a plus (contract §1.1).
 
+use std::borrow::Cow;
+
 use coredock_domain::fields::FieldFault;
+use percent_encoding::percent_decode_str;
 
 /// The decoded text, or `None` when a percent sequence is broken or the bytes are not UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        if *first == b'%' {
-            let (digits, tail) = tail.split_first_chunk::<2>()?;
-            let mut byte = [0];
-            hex::decode_to_slice(digits, &mut byte).ok()?;
-            bytes.push(byte[0]);
-            rest = tail;
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
+pub fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+    // The crate leaves broken sequences as they are; here they are refused.
+    let starts_with_hex = |rest: &str| {
+        rest.as_bytes().first_chunk::<2>().is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
+    let complete = text.split('%').skip(1).all(starts_with_hex);
+    complete.then(|| percent_decode_str(text).decode_utf8().ok())?
 }
 
 /// The parameters of a query.
@@ -38,7 +32,8 @@ impl<'a> Query<'a> {
         });
         let Some(raw) = raw else { return Ok(None) };
         let not_text = || FieldFault::new(name, "is not percent-encoded UTF-8");
-        percent_decode(raw).map(Some).ok_or_else(not_text)
+        let decoded = percent_decode(raw).ok_or_else(not_text)?;
+        Ok(Some(decoded.into_owned()))
     }
 }
 
@@ -116,7 +111,7 @@ mod tests {
 
     #[test]
     fn broken_sequences_and_foreign_bytes_are_faults() {
-        for query in ["a=%", "a=%4", "a=%zz", "a=%ff"] {
+        for query in ["a=%", "a=%4", "a=%zz", "a=%ff", "a=%%41", "a=%4%31", "a=%+1", "a=%é"] {
             assert_eq!(Query::new(query).get("a").unwrap_err().field, "a", "{query}");
         }
     }
