@@ -1,31 +1,15 @@
 //! The HTTP surface: one table of routes, grouped by caller.
 
-pub mod artifacts;
-pub mod body;
-pub mod conditions;
 pub mod coredumps;
-pub mod cors;
-pub mod crash_groups;
-pub mod cursor;
-pub mod device_body;
 pub mod devices;
-pub mod error;
-pub mod exchange;
-pub mod feature;
 pub mod firmware;
-pub mod identity;
-pub mod in_flight;
 pub mod intake;
-pub mod iot;
 pub mod models;
 pub mod openapi;
 pub mod operations;
-pub mod query;
+pub mod request;
 pub mod rom_elfs;
 pub mod testing;
-pub mod transfer;
-pub mod upload;
-pub mod views;
 
 use std::time::Duration;
 
@@ -34,7 +18,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, FromRequest, Handler, Resource, Responder, web};
 
-use error::ApiError;
+use request::error::ApiError;
 
 /// Devices are answered within 10 s (contract §1.7); this leaves room to write the answer.
 const DEVICE_DEADLINE: Duration = Duration::from_millis(9_500);
@@ -48,10 +32,14 @@ pub fn configure(service: &mut web::ServiceConfig) {
         .service(
             web::scope("/api/iot")
                 .wrap(from_fn(device_deadline))
-                .service(route("/config").get(iot::get_iot_config).done())
-                .service(route("/coredump").post(iot::upload_coredump).done())
-                .service(route("/firmware").get(iot::get_iot_firmware).done())
-                .service(route("/firmware-version").get(iot::get_iot_firmware_version).done())
+                .service(route("/config").get(devices::config::get_iot_config).done())
+                .service(route("/coredump").post(intake::upload_coredump).done())
+                .service(route("/firmware").get(firmware::device::get_iot_firmware).done())
+                .service(
+                    route("/firmware-version")
+                        .get(firmware::device::get_iot_firmware_version)
+                        .done(),
+                )
                 .default_service(web::to(route_not_found)),
         )
         .service(
@@ -131,7 +119,7 @@ fn configure_coredumps(service: &mut web::ServiceConfig) {
     let one = format!("{of_device}/{{coredump_id:[0-9]{{1,18}}}}");
     service
         .service(route("/api/coredumps").get(coredumps::list_fleet_coredumps).done())
-        .service(route("/api/crash-groups").get(crash_groups::list_crash_groups).done())
+        .service(route("/api/crash-groups").get(coredumps::groups::list_crash_groups).done())
         .service(
             route(&of_device)
                 .get(coredumps::list_coredumps)

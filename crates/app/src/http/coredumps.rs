@@ -1,5 +1,9 @@
 //! Dumps as admins see them (contract §8.4, §8.5).
 
+pub mod group_views;
+pub mod groups;
+pub mod views;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::Coredumps;
 use coredock_domain::coredumps::ReadCoredumpError;
@@ -7,20 +11,17 @@ use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
 use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPage, WhichCoredumps};
 use coredock_domain::timestamp::Timestamp;
 
-use super::conditions::{Plan, Representation};
-use super::cursor::Cursor;
 use super::devices::unknown_device;
-use super::error::ApiError;
-use super::feature::Feature;
-use super::identity::{Editor, Viewer};
-use super::query::QueryFields;
-use super::transfer::{Download, DownloadKind};
-use super::views::ErrorView;
-use super::views::coredumps::{
-    CoredumpListView, CoredumpReportView, CoredumpView, FleetCoredumpPageView,
-};
+use super::request::conditions::{Plan, Representation};
+use super::request::cursor::Cursor;
+use super::request::error::{ApiError, ErrorView};
+use super::request::feature::Feature;
+use super::request::identity::{Editor, Viewer};
+use super::request::query::QueryFields;
+use super::request::transfer::{Download, DownloadKind};
 use crate::logging::chain;
 use crate::metrics::Metrics;
+use views::{CoredumpListView, CoredumpReportView, CoredumpView, FleetCoredumpPageView};
 
 const DEFAULT_LIMIT: u32 = 50;
 const LARGEST_LIMIT: u32 = 200;

@@ -1,5 +1,8 @@
 //! Devices (contract §8.3).
 
+pub mod config;
+pub mod views;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::Devices;
 use coredock_domain::devices::SaveDeviceError;
@@ -8,13 +11,13 @@ use coredock_domain::devices::device::{DeviceFilter, DeviceUpdate, RotationState
 use coredock_domain::fields::{FieldFault, JsonFields, boolean, integer, verbatim_text};
 use serde_json::Value;
 
-use super::body::JsonBody;
-use super::error::ApiError;
-use super::feature::Feature;
-use super::identity::{Editor, Viewer};
 use super::models::unknown_model;
-use super::query::QueryFields;
-use super::views::{DeviceListView, DeviceView, ErrorView};
+use super::request::body::JsonBody;
+use super::request::error::{ApiError, ErrorView};
+use super::request::feature::Feature;
+use super::request::identity::{Editor, Viewer};
+use super::request::query::QueryFields;
+use views::{DeviceListView, DeviceView};
 
 /// The devices, by key.
 #[utoipa::path(get, path = "/api/devices", tag = "devices", operation_id = "list_devices",

@@ -1,5 +1,10 @@
 //! Firmware: uploads of pipelines and editors, versions, downloads (contract §5, §7.1, §8.2).
 
+pub mod device;
+pub mod downloads;
+pub mod upload;
+pub mod views;
+
 use actix_web::{HttpResponse, web};
 use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::firmware::repository::VersionDeletion;
@@ -9,13 +14,13 @@ use coredock_domain::ids::VersionText;
 use coredock_domain::models::model::DeviceModel;
 use coredock_domain::{DeviceModels, Firmware};
 
-use super::artifacts::{Current, Desk};
-use super::error::{ApiError, ErrorCode};
-use super::feature::Feature;
-use super::identity::{Editor, Pipeline, Viewer};
 use super::models::unknown_model;
-use super::upload::Upload;
-use super::views::{ActivatedView, CurrentVersionView, ErrorView, UploadedView, VersionListView};
+use super::request::error::{ApiError, ErrorCode, ErrorView};
+use super::request::feature::Feature;
+use super::request::identity::{Editor, Pipeline, Viewer};
+use downloads::{Current, Desk};
+use upload::Upload;
+use views::{ActivatedView, CurrentVersionView, UploadedView, VersionListView};
 
 /// Publishes a bundle, as a pipeline.
 #[utoipa::path(post, path = "/api/pipeline/models/{code}/firmware", tag = "pipeline",

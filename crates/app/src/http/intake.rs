@@ -5,26 +5,58 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::Payload;
-use actix_web::{Error, FromRequest, HttpRequest, web};
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
 use coredock_domain::fields::FieldFault;
 use coredock_domain::intake::receive::{ReceiveCoredump, ReceiveCoredumpError, Received};
 use coredock_domain::intake::replay::Reception;
 use coredock_domain::{Coredumps, blocking};
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use utoipa::ToSchema;
 
-use super::device_body::DumpBody;
-use super::error::ApiError;
-use super::feature::Operation;
-use super::identity::DeviceCaller;
-use super::query::QueryFields;
+use super::request::device_body::DumpBody;
+use super::request::error::{ApiError, ErrorView};
+use super::request::feature::Operation;
+use super::request::identity::DeviceCaller;
+use super::request::query::QueryFields;
 use crate::metrics::Metrics;
+
+/// The answer to a delivered dump. The number keeps it from harming a device (contract §2.4).
+#[derive(Serialize, ToSchema)]
+pub struct ReceivedView {
+    /// Always `ok`.
+    pub status: &'static str,
+    /// The dump that holds the body.
+    pub coredump_id: i64,
+}
+
+/// Takes a dump in.
+#[utoipa::path(
+    post, path = "/api/iot/coredump", tag = "device", operation_id = "upload_coredump",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC"),
+        ("chip" = String, Query, description = "1 to 50 characters `a-z0-9_-`"),
+        ("firmware_version" = String, Query, description = "1 to 50 printable characters")),
+    request_body(content_type = "application/octet-stream", description = "The dump, whatever its framing"),
+    responses(
+        (status = 201, body = ReceivedView), (status = 400, body = ErrorView),
+        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
+        (status = 503, body = ErrorView),
+    )
+)]
+pub async fn upload_coredump(
+    caller: DeviceCaller,
+    intake: Intake,
+) -> Result<HttpResponse, ApiError> {
+    let received = intake.receive(&caller).await?;
+    Ok(HttpResponse::Created().json(ReceivedView { status: "ok", coredump_id: received.id() }))
+}
 
 /// Dumps taken in at once. More would wait for the same disk, and each holds a thread.
 const SEATS: usize = 32;

@@ -1,5 +1,7 @@
 //! Device models (contract §8.1).
 
+pub mod views;
+
 use actix_web::{HttpResponse, web};
 use coredock_domain::DeviceModels;
 use coredock_domain::devices::config::ConfigSchema;
@@ -10,11 +12,11 @@ use coredock_domain::models::model::{ModelUpdate, NewModel};
 use coredock_domain::models::repository::ModelDeletion;
 use serde_json::Value;
 
-use super::body::JsonBody;
-use super::error::{ApiError, ErrorCode};
-use super::feature::Feature;
-use super::identity::{Editor, Viewer};
-use super::views::{ErrorView, ModelListView, ModelView};
+use super::request::body::JsonBody;
+use super::request::error::{ApiError, ErrorCode, ErrorView};
+use super::request::feature::Feature;
+use super::request::identity::{Editor, Viewer};
+use views::{ModelListView, ModelView};
 
 const LONGEST_NAME: usize = 255;
 

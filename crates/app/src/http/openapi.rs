@@ -2,9 +2,7 @@
 
 use utoipa::OpenApi;
 
-use super::{
-    coredumps, crash_groups, devices, firmware, iot, models, operations, rom_elfs, testing,
-};
+use super::{coredumps, devices, firmware, intake, models, operations, rom_elfs, testing};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -13,10 +11,10 @@ use super::{
         description = "Firmware delivery and crash reports for ESP32 fleets."
     ),
     paths(
-        iot::get_iot_config,
-        iot::get_iot_firmware,
-        iot::get_iot_firmware_version,
-        iot::upload_coredump,
+        devices::config::get_iot_config,
+        firmware::device::get_iot_firmware,
+        firmware::device::get_iot_firmware_version,
+        intake::upload_coredump,
         firmware::pipeline_upload_firmware,
         firmware::pipeline_get_firmware_version,
         models::list_device_models,
@@ -39,7 +37,7 @@ use super::{
         devices::update_device,
         devices::delete_device,
         coredumps::list_fleet_coredumps,
-        crash_groups::list_crash_groups,
+        coredumps::groups::list_crash_groups,
         coredumps::list_coredumps,
         coredumps::delete_all_coredumps,
         coredumps::get_coredump,

@@ -4,16 +4,26 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::{Coredumps, Firmware};
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
-use super::error::ApiError;
 use super::openapi;
-use super::views::{ErrorView, LivenessView};
+use super::request::error::{ApiError, ErrorView};
 use crate::config::Secret;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+
+/// Liveness.
+#[derive(Serialize, ToSchema)]
+pub struct LivenessView {
+    /// Always true.
+    pub ready: bool,
+    /// `alive`
+    pub status: &'static str,
+}
 
 /// Whether the store decides readiness (`READYZ_STORE_REQUIRED`).
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! ROM ELFs (contract §8.2).
 
+pub mod views;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use coredock_domain::RomElfs;
 use coredock_domain::artifacts::spooled_file::SpooledFile;
@@ -11,14 +13,14 @@ use coredock_domain::rom_elfs::rom_elf::{
 use coredock_domain::rom_elfs::{UploadRomElf, UploadRomElfError};
 use tracing::Instrument;
 
-use super::body::raw_upload;
-use super::error::{ApiError, ErrorCode};
-use super::feature::Feature;
-use super::identity::{Editor, Viewer};
-use super::query::QueryFields;
-use super::upload::UploadRules;
-use super::views::{ErrorView, RomElfListView, RomElfView};
+use super::firmware::upload::UploadRules;
+use super::request::body::raw_upload;
+use super::request::error::{ApiError, ErrorCode, ErrorView};
+use super::request::feature::Feature;
+use super::request::identity::{Editor, Viewer};
+use super::request::query::QueryFields;
 use crate::logging::chain;
+use views::{RomElfListView, RomElfView};
 
 /// All ROM ELFs, by chip and name.
 #[utoipa::path(get, path = "/api/rom-elfs", tag = "rom-elfs", operation_id = "list_rom_elfs",

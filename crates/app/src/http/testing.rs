@@ -12,13 +12,12 @@ use coredock_domain::intake::receive::SeedCoredump;
 use coredock_domain::{Coredumps, Devices};
 use serde_json::Value;
 
-use super::body::JsonBody;
+use super::coredumps::views::CoredumpView;
 use super::devices::unknown_device;
-use super::error::{ApiError, ErrorCode};
-use super::identity::Editor;
 use super::intake::receive_error;
-use super::views::ErrorView;
-use super::views::coredumps::CoredumpView;
+use super::request::body::JsonBody;
+use super::request::error::{ApiError, ErrorCode, ErrorView};
+use super::request::identity::Editor;
 
 /// Largest body a device may deliver under any configuration (contract §13).
 const LARGEST_SIZE: i64 = 16 * 1024 * 1024;

@@ -5,15 +5,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// The answer to a delivered dump. The number keeps it from harming a device (contract §2.4).
-#[derive(Serialize, ToSchema)]
-pub struct ReceivedView {
-    /// Always `ok`.
-    pub status: &'static str,
-    /// The dump that holds the body.
-    pub coredump_id: i64,
-}
-
 /// One line of a list of dumps.
 #[derive(Serialize, ToSchema)]
 pub struct CoredumpSummaryView {

@@ -83,7 +83,7 @@ pub async fn firmware_upload(
 }
 
 /// Spools a body as it is, at most `limit` bytes, perhaps none.
-pub(super) async fn raw_upload(
+pub async fn raw_upload(
     mut payload: web::Payload,
     request: &HttpRequest,
     spool: &SpoolDirectory,

@@ -1,62 +1,27 @@
-//! What devices call (contract §4).
+//! The firmware a device asks for (contract §4.3, §4.4).
 
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderName};
+use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use coredock_domain::clock::spread;
 use coredock_domain::firmware::versions::FirmwareOf;
-use coredock_domain::{Devices, Entropy, Firmware};
+use coredock_domain::{Entropy, Firmware};
 
-use super::artifacts::{Current, Desk};
-use super::error::ApiError;
-use super::feature::Feature;
-use super::identity::DeviceCaller;
-use super::intake::Intake;
-use super::views::coredumps::ReceivedView;
-use super::views::{ErrorView, OfferedVersionView};
+use super::downloads::{Current, Desk};
+use super::views::OfferedVersionView;
+use crate::http::request::error::{ApiError, ErrorView};
+use crate::http::request::feature::Feature;
+use crate::http::request::identity::DeviceCaller;
 use crate::system::SystemEntropy;
 
 /// Devices are never told to ask more often.
 const SHORTEST_POLL: u64 = 30;
 const POLL_SPREAD: f64 = 0.1;
-/// Marks a configuration that may have changed since (contract §4.2).
-const STALE: HeaderName = HeaderName::from_static("x-coredock-stale");
 
 /// How often devices should ask (`FIRMWARE_POLL_SECONDS`).
 #[derive(Debug, Clone, Copy)]
 pub struct PollInterval(pub Duration);
-
-/// The configuration of the device.
-#[utoipa::path(
-    get, path = "/api/iot/config", tag = "device", operation_id = "get_iot_config",
-    params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
-    responses(
-        (status = 200, description = "The stored configuration; with `X-Coredock-Stale: true` the one served last, while the database is unreachable", content_type = "application/json", body = serde_json::Value),
-        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
-        (status = 503, body = ErrorView),
-    )
-)]
-pub async fn get_iot_config(
-    caller: DeviceCaller,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = devices.begin("iot_get_config");
-    operation.end(served_config(&caller, &devices).await)
-}
-
-async fn served_config(caller: &DeviceCaller, devices: &Devices) -> Result<HttpResponse, ApiError> {
-    let config = devices.served_config(caller.known_key()?).await?;
-    let config = config.ok_or_else(|| caller.unknown())?;
-    let mut answer = HttpResponse::Ok();
-    answer
-        .insert_header((header::CONTENT_TYPE, "application/json"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"));
-    if config.is_stale {
-        answer.insert_header((STALE, "true"));
-    }
-    Ok(answer.body(config.text.to_string()))
-}
 
 /// The image of the current version of the device's model.
 #[utoipa::path(
@@ -117,27 +82,6 @@ async fn offered_version(
             next_poll_s: jittered(poll, &SystemEntropy),
         },
     ))
-}
-
-/// Takes a dump in.
-#[utoipa::path(
-    post, path = "/api/iot/coredump", tag = "device", operation_id = "upload_coredump",
-    params(("device_key" = Option<String>, Query, description = "The device, without OIDC"),
-        ("chip" = String, Query, description = "1 to 50 characters `a-z0-9_-`"),
-        ("firmware_version" = String, Query, description = "1 to 50 printable characters")),
-    request_body(content_type = "application/octet-stream", description = "The dump, whatever its framing"),
-    responses(
-        (status = 201, body = ReceivedView), (status = 400, body = ErrorView),
-        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
-        (status = 503, body = ErrorView),
-    )
-)]
-pub async fn upload_coredump(
-    caller: DeviceCaller,
-    intake: Intake,
-) -> Result<HttpResponse, ApiError> {
-    let received = intake.receive(&caller).await?;
-    Ok(HttpResponse::Created().json(ReceivedView { status: "ok", coredump_id: received.id() }))
 }
 
 /// `poll` ± 10 %, so that a fleet does not ask in step.

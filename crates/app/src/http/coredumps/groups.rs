@@ -5,14 +5,13 @@ use coredock_domain::Coredumps;
 use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPlace};
 use coredock_domain::timestamp::Timestamp;
 
-use super::coredumps::page_limit;
-use super::cursor::{group_cursor, read_group_cursor};
-use super::error::ApiError;
-use super::feature::Feature;
-use super::identity::Viewer;
-use super::query::QueryFields;
-use super::views::ErrorView;
-use super::views::crash_groups::CrashGroupPageView;
+use super::group_views::CrashGroupPageView;
+use super::page_limit;
+use crate::http::request::cursor::{group_cursor, read_group_cursor};
+use crate::http::request::error::{ApiError, ErrorView};
+use crate::http::request::feature::Feature;
+use crate::http::request::identity::Viewer;
+use crate::http::request::query::QueryFields;
 
 /// Dumps of all devices grouped by their signatures, newest first, page by page.
 #[utoipa::path(get, path = "/api/crash-groups", tag = "coredumps",

@@ -11,6 +11,7 @@ use coredock_domain::artifacts::store::ArtifactStoreError;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::fields::FieldFault;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::exchange::REQUEST_ID;
 
@@ -241,6 +242,16 @@ impl ApiError {
             correlation_id,
         })
     }
+}
+
+/// The envelope of every error (contract §2.1).
+#[derive(Serialize, ToSchema)]
+pub struct ErrorView {
+    error: String,
+    code: String,
+    details: serde_json::Value,
+    #[serde(rename = "correlationId")]
+    correlation_id: String,
 }
 
 #[derive(Serialize)]

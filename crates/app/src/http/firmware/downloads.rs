@@ -9,10 +9,10 @@ use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::versions::{FirmwareOf, ReadArtifact, ReadFirmwareError};
 
-use super::conditions::{Plan, Representation};
-use super::error::ApiError;
-use super::feature::Feature;
-use super::transfer::{Download, DownloadKind};
+use crate::http::request::conditions::{Plan, Representation};
+use crate::http::request::error::ApiError;
+use crate::http::request::feature::Feature;
+use crate::http::request::transfer::{Download, DownloadKind};
 use crate::metrics::Metrics;
 
 /// What requests for artifacts work with.

@@ -16,11 +16,11 @@ use coredock_domain::{DeviceModels, Firmware};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::body::firmware_upload;
-use super::error::{ApiError, ErrorCode};
-use super::feature::Operation;
-use super::models::unknown_model;
 use super::views::UploadedView;
+use crate::http::models::unknown_model;
+use crate::http::request::body::firmware_upload;
+use crate::http::request::error::{ApiError, ErrorCode};
+use crate::http::request::feature::Operation;
 use crate::logging::chain;
 use crate::metrics::Metrics;
 
