@@ -25,7 +25,6 @@ fn get(what: &'static str, path: &str, status: u16, code: &'static str) -> Row {
     Row { what, method: Method::GET, path, body: Vec::new(), status, code, names: "" }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a row of a table")]
 fn invalid(what: &'static str, method: Method, path: &str, body: &str, names: &'static str) -> Row {
     Row {
         what,

@@ -108,7 +108,6 @@ fn is_multipart(headers: &HeaderMap) -> bool {
 
 /// The multipart reader lets go of the payload when it gives up, and a connection whose payload is
 /// let go of while it waits for room can stay deaf: what the caller still sends is read here first.
-#[expect(clippy::too_many_arguments, reason = "two streams, two limits, one directory")]
 async fn multipart_upload(
     payload: web::Payload,
     headers: &HeaderMap,
