@@ -5,8 +5,9 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{Architecture, Firmware, Index, build_index, decode};
+use coredock_symbolizer::{Firmware, Index, build_index, decode};
 use libfuzzer_sys::fuzz_target;
 
 const RISCV: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/O2/0.dmp");
@@ -26,7 +27,7 @@ fn untold(dump: &[u8]) -> Bytes {
 
 fn decode_with(firmware: &Firmware<'_>) {
     let dump = match firmware.architecture() {
-        Architecture::Riscv => &UNTOLD_RISCV,
+        Architecture::RiscV => &UNTOLD_RISCV,
         Architecture::Xtensa => &UNTOLD_XTENSA,
     };
     let _ = decode(dump, Some(firmware));

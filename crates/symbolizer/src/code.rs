@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
+use coredock_domain::chip::Architecture;
+
 use crate::demangle::demangle;
-use crate::dump::Architecture;
 use crate::elf::{Cfi, Elf, FunctionSymbol, UnwindRule, range_around};
 
 /// Answers about instructions. Addresses are those of the device.
@@ -143,7 +144,7 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         let length = usize::try_from(function.end - function.start).unwrap_or(usize::MAX);
         let bytes = bytes.get(..length).unwrap_or(bytes);
         match self.elf.architecture {
-            Architecture::Riscv => riscv::branches(bytes, function.start),
+            Architecture::RiscV => riscv::branches(bytes, function.start),
             Architecture::Xtensa => {
                 xtensa::branches(bytes, function.start, |target| self.begins_function(target))
             }
@@ -154,13 +155,13 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
 impl Code for ElfCode<'_, '_> {
     fn rule(&self, address: u32) -> Option<UnwindRule> {
         match self.elf.architecture {
-            Architecture::Riscv => self.cfi.rule(address),
+            Architecture::RiscV => self.cfi.rule(address),
             Architecture::Xtensa => self.rule_of_entry(address),
         }
     }
 
     fn prologue(&self, address: u32) -> Option<UnwindRule> {
-        if self.elf.architecture != Architecture::Riscv {
+        if self.elf.architecture != Architecture::RiscV {
             return None;
         }
         let function = self.function_around(address)?;

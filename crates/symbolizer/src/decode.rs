@@ -1,10 +1,11 @@
 //! From a dump and a firmware to a report.
 
 use bytes::Bytes;
+use coredock_domain::chip::Architecture;
 use coredock_domain::coredumps::body;
 use coredock_domain::coredumps::body::Unwrapped;
 
-use crate::dump::{Architecture, Dump, DumpError, Memory};
+use crate::dump::{Dump, DumpError, Memory};
 use crate::elf::ElfError;
 use crate::firmware::{Firmware, Session};
 use crate::report::{Build, BuildMatch, Frame, Report, TaskReport};
@@ -24,7 +25,7 @@ pub enum DecodeError {
     #[error(transparent)]
     Elf(#[from] ElfError),
     /// The ELF is of another kind of processor than the dump.
-    #[error("the dump is of {}, the ELF of {}", dump.name(), elf.name())]
+    #[error("the dump is of {dump}, the ELF of {elf}")]
     OtherArchitecture {
         /// Of the dump.
         dump: Architecture,

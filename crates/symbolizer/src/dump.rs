@@ -8,13 +8,12 @@ mod registers;
 mod saved_context;
 mod task_list;
 
+use coredock_domain::chip::{Architecture, KnownChip};
 use coredock_domain::coredumps::body::{Container, Unwrapped, raw_parts};
 use coredock_domain::coredumps::coredump::BuildId;
-use coredock_domain::firmware::image::known_chip;
 
 pub(crate) use memory::{Memory, Segment};
-pub use registers::Architecture;
-pub(crate) use registers::{MachineState, Registers, RiscvRegisters, XtensaRegisters};
+pub(crate) use registers::{MachineState, Registers, RiscVRegisters, XtensaRegisters};
 pub(crate) use saved_context::saved_by_yield;
 
 /// Tasks of a dump that are looked at.
@@ -113,7 +112,7 @@ impl<'a> Dump<'a> {
         } else {
             task_list::read(&parts)
         };
-        dump.chip = known_chip(parts.chip_id).or(dump.chip);
+        dump.chip = KnownChip::of_id(parts.chip_id).map(KnownChip::name).or(dump.chip);
         dump.chip_revision = task_list::chip_revision(&parts).or(dump.chip_revision);
         Ok(dump)
     }

@@ -5,11 +5,10 @@ mod symbols;
 
 use std::ops::Range;
 
+use coredock_domain::chip::Architecture;
 use gimli::{EndianSlice, LittleEndian};
 use object::read::elf::ElfFile32;
 use object::{Object, ObjectSection, SectionFlags, SectionKind, elf};
-
-use crate::dump::Architecture;
 
 pub(crate) use cfi::{Cfi, SavedAt, UnwindRule};
 pub(crate) use symbols::{FunctionSymbol, end_of, range_around};
@@ -72,6 +71,13 @@ pub enum ElfError {
     Excessive(&'static str),
 }
 
+/// The architecture of an executable or a core, by `e_machine` of its header.
+pub(crate) fn architecture_of_machine(machine: u16) -> Option<Architecture> {
+    [Architecture::Xtensa, Architecture::RiscV]
+        .into_iter()
+        .find(|architecture| architecture.elf_machine() == machine)
+}
+
 impl<'a> Elf<'a> {
     /// Reads headers only.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ElfError> {
@@ -82,7 +88,7 @@ impl<'a> Elf<'a> {
         let file = ElfFile32::<object::LittleEndian>::parse(bytes).map_err(unreadable)?;
         let header = file.elf_header();
         let machine = header.e_machine.get(object::LittleEndian).0;
-        let Some(architecture) = Architecture::of_machine(machine) else {
+        let Some(architecture) = architecture_of_machine(machine) else {
             return Err(ElfError::Machine(machine));
         };
         if header.e_type.get(object::LittleEndian) != elf::ET_EXEC {

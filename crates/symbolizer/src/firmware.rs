@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
 use crate::arguments::{Argument, Names, value_of};
 use crate::code::{Call, Code, ElfCode, Jump, is_rom};
-use crate::dump::{Architecture, Dump, Memory};
+use crate::dump::{Dump, Memory};
 use crate::dwarf::Dwarf;
 use crate::elf::{Elf, ElfError, UnwindRule};
 use crate::facts::{Facts, Region};

@@ -12,10 +12,10 @@ mod rules;
 use std::ops::Range;
 
 use bytes::Bytes;
+use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
 use crate::code::{Call, Code, Jump, Symbol};
-use crate::dump::Architecture;
 use crate::dwarf::TaskBlock;
 use crate::elf::{UnwindRule, end_of};
 use crate::facts::{Facts, Region};

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use coredock_domain::chip::Architecture;
+
 use crate::code::{Code, ElfCode, is_rom};
-use crate::dump::{Architecture, Dump};
+use crate::dump::Dump;
 use crate::elf::{Elf, ElfError};
 
 /// Words of stacks that are looked at.
@@ -90,7 +92,7 @@ fn rom_addresses(dump: &Dump<'_>) -> BTreeSet<u32> {
 /// space that code is in.
 const fn in_code(word: u32, architecture: Architecture) -> u32 {
     match architecture {
-        Architecture::Riscv => word,
+        Architecture::RiscV => word,
         Architecture::Xtensa => word & 0x3FFF_FFFF | 0x4000_0000,
     }
 }

@@ -156,7 +156,7 @@ fn from_registers(
     (code, budget): Tools<'_>,
 ) -> Backtrace {
     match registers {
-        Registers::Riscv(registers) => {
+        Registers::RiscV(registers) => {
             let mut trace = riscv::Unwinder::new(memory, code, budget).unwind(registers);
             tail_calls::insert(&mut trace.frames, code);
             trace

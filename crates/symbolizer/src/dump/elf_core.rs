@@ -1,9 +1,11 @@
 //! Dumps in the form of an ELF core.
 
+use coredock_domain::chip::{Architecture, KnownChip};
 use coredock_domain::coredumps::body::{Container, Note, Notes};
 
-use super::registers::{Architecture, MachineState, Registers};
+use super::registers::{MachineState, Registers};
 use super::{Crashed, Dump, DumpError, MOST_TASKS, Memory, Segment, Task};
+use crate::elf::architecture_of_machine;
 use crate::words::{u16_at, u32_at};
 
 const IDENT: [u8; 6] = *b"\x7fELF\x01\x01";
@@ -35,7 +37,7 @@ pub(super) fn read(elf: &[u8]) -> Result<Dump<'_>, DumpError> {
         return Err(DumpError::NoCore);
     }
     let machine = u16_at(elf, 18).unwrap_or_default();
-    let Some(architecture) = Architecture::of_machine(machine) else {
+    let Some(architecture) = architecture_of_machine(machine) else {
         return Err(DumpError::Machine(machine));
     };
     let mut segments = ProgramHeaders::of(elf)?;
@@ -83,8 +85,8 @@ impl<'a> Dump<'a> {
             EXTRA => self.take_extra(note.description),
             PANIC_DETAILS => self.panic_details = Some(note.description),
             INFO if note.name == INFO_NAME => {
-                let chip = u16_at(note.description, 2);
-                self.chip = chip.and_then(coredock_domain::firmware::image::known_chip);
+                let chip = u16_at(note.description, 2).and_then(KnownChip::of_id);
+                self.chip = chip.map(KnownChip::name);
             }
             INFO if note.name == REVISION_NAME => {
                 self.chip_revision = u32_at(note.description, 0);
@@ -100,7 +102,7 @@ impl<'a> Dump<'a> {
             None => return,
         }
         match self.architecture {
-            Architecture::Riscv => self.in_interrupt = u32_at(extra, 4).map(|flag| flag != 0),
+            Architecture::RiscV => self.in_interrupt = u32_at(extra, 4).map(|flag| flag != 0),
             Architecture::Xtensa => {
                 self.in_interrupt = u32_at(extra, XTENSA_INTERRUPT_FLAG).map(|flag| flag != 0);
                 self.machine_state = xtensa_state(extra);
@@ -111,7 +113,7 @@ impl<'a> Dump<'a> {
     /// The stack of the crashed task begins with the frame of the exception. The notes do not hold
     /// the cause; the frame is recognised by the registers, which both hold.
     fn find_riscv_state(&mut self) {
-        let Some(Registers::Riscv(registers)) = self.crashed_task().map(|task| &task.registers)
+        let Some(Registers::RiscV(registers)) = self.crashed_task().map(|task| &task.registers)
         else {
             return;
         };

@@ -1,55 +1,19 @@
 //! The registers of a task.
 
+use coredock_domain::chip::Architecture;
+
 use crate::words::u32_at;
-
-/// The kind of processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Architecture {
-    /// ESP32-C, -H and -P.
-    Riscv,
-    /// ESP32, -S2 and -S3.
-    Xtensa,
-}
-
-/// ELF machine of RISC-V.
-const EM_RISCV: u16 = 243;
-/// ELF machine of Xtensa.
-const EM_XTENSA: u16 = 94;
-
-impl Architecture {
-    /// By the machine of an ELF.
-    pub fn of_machine(machine: u16) -> Option<Self> {
-        match machine {
-            EM_RISCV => Some(Self::Riscv),
-            EM_XTENSA => Some(Self::Xtensa),
-            _ => None,
-        }
-    }
-
-    /// By the name of a chip.
-    pub(crate) fn of_chip(chip: &str) -> Self {
-        if matches!(chip, "esp32" | "esp32s2" | "esp32s3") { Self::Xtensa } else { Self::Riscv }
-    }
-
-    /// The name in texts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Riscv => "RISC-V",
-            Self::Xtensa => "Xtensa",
-        }
-    }
-}
 
 /// Registers as a note or a frame on the stack holds them.
 #[derive(Debug, Clone)]
 pub(crate) enum Registers {
-    Riscv(RiscvRegisters),
+    RiscV(RiscVRegisters),
     Xtensa(XtensaRegisters),
 }
 
 /// pc, then x1 to x31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RiscvRegisters(pub(crate) [u32; 32]);
+pub(crate) struct RiscVRegisters(pub(crate) [u32; 32]);
 
 /// Registers of the window and the special ones around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +47,7 @@ impl Registers {
         let tcb = u32_at(note, NOTE_TCB)?;
         let words = note.get(NOTE_REGISTERS..)?;
         let registers = match architecture {
-            Architecture::Riscv => Self::Riscv(RiscvRegisters::of_words(words)?),
+            Architecture::RiscV => Self::RiscV(RiscVRegisters::of_words(words)?),
             Architecture::Xtensa => Self::Xtensa(XtensaRegisters::of_note(words)?),
         };
         Some((tcb, registers))
@@ -92,7 +56,7 @@ impl Registers {
     /// The program counter.
     pub(crate) fn pc(&self) -> u32 {
         match self {
-            Self::Riscv(registers) => registers.0[0],
+            Self::RiscV(registers) => registers.0[0],
             Self::Xtensa(registers) => registers.pc,
         }
     }
@@ -100,7 +64,7 @@ impl Registers {
     /// The stack pointer.
     pub(crate) fn sp(&self) -> u32 {
         match self {
-            Self::Riscv(registers) => registers.0[2],
+            Self::RiscV(registers) => registers.0[2],
             Self::Xtensa(registers) => registers.window[1],
         }
     }
@@ -108,7 +72,7 @@ impl Registers {
     /// Names and values in the order of reports.
     pub(crate) fn named(&self) -> Vec<(String, u32)> {
         match self {
-            Self::Riscv(RiscvRegisters(values)) => {
+            Self::RiscV(RiscVRegisters(values)) => {
                 RISCV_NAMES.iter().map(|name| (*name).to_owned()).zip(*values).collect()
             }
             Self::Xtensa(registers) => registers.named(),
@@ -116,7 +80,7 @@ impl Registers {
     }
 }
 
-impl RiscvRegisters {
+impl RiscVRegisters {
     /// The first 32 words.
     pub(super) fn of_words(bytes: &[u8]) -> Option<Self> {
         let words = bytes.as_chunks().0.first_chunk()?;
@@ -150,7 +114,7 @@ impl XtensaRegisters {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MachineState {
     /// Control and status registers of an exception frame.
-    Riscv { mstatus: u32, mtvec: u32, mcause: u32, mtval: u32, mhartid: u32 },
+    RiscV { mstatus: u32, mtvec: u32, mcause: u32, mtval: u32, mhartid: u32 },
     /// EXCCAUSE, EXCVADDR and further special registers by number.
     Xtensa { cause: u32, address: u32, others: Vec<(u32, u32)> },
 }
@@ -160,13 +124,13 @@ impl MachineState {
     pub(super) fn of_riscv_frame(frame: &[u8]) -> Option<Self> {
         let words = frame.get(128..)?.as_chunks().0.first_chunk()?;
         let [mstatus, mtvec, mcause, mtval, mhartid] = words.map(u32::from_le_bytes);
-        Some(Self::Riscv { mstatus, mtvec, mcause, mtval, mhartid })
+        Some(Self::RiscV { mstatus, mtvec, mcause, mtval, mhartid })
     }
 
     /// Names and values in the order of reports.
     pub(crate) fn named(&self) -> Vec<(String, u32)> {
         match self {
-            Self::Riscv { mstatus, mtvec, mcause, mtval, mhartid } => [
+            Self::RiscV { mstatus, mtvec, mcause, mtval, mhartid } => [
                 ("mstatus", *mstatus),
                 ("mtvec", *mtvec),
                 ("mcause", *mcause),

@@ -1,7 +1,9 @@
 //! The registers of a task that does not run, as they lie on its stack (ESP-IDF
 //! `xtensa_context.h`, `rvruntime-frames.h`).
 
-use super::registers::{Architecture, MachineState, Registers, RiscvRegisters, XtensaRegisters};
+use coredock_domain::chip::Architecture;
+
+use super::registers::{MachineState, Registers, RiscVRegisters, XtensaRegisters};
 use super::{Dump, Memory, Task};
 use crate::words::u32_at;
 
@@ -20,9 +22,9 @@ pub(super) fn context(
     architecture: Architecture,
 ) -> Option<(Registers, Option<MachineState>)> {
     match architecture {
-        Architecture::Riscv => {
-            let registers = RiscvRegisters::of_words(stack)?;
-            Some((Registers::Riscv(registers), MachineState::of_riscv_frame(stack)))
+        Architecture::RiscV => {
+            let registers = RiscVRegisters::of_words(stack)?;
+            Some((Registers::RiscV(registers), MachineState::of_riscv_frame(stack)))
         }
         Architecture::Xtensa if u32_at(stack, 0)? == 0 => {
             Some((Registers::Xtensa(solicited(stack, address)?), None))

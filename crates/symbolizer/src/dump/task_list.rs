@@ -1,9 +1,9 @@
 //! Dumps in the form of a binary list of tasks (format versions 1 to 3).
 
+use coredock_domain::chip::{Architecture, KnownChip};
 use coredock_domain::coredumps::body::{Container, RawParts};
-use coredock_domain::firmware::image::known_chip;
 
-use super::registers::{Architecture, MachineState};
+use super::registers::MachineState;
 use super::saved_context::context;
 use super::{Crashed, Dump, MOST_TASKS, Memory, Segment, Task};
 use crate::words::u32_at;
@@ -20,8 +20,8 @@ pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
 
 /// Reads as many tasks as are whole.
 pub(super) fn read<'a>(parts: &RawParts<'a>) -> Dump<'a> {
-    let chip = known_chip(parts.chip_id);
-    let architecture = chip.map_or(Architecture::Riscv, Architecture::of_chip);
+    let chip = KnownChip::of_id(parts.chip_id);
+    let architecture = chip.map_or(Architecture::RiscV, KnownChip::architecture);
     let field = |index: usize| u32_at(parts.fields, 4 * index).unwrap_or_default();
     let (count, tcb_size, segment_count) =
         (field(0), field(1), if parts.version == 0x0001 { 0 } else { field(2) });
@@ -46,7 +46,7 @@ pub(super) fn read<'a>(parts: &RawParts<'a>) -> Dump<'a> {
         container: Container::Raw,
         salvaged: missing,
         architecture,
-        chip,
+        chip: chip.map(KnownChip::name),
         chip_revision: None,
         build_id: None,
         tasks: list.tasks,

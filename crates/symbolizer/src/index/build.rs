@@ -1,5 +1,6 @@
 //! Making an index of an ELF.
 
+use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
 use super::ABSOLUTE;
@@ -9,7 +10,6 @@ use super::rows::pack;
 use super::rules::Rules;
 use crate::code::{Code, ElfCode};
 use crate::demangle::demangle;
-use crate::dump::Architecture;
 use crate::dwarf::{Dwarf, TaskBlock};
 use crate::elf::{Elf, ElfError, Section};
 use crate::sources::{NONE, SourceTable, keep_last};
@@ -33,7 +33,7 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         .collect();
     let regions = regions(&elf, &mut table);
     let (rules, unwind) = match code.architecture() {
-        Architecture::Riscv => unwind(&code),
+        Architecture::RiscV => unwind(&code),
         Architecture::Xtensa => unwind_of_entries(&code),
     };
     let (calls, jumps) = branches(&code);

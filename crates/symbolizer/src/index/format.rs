@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
+use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
-use crate::dump::Architecture;
 use crate::words::u32_at;
 
 const MAGIC: &[u8; 4] = b"CDIX";
@@ -116,7 +116,7 @@ impl Header {
             return Err(IndexError::Version(version));
         }
         let architecture = match word(8)? {
-            0 => Architecture::Riscv,
+            0 => Architecture::RiscV,
             1 => Architecture::Xtensa,
             _ => return Err(IndexError::NoIndex),
         };
@@ -149,7 +149,7 @@ pub(super) fn write(
 ) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     let machine = match architecture {
-        Architecture::Riscv => 0,
+        Architecture::RiscV => 0,
         Architecture::Xtensa => 1_u32,
     };
     for word in [INDEX_FORMAT, machine, flags] {

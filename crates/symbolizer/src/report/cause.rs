@@ -180,7 +180,7 @@ fn abort_text(dump: &Dump<'_>, frames: &[Frame]) -> Option<String> {
     let mut innermost = frames.iter().take_while(|frame| frame.pc == pc);
     innermost.find(|frame| frame.source.function.as_deref() == Some("panic_abort"))?;
     let pointer = match &dump.crashed_task()?.registers {
-        Registers::Riscv(registers) => registers.0[RISCV_ARGUMENT],
+        Registers::RiscV(registers) => registers.0[RISCV_ARGUMENT],
         Registers::Xtensa(registers) => registers.window[XTENSA_ARGUMENT],
     };
     let text = until_nul(dump.memory.from(pointer)?);
@@ -200,7 +200,7 @@ fn core_of_text(text: &str) -> Option<u32> {
 
 fn hart(dump: &Dump<'_>) -> Option<u32> {
     match dump.machine_state {
-        Some(MachineState::Riscv { mhartid, .. }) => Some(mhartid).filter(|core| *core < 2),
+        Some(MachineState::RiscV { mhartid, .. }) => Some(mhartid).filter(|core| *core < 2),
         _ => None,
     }
 }

@@ -15,11 +15,11 @@ pub(super) struct Exception {
 impl Exception {
     pub(super) fn of(state: &MachineState) -> Self {
         let (name, address) = match state {
-            MachineState::Riscv { mcause, mtval, .. } => (riscv_name(*mcause), *mtval),
+            MachineState::RiscV { mcause, mtval, .. } => (riscv_name(*mcause), *mtval),
             MachineState::Xtensa { cause, address, .. } => (xtensa_name(*cause), *address),
         };
         let Some(name) = name else {
-            let (MachineState::Riscv { mcause: number, .. }
+            let (MachineState::RiscV { mcause: number, .. }
             | MachineState::Xtensa { cause: number, .. }) = state;
             return Self { cause: "unknown".into(), reason: format!("cause register {number:#x}") };
         };
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn exceptions_tell_the_address_and_what_it_looks_like() {
         let state =
-            |mcause, mtval| MachineState::Riscv { mstatus: 0, mtvec: 0, mcause, mtval, mhartid: 0 };
+            |mcause, mtval| MachineState::RiscV { mstatus: 0, mtvec: 0, mcause, mtval, mhartid: 0 };
         let exception = Exception::of(&state(5, 0x14));
         assert_eq!(exception.cause, "exception/LoadAccessFault");
         assert_eq!(

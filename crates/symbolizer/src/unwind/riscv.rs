@@ -5,7 +5,7 @@ mod tests;
 
 use super::{Backtrace, End, Frame, FrameRegisters, MOST_FRAMES, SearchBudget, Trust, stack_end};
 use crate::code::{Call, Code, is_rom};
-use crate::dump::{Memory, RiscvRegisters};
+use crate::dump::{Memory, RiscVRegisters};
 use crate::elf::{SavedAt, UnwindRule};
 
 /// ra and sp.
@@ -72,7 +72,7 @@ impl<'a> Unwinder<'a> {
         Self { memory, code, budget }
     }
 
-    pub(super) fn unwind(&self, context: &RiscvRegisters) -> Backtrace {
+    pub(super) fn unwind(&self, context: &RiscVRegisters) -> Backtrace {
         let mut state = State::of(context);
         let mut frames = vec![self.frame(&state, Trust::Context)];
         // When set, how certain rules still are.
@@ -310,7 +310,7 @@ impl<'a> Unwinder<'a> {
 }
 
 impl State {
-    fn of(context: &RiscvRegisters) -> Self {
+    fn of(context: &RiscVRegisters) -> Self {
         let mut values = context.0;
         values[0] = 0;
         Self { pc: context.0[0], registers: FrameRegisters::all(values) }

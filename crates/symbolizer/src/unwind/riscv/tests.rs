@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::Unwinder;
 use crate::code::{Call, Code, Jump};
-use crate::dump::{Memory, RiscvRegisters, Segment};
+use crate::dump::{Memory, RiscVRegisters, Segment};
 use crate::elf::{SavedAt, UnwindRule};
 use crate::unwind::{Backtrace, End, SearchBudget, Trust};
 
@@ -91,7 +91,7 @@ fn unwind_within(
         context[number] = value;
     }
     let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
-    Unwinder::new(&memory, &firmware(), budget).unwind(&RiscvRegisters(context))
+    Unwinder::new(&memory, &firmware(), budget).unwind(&RiscVRegisters(context))
 }
 
 fn check(trace: &Backtrace, expected: &[(u32, Trust)]) {
@@ -196,7 +196,7 @@ fn a_function_that_saves_registers_for_its_caller_returns_by_another_register() 
     context[5] = OUTER.start + 24;
     let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
     let trace = Unwinder::new(&memory, &firmware(), &SearchBudget::default())
-        .unwind(&RiscvRegisters(context));
+        .unwind(&RiscVRegisters(context));
     check(&trace, &[(SAVE.start + 4, Trust::Context), (OUTER.start + 24, Trust::Cfi)]);
 }
 
