@@ -35,8 +35,10 @@ pub(crate) trait Names {
 
 /// The value of a parameter in a frame.
 pub(crate) fn value_of(
-    (parameter, kind): (&Parameter, &Kind),
-    (frame, memory): (&Frame, &Memory<'_>),
+    parameter: &Parameter,
+    kind: &Kind,
+    frame: &Frame,
+    memory: &Memory<'_>,
     names: &dyn Names,
 ) -> ArgumentValue {
     if *kind == Kind::Other {
@@ -45,14 +47,14 @@ pub(crate) fn value_of(
     let Some(place) = parameter.place_at(frame.lookup()) else {
         return ArgumentValue::OptimizedOut;
     };
-    match read(place, kind.size(), (frame, memory)) {
-        Some(value) => ArgumentValue::Known(printed(value, kind, (memory, names))),
+    match read(place, kind.size(), frame, memory) {
+        Some(value) => ArgumentValue::Known(printed(value, kind, memory, names)),
         None => ArgumentValue::Unreadable,
     }
 }
 
 /// The bytes of a value, the first ones lowest.
-fn read(place: Place, size: u8, (frame, memory): (&Frame, &Memory<'_>)) -> Option<u64> {
+fn read(place: Place, size: u8, frame: &Frame, memory: &Memory<'_>) -> Option<u64> {
     let size = u32::from(size.min(8));
     let piece = |piece: Piece, bytes: u32| match piece {
         Piece::Value(sum) => Some(u64::from(total(sum, frame)?)),
@@ -83,7 +85,7 @@ fn total(sum: Sum, frame: &Frame) -> Option<u32> {
     Some(base.wrapping_add_signed(sum.offset))
 }
 
-fn printed(value: u64, kind: &Kind, (memory, names): (&Memory<'_>, &dyn Names)) -> String {
+fn printed(value: u64, kind: &Kind, memory: &Memory<'_>, names: &dyn Names) -> String {
     let low = u32::try_from(value & u64::from(u32::MAX)).unwrap_or_default();
     match kind {
         Kind::Unsigned(_) => value.to_string(),
@@ -184,7 +186,7 @@ mod tests {
         let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
         let parameter =
             Parameter { name: 1, kind: 0, places: vec![(0x4200_0000..0x4200_0020, place)] };
-        value_of((&parameter, kind), (&frame(), &memory), &Known)
+        value_of(&parameter, kind, &frame(), &memory, &Known)
     }
 
     fn register(number: u8) -> Place {
@@ -235,7 +237,7 @@ mod tests {
         assert_eq!(value(&Kind::Signed(8), register(10)), ArgumentValue::Unreadable);
         let memory = Memory::default();
         let parameter = Parameter { name: 1, kind: 0, places: vec![(0..8, register(10))] };
-        let found = value_of((&parameter, &Kind::Pointer), (&frame(), &memory), &Known);
+        let found = value_of(&parameter, &Kind::Pointer, &frame(), &memory, &Known);
         assert_eq!(found, ArgumentValue::OptimizedOut);
     }
 }

@@ -63,7 +63,7 @@ pub fn decode_unwrapped(
     let mut session = firmware.session(&dump)?;
     let facts = session.facts();
     let budget = SearchBudget::default();
-    let unwound = dump.tasks.iter().map(|task| backtrace(&dump, task, (&session, &budget)));
+    let unwound = dump.tasks.iter().map(|task| backtrace(&dump, task, &session, &budget));
     let traces: Vec<Backtrace> = unwound.collect();
     let addresses: Vec<u32> =
         traces.iter().flat_map(|trace| &trace.frames).map(crate::unwind::Frame::lookup).collect();
@@ -72,7 +72,7 @@ pub fn decode_unwrapped(
     let mut left = MOST_FRAMES;
     let tasks = dump.tasks.iter().zip(&traces).map(|(task, trace)| {
         let about = TaskFacts::read(&dump, task, facts.task_block);
-        let mut frames = frames(trace, (&session, &dump.memory), left);
+        let mut frames = frames(trace, &session, &dump.memory, left);
         let cut = frames.len() > left;
         frames.truncate(left);
         left -= frames.len();
@@ -123,7 +123,8 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
 /// The functions on a stack; of one frame more than `most` at most.
 fn frames(
     trace: &Backtrace,
-    (session, memory): (&Session<'_>, &Memory<'_>),
+    session: &Session<'_>,
+    memory: &Memory<'_>,
     most: usize,
 ) -> Vec<Frame> {
     let frames = trace.frames.iter().take(most.saturating_add(1));
@@ -134,7 +135,7 @@ fn frames(
             // What lies before it lies before its innermost function.
             let before = move |number: usize| frame.before.filter(|_| number == 0);
             located.map(move |(number, located)| {
-                let arguments = session.arguments(located.scope, (frame, memory));
+                let arguments = session.arguments(located.scope, frame, memory);
                 Frame { pc, trust, source: located.source, arguments, before: before(number) }
             })
         })

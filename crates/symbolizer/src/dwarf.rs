@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
-use gimli::{AbbreviationsCacheStrategy, DebugInfoOffset, UnitHeader};
+use gimli::{AbbreviationsCacheStrategy, DebugInfoOffset, UnitHeader, UnitOffset};
 
 use crate::elf::{Elf, ElfError, Slice};
 use crate::sources::SourceTable;
@@ -36,6 +36,14 @@ const MOST_OPEN: usize = 16;
 const MOST_UNITS: usize = 200_000;
 
 type Unit<'a> = gimli::Unit<Slice<'a>>;
+
+/// An entry of the debugging information.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct EntryId {
+    /// Index of its unit.
+    unit: usize,
+    offset: UnitOffset,
+}
 
 /// The units of an ELF.
 pub(crate) struct Dwarf<'a, 'elf> {

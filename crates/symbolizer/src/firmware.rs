@@ -155,13 +155,14 @@ impl Session<'_> {
     pub(crate) fn arguments(
         &self,
         scope: Option<u32>,
-        frame: (&Frame, &Memory<'_>),
+        frame: &Frame,
+        memory: &Memory<'_>,
     ) -> Vec<Argument> {
         let parameters = scope.map(|scope| self.sources().parameters(scope)).unwrap_or_default();
         let argument = |parameter: &Parameter| {
             let name = self.string(parameter.name)?;
             let kind = self.sources().kind(parameter.kind);
-            Some(Argument { name, value: value_of((parameter, &kind), frame, self) })
+            Some(Argument { name, value: value_of(parameter, &kind, frame, memory, self) })
         };
         parameters.iter().filter_map(argument).collect()
     }

@@ -20,7 +20,7 @@ use crate::dwarf::TaskBlock;
 use crate::elf::{UnwindRule, end_of};
 use crate::facts::{Facts, Region};
 use crate::parameters::{Kind, Parameter};
-use crate::sources::{NONE, Scope, Sources, string_in};
+use crate::sources::{NONE, Scope, SourceFile, SourceLine, Sources, string_in};
 use crate::words::u32_at;
 
 pub use build::build;
@@ -169,14 +169,14 @@ impl Sources for Index {
         (found == number).then_some(Scope { name, parent, call_file, call_line })
     }
 
-    fn line_at(&self, address: u32) -> Option<(u32, u32)> {
-        self.rows::<2>(Part::Lines).at(address).map(|(_, [file, line])| (file, line))
+    fn line_at(&self, address: u32) -> Option<SourceLine> {
+        self.rows::<2>(Part::Lines).at(address).map(|(_, [file, line])| SourceLine { file, line })
     }
 
-    fn file(&self, number: u32) -> Option<(u32, u32)> {
+    fn file(&self, number: u32) -> Option<SourceFile> {
         let files = self.part(Part::Files).as_chunks::<8>().0;
         let file = files.get(usize::try_from(number).ok()?)?;
-        Some((u32_at(file, 0)?, u32_at(file, 4)?))
+        Some(SourceFile { path: u32_at(file, 0)?, short: u32_at(file, 4)? })
     }
 
     fn string(&self, number: u32) -> Option<&str> {

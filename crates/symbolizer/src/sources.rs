@@ -28,6 +28,27 @@ pub(crate) struct Scope {
     pub(crate) call_line: u32,
 }
 
+/// A line of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SourceLine {
+    pub(crate) file: u32,
+    /// From 1 on; 0 when it is unknown.
+    pub(crate) line: u32,
+}
+
+impl SourceLine {
+    pub(crate) const UNKNOWN: Self = Self { file: NONE, line: 0 };
+}
+
+/// The paths of a file, as numbers of strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SourceFile {
+    /// On the build machine.
+    pub(crate) path: u32,
+    /// Within the project or the framework.
+    pub(crate) short: u32,
+}
+
 /// What an index holds of functions and lines.
 #[derive(Debug, Default)]
 pub(crate) struct SourceTable {
@@ -35,11 +56,10 @@ pub(crate) struct SourceTable {
     pub(crate) scopes: Vec<Scope>,
     /// Address, innermost scope from there on.
     pub(crate) segments: Vec<(u32, u32)>,
-    /// Strings of each file: its path on the build machine, and within the project.
-    pub(crate) files: Vec<(u32, u32)>,
-    file_numbers: HashMap<(u32, u32), u32>,
-    /// Address, file and line from there on.
-    pub(crate) lines: Vec<(u32, u32, u32)>,
+    pub(crate) files: Vec<SourceFile>,
+    file_numbers: HashMap<SourceFile, u32>,
+    /// Address, line from there on.
+    pub(crate) lines: Vec<(u32, SourceLine)>,
     /// Parameters by scope, in the order of their declaration.
     pub(crate) parameters: BTreeMap<u32, Vec<Parameter>>,
     /// Types of parameters, each once.
@@ -54,11 +74,12 @@ impl SourceTable {
 
     /// A file of what was compiled in `directory`.
     pub(crate) fn add_file(&mut self, path: &str, directory: &str) -> u32 {
-        let strings = (self.strings.add(path), self.strings.add(&shorten(path, directory)));
+        let short = shorten(path, directory);
+        let file = SourceFile { path: self.strings.add(path), short: self.strings.add(&short) };
         let next = u32::try_from(self.files.len()).unwrap_or(NONE);
-        let number = *self.file_numbers.entry(strings).or_insert(next);
+        let number = *self.file_numbers.entry(file).or_insert(next);
         if number == next {
-            self.files.push(strings);
+            self.files.push(file);
         }
         number
     }
@@ -85,9 +106,9 @@ impl SourceTable {
     }
 
     /// Rows of a sequence, and where it ends. Assemblers put a row without code at the very end.
-    pub(crate) fn add_lines(&mut self, rows: &[(u32, u32, u32)], end: u32) {
-        self.lines.extend(rows.iter().filter(|(address, ..)| *address < end));
-        self.lines.push((end, NONE, 0));
+    pub(crate) fn add_lines(&mut self, rows: &[(u32, SourceLine)], end: u32) {
+        self.lines.extend(rows.iter().filter(|(address, _)| *address < end));
+        self.lines.push((end, SourceLine::UNKNOWN));
     }
 
     /// Puts everything in the order of addresses. Where one unit ends and another begins the
@@ -96,9 +117,9 @@ impl SourceTable {
         self.segments.sort_by_key(|(address, scope)| (*address, *scope != NONE));
         keep_last(&mut self.segments, |(address, _)| *address);
         self.segments.dedup_by_key(|(_, scope)| *scope);
-        self.lines.sort_by_key(|(address, file, _)| (*address, *file != NONE));
-        keep_last(&mut self.lines, |(address, ..)| *address);
-        self.lines.dedup_by_key(|(_, file, line)| (*file, *line));
+        self.lines.sort_by_key(|(address, line)| (*address, line.file != NONE));
+        keep_last(&mut self.lines, |(address, _)| *address);
+        self.lines.dedup_by_key(|(_, line)| *line);
     }
 
     /// The strings, each behind its length; a number of a string is its place.
@@ -160,10 +181,8 @@ pub struct Source {
 pub(crate) trait Sources {
     fn scope_at(&self, address: u32) -> Option<u32>;
     fn scope(&self, number: u32) -> Option<Scope>;
-    /// Number of a file, and line.
-    fn line_at(&self, address: u32) -> Option<(u32, u32)>;
-    /// Strings of path and file.
-    fn file(&self, number: u32) -> Option<(u32, u32)>;
+    fn line_at(&self, address: u32) -> Option<SourceLine>;
+    fn file(&self, number: u32) -> Option<SourceFile>;
     fn string(&self, number: u32) -> Option<&str>;
     fn parameters(&self, scope: u32) -> Vec<Parameter>;
     fn kind(&self, number: u32) -> Kind;
@@ -179,12 +198,12 @@ impl Sources for SourceTable {
         self.scopes.get(usize::try_from(number).ok()?).copied()
     }
 
-    fn line_at(&self, address: u32) -> Option<(u32, u32)> {
-        let behind = self.lines.partition_point(|(start, ..)| *start <= address);
-        self.lines.get(behind.checked_sub(1)?).map(|(_, file, line)| (*file, *line))
+    fn line_at(&self, address: u32) -> Option<SourceLine> {
+        let behind = self.lines.partition_point(|(start, _)| *start <= address);
+        self.lines.get(behind.checked_sub(1)?).map(|(_, line)| *line)
     }
 
-    fn file(&self, number: u32) -> Option<(u32, u32)> {
+    fn file(&self, number: u32) -> Option<SourceFile> {
         self.files.get(usize::try_from(number).ok()?).copied()
     }
 
@@ -225,22 +244,22 @@ impl From<Source> for Located {
 
 /// The functions at an address, innermost first; empty when there is no information.
 pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
-    let mut place = sources.line_at(address).unwrap_or((NONE, 0));
+    let mut line = sources.line_at(address).unwrap_or(SourceLine::UNKNOWN);
     let mut frames = Vec::new();
     let mut next = sources.scope_at(address);
     while let Some((number, scope)) = next.and_then(|n| Some((n, sources.scope(n)?))) {
         let inlined = scope.parent != NONE;
-        let source = frame(sources, scope.name, (place, inlined));
+        let source = source_of(sources, scope.name, line, inlined);
         frames.push(Located { source, scope: Some(number) });
-        place = (scope.call_file, scope.call_line);
+        line = SourceLine { file: scope.call_file, line: scope.call_line };
         // A parent comes before its children: there are no circles.
         next = inlined.then_some(scope.parent).filter(|parent| Some(*parent) < next);
         if frames.len() >= MOST_INLINED {
             break;
         }
     }
-    if frames.is_empty() && place.0 != NONE {
-        frames.push(frame(sources, NONE, (place, false)).into());
+    if frames.is_empty() && line.file != NONE {
+        frames.push(source_of(sources, NONE, line, false).into());
     }
     if let Some(last) = frames.last_mut() {
         last.source.inlined = false;
@@ -248,10 +267,15 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
     frames
 }
 
-fn frame(sources: &dyn Sources, name: u32, ((file, line), inlined): ((u32, u32), bool)) -> Source {
+fn source_of(sources: &dyn Sources, name: u32, line: SourceLine, inlined: bool) -> Source {
     let text = |place: u32| sources.string(place).map(str::to_owned);
-    let (path, file) =
-        sources.file(file).map_or((None, None), |(path, file)| (text(path), text(file)));
-    let line = (line > 0).then_some(line);
-    Source { function: text(name), path, file, line, inlined, near: None }
+    let file = sources.file(line.file);
+    Source {
+        function: text(name),
+        path: file.and_then(|file| text(file.path)),
+        file: file.and_then(|file| text(file.short)),
+        line: (line.line > 0).then_some(line.line),
+        inlined,
+        near: None,
+    }
 }

@@ -135,25 +135,29 @@ impl SearchBudget {
 
 /// Unwinds the stack of a task. When an interrupt handler crashed, the stack of the task that it
 /// interrupted comes behind its own.
-pub(crate) fn backtrace(dump: &Dump<'_>, task: &Task, tools: Tools<'_>) -> Backtrace {
+pub(crate) fn backtrace(
+    dump: &Dump<'_>,
+    task: &Task,
+    code: &dyn Code,
+    budget: &SearchBudget,
+) -> Backtrace {
     if task.is_corrupted() {
         return Backtrace { frames: Vec::new(), end: End::Lost };
     }
-    let mut trace = from_registers(&dump.memory, (task, &task.registers), tools);
+    let mut trace = from_registers(&dump.memory, task, &task.registers, code, budget);
     let crashed = dump.crashed_task().is_some_and(|crashed| crashed.tcb == task.tcb);
     if crashed && dump.in_interrupt == Some(true) {
-        append_interrupted(dump, task, (&mut trace, tools));
+        append_interrupted(dump, task, &mut trace, code, budget);
     }
     trace
 }
 
-/// The code, and how long it may be searched.
-type Tools<'a> = (&'a dyn Code, &'a SearchBudget);
-
 fn from_registers(
     memory: &Memory<'_>,
-    (task, registers): (&Task, &Registers),
-    (code, budget): Tools<'_>,
+    task: &Task,
+    registers: &Registers,
+    code: &dyn Code,
+    budget: &SearchBudget,
 ) -> Backtrace {
     match registers {
         Registers::RiscV(registers) => {
@@ -182,9 +186,15 @@ fn yielded(
 }
 
 /// The registers of the interrupted task lie where its control block says.
-fn append_interrupted(dump: &Dump<'_>, task: &Task, (trace, tools): (&mut Backtrace, Tools<'_>)) {
+fn append_interrupted(
+    dump: &Dump<'_>,
+    task: &Task,
+    trace: &mut Backtrace,
+    code: &dyn Code,
+    budget: &SearchBudget,
+) {
     let Some(registers) = task.interrupted_registers(dump) else { return };
-    let mut interrupted = from_registers(&dump.memory, (task, &registers), tools);
+    let mut interrupted = from_registers(&dump.memory, task, &registers, code, budget);
     let Some(first) = interrupted.frames.first_mut() else { return };
     first.before = Some(Before::Interrupt);
     let room = MOST_FRAMES.saturating_sub(trace.frames.len());

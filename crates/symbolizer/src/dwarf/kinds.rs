@@ -3,7 +3,7 @@
 use gimli::constants as dw;
 use gimli::{AttributeValue, UnitOffset};
 
-use super::{Dwarf, Unit};
+use super::{Dwarf, EntryId, Unit};
 use crate::parameters::Kind;
 use crate::sources::{NONE, SourceTable};
 
@@ -14,13 +14,9 @@ const MOST_NAMES: usize = 256;
 
 impl<'a> Dwarf<'a, '_> {
     /// The number of the type of what an entry describes.
-    pub(super) fn kind_of(
-        &mut self,
-        (index, offset): (usize, UnitOffset),
-        table: &mut SourceTable,
-    ) -> u32 {
-        let Some(unit) = self.unit(index) else { return NONE };
-        let kind = type_of(&unit, offset).map_or(Kind::Other, |offset| {
+    pub(super) fn kind_of(&mut self, entry: EntryId, table: &mut SourceTable) -> u32 {
+        let Some(unit) = self.unit(entry.unit) else { return NONE };
+        let kind = type_of(&unit, entry.offset).map_or(Kind::Other, |offset| {
             self.resolve(&unit, offset, table).unwrap_or(Kind::Other)
         });
         table.add_kind(kind)

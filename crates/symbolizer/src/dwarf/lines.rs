@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Dwarf, Unit};
 use crate::elf::{ElfError, Slice};
-use crate::sources::{NONE, SourceTable};
+use crate::sources::{NONE, SourceLine, SourceTable};
 
 /// Longest path, in bytes.
 const LONGEST_PATH: usize = 4096;
@@ -25,12 +25,13 @@ impl Files {
     pub(super) fn number(
         &mut self,
         index: u64,
-        (sections, unit): (&gimli::Dwarf<Slice<'_>>, &Unit<'_>),
+        sections: &gimli::Dwarf<Slice<'_>>,
+        unit: &Unit<'_>,
         table: &mut SourceTable,
     ) -> u32 {
         let Self { directory, numbers } = self;
         *numbers.entry(index).or_insert_with(|| {
-            let path = path(index, (sections, unit), directory);
+            let path = path(index, sections, unit, directory);
             path.map_or(NONE, |path| table.add_file(&path, directory))
         })
     }
@@ -39,7 +40,8 @@ impl Files {
 /// The directory of a relative path is that of the compilation or below it.
 fn path(
     index: u64,
-    (sections, unit): (&gimli::Dwarf<Slice<'_>>, &Unit<'_>),
+    sections: &gimli::Dwarf<Slice<'_>>,
+    unit: &Unit<'_>,
     compiled_in: &str,
 ) -> Option<String> {
     let header = unit.line_program.as_ref()?.header();
@@ -61,13 +63,13 @@ impl<'a> Dwarf<'a, '_> {
     ) -> Result<(), ElfError> {
         let Some(program) = unit.line_program.clone() else { return Ok(()) };
         let mut rows = program.rows();
-        let mut sequence: Vec<(u32, u32, u32)> = Vec::new();
+        let mut sequence: Vec<(u32, SourceLine)> = Vec::new();
         while let Ok(Some((_, row))) = rows.next_row() {
             self.budget.row()?;
             let Ok(address) = u32::try_from(row.address()) else { continue };
             if row.end_sequence() {
                 // What the linker removed has other addresses.
-                let placed = sequence.first().is_some_and(|(start, ..)| {
+                let placed = sequence.first().is_some_and(|(start, _)| {
                     self.in_code((*start).into(), Some(address.into())).is_some()
                 });
                 if placed {
@@ -77,8 +79,8 @@ impl<'a> Dwarf<'a, '_> {
                 continue;
             }
             let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or_default());
-            let file = files.number(row.file_index(), (&self.sections, unit), table);
-            sequence.push((address, file, line));
+            let file = files.number(row.file_index(), &self.sections, unit, table);
+            sequence.push((address, SourceLine { file, line }));
         }
         Ok(())
     }

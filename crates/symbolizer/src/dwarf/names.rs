@@ -5,53 +5,55 @@ use std::collections::HashMap;
 use gimli::constants as dw;
 use gimli::{AttributeValue, DebugInfoOffset, UnitOffset};
 
-use super::{Dwarf, Unit};
+use super::{Dwarf, EntryId, Unit};
 use crate::demangle::demangle;
 use crate::sources::{NONE, SourceTable};
 
 /// Entries that refer to each other, at most: declaration, abstract instance, concrete one.
 const MOST_STEPS: usize = 16;
 
-/// Names that were found, by unit and offset of the entry that has them.
+/// Names that were found, by the entry that has them.
 #[derive(Default)]
-pub(super) struct Names(HashMap<(usize, usize), u32>);
+pub(super) struct Names(HashMap<EntryId, u32>);
 
 impl<'a> Dwarf<'a, '_> {
     /// The name of a function, as a string of the table.
     pub(super) fn name_of(
         &mut self,
-        (mut unit_index, mut offset): (usize, UnitOffset),
-        (names, table): (&mut Names, &mut SourceTable),
+        mut entry: EntryId,
+        names: &mut Names,
+        table: &mut SourceTable,
     ) -> u32 {
         let mut steps = Vec::new();
         let mut found = NONE;
         for _ in 0..MOST_STEPS {
-            if let Some(known) = names.0.get(&(unit_index, offset.0)) {
+            if let Some(known) = names.0.get(&entry) {
                 found = *known;
                 break;
             }
-            steps.push((unit_index, offset.0));
-            let Some(unit) = self.unit(unit_index) else { break };
-            match self.look(&unit, offset) {
+            steps.push(entry);
+            let Some(unit) = self.unit(entry.unit) else { break };
+            match self.look(&unit, entry.offset) {
                 Some(Look::Name(name)) => {
                     found = table.add_string(&name);
                     break;
                 }
-                Some(Look::Within(next)) => offset = next,
+                Some(Look::Within(next)) => entry.offset = next,
                 Some(Look::Elsewhere(next)) => {
-                    let Some(index) = self.unit_index(next) else { break };
-                    let Some(next) =
-                        self.headers.get(index).and_then(|header| next.to_unit_offset(header))
-                    else {
-                        break;
-                    };
-                    (unit_index, offset) = (index, next);
+                    let Some(next) = self.entry_at(next) else { break };
+                    entry = next;
                 }
                 None => break,
             }
         }
         names.0.extend(steps.into_iter().map(|step| (step, found)));
         found
+    }
+
+    fn entry_at(&self, offset: DebugInfoOffset) -> Option<EntryId> {
+        let unit = self.unit_index(offset)?;
+        let offset = offset.to_unit_offset(self.headers.get(unit)?)?;
+        Some(EntryId { unit, offset })
     }
 
     fn look(&self, unit: &Unit<'a>, offset: UnitOffset) -> Option<Look> {

@@ -8,7 +8,7 @@ use gimli::{Attribute, AttributeValue, Expression, Operation, UnitOffset};
 
 use super::names::Names;
 use super::scopes::Reading;
-use super::{Dwarf, Unit};
+use super::{Dwarf, EntryId, Unit};
 use crate::elf::{ElfError, Slice};
 use crate::parameters::{Base, MOST_PIECES, Parameter, Piece, Place, Sum};
 use crate::sources::{NONE, SourceTable};
@@ -18,25 +18,28 @@ const MOST_PARAMETERS: usize = 64;
 /// Places of one parameter.
 const MOST_PLACES: usize = 64;
 
-/// Name and type of parameters that were looked up, by unit and offset of the entry that has them.
+/// Name and type of parameters that were looked up, by the entry that has them.
 #[derive(Default)]
-pub(super) struct Described(HashMap<(usize, usize), (u32, u32)>);
+pub(super) struct Described(HashMap<EntryId, (u32, u32)>);
 
 impl<'a> Dwarf<'a, '_> {
     /// Adds the parameter that an entry describes to its scope, whose code is `ranges`.
     pub(super) fn read_parameter(
         &mut self,
-        (reading, offset): (&mut Reading<'_, 'a>, UnitOffset),
+        reading: &mut Reading<'_, 'a>,
+        offset: UnitOffset,
         attributes: &[Attribute<Slice<'a>>],
-        (scope, ranges): (u32, &[Range<u32>]),
+        scope: u32,
+        ranges: &[Range<u32>],
     ) -> Result<(), ElfError> {
         let Reading { index, unit, names, table, .. } = reading;
         if table.parameters.get(&scope).is_some_and(|known| known.len() >= MOST_PARAMETERS) {
             return Ok(());
         }
         let places = self.places(unit, attributes, ranges)?;
+        let entry = EntryId { unit: *index, offset };
         // What a compiler adds, as `this`, is one too; what has no name is not.
-        let (name, kind) = self.describe((*index, offset), attributes, (names, table));
+        let (name, kind) = self.describe(entry, attributes, names, table);
         if name != NONE {
             table.parameters.entry(scope).or_default().push(Parameter { name, kind, places });
         }
@@ -46,23 +49,23 @@ impl<'a> Dwarf<'a, '_> {
     /// String of the name, number of the type. What is inlined often says so elsewhere, once.
     fn describe(
         &mut self,
-        (index, offset): (usize, UnitOffset),
+        entry: EntryId,
         attributes: &[Attribute<Slice<'a>>],
-        (names, table): (&mut Names, &mut SourceTable),
+        names: &mut Names,
+        table: &mut SourceTable,
     ) -> (u32, u32) {
         let origin =
             attributes.iter().find(|attribute| attribute.name() == dw::DW_AT_abstract_origin);
         let described_at = match origin.map(Attribute::value) {
-            Some(AttributeValue::UnitRef(origin)) => (index, origin),
-            _ => (index, offset),
+            Some(AttributeValue::UnitRef(offset)) => EntryId { offset, ..entry },
+            _ => entry,
         };
-        let key = (described_at.0, described_at.1.0);
-        if let Some(known) = self.described.0.get(&key) {
+        if let Some(known) = self.described.0.get(&described_at) {
             return *known;
         }
-        let name = self.name_of(described_at, (names, table));
+        let name = self.name_of(described_at, names, table);
         let kind = self.kind_of(described_at, table);
-        self.described.0.insert(key, (name, kind));
+        self.described.0.insert(described_at, (name, kind));
         (name, kind)
     }
 

@@ -8,7 +8,7 @@ use gimli::{Attribute, AttributeValue, UnitOffset};
 use super::lines::Files;
 use super::names::Names;
 use super::ranges::{ScopeRange, flatten};
-use super::{Dwarf, Unit};
+use super::{Dwarf, EntryId, Unit};
 use crate::elf::{ElfError, Slice};
 use crate::sources::{NONE, Scope, SourceTable};
 
@@ -21,6 +21,13 @@ struct Open {
     inner: u32,
     /// Where its code is, if its parameters are wanted.
     with_parameters: Option<Vec<Range<u32>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ScopeKind {
+    Function,
+    /// The number of the scope around it; `None` if that has no code.
+    InlinedInto(Option<u32>),
 }
 
 /// The unit that is being read, and what is made of it.
@@ -61,13 +68,17 @@ impl<'a> Dwarf<'a, '_> {
             if entries.read_attributes(abbreviation.attributes(), &mut attributes).is_err() {
                 break;
             }
-            if let Some(scope) = parameter_of {
-                self.read_parameter((reading, offset), &attributes, scope)?;
+            if let Some((scope, ranges)) = parameter_of {
+                self.read_parameter(reading, offset, &attributes, scope, ranges)?;
             } else {
-                let around = open.last().filter(|_| tag == dw::DW_TAG_inlined_subroutine);
                 let inlined = tag == dw::DW_TAG_inlined_subroutine;
-                let (scope, ranges) =
-                    self.read_scope((reading, offset), &attributes, (inlined, around))?;
+                let around = open.last().filter(|_| inlined);
+                let kind = if inlined {
+                    ScopeKind::InlinedInto(around.and_then(|around| around.scope))
+                } else {
+                    ScopeKind::Function
+                };
+                let (scope, ranges) = self.read_scope(reading, offset, &attributes, kind)?;
                 let inner = around.map_or(0, |around| around.inner);
                 let with_parameters = scope.filter(|_| self.wants_parameters(&ranges));
                 placed.extend(scope.into_iter().flat_map(|scope| {
@@ -90,26 +101,25 @@ impl<'a> Dwarf<'a, '_> {
     /// A function, or one that is inlined into that around it, if it has code; and where.
     fn read_scope(
         &mut self,
-        (reading, offset): (&mut Reading<'_, 'a>, UnitOffset),
+        reading: &mut Reading<'_, 'a>,
+        offset: UnitOffset,
         attributes: &[Attribute<Slice<'a>>],
-        (inlined, around): (bool, Option<&Open>),
+        kind: ScopeKind,
     ) -> Result<(Option<u32>, Vec<Range<u32>>), ElfError> {
-        let parent = around.and_then(|around| around.scope);
         let ranges = self.ranges(reading.unit, attributes)?;
-        if ranges.is_empty() || (inlined && parent.is_none()) {
+        if ranges.is_empty() || kind == ScopeKind::InlinedInto(None) {
             return Ok((None, ranges));
         }
         let Reading { index, unit, files, names, table } = reading;
-        let name = self.name_of((*index, offset), (names, table));
-        let call = inlined.then(|| Call::of(attributes));
-        let file = call.as_ref().and_then(|call| call.file);
-        let unit = (&self.sections, *unit);
-        let scope = Scope {
-            name,
-            parent: parent.unwrap_or(NONE),
-            call_file: file.map_or(NONE, |index| files.number(index, unit, table)),
-            call_line: call.map_or(0, |call| call.line),
-        };
+        let name = self.name_of(EntryId { unit: *index, offset }, names, table);
+        let mut scope = Scope { name, parent: NONE, call_file: NONE, call_line: 0 };
+        if let ScopeKind::InlinedInto(Some(parent)) = kind {
+            let call = Call::of(attributes);
+            scope.parent = parent;
+            scope.call_line = call.line;
+            scope.call_file =
+                call.file.map_or(NONE, |index| files.number(index, &self.sections, unit, table));
+        }
         Ok((Some(table.add_scope(scope)), ranges))
     }
 

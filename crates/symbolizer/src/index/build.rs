@@ -50,10 +50,10 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         table
             .files
             .iter()
-            .flat_map(|(path, file)| [path, file])
+            .flat_map(|file| [file.path, file.short])
             .flat_map(|word| word.to_le_bytes())
             .collect(),
-        pack(table.lines.iter().map(|(address, file, line)| (*address, [*file, *line]))),
+        pack(table.lines.iter().map(|(address, line)| (*address, [line.file, line.line]))),
         rules.bytes,
         unwind,
         calls,
@@ -70,7 +70,7 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
     ];
     let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
         | if elf.compressed { format::COMPRESSED } else { 0 };
-    Ok(format::write((elf.architecture, flags), elf_sha256, &parts))
+    Ok(format::write(elf.architecture, flags, elf_sha256, &parts))
 }
 
 fn regions(elf: &Elf<'_>, table: &mut SourceTable) -> Vec<u8> {

@@ -143,7 +143,8 @@ impl Header {
 
 /// Puts an index together.
 pub(super) fn write(
-    (architecture, flags): (Architecture, u32),
+    architecture: Architecture,
+    flags: u32,
     elf_sha256: Sha256Digest,
     parts: &[Vec<u8>; Part::ALL.len()],
 ) -> Vec<u8> {

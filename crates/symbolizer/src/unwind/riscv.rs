@@ -146,13 +146,13 @@ impl<'a> Unwinder<'a> {
     fn caller_by(&self, rule: &UnwindRule, state: &State) -> Option<State> {
         let (register, offset) = rule.cfa;
         let cfa = state.register(register)?.wrapping_add_signed(offset);
-        let pc = self.value(rule.return_address, (rule.link, cfa), state)?;
+        let pc = self.value(rule.return_address, rule.link, cfa, state)?;
         let mut next = State { pc, registers: FrameRegisters::default() };
         for kept in KEPT {
             next.set(kept, state.register(kept));
         }
         for (register, at) in &rule.saved {
-            next.set(*register, self.value(*at, (*register, cfa), state));
+            next.set(*register, self.value(*at, *register, cfa, state));
         }
         next.set(SP, Some(cfa));
         // A function that saves registers for its caller leaves ra to it.
@@ -161,7 +161,7 @@ impl<'a> Unwinder<'a> {
         Some(next)
     }
 
-    fn value(&self, at: SavedAt, (register, cfa): (u8, u32), state: &State) -> Option<u32> {
+    fn value(&self, at: SavedAt, register: u8, cfa: u32, state: &State) -> Option<u32> {
         match at {
             SavedAt::Nowhere => None,
             SavedAt::Same => state.register(register),

@@ -142,7 +142,7 @@ impl<'a> Unwinder<'a> {
             }
             let increment = state.a0 >> INCREMENT_SHIFT;
             let mut frame = Frame::new(pc, saved.sp, trust);
-            frame.registers = self.saved_window(state.sp, (saved.sp, increment));
+            frame.registers = self.saved_window(state.sp, saved.sp, increment);
             frames.push(frame);
             state = State { pc, ..saved };
         }
@@ -158,7 +158,7 @@ impl<'a> Unwinder<'a> {
 
     /// The registers of a function that called one with this stack pointer: a0 to a3 lie below that,
     /// the others that were out of the way of the callee below the stack pointer of its own caller.
-    fn saved_window(&self, callee: u32, (sp, increment): (u32, u32)) -> FrameRegisters {
+    fn saved_window(&self, callee: u32, sp: u32, increment: u32) -> FrameRegisters {
         let mut registers = FrameRegisters::default();
         let word = |address: u32, below: u32| self.memory.word(address.checked_sub(below)?);
         for number in 0..4_u8 {

@@ -49,8 +49,9 @@ impl<'a> Crash<'a> {
     }
 
     pub(crate) fn dump(&self) -> Bytes {
+        let tasks = self.tasks.iter().zip(0..);
         let mut tasks: Vec<TaskSnapshot> =
-            self.tasks.iter().zip(0..).map(|(task, number)| self.task(number, task)).collect();
+            tasks.map(|((name, functions), number)| self.task(number, name, functions)).collect();
         let mut memory = Vec::new();
         if !self.handler.is_empty() {
             memory.push(self.interrupt(&mut tasks[0]));
@@ -73,7 +74,7 @@ impl<'a> Crash<'a> {
         device.elf_core(NotePadding::NotCounted).into()
     }
 
-    fn task(&self, number: u32, (name, functions): &(&str, Vec<&str>)) -> TaskSnapshot {
+    fn task(&self, number: u32, name: &str, functions: &[&str]) -> TaskSnapshot {
         let mut block = vec![0; 92];
         block[52..52 + name.len()].copy_from_slice(name.as_bytes());
         let (stack, registers) = self.frames(STACKS + DISTANCE * number, functions);
