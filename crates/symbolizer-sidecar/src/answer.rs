@@ -11,30 +11,30 @@ use serde::de::{Error, Visitor};
 use crate::excerpt::excerpt;
 
 /// Longest answer that is read, in bytes.
-pub(crate) const MOST_ANSWER: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Longest body of a refusal that is looked into, in bytes.
-const MOST_REFUSAL: usize = 64 * 1024;
+const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
 /// The report in the answer.
 pub(crate) async fn report(response: Response) -> Result<String, SymbolizerError> {
     let status = response.status();
     if status.is_success() {
-        let body = read(response, MOST_ANSWER).await.map_err(broken)?;
+        let body = read(response, MAX_ANSWER_BYTES).await.map_err(read_failed)?;
         let body = body.ok_or_else(|| failed("the sidecar's answer is too long", None))?;
         return output(&body);
     }
     if status.is_client_error() {
         // Without a body that can be read, the status has to do.
-        let body = read(response, MOST_REFUSAL).await.ok().flatten();
+        let body = read(response, MAX_REFUSAL_BYTES).await.ok().flatten();
         return Err(refused(status, body.and_then(|body| excerpt(&body))));
     }
     Err(failed(&format!("the sidecar answered with status {}", status.as_u16()), None))
 }
 
 /// The sidecar could not be asked.
-pub(crate) fn unanswered(error: reqwest::Error) -> SymbolizerError {
+pub(crate) fn request_failed(error: reqwest::Error) -> SymbolizerError {
     let reason = if error.is_timeout() {
-        return too_late();
+        return timed_out();
     } else if error.is_connect() {
         "the sidecar could not be reached"
     } else {
@@ -44,13 +44,13 @@ pub(crate) fn unanswered(error: reqwest::Error) -> SymbolizerError {
 }
 
 /// The time of the attempt is over.
-pub(crate) fn too_late() -> SymbolizerError {
+pub(crate) fn timed_out() -> SymbolizerError {
     failed("the sidecar did not answer in time", None)
 }
 
-fn broken(error: reqwest::Error) -> SymbolizerError {
+fn read_failed(error: reqwest::Error) -> SymbolizerError {
     if error.is_timeout() {
-        return too_late();
+        return timed_out();
     }
     failed("the sidecar's answer broke off", Some(error.without_url().into()))
 }

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::Value;
 
 /// Most characters that are shown.
-const MOST_CHARACTERS: usize = 300;
+const MAX_CHARACTERS: usize = 300;
 /// Longest body that counts as a sentence, in bytes.
-const MOST_SENTENCE: usize = 4 * 1024;
+const MAX_SENTENCE_BYTES: usize = 4 * 1024;
 /// Members of a JSON object that explain it, best first.
 const EXPLAINING: [&str; 3] = ["error", "detail", "message"];
 /// Stands for what is not shown.
-const HIDDEN: char = '…';
+const REDACTED: char = '…';
 
 /// The sidecar's own words, if `body` has any: on one line, cut, and without URLs, addresses and
 /// directories.
@@ -25,14 +25,14 @@ pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
     };
     let printable: String =
         words.chars().filter(|c| c.is_whitespace() || is_printable(*c)).collect();
-    let shown: Vec<_> = printable.split_whitespace().map(discreet).collect();
+    let shown: Vec<_> = printable.split_whitespace().map(redact).collect();
     let shown = shown.join(" ");
     (!shown.is_empty()).then(|| cut(&shown))
 }
 
 /// Short text for people; neither markup nor binary.
 fn sentence(text: &str) -> Option<&str> {
-    let is_short = text.len() <= MOST_SENTENCE && !text.starts_with('<');
+    let is_short = text.len() <= MAX_SENTENCE_BYTES && !text.starts_with('<');
     (is_short && text.chars().all(|c| c.is_whitespace() || is_printable(c))).then_some(text)
 }
 
@@ -47,16 +47,16 @@ fn is_printable(character: char) -> bool {
 }
 
 /// Of a path only the last part, of a URL or address nothing.
-fn discreet(word: &str) -> String {
+fn redact(word: &str) -> String {
     if word.contains("://") {
-        return HIDDEN.into();
+        return REDACTED.into();
     }
     let path = word.match_indices('/').map(|(start, _)| start).find(|start| {
         !word.get(..*start).is_some_and(|before| before.ends_with(char::is_alphanumeric))
     });
     let named = path.and_then(|start| Some((word.get(..start)?, word.rsplit_once('/')?.1)));
     let word = named.map_or_else(|| word.to_owned(), |(before, name)| format!("{before}{name}"));
-    if is_address(&word) { HIDDEN.into() } else { word }
+    if is_address(&word) { REDACTED.into() } else { word }
 }
 
 fn is_address(word: &str) -> bool {
@@ -70,9 +70,9 @@ fn is_address(word: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(MOST_CHARACTERS) {
+    match text.char_indices().nth(MAX_CHARACTERS) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(MOST_CHARACTERS - 1).chain([HIDDEN]).collect(),
+        Some(_) => text.chars().take(MAX_CHARACTERS - 1).chain([REDACTED]).collect(),
     }
 }
 

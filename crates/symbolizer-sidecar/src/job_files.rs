@@ -31,7 +31,7 @@ pub(crate) enum WriteJobError {
 
 impl WriteJobError {
     /// Whether the directory is full, or too small.
-    pub(crate) fn is_want_of_room(&self) -> bool {
+    pub(crate) fn is_out_of_space(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match self {
             Self::Directory(error) => {

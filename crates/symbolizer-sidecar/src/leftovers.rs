@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::names::is_ours;
+use crate::names::is_job_file;
 
 /// Removes our files last written before `written_before`; returns how many. One that cannot be
 /// removed is logged and left.
@@ -14,7 +14,7 @@ pub(crate) fn clean(directory: &Path, written_before: SystemTime) -> io::Result<
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-        if !is_ours(&name) {
+        if !is_job_file(&name) {
             continue;
         }
         match remove_if_old(&entry, written_before) {

@@ -27,7 +27,7 @@ impl JobFile {
 }
 
 /// Whether a file of this name is one of ours, whole or being written.
-pub(crate) fn is_ours(name: &str) -> bool {
+pub(crate) fn is_job_file(name: &str) -> bool {
     let part = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
     read(part.unwrap_or(name)).is_some()
 }
@@ -60,7 +60,7 @@ mod tests {
         ] {
             assert_eq!(file.name(), name);
             assert_eq!(read(name), Some(file.clone()));
-            assert!(is_ours(name) && is_ours(&file.part_name()), "{name}");
+            assert!(is_job_file(name) && is_job_file(&file.part_name()), "{name}");
         }
     }
 
@@ -88,7 +88,7 @@ mod tests {
             "../demo-17.elf",
             ".demo-17.elf.part.part",
         ] {
-            assert!(!is_ours(name), "{name:?}");
+            assert!(!is_job_file(name), "{name:?}");
         }
     }
 }

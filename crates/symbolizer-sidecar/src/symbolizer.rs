@@ -15,7 +15,7 @@ use rustix::fs::{Access, access};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::answer::{report, too_late, unanswered};
+use crate::answer::{report, request_failed, timed_out};
 use crate::endpoint::{Endpoint, SidecarSetupError};
 use crate::job_files::{JobFiles, WriteJobError};
 use crate::leftovers;
@@ -74,7 +74,7 @@ impl SidecarSymbolizer {
         spawn_blocking(move || leftovers::clean(&directory, written_before)).await?
     }
 
-    async fn answers(&self) -> bool {
+    async fn responds(&self) -> bool {
         self.client.get(self.endpoint.root()).send().await.is_ok()
     }
 }
@@ -96,13 +96,14 @@ impl Symbolizer for SidecarSymbolizer {
         // Too slow or broken, directory and store are not the engine: the attempt does not count.
         let write = async {
             let elf = elf.open().await?;
-            files.write(body.bytes, elf).await.map_err(unwritten)
+            files.write(body.bytes, elf).await.map_err(write_failed)
         };
         timeout(self.timeout, write).await.map_err(unavailable)??;
 
-        let ask = async { report(self.client.get(url).send().await.map_err(unanswered)?).await };
+        let ask =
+            async { report(self.client.get(url).send().await.map_err(request_failed)?).await };
         let left = self.timeout.saturating_sub(started.elapsed());
-        let text = timeout(left, ask).await.unwrap_or_else(|_| Err(too_late()))?;
+        let text = timeout(left, ask).await.unwrap_or_else(|_| Err(timed_out()))?;
         Ok(CrashReport { text, structured: None, signature: None })
     }
 
@@ -110,7 +111,7 @@ impl Symbolizer for SidecarSymbolizer {
         let directory = self.directory.clone();
         let check = async {
             let usable = spawn_blocking(move || is_usable(&directory)).await.unwrap_or(false);
-            usable && self.answers().await
+            usable && self.responds().await
         };
         timeout(READY_WITHIN, check).await.unwrap_or(false)
     }
@@ -121,8 +122,8 @@ fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> S
 }
 
 /// A directory that is gone comes back; one that is too small for an ELF stays so.
-fn unwritten(error: WriteJobError) -> SymbolizerError {
-    if error.is_want_of_room() {
+fn write_failed(error: WriteJobError) -> SymbolizerError {
+    if error.is_out_of_space() {
         let reason = "the directory shared with the sidecar has no room for dump and ELF".into();
         return SymbolizerError::Failed { reason, source: Some(error.into()) };
     }
@@ -140,16 +141,17 @@ mod tests {
 
     #[test]
     fn a_directory_without_room_is_a_failed_attempt_and_a_missing_one_an_outage() {
-        let unwritten =
-            |kind: std::io::ErrorKind| unwritten(WriteJobError::from(std::io::Error::from(kind)));
+        let failed = |kind: std::io::ErrorKind| {
+            write_failed(WriteJobError::from(std::io::Error::from(kind)))
+        };
         for full in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded] {
-            let error = unwritten(full);
+            let error = failed(full);
             assert!(
                 matches!(&error, SymbolizerError::Failed { reason, .. } if reason.contains("room"))
             );
         }
         for gone in [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied] {
-            assert!(matches!(unwritten(gone), SymbolizerError::Unavailable { .. }));
+            assert!(matches!(failed(gone), SymbolizerError::Unavailable { .. }));
         }
     }
 }

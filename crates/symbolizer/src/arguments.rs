@@ -1,11 +1,11 @@
 //! The values of the arguments of a function on a stack, in the way debuggers print them.
 
 use crate::dump::Memory;
-use crate::parameters::{Base, Kind, Parameter, Piece, Place, Sum};
+use crate::parameters::{Base, Location, Parameter, Piece, Sum, ValueType};
 use crate::unwind::Frame;
 
 /// Longest text that an argument points to, in bytes, as debuggers show it.
-const LONGEST_TEXT: usize = 200;
+const MAX_TEXT_BYTES: usize = 200;
 
 /// An argument of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,12 +23,12 @@ pub enum ArgumentValue {
     Known(String),
     /// The compiler kept it nowhere.
     OptimizedOut,
-    /// It is in a register or a place that the dump does not tell.
+    /// It is in a register or a location that the dump does not tell.
     Unreadable,
 }
 
 /// What the names of enumerations, and the functions that pointers lead to, are looked up in.
-pub(crate) trait Names {
+pub(crate) trait NameLookup {
     fn string(&self, number: u32) -> Option<String>;
     fn function_at(&self, address: u32) -> Option<String>;
 }
@@ -36,25 +36,25 @@ pub(crate) trait Names {
 /// The value of a parameter in a frame.
 pub(crate) fn value_of(
     parameter: &Parameter,
-    kind: &Kind,
+    value_type: &ValueType,
     frame: &Frame,
     memory: &Memory<'_>,
-    names: &dyn Names,
+    names: &dyn NameLookup,
 ) -> ArgumentValue {
-    if *kind == Kind::Other {
+    if *value_type == ValueType::Other {
         return ArgumentValue::Known("...".to_owned());
     }
-    let Some(place) = parameter.place_at(frame.lookup()) else {
+    let Some(location) = parameter.location_at(frame.lookup()) else {
         return ArgumentValue::OptimizedOut;
     };
-    match read(place, kind.size(), frame, memory) {
-        Some(value) => ArgumentValue::Known(printed(value, kind, memory, names)),
+    match read(location, value_type.size(), frame, memory) {
+        Some(value) => ArgumentValue::Known(printed(value, value_type, memory, names)),
         None => ArgumentValue::Unreadable,
     }
 }
 
 /// The bytes of a value, the first ones lowest.
-fn read(place: Place, size: u8, frame: &Frame, memory: &Memory<'_>) -> Option<u64> {
+fn read(location: Location, size: u8, frame: &Frame, memory: &Memory<'_>) -> Option<u64> {
     let size = u32::from(size.min(8));
     let piece = |piece: Piece, bytes: u32| match piece {
         Piece::Value(sum) => Some(u64::from(total(sum, frame)?)),
@@ -64,10 +64,10 @@ fn read(place: Place, size: u8, frame: &Frame, memory: &Memory<'_>) -> Option<u6
             Some(bytes.iter().rev().fold(0, byte))
         }
     };
-    let value = match place.high {
-        Some(high) => piece(place.low, 4)? | piece(high, 4)? << 32,
+    let value = match location.high {
+        Some(high) => piece(location.low, 4)? | piece(high, 4)? << 32,
         // A number keeps its sign, whatever its size.
-        None => match place.low {
+        None => match location.low {
             Piece::Value(Sum { base: Base::Nothing, offset }) => i64::from(offset).cast_unsigned(),
             Piece::Value(_) if size > 4 => return None,
             low => piece(low, size)?,
@@ -85,29 +85,34 @@ fn total(sum: Sum, frame: &Frame) -> Option<u32> {
     Some(base.wrapping_add_signed(sum.offset))
 }
 
-fn printed(value: u64, kind: &Kind, memory: &Memory<'_>, names: &dyn Names) -> String {
+fn printed(
+    value: u64,
+    value_type: &ValueType,
+    memory: &Memory<'_>,
+    names: &dyn NameLookup,
+) -> String {
     let low = u32::try_from(value & u64::from(u32::MAX)).unwrap_or_default();
-    match kind {
-        Kind::Unsigned(_) => value.to_string(),
-        Kind::Signed(size) => signed(value, *size).to_string(),
-        Kind::Boolean if value > 1 => value.to_string(),
-        Kind::Boolean => (value == 1).to_string(),
-        Kind::Character { signed: with_sign } => {
+    match value_type {
+        ValueType::Unsigned(_) => value.to_string(),
+        ValueType::Signed(size) => signed(value, *size).to_string(),
+        ValueType::Boolean if value > 1 => value.to_string(),
+        ValueType::Boolean => (value == 1).to_string(),
+        ValueType::Character { signed: with_sign } => {
             let number = if *with_sign { signed(value, 1) } else { i64::from(low) };
             format!("{number} '{}'", escaped(low.to_le_bytes()[0], '\''))
         }
-        Kind::Float(4) => f32::from_bits(low).to_string(),
-        Kind::Float(_) => f64::from_bits(value).to_string(),
-        Kind::Pointer => format!("{low:#x}"),
-        Kind::Text => match text_at(low, memory) {
+        ValueType::Float(4) => f32::from_bits(low).to_string(),
+        ValueType::Float(_) => f64::from_bits(value).to_string(),
+        ValueType::Pointer => format!("{low:#x}"),
+        ValueType::Text => match text_at(low, memory) {
             Some(text) => format!("{low:#x} {text}"),
             None => format!("{low:#x}"),
         },
-        Kind::Function => match names.function_at(low) {
+        ValueType::Function => match names.function_at(low) {
             Some(name) => format!("{low:#x} <{name}>"),
             None => format!("{low:#x}"),
         },
-        Kind::Enumeration { size, names: known } => {
+        ValueType::Enumeration { size, names: known } => {
             let number = signed(value, *size);
             // Values that do not fit into a word have no names.
             let same = |(known, _): &&(u32, u32)| {
@@ -116,7 +121,7 @@ fn printed(value: u64, kind: &Kind, memory: &Memory<'_>, names: &dyn Names) -> S
             let name = known.iter().find(same).and_then(|(_, name)| names.string(*name));
             name.unwrap_or_else(|| number.to_string())
         }
-        Kind::Other => "...".to_owned(),
+        ValueType::Other => "...".to_owned(),
     }
 }
 
@@ -130,7 +135,7 @@ fn signed(value: u64, size: u8) -> i64 {
 /// hold it.
 fn text_at(address: u32, memory: &Memory<'_>) -> Option<String> {
     let bytes = memory.from(address)?;
-    let shown = bytes.get(..LONGEST_TEXT).unwrap_or(bytes);
+    let shown = bytes.get(..MAX_TEXT_BYTES).unwrap_or(bytes);
     let end = shown.iter().position(|byte| *byte == 0);
     let text: String =
         shown.iter().take(end.unwrap_or(shown.len())).map(|byte| escaped(*byte, '"')).collect();
@@ -159,7 +164,7 @@ mod tests {
 
     struct Known;
 
-    impl Names for Known {
+    impl NameLookup for Known {
         fn string(&self, number: u32) -> Option<String> {
             (number == 7).then(|| "RUNNING".to_owned())
         }
@@ -179,65 +184,72 @@ mod tests {
         frame
     }
 
-    /// The value at a place, with `hello` at the beginning of the stack.
-    fn value(kind: &Kind, place: Place) -> ArgumentValue {
+    /// The value at a location, with `hello` at the beginning of the stack.
+    fn value(value_type: &ValueType, location: Location) -> ArgumentValue {
         let mut stack = b"he\"llo\n\0\xFF\x01".to_vec();
         stack.resize(32, 7);
         let memory = Memory::new([Segment { start: STACK, bytes: &stack }]);
-        let parameter =
-            Parameter { name: 1, kind: 0, places: vec![(0x4200_0000..0x4200_0020, place)] };
-        value_of(&parameter, kind, &frame(), &memory, &Known)
+        let parameter = Parameter {
+            name: 1,
+            value_type: 0,
+            locations: vec![(0x4200_0000..0x4200_0020, location)],
+        };
+        value_of(&parameter, value_type, &frame(), &memory, &Known)
     }
 
-    fn register(number: u8) -> Place {
+    fn register(number: u8) -> Location {
         let low = Piece::Value(Sum { base: Base::Register(number), offset: 0 });
-        Place { low, high: None }
+        Location { low, high: None }
     }
 
-    fn constant(offset: i32) -> Place {
-        Place { low: Piece::Value(Sum { base: Base::Nothing, offset }), high: None }
+    fn constant(offset: i32) -> Location {
+        Location { low: Piece::Value(Sum { base: Base::Nothing, offset }), high: None }
     }
 
-    fn on_stack(offset: i32) -> Place {
-        Place { low: Piece::Memory(Sum { base: Base::Frame, offset }), high: None }
+    fn on_stack(offset: i32) -> Location {
+        Location { low: Piece::Memory(Sum { base: Base::Frame, offset }), high: None }
     }
 
     #[test]
     fn values_are_printed_by_their_types() {
         let names = vec![(2, 7), (u32::MAX, 7)];
         let address = STACK.cast_signed();
-        for (kind, place, expected) in [
-            (Kind::Signed(4), register(11), "-1"),
-            (Kind::Unsigned(2), register(10), "22216"),
-            (Kind::Character { signed: true }, register(10), "-56 '\\310'"),
-            (Kind::Character { signed: false }, constant(10), "10 '\\n'"),
-            (Kind::Boolean, constant(1), "true"),
-            (Kind::Float(4), constant(0x3FC0_0000), "1.5"),
-            (Kind::Pointer, constant(0), "0x0"),
-            (Kind::Text, constant(address), "0x3fc80000 \"he\\\"llo\\n\""),
-            (Kind::Text, constant(address - 4), "0x3fc7fffc"),
-            (Kind::Function, constant(0x4200_0000), "0x42000000 <on_event>"),
-            (Kind::Enumeration { size: 4, names: names.clone() }, constant(2), "RUNNING"),
-            (Kind::Enumeration { size: 4, names: names.clone() }, constant(-1), "RUNNING"),
-            (Kind::Enumeration { size: 1, names }, constant(3), "3"),
-            (Kind::Signed(8), constant(-5), "-5"),
-            (Kind::Unsigned(2), on_stack(-24), "511"),
-            (Kind::Other, constant(3), "..."),
+        for (value_type, location, expected) in [
+            (ValueType::Signed(4), register(11), "-1"),
+            (ValueType::Unsigned(2), register(10), "22216"),
+            (ValueType::Character { signed: true }, register(10), "-56 '\\310'"),
+            (ValueType::Character { signed: false }, constant(10), "10 '\\n'"),
+            (ValueType::Boolean, constant(1), "true"),
+            (ValueType::Float(4), constant(0x3FC0_0000), "1.5"),
+            (ValueType::Pointer, constant(0), "0x0"),
+            (ValueType::Text, constant(address), "0x3fc80000 \"he\\\"llo\\n\""),
+            (ValueType::Text, constant(address - 4), "0x3fc7fffc"),
+            (ValueType::Function, constant(0x4200_0000), "0x42000000 <on_event>"),
+            (ValueType::Enumeration { size: 4, names: names.clone() }, constant(2), "RUNNING"),
+            (ValueType::Enumeration { size: 4, names: names.clone() }, constant(-1), "RUNNING"),
+            (ValueType::Enumeration { size: 1, names }, constant(3), "3"),
+            (ValueType::Signed(8), constant(-5), "-5"),
+            (ValueType::Unsigned(2), on_stack(-24), "511"),
+            (ValueType::Other, constant(3), "..."),
         ] {
-            assert_eq!(value(&kind, place), ArgumentValue::Known(expected.into()), "{kind:?}");
+            assert_eq!(
+                value(&value_type, location),
+                ArgumentValue::Known(expected.into()),
+                "{value_type:?}"
+            );
         }
-        let both = Place { high: Some(register(11).low), ..register(10) };
-        assert_eq!(value(&Kind::Signed(8), both), ArgumentValue::Known("-3989547320".into()));
+        let both = Location { high: Some(register(11).low), ..register(10) };
+        assert_eq!(value(&ValueType::Signed(8), both), ArgumentValue::Known("-3989547320".into()));
     }
 
     #[test]
     fn what_is_not_there_is_said_to_be_so() {
-        assert_eq!(value(&Kind::Signed(4), register(12)), ArgumentValue::Unreadable);
-        assert_eq!(value(&Kind::Signed(4), on_stack(64)), ArgumentValue::Unreadable);
-        assert_eq!(value(&Kind::Signed(8), register(10)), ArgumentValue::Unreadable);
+        assert_eq!(value(&ValueType::Signed(4), register(12)), ArgumentValue::Unreadable);
+        assert_eq!(value(&ValueType::Signed(4), on_stack(64)), ArgumentValue::Unreadable);
+        assert_eq!(value(&ValueType::Signed(8), register(10)), ArgumentValue::Unreadable);
         let memory = Memory::default();
-        let parameter = Parameter { name: 1, kind: 0, places: vec![(0..8, register(10))] };
-        let found = value_of(&parameter, &Kind::Pointer, &frame(), &memory, &Known);
+        let parameter = Parameter { name: 1, value_type: 0, locations: vec![(0..8, register(10))] };
+        let found = value_of(&parameter, &ValueType::Pointer, &frame(), &memory, &Known);
         assert_eq!(found, ArgumentValue::OptimizedOut);
     }
 }

@@ -122,7 +122,7 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         enters.then(xtensa::before_entry)
     }
 
-    fn begins_function(&self, address: u32) -> bool {
+    fn is_function_start(&self, address: u32) -> bool {
         self.functions.binary_search_by_key(&address, |function| function.start).is_ok()
     }
 
@@ -132,8 +132,8 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
     }
 
     /// The same as [`Self::branches`], looked for once.
-    fn seen_branches(&self, function: &Range<u32>) -> Rc<Branches> {
-        let mut seen = self.seen.borrow_mut();
+    fn cached_branches(&self, function: &Range<u32>) -> Rc<Branches> {
+        let mut seen = self.cache.borrow_mut();
         let found = seen.entry(function.start).or_insert_with(|| Rc::new(self.branches(function)));
         Rc::clone(found)
     }
@@ -146,7 +146,7 @@ impl<'a, 'elf> ElfCode<'a, 'elf> {
         match self.elf.architecture {
             Architecture::RiscV => riscv::branches(bytes, function.start),
             Architecture::Xtensa => {
-                xtensa::branches(bytes, function.start, |target| self.begins_function(target))
+                xtensa::branches(bytes, function.start, |target| self.is_function_start(target))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Code for ElfCode<'_, '_> {
         }
         let function = self.function_around(address)?;
         let done = usize::try_from(address - function.start).ok()?;
-        self.elf.code_from(function.start)?.get(..done).map(riscv::rule_behind)
+        self.elf.code_from(function.start)?.get(..done).map(riscv::rule_after)
     }
 
     fn is_code(&self, address: u32) -> bool {
@@ -175,7 +175,7 @@ impl Code for ElfCode<'_, '_> {
 
     fn call_before(&self, return_address: u32) -> Option<Call> {
         let function = self.function_around(return_address.checked_sub(1)?)?;
-        let seen = self.seen_branches(&function);
+        let seen = self.cached_branches(&function);
         seen.calls.iter().copied().find(|call| call.return_address == return_address)
     }
 
@@ -184,6 +184,6 @@ impl Code for ElfCode<'_, '_> {
     }
 
     fn jumps_out_of(&self, function: Range<u32>) -> Vec<Jump> {
-        self.seen_branches(&function).jumps.clone()
+        self.cached_branches(&function).jumps.clone()
     }
 }

@@ -13,7 +13,7 @@ use crate::tasks::TaskFacts;
 use crate::unwind::{Backtrace, End, SearchBudget, backtrace};
 
 /// Functions in one report, inlined ones too.
-const MOST_FRAMES: usize = 16_384;
+const MAX_FRAMES: usize = 16_384;
 
 /// Why there is no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,7 @@ pub fn decode_unwrapped(
         traces.iter().flat_map(|trace| &trace.frames).map(crate::unwind::Frame::lookup).collect();
     session.prepare(&addresses)?;
     let build = build_of(&dump, Some(firmware));
-    let mut left = MOST_FRAMES;
+    let mut left = MAX_FRAMES;
     let tasks = dump.tasks.iter().zip(&traces).map(|(task, trace)| {
         let about = TaskFacts::read(&dump, task, facts.task_block);
         let mut frames = frames(trace, &session, &dump.memory, left);

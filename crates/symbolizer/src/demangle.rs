@@ -5,14 +5,14 @@ use std::fmt::{self, Write};
 use cpp_demangle::DemangleOptions;
 
 /// Demanglers recurse: longer names are left as they are, in bytes.
-const LONGEST: usize = 4096;
+const MAX_NAME_BYTES: usize = 4096;
 
 /// The name of a C++ or Rust function; any other as it is. Short names can stand for texts without
 /// end: they are cut at 4 KiB, and those that are longer by themselves are left as they are.
 pub(crate) fn demangle(name: &[u8]) -> String {
-    let cut = name.get(..LONGEST).unwrap_or(name);
+    let cut = name.get(..MAX_NAME_BYTES).unwrap_or(name);
     let text = String::from_utf8_lossy(cut);
-    if name.len() > LONGEST {
+    if name.len() > MAX_NAME_BYTES {
         return text.into_owned();
     }
     let mut demangled = Bounded::default();
@@ -33,7 +33,7 @@ struct Bounded(String);
 
 impl Write for Bounded {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        if self.0.len() + part.len() > LONGEST {
+        if self.0.len() + part.len() > MAX_NAME_BYTES {
             return Err(fmt::Error);
         }
         self.0.push_str(part);
@@ -70,12 +70,12 @@ mod tests {
         };
         let levels = (0..60).map(|level| format!("S_IS{0}_S{0}_E", number(level)));
         let hostile = format!("_Z1f1AIiiE{}", levels.collect::<String>());
-        assert!(demangle(hostile.as_bytes()).len() <= LONGEST);
+        assert!(demangle(hostile.as_bytes()).len() <= MAX_NAME_BYTES);
     }
 
     #[test]
     fn long_names_are_cut_and_not_demangled() {
         let hostile = ["_Z".as_bytes(), &vec![b'P'; 100_000]].concat();
-        assert_eq!(demangle(&hostile).len(), LONGEST);
+        assert_eq!(demangle(&hostile).len(), MAX_NAME_BYTES);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use registers::{MachineState, Registers, RiscVRegisters, XtensaRegist
 pub(crate) use saved_context::saved_by_yield;
 
 /// Tasks of a dump that are looked at.
-const MOST_TASKS: usize = 256;
+const MAX_TASKS: usize = 256;
 /// Stacks of corrupted tasks are replaced by one in this range, which holds nothing.
 const FAKE_STACKS: std::ops::Range<u32> = 0x2000_0000..0x3000_0000;
 
@@ -75,13 +75,13 @@ pub(crate) enum Crashed {
 pub enum DumpError {
     /// Neither an ELF core nor a raw image, in whatever wrapping.
     #[error("this is no dump of ESP-IDF ({0})")]
-    NoDump(&'static str),
+    NotADump(&'static str),
     /// A core of another kind of processor.
     #[error("an ELF core of machine {0}, which is neither Xtensa (94) nor RISC-V (243)")]
     Machine(u16),
     /// The ELF is one, but no core as ESP-IDF writes it.
     #[error("an ELF that is no 32-bit little-endian core")]
-    NoCore,
+    NotACore,
     /// There is nothing about any task in it.
     #[error("the dump holds no task")]
     NoTask,
@@ -94,7 +94,7 @@ impl<'a> Dump<'a> {
             Container::Elf | Container::StrippedElf => elf_core::read(&body.bytes)?,
             Container::Raw => Self::of_image(&body.bytes)?,
             other @ (Container::Gzip | Container::Base64 | Container::Unknown) => {
-                return Err(DumpError::NoDump(other.as_str()));
+                return Err(DumpError::NotADump(other.as_str()));
             }
         };
         dump.container = body.container;
@@ -106,7 +106,7 @@ impl<'a> Dump<'a> {
     }
 
     fn of_image(image: &'a [u8]) -> Result<Self, DumpError> {
-        let Some(parts) = raw_parts(image) else { return Err(DumpError::NoDump("raw")) };
+        let Some(parts) = raw_parts(image) else { return Err(DumpError::NotADump("raw")) };
         let mut dump = if parts.version >= 0x0100 {
             elf_core::read(parts.content)?
         } else {

@@ -3,13 +3,13 @@
 //! It is of hostile origin. Nothing here recurses into it, and everything is counted: what no
 //! compiler makes ends in [`ElfError::Excessive`].
 
-mod kinds;
 mod lines;
 mod names;
 mod parameters;
 mod ranges;
 mod scopes;
 mod task_block;
+mod types;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -23,17 +23,17 @@ use crate::sources::SourceTable;
 pub(crate) use task_block::{TaskBlock, field_fallback};
 
 /// Entries of the debugging information.
-const MOST_ENTRIES: usize = 20_000_000;
+const MAX_ENTRIES: usize = 20_000_000;
 /// Depth of entries. Real firmware has 8 to 10.
-const DEEPEST: isize = 256;
+const MAX_DEPTH: isize = 256;
 /// Ranges of addresses.
-const MOST_RANGES: usize = 2_000_000;
+const MAX_RANGES: usize = 2_000_000;
 /// Rows of line tables.
-const MOST_ROWS: usize = 20_000_000;
+const MAX_ROWS: usize = 20_000_000;
 /// Units that are kept because others refer to them.
-const MOST_OPEN: usize = 16;
+const MAX_CACHED_UNITS: usize = 16;
 /// Units.
-const MOST_UNITS: usize = 200_000;
+const MAX_UNITS: usize = 200_000;
 
 type Unit<'a> = gimli::Unit<Slice<'a>>;
 
@@ -54,7 +54,7 @@ pub(crate) struct Dwarf<'a, 'elf> {
     /// Units that have been read, by index.
     units: HashMap<usize, Option<Rc<Unit<'a>>>>,
     /// Parameters that were looked up.
-    described: parameters::Described,
+    descriptions: parameters::Descriptions,
     /// Functions around these addresses get their parameters; `None`: all.
     with_parameters: Option<Vec<u32>>,
     budget: Budget,
@@ -75,7 +75,7 @@ impl Budget {
     }
 
     fn entry(&mut self, depth: isize) -> Result<(), ElfError> {
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(ElfError::Excessive("entries nested deeper than 256"));
         }
         Self::take(&mut self.entries, "more than 20 million entries")
@@ -100,13 +100,13 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         let mut units = sections.units();
         while let Ok(Some(header)) = units.next() {
             headers.push(header);
-            if headers.len() >= MOST_UNITS {
+            if headers.len() >= MAX_UNITS {
                 break;
             }
         }
-        let budget = Budget { entries: MOST_ENTRIES, ranges: MOST_RANGES, rows: MOST_ROWS };
-        let (units, described) = (HashMap::new(), parameters::Described::default());
-        Self { elf, sections, headers, units, described, with_parameters: None, budget }
+        let budget = Budget { entries: MAX_ENTRIES, ranges: MAX_RANGES, rows: MAX_ROWS };
+        let (units, descriptions) = (HashMap::new(), parameters::Descriptions::default());
+        Self { elf, sections, headers, units, descriptions, with_parameters: None, budget }
     }
 
     /// Functions and lines of all units.
@@ -123,7 +123,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
 
     fn sources(&mut self, units: impl IntoIterator<Item = usize>) -> Result<SourceTable, ElfError> {
         let mut table = SourceTable::default();
-        let mut names = names::Names::default();
+        let mut names = names::FunctionNames::default();
         for index in units {
             let Some(unit) = self.unit(index) else { continue };
             let mut files = lines::Files::of(&unit);
@@ -132,7 +132,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
             self.read_scopes(&mut scopes::Reading { index, unit: &unit, files, names, table })?;
             // Each is needed once, but for those that others refer to; all would fill the memory.
             self.units.remove(&index);
-            if self.units.len() > MOST_OPEN {
+            if self.units.len() > MAX_CACHED_UNITS {
                 self.units.clear();
             }
         }
@@ -159,7 +159,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
 
     /// The units that hold these addresses.
     fn units_of(&mut self, addresses: &[u32]) -> Result<Vec<usize>, ElfError> {
-        let mut told = self.told_ranges();
+        let mut told = self.ranges_by_unit();
         let mut units = Vec::new();
         for index in 0..self.headers.len() {
             let ranges = match told.remove(&index) {
@@ -175,7 +175,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
     }
 
     /// The ranges that `.debug_aranges` tells, by unit. Not every compiler writes it.
-    fn told_ranges(&self) -> BTreeMap<usize, Vec<Range<u32>>> {
+    fn ranges_by_unit(&self) -> BTreeMap<usize, Vec<Range<u32>>> {
         let mut told: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut headers = self.sections.debug_aranges.headers();
         while let Ok(Some(header)) = headers.next() {

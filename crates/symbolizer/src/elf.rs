@@ -17,11 +17,11 @@ pub(crate) use symbols::{FunctionSymbol, end_of, range_around};
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Largest ELF that is read.
-pub const MOST_ELF_BYTES: usize = 256 << 20;
+pub const MAX_ELF_BYTES: usize = 256 << 20;
 /// Sections that are looked at.
-const MOST_SECTIONS: usize = 4096;
+const MAX_SECTIONS: usize = 4096;
 /// Longest name of a section, in bytes.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME_BYTES: usize = 256;
 
 /// A firmware.
 pub(crate) struct Elf<'a> {
@@ -81,7 +81,7 @@ pub(crate) fn architecture_of_machine(machine: u16) -> Option<Architecture> {
 impl<'a> Elf<'a> {
     /// Reads headers only.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, ElfError> {
-        if bytes.len() > MOST_ELF_BYTES {
+        if bytes.len() > MAX_ELF_BYTES {
             return Err(ElfError::TooLarge);
         }
         let unreadable = |error: object::Error| ElfError::Unreadable(error.to_string());
@@ -95,7 +95,7 @@ impl<'a> Elf<'a> {
             return Err(ElfError::NotExecutable);
         }
         let (mut sections, mut compressed, mut debug_line) = (Vec::new(), false, false);
-        for section in file.sections().take(MOST_SECTIONS) {
+        for section in file.sections().take(MAX_SECTIONS) {
             let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
             compressed |= sh_flags.contains(elf::SHF_COMPRESSED);
             debug_line |= section.name() == Ok(".debug_line");
@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
         section: &object::read::elf::ElfSection32<'a, 'file, object::LittleEndian>,
         flags: elf::SectionFlags,
     ) -> Option<Self> {
-        let name = section.name_bytes().ok().filter(|name| name.len() <= LONGEST_NAME);
+        let name = section.name_bytes().ok().filter(|name| name.len() <= MAX_NAME_BYTES);
         let name = name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
         let in_file = section.kind() != SectionKind::UninitializedData;
         let bytes = if in_file { section.data().ok()? } else { &[] };

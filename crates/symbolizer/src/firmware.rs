@@ -5,7 +5,7 @@ use std::ops::Range;
 use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
-use crate::arguments::{Argument, Names, value_of};
+use crate::arguments::{Argument, NameLookup, value_of};
 use crate::code::{Call, Code, ElfCode, Jump, is_rom};
 use crate::dump::{Dump, Memory};
 use crate::dwarf::Dwarf;
@@ -18,7 +18,7 @@ use crate::sources::{Located, Source, SourceTable, Sources, look_up};
 use crate::unwind::Frame;
 
 /// Symbols of the linker script name the nearest function only so near.
-const NEAR: u32 = 64;
+const MAX_DISTANCE: u32 = 64;
 
 /// Where functions, lines and rules of unwinding come from.
 pub struct Firmware<'a> {
@@ -47,7 +47,7 @@ impl<'a> Firmware<'a> {
         Self { symbols: Symbols::Index(Box::new(index)), roms: &[] }
     }
 
-    /// Names functions in the ROM of the chip, and unwinds them. Which ROM it is the dump tells.
+    /// NameLookup functions in the ROM of the chip, and unwinds them. Which ROM it is the dump tells.
     #[must_use]
     pub fn with_roms(self, roms: &'a [Rom<'a>]) -> Self {
         Self { roms, ..self }
@@ -61,7 +61,7 @@ impl<'a> Firmware<'a> {
         }
     }
 
-    /// The kind of processor it is for.
+    /// The value_type of processor it is for.
     pub const fn architecture(&self) -> Architecture {
         match &self.symbols {
             Symbols::Index(index) => index.architecture(),
@@ -161,8 +161,8 @@ impl Session<'_> {
         let parameters = scope.map(|scope| self.sources().parameters(scope)).unwrap_or_default();
         let argument = |parameter: &Parameter| {
             let name = self.string(parameter.name)?;
-            let kind = self.sources().kind(parameter.kind);
-            Some(Argument { name, value: value_of(parameter, &kind, frame, memory, self) })
+            let value_type = self.sources().value_type(parameter.value_type);
+            Some(Argument { name, value: value_of(parameter, &value_type, frame, memory, self) })
         };
         parameters.iter().filter_map(argument).collect()
     }
@@ -182,7 +182,7 @@ impl Session<'_> {
         if let Some(function) = self.app().function_around(address) {
             return (symbol.start == function.start).then(|| named(symbol.name));
         }
-        let near = symbol.absolute && is_rom(address) && address - symbol.start < NEAR;
+        let near = symbol.absolute && is_rom(address) && address - symbol.start < MAX_DISTANCE;
         (near && self.rom.is_none())
             .then(|| Source { near: Some(symbol.name), ..Source::default() })
     }
@@ -202,7 +202,7 @@ impl Session<'_> {
     }
 }
 
-impl Names for Session<'_> {
+impl NameLookup for Session<'_> {
     fn string(&self, number: u32) -> Option<String> {
         self.sources().string(number).map(str::to_owned)
     }

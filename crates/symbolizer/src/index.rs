@@ -19,7 +19,7 @@ use crate::code::{Call, Code, Jump, Symbol};
 use crate::dwarf::TaskBlock;
 use crate::elf::{UnwindRule, end_of};
 use crate::facts::{Facts, Region};
-use crate::parameters::{Kind, Parameter};
+use crate::parameters::{Parameter, ValueType};
 use crate::sources::{NONE, Scope, SourceFile, SourceLine, Sources, string_in};
 use crate::words::u32_at;
 
@@ -116,7 +116,7 @@ impl Index {
 }
 
 /// Jumps out of one function that are looked at.
-const MOST_JUMPS: usize = 4096;
+const MAX_JUMPS: usize = 4096;
 
 /// Marks the name of a function that the linker script gives.
 const ABSOLUTE: u32 = 1 << 31;
@@ -152,7 +152,7 @@ impl Code for Index {
         let rows = self.rows::<1>(Part::Jumps);
         let from = rows.from(function.start.saturating_add(1));
         from.take_while(|(end, _)| *end <= function.end)
-            .take(MOST_JUMPS)
+            .take(MAX_JUMPS)
             .map(|(end, [target])| Jump { end, target })
             .collect()
     }
@@ -160,7 +160,7 @@ impl Code for Index {
 
 impl Sources for Index {
     fn scope_at(&self, address: u32) -> Option<u32> {
-        self.rows::<1>(Part::Segments).at(address).map(|(_, [scope])| scope)
+        self.rows::<1>(Part::ScopeStarts).at(address).map(|(_, [scope])| scope)
     }
 
     fn scope(&self, number: u32) -> Option<Scope> {
@@ -193,10 +193,10 @@ impl Sources for Index {
         found.unwrap_or_default()
     }
 
-    fn kind(&self, number: u32) -> Kind {
-        let rows = self.part(Part::Kinds).as_chunks().0;
+    fn value_type(&self, number: u32) -> ValueType {
+        let rows = self.part(Part::Types).as_chunks().0;
         let row = usize::try_from(number).ok().and_then(|number| rows.get(number));
-        let names = self.part(Part::KindNames).as_chunks().0;
-        row.map_or(Kind::Other, |row| parameters::read_kind(*row, names))
+        let names = self.part(Part::Enumerators).as_chunks().0;
+        row.map_or(ValueType::Other, |row| parameters::read_type(*row, names))
     }
 }

@@ -26,7 +26,7 @@ mod words;
 pub use arguments::{Argument, ArgumentValue};
 pub use decode::{DecodeError, chip_of, decode, decode_unwrapped};
 pub use dump::DumpError;
-pub use elf::{ElfError, MOST_ELF_BYTES};
+pub use elf::{ElfError, MAX_ELF_BYTES};
 pub use firmware::Firmware;
 pub use index::{INDEX_FORMAT, Index, IndexError, build as build_index};
 pub use report::{

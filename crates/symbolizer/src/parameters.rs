@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-/// Pieces of a value that lies in several places.
-pub(crate) const MOST_PIECES: usize = 2;
+/// Pieces of a value that lies in several locations.
+pub(crate) const MAX_PIECES: usize = 2;
 
 /// A parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,14 +12,14 @@ pub(crate) struct Parameter {
     /// String.
     pub(crate) name: u32,
     /// Number of its type.
-    pub(crate) kind: u32,
+    pub(crate) value_type: u32,
     /// Where it is while the function is at one of these addresses.
-    pub(crate) places: Vec<(Range<u32>, Place)>,
+    pub(crate) locations: Vec<(Range<u32>, Location)>,
 }
 
 /// Where a value is: in one piece, or its lower and its higher word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) low: Piece,
     pub(crate) high: Option<Piece>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Sum {
     pub(crate) offset: i32,
 }
 
-/// What a place is counted from.
+/// What a location is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Base {
     /// Zero.
@@ -53,7 +53,7 @@ pub(crate) enum Base {
 
 /// What a value means.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum ValueType {
     /// A number without sign, of so many bytes.
     Unsigned(u8),
     /// A number with sign.
@@ -84,7 +84,7 @@ pub(crate) enum Kind {
     Other,
 }
 
-impl Kind {
+impl ValueType {
     /// Bytes of a value; of what is not shown none.
     pub(crate) const fn size(&self) -> u8 {
         match self {
@@ -101,8 +101,8 @@ impl Kind {
 
 impl Parameter {
     /// Where it is at an address.
-    pub(crate) fn place_at(&self, address: u32) -> Option<Place> {
-        let here = self.places.iter().find(|(range, _)| range.contains(&address));
-        here.map(|(_, place)| *place)
+    pub(crate) fn location_at(&self, address: u32) -> Option<Location> {
+        let here = self.locations.iter().find(|(range, _)| range.contains(&address));
+        here.map(|(_, location)| *location)
     }
 }

@@ -177,7 +177,7 @@ impl Report {
         registers.extend(dump.machine_state.iter().flat_map(crate::dump::MachineState::named));
         let top = tasks.first().filter(|task| task.crashed);
         let mut panic = Panic::of(dump, top.map(|task| &task.frames[..]).unwrap_or_default());
-        guilty::mark(&mut panic, &mut tasks);
+        guilty::mark_guilty(&mut panic, &mut tasks);
         let segments = dump.memory.segments().iter();
         Self {
             container: dump.container.as_str(),
@@ -225,13 +225,13 @@ impl Report {
 }
 
 /// The frames of a task, or of the interrupt handler that crashed while it waited.
-fn before_interrupt(frames: &[Frame]) -> &[Frame] {
+fn up_to_interrupt(frames: &[Frame]) -> &[Frame] {
     let end = interrupt(frames).unwrap_or(frames.len());
     frames.get(..end).unwrap_or(frames)
 }
 
 /// The frames of a task, without those of the interrupt handler that crashed while it waited.
-fn behind_interrupt(frames: &[Frame]) -> &[Frame] {
+fn after_interrupt(frames: &[Frame]) -> &[Frame] {
     frames.get(interrupt(frames).unwrap_or(0)..).unwrap_or(frames)
 }
 

@@ -12,11 +12,11 @@ use crate::dump::Dump;
 use crate::elf::{Elf, ElfError};
 
 /// Words of stacks that are looked at.
-const MOST_WORDS: usize = 65_536;
+const MAX_WORDS: usize = 65_536;
 /// Different addresses in ROM that are looked up.
-const MOST_ADDRESSES: usize = 1024;
+const MAX_ADDRESSES: usize = 1024;
 /// ELFs that are compared.
-const MOST_ROMS: usize = 64;
+const MAX_ROMS: usize = 64;
 
 /// An ELF of the ROM of a chip.
 pub struct Rom<'a> {
@@ -39,7 +39,7 @@ impl<'a> Rom<'a> {
     }
 
     /// Whether nothing speaks against it. Names that tell no chip may be of any.
-    fn may_be_of(&self, dump: &Dump<'_>) -> bool {
+    fn may_belong_to(&self, dump: &Dump<'_>) -> bool {
         let told = self.chip.or_else(|| self.name.split_once("_rev").map(|(chip, _)| chip));
         let same = told.zip(dump.chip).is_none_or(|(told, chip)| told == chip);
         self.elf.architecture == dump.architecture && same
@@ -57,7 +57,7 @@ impl<'a> Rom<'a> {
 /// revision that the chip may have, then the first.
 pub(crate) fn choose<'a>(roms: &'a [Rom<'a>], dump: &Dump<'_>) -> Option<ElfCode<'a, 'a>> {
     let candidates: Vec<_> =
-        roms.iter().filter(|rom| rom.may_be_of(dump)).take(MOST_ROMS).collect();
+        roms.iter().filter(|rom| rom.may_belong_to(dump)).take(MAX_ROMS).collect();
     if let [only] = candidates[..] {
         return Some(ElfCode::of(&only.elf));
     }
@@ -83,9 +83,9 @@ pub(crate) fn choose<'a>(roms: &'a [Rom<'a>], dump: &Dump<'_>) -> Option<ElfCode
 /// What on the stacks may be a return address into ROM.
 fn rom_addresses(dump: &Dump<'_>) -> BTreeSet<u32> {
     let stacks = dump.tasks.iter().filter_map(|task| dump.memory.from(task.registers.sp() & !3));
-    let words = stacks.flat_map(|stack| stack.as_chunks::<4>().0).take(MOST_WORDS);
+    let words = stacks.flat_map(|stack| stack.as_chunks::<4>().0).take(MAX_WORDS);
     let addresses = words.map(|word| in_code(u32::from_le_bytes(*word), dump.architecture));
-    addresses.filter(|address| is_rom(*address)).take(MOST_ADDRESSES).collect()
+    addresses.filter(|address| is_rom(*address)).take(MAX_ADDRESSES).collect()
 }
 
 /// Return addresses of Xtensa hold the increment of the window in place of the quarter of the address

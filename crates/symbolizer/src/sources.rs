@@ -4,7 +4,7 @@ mod paths;
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::parameters::{Kind, Parameter};
+use crate::parameters::{Parameter, ValueType};
 use crate::words::u16_at;
 
 pub(crate) use paths::shorten;
@@ -12,9 +12,9 @@ pub(crate) use paths::shorten;
 /// In place of a number of a string, a file or a scope.
 pub(crate) const NONE: u32 = u32::MAX;
 /// Bytes of all texts; those beyond count as unknown. A large firmware has a few MiB.
-const MOST_STRINGS: u32 = 32 << 20;
+const MAX_STRINGS: u32 = 32 << 20;
 /// Calls inlined into each other at one address.
-const MOST_INLINED: usize = 64;
+const MAX_INLINED: usize = 64;
 
 /// A function, or a call inlined into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) struct SourceTable {
     strings: Strings,
     pub(crate) scopes: Vec<Scope>,
     /// Address, innermost scope from there on.
-    pub(crate) segments: Vec<(u32, u32)>,
+    pub(crate) scope_starts: Vec<(u32, u32)>,
     pub(crate) files: Vec<SourceFile>,
     file_numbers: HashMap<SourceFile, u32>,
     /// Address, line from there on.
@@ -63,8 +63,8 @@ pub(crate) struct SourceTable {
     /// Parameters by scope, in the order of their declaration.
     pub(crate) parameters: BTreeMap<u32, Vec<Parameter>>,
     /// Types of parameters, each once.
-    pub(crate) kinds: Vec<Kind>,
-    kind_numbers: HashMap<Kind, u32>,
+    pub(crate) types: Vec<ValueType>,
+    type_numbers: HashMap<ValueType, u32>,
 }
 
 impl SourceTable {
@@ -91,18 +91,18 @@ impl SourceTable {
     }
 
     /// The number of a type.
-    pub(crate) fn add_kind(&mut self, kind: Kind) -> u32 {
-        let next = u32::try_from(self.kinds.len()).unwrap_or(NONE);
-        if let Some(number) = self.kind_numbers.get(&kind) {
+    pub(crate) fn add_type(&mut self, value_type: ValueType) -> u32 {
+        let next = u32::try_from(self.types.len()).unwrap_or(NONE);
+        if let Some(number) = self.type_numbers.get(&value_type) {
             return *number;
         }
-        self.kind_numbers.insert(kind.clone(), next);
-        self.kinds.push(kind);
+        self.type_numbers.insert(value_type.clone(), next);
+        self.types.push(value_type);
         next
     }
 
-    pub(crate) fn add_segment(&mut self, address: u32, scope: Option<u32>) {
-        self.segments.push((address, scope.unwrap_or(NONE)));
+    pub(crate) fn add_scope_start(&mut self, address: u32, scope: Option<u32>) {
+        self.scope_starts.push((address, scope.unwrap_or(NONE)));
     }
 
     /// Rows of a sequence, and where it ends. Assemblers put a row without code at the very end.
@@ -114,9 +114,9 @@ impl SourceTable {
     /// Puts everything in the order of addresses. Where one unit ends and another begins the
     /// beginning counts; of several rows for one address the last.
     pub(crate) fn sort(&mut self) {
-        self.segments.sort_by_key(|(address, scope)| (*address, *scope != NONE));
-        keep_last(&mut self.segments, |(address, _)| *address);
-        self.segments.dedup_by_key(|(_, scope)| *scope);
+        self.scope_starts.sort_by_key(|(address, scope)| (*address, *scope != NONE));
+        keep_last(&mut self.scope_starts, |(address, _)| *address);
+        self.scope_starts.dedup_by_key(|(_, scope)| *scope);
         self.lines.sort_by_key(|(address, line)| (*address, line.file != NONE));
         keep_last(&mut self.lines, |(address, _)| *address);
         self.lines.dedup_by_key(|(_, line)| *line);
@@ -151,7 +151,7 @@ impl Strings {
         if let Some(place) = self.places.get(text) {
             return *place;
         }
-        let place = u32::try_from(self.bytes.len()).ok().filter(|place| *place < MOST_STRINGS);
+        let place = u32::try_from(self.bytes.len()).ok().filter(|place| *place < MAX_STRINGS);
         let (Some(place), Ok(length)) = (place, u16::try_from(text.len())) else { return NONE };
         self.bytes.extend(length.to_le_bytes());
         self.bytes.extend(text.as_bytes());
@@ -185,13 +185,13 @@ pub(crate) trait Sources {
     fn file(&self, number: u32) -> Option<SourceFile>;
     fn string(&self, number: u32) -> Option<&str>;
     fn parameters(&self, scope: u32) -> Vec<Parameter>;
-    fn kind(&self, number: u32) -> Kind;
+    fn value_type(&self, number: u32) -> ValueType;
 }
 
 impl Sources for SourceTable {
     fn scope_at(&self, address: u32) -> Option<u32> {
-        let behind = self.segments.partition_point(|(start, _)| *start <= address);
-        self.segments.get(behind.checked_sub(1)?).map(|(_, scope)| *scope)
+        let behind = self.scope_starts.partition_point(|(start, _)| *start <= address);
+        self.scope_starts.get(behind.checked_sub(1)?).map(|(_, scope)| *scope)
     }
 
     fn scope(&self, number: u32) -> Option<Scope> {
@@ -215,9 +215,9 @@ impl Sources for SourceTable {
         self.parameters.get(&scope).cloned().unwrap_or_default()
     }
 
-    fn kind(&self, number: u32) -> Kind {
-        let kind = usize::try_from(number).ok().and_then(|number| self.kinds.get(number));
-        kind.cloned().unwrap_or(Kind::Other)
+    fn value_type(&self, number: u32) -> ValueType {
+        let value_type = usize::try_from(number).ok().and_then(|number| self.types.get(number));
+        value_type.cloned().unwrap_or(ValueType::Other)
     }
 }
 
@@ -254,7 +254,7 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
         line = SourceLine { file: scope.call_file, line: scope.call_line };
         // A parent comes before its children: there are no circles.
         next = inlined.then_some(scope.parent).filter(|parent| Some(*parent) < next);
-        if frames.len() >= MOST_INLINED {
+        if frames.len() >= MAX_INLINED {
             break;
         }
     }

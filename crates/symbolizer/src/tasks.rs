@@ -7,7 +7,7 @@ use crate::words::{printable, until_nul};
 /// `configMAX_TASK_NAME_LEN` of ESP-IDF.
 const NAME_BYTES: usize = 16;
 /// Priorities are small; anything else is no control block.
-const HIGHEST_PRIORITY: u32 = 255;
+const MAX_PRIORITY: u32 = 255;
 
 /// A task by its control block.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,7 +38,7 @@ impl TaskFacts {
         let word = |offset: u32| dump.memory.word(task.tcb.checked_add(offset)?);
         let name = task.tcb.checked_add(block.name).and_then(|at| dump.memory.from(at));
         let name = name.map(|bytes| until_nul(bytes.get(..NAME_BYTES).unwrap_or(bytes)));
-        let priority = |offset| word(offset).filter(|priority| *priority <= HIGHEST_PRIORITY);
+        let priority = |offset| word(offset).filter(|priority| *priority <= MAX_PRIORITY);
         let stack = || {
             let (top, lowest) = (word(block.top_of_stack)?, word(block.stack)?);
             let end = word(block.end_of_stack?)?;

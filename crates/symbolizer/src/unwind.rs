@@ -13,7 +13,7 @@ use crate::dump::{Dump, Memory, Registers, Task, XtensaRegisters, saved_by_yield
 pub(crate) use frame_registers::FrameRegisters;
 
 /// Frames of one task.
-pub(crate) const MOST_FRAMES: usize = 128;
+pub(crate) const MAX_FRAMES: usize = 128;
 
 /// How a frame was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +197,7 @@ fn append_interrupted(
     let mut interrupted = from_registers(&dump.memory, task, &registers, code, budget);
     let Some(first) = interrupted.frames.first_mut() else { return };
     first.before = Some(Before::Interrupt);
-    let room = MOST_FRAMES.saturating_sub(trace.frames.len());
+    let room = MAX_FRAMES.saturating_sub(trace.frames.len());
     let cut = interrupted.frames.len() > room;
     trace.frames.extend(interrupted.frames.into_iter().take(room));
     trace.end = if cut { End::Lost } else { interrupted.end };

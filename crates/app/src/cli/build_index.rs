@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
 use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{ElfError, MOST_ELF_BYTES, build_index};
+use coredock_symbolizer::{ElfError, MAX_ELF_BYTES, build_index};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DONE, fail};
@@ -67,9 +67,9 @@ fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
 
 fn read() -> io::Result<Vec<u8>> {
     let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let length = file.metadata()?.len().min(MOST_ELF_BYTES as u64);
+    let length = file.metadata()?.len().min(MAX_ELF_BYTES as u64);
     let mut elf = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    file.take(MOST_ELF_BYTES as u64 + 1).read_to_end(&mut elf)?;
+    file.take(MAX_ELF_BYTES as u64 + 1).read_to_end(&mut elf)?;
     Ok(elf)
 }
 

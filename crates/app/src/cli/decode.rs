@@ -11,7 +11,7 @@ use coredock_domain::coredumps::body::{build_id, unwrap};
 use coredock_domain::coredumps::coredump::BuildId;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{
-    DecodeError, ElfError, Firmware, Index, IndexError, MOST_ELF_BYTES, Report, Rom, build_index,
+    DecodeError, ElfError, Firmware, Index, IndexError, MAX_ELF_BYTES, Report, Rom, build_index,
     decode,
 };
 use tempfile::NamedTempFile;
@@ -200,7 +200,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 }
 
 const fn most_elf_bytes() -> u64 {
-    MOST_ELF_BYTES as u64
+    MAX_ELF_BYTES as u64
 }
 
 fn unusable(path: &Path, source: ElfError) -> Failure {

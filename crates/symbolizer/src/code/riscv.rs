@@ -5,7 +5,7 @@ mod prologue;
 use super::{Branches, Call, Jump};
 use crate::words::{u16_at, u32_at};
 
-pub(super) use prologue::rule_behind;
+pub(super) use prologue::rule_after;
 
 /// ra and t0, the registers of return addresses.
 const RA: u32 = 1;

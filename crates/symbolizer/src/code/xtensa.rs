@@ -23,7 +23,11 @@ pub(super) const fn before_entry() -> UnwindRule {
 /// instruction to the next is out of step for a while: in the ROM of ESP32 at 5 % of the calls. So
 /// what looks like a call is also one anywhere else, if it leads to where a function begins, or
 /// through a register, which few bytes look like.
-pub(super) fn branches(code: &[u8], start: u32, begins_function: impl Fn(u32) -> bool) -> Branches {
+pub(super) fn branches(
+    code: &[u8],
+    start: u32,
+    is_function_start: impl Fn(u32) -> bool,
+) -> Branches {
     let mut calls = Vec::new();
     let mut in_step = 0;
     for (offset, bytes) in code.windows(3).enumerate() {
@@ -34,7 +38,7 @@ pub(super) fn branches(code: &[u8], start: u32, begins_function: impl Fn(u32) ->
         }
         let found = call(bytes, address);
         calls.extend(
-            found.filter(|call| is_instruction || call.target.is_none_or(&begins_function)),
+            found.filter(|call| is_instruction || call.target.is_none_or(&is_function_start)),
         );
     }
     Branches { calls, jumps: Vec::new() }

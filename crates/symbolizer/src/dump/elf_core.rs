@@ -4,7 +4,7 @@ use coredock_domain::chip::{Architecture, KnownChip};
 use coredock_domain::coredumps::body::{Container, Note, Notes};
 
 use super::registers::{MachineState, Registers};
-use super::{Crashed, Dump, DumpError, MOST_TASKS, Memory, Segment, Task};
+use super::{Crashed, Dump, DumpError, MAX_TASKS, Memory, Segment, Task};
 use crate::elf::architecture_of_machine;
 use crate::words::{u16_at, u32_at};
 
@@ -13,8 +13,8 @@ const ET_CORE: u16 = 4;
 const PROGRAM_HEADER_BYTES: usize = 32;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
-const MOST_SEGMENTS: usize = 4096;
-const MOST_NOTES: usize = 1024;
+const MAX_SEGMENTS: usize = 4096;
+const MAX_NOTES: usize = 1024;
 
 /// Names and types of notes (ESP-IDF `core_dump_elf.c`).
 const TASK: (&[u8], u32) = (b"CORE", 1);
@@ -30,11 +30,11 @@ const UNUSABLE: u32 = 0xDEAD_BEEF;
 /// Where newer frameworks of Xtensa tell whether an interrupt handler ran.
 const XTENSA_INTERRUPT_FLAG: usize = 148;
 /// Pairs after those of cause and address.
-const MOST_SPECIAL: usize = 16;
+const MAX_SPECIAL: usize = 16;
 
 pub(super) fn read(elf: &[u8]) -> Result<Dump<'_>, DumpError> {
     if !elf.starts_with(&IDENT) || u16_at(elf, 16) != Some(ET_CORE) {
-        return Err(DumpError::NoCore);
+        return Err(DumpError::NotACore);
     }
     let machine = u16_at(elf, 18).unwrap_or_default();
     let Some(architecture) = architecture_of_machine(machine) else {
@@ -46,7 +46,7 @@ pub(super) fn read(elf: &[u8]) -> Result<Dump<'_>, DumpError> {
         .iter()
         .filter(|header| header.kind == PT_NOTE)
         .flat_map(|header| Notes::of(header.bytes))
-        .take(MOST_NOTES)
+        .take(MAX_NOTES)
         .collect();
     let loaded = segments.all.iter().filter(|header| header.kind == PT_LOAD);
     let memory =
@@ -66,23 +66,23 @@ pub(super) fn read(elf: &[u8]) -> Result<Dump<'_>, DumpError> {
         memory,
     };
     for note in &notes {
-        dump.take_note(note);
+        dump.read_note(note);
     }
     dump.find_riscv_state();
     Ok(dump)
 }
 
 impl<'a> Dump<'a> {
-    fn take_note(&mut self, note: &Note<'a>) {
+    fn read_note(&mut self, note: &Note<'a>) {
         if (note.name, note.kind) == TASK {
             let task = Registers::of_note(note.description, self.architecture);
-            if let Some((tcb, registers)) = task.filter(|_| self.tasks.len() < MOST_TASKS) {
+            if let Some((tcb, registers)) = task.filter(|_| self.tasks.len() < MAX_TASKS) {
                 self.tasks.push(Task { tcb, registers });
             }
             return;
         }
         match note.kind {
-            EXTRA => self.take_extra(note.description),
+            EXTRA => self.read_extra_note(note.description),
             PANIC_DETAILS => self.panic_details = Some(note.description),
             INFO if note.name == INFO_NAME => {
                 let chip = u16_at(note.description, 2).and_then(KnownChip::of_id);
@@ -95,7 +95,7 @@ impl<'a> Dump<'a> {
         }
     }
 
-    fn take_extra(&mut self, extra: &[u8]) {
+    fn read_extra_note(&mut self, extra: &[u8]) {
         match u32_at(extra, 0) {
             Some(UNUSABLE) => self.crashed = Crashed::Unusable,
             Some(tcb) => self.crashed = Crashed::Task(tcb),
@@ -130,7 +130,7 @@ fn xtensa_state(extra: &[u8]) -> Option<MachineState> {
     let pairs = extra.get(4..)?.as_chunks::<8>().0;
     let mut pairs = pairs.iter().filter_map(|pair| Some((u32_at(pair, 0)?, u32_at(pair, 4)?)));
     let (cause, address) = (pairs.next()?.1, pairs.next()?.1);
-    let others = pairs.take(MOST_SPECIAL).filter(|(number, _)| *number != 0).collect();
+    let others = pairs.take(MAX_SPECIAL).filter(|(number, _)| *number != 0).collect();
     Some(MachineState::Xtensa { cause, address, others })
 }
 
@@ -152,13 +152,13 @@ impl<'a> ProgramHeaders<'a> {
         let size = u16_at(elf, 42).map(usize::from);
         let (Some(table), Some(PROGRAM_HEADER_BYTES), Some(count)) = (table, size, u16_at(elf, 44))
         else {
-            return Err(DumpError::NoCore);
+            return Err(DumpError::NotACore);
         };
         let count = usize::from(count);
         let headers = table.as_chunks::<PROGRAM_HEADER_BYTES>().0;
         let mut cut = headers.len() < count;
         let mut all = Vec::new();
-        for header in headers.iter().take(count.min(MOST_SEGMENTS)) {
+        for header in headers.iter().take(count.min(MAX_SEGMENTS)) {
             let word = |index: usize| u32_at(header, 4 * index).unwrap_or_default();
             let bytes = part(elf, word(1), word(4));
             cut |= bytes.len() < usize::try_from(word(4)).unwrap_or(usize::MAX);

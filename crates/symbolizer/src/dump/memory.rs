@@ -3,7 +3,7 @@
 use crate::words::u32_at;
 
 /// Segments that begin before an address and may still contain it, at most.
-const MOST_OVERLAPS: usize = 8;
+const MAX_OVERLAPS: usize = 8;
 
 /// A piece of the memory of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl<'a> Memory<'a> {
     pub(crate) fn segment_of(&self, address: u32) -> Option<Segment<'a>> {
         let behind = self.segments.partition_point(|segment| segment.start <= address);
         let before = self.segments.get(..behind)?;
-        let near = before.iter().rev().take(MOST_OVERLAPS);
+        let near = before.iter().rev().take(MAX_OVERLAPS);
         near.copied().find(|segment| u64::from(address) < segment.end())
     }
 

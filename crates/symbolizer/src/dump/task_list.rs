@@ -5,10 +5,10 @@ use coredock_domain::coredumps::body::{Container, RawParts};
 
 use super::registers::MachineState;
 use super::saved_context::context;
-use super::{Crashed, Dump, MOST_TASKS, Memory, Segment, Task};
+use super::{Crashed, Dump, MAX_TASKS, Memory, Segment, Task};
 use crate::words::u32_at;
 
-const MOST_SEGMENTS: u32 = 4096;
+const MAX_SEGMENTS: u32 = 4096;
 /// Major version times 100, plus minor, where the format tells.
 pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
     match parts.version {
@@ -30,12 +30,12 @@ pub(super) fn read<'a>(parts: &RawParts<'a>) -> Dump<'a> {
     let mut missing = false;
     for _ in 0..count {
         let whole = rest.task(tcb_size, architecture, &mut list).is_some();
-        if !whole || list.tasks.len() >= MOST_TASKS {
+        if !whole || list.tasks.len() >= MAX_TASKS {
             missing = true;
             break;
         }
     }
-    for _ in 0..segment_count.min(MOST_SEGMENTS) {
+    for _ in 0..segment_count.min(MAX_SEGMENTS) {
         let Some(segment) = rest.segment() else {
             missing = true;
             break;

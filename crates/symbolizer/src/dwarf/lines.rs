@@ -7,7 +7,7 @@ use crate::elf::{ElfError, Slice};
 use crate::sources::{NONE, SourceLine, SourceTable};
 
 /// Longest path, in bytes.
-const LONGEST_PATH: usize = 4096;
+const MAX_PATH: usize = 4096;
 
 /// The files of a unit, as numbers of files of the table. A unit names every header it includes, and
 /// uses few: each is looked at when it is asked for.
@@ -50,7 +50,7 @@ fn path(
     let directory = file.directory(header).and_then(text).unwrap_or_default();
     let name = text(file.path_name()).unwrap_or_default();
     let path = join(&join(compiled_in, &directory), &name);
-    Some(path.chars().take(LONGEST_PATH).collect())
+    Some(path.chars().take(MAX_PATH).collect())
 }
 
 impl<'a> Dwarf<'a, '_> {
@@ -88,7 +88,7 @@ impl<'a> Dwarf<'a, '_> {
 
 fn text_of(slice: &Slice<'_>) -> String {
     let bytes = slice.slice();
-    String::from_utf8_lossy(bytes.get(..LONGEST_PATH).unwrap_or(bytes)).into_owned()
+    String::from_utf8_lossy(bytes.get(..MAX_PATH).unwrap_or(bytes)).into_owned()
 }
 
 fn join(base: &str, part: &str) -> String {

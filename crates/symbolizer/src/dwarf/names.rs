@@ -1,4 +1,4 @@
-//! Names of functions, wherever the debugging information keeps them.
+//! FunctionNames of functions, wherever the debugging information keeps them.
 
 use std::collections::HashMap;
 
@@ -10,36 +10,36 @@ use crate::demangle::demangle;
 use crate::sources::{NONE, SourceTable};
 
 /// Entries that refer to each other, at most: declaration, abstract instance, concrete one.
-const MOST_STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 
-/// Names that were found, by the entry that has them.
+/// FunctionNames that were found, by the entry that has them.
 #[derive(Default)]
-pub(super) struct Names(HashMap<EntryId, u32>);
+pub(super) struct FunctionNames(HashMap<EntryId, u32>);
 
 impl<'a> Dwarf<'a, '_> {
     /// The name of a function, as a string of the table.
     pub(super) fn name_of(
         &mut self,
         mut entry: EntryId,
-        names: &mut Names,
+        names: &mut FunctionNames,
         table: &mut SourceTable,
     ) -> u32 {
         let mut steps = Vec::new();
         let mut found = NONE;
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             if let Some(known) = names.0.get(&entry) {
                 found = *known;
                 break;
             }
             steps.push(entry);
             let Some(unit) = self.unit(entry.unit) else { break };
-            match self.look(&unit, entry.offset) {
-                Some(Look::Name(name)) => {
+            match self.name_source(&unit, entry.offset) {
+                Some(NameSource::Name(name)) => {
                     found = table.add_string(&name);
                     break;
                 }
-                Some(Look::Within(next)) => entry.offset = next,
-                Some(Look::Elsewhere(next)) => {
+                Some(NameSource::Within(next)) => entry.offset = next,
+                Some(NameSource::Elsewhere(next)) => {
                     let Some(next) = self.entry_at(next) else { break };
                     entry = next;
                 }
@@ -56,7 +56,7 @@ impl<'a> Dwarf<'a, '_> {
         Some(EntryId { unit, offset })
     }
 
-    fn look(&self, unit: &Unit<'a>, offset: UnitOffset) -> Option<Look> {
+    fn name_source(&self, unit: &Unit<'a>, offset: UnitOffset) -> Option<NameSource> {
         let entry = unit.entry(offset).ok()?;
         let text = |name| {
             let value = entry.attr_value(name)?;
@@ -68,21 +68,21 @@ impl<'a> Dwarf<'a, '_> {
             // The name alone lacks the namespace, which the linkage name elsewhere may tell.
             entry.attr(dw::DW_AT_specification).is_none().then(|| text(dw::DW_AT_name)).flatten()
         }) {
-            return Some(Look::Name(demangle(name)));
+            return Some(NameSource::Name(demangle(name)));
         }
         let origin = entry
             .attr_value(dw::DW_AT_abstract_origin)
             .or_else(|| entry.attr_value(dw::DW_AT_specification))?;
         match origin {
-            AttributeValue::UnitRef(offset) => Some(Look::Within(offset)),
-            AttributeValue::DebugInfoRef(offset) => Some(Look::Elsewhere(offset)),
+            AttributeValue::UnitRef(offset) => Some(NameSource::Within(offset)),
+            AttributeValue::DebugInfoRef(offset) => Some(NameSource::Elsewhere(offset)),
             _ => None,
         }
     }
 }
 
 /// What an entry says of the name.
-enum Look {
+enum NameSource {
     Name(String),
     /// Another entry of the unit tells.
     Within(UnitOffset),

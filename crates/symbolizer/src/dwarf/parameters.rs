@@ -6,21 +6,21 @@ use std::ops::Range;
 use gimli::constants as dw;
 use gimli::{Attribute, AttributeValue, Expression, Operation, UnitOffset};
 
-use super::names::Names;
+use super::names::FunctionNames;
 use super::scopes::Reading;
 use super::{Dwarf, EntryId, Unit};
 use crate::elf::{ElfError, Slice};
-use crate::parameters::{Base, MOST_PIECES, Parameter, Piece, Place, Sum};
+use crate::parameters::{Base, Location, MAX_PIECES, Parameter, Piece, Sum};
 use crate::sources::{NONE, SourceTable};
 
 /// Parameters of a function, at most.
-const MOST_PARAMETERS: usize = 64;
+const MAX_PARAMETERS: usize = 64;
 /// Places of one parameter.
-const MOST_PLACES: usize = 64;
+const MAX_LOCATIONS: usize = 64;
 
 /// Name and type of parameters that were looked up, by the entry that has them.
 #[derive(Default)]
-pub(super) struct Described(HashMap<EntryId, (u32, u32)>);
+pub(super) struct Descriptions(HashMap<EntryId, (u32, u32)>);
 
 impl<'a> Dwarf<'a, '_> {
     /// Adds the parameter that an entry describes to its scope, whose code is `ranges`.
@@ -33,15 +33,19 @@ impl<'a> Dwarf<'a, '_> {
         ranges: &[Range<u32>],
     ) -> Result<(), ElfError> {
         let Reading { index, unit, names, table, .. } = reading;
-        if table.parameters.get(&scope).is_some_and(|known| known.len() >= MOST_PARAMETERS) {
+        if table.parameters.get(&scope).is_some_and(|known| known.len() >= MAX_PARAMETERS) {
             return Ok(());
         }
-        let places = self.places(unit, attributes, ranges)?;
+        let locations = self.locations(unit, attributes, ranges)?;
         let entry = EntryId { unit: *index, offset };
         // What a compiler adds, as `this`, is one too; what has no name is not.
-        let (name, kind) = self.describe(entry, attributes, names, table);
+        let (name, value_type) = self.describe(entry, attributes, names, table);
         if name != NONE {
-            table.parameters.entry(scope).or_default().push(Parameter { name, kind, places });
+            table.parameters.entry(scope).or_default().push(Parameter {
+                name,
+                value_type,
+                locations,
+            });
         }
         Ok(())
     }
@@ -51,7 +55,7 @@ impl<'a> Dwarf<'a, '_> {
         &mut self,
         entry: EntryId,
         attributes: &[Attribute<Slice<'a>>],
-        names: &mut Names,
+        names: &mut FunctionNames,
         table: &mut SourceTable,
     ) -> (u32, u32) {
         let origin =
@@ -60,30 +64,31 @@ impl<'a> Dwarf<'a, '_> {
             Some(AttributeValue::UnitRef(offset)) => EntryId { offset, ..entry },
             _ => entry,
         };
-        if let Some(known) = self.described.0.get(&described_at) {
+        if let Some(known) = self.descriptions.0.get(&described_at) {
             return *known;
         }
         let name = self.name_of(described_at, names, table);
-        let kind = self.kind_of(described_at, table);
-        self.described.0.insert(described_at, (name, kind));
-        (name, kind)
+        let value_type = self.value_type_of(described_at, table);
+        self.descriptions.0.insert(described_at, (name, value_type));
+        (name, value_type)
     }
 
-    fn places(
+    fn locations(
         &mut self,
         unit: &Unit<'a>,
         attributes: &[Attribute<Slice<'a>>],
         ranges: &[Range<u32>],
-    ) -> Result<Vec<(Range<u32>, Place)>, ElfError> {
+    ) -> Result<Vec<(Range<u32>, Location)>, ElfError> {
         let value = |name| attributes.iter().find(|attribute| attribute.name() == name);
-        let everywhere = |place: Place| ranges.iter().map(move |range| (range.clone(), place));
+        let everywhere =
+            |location: Location| ranges.iter().map(move |range| (range.clone(), location));
         if let Some(constant) = value(dw::DW_AT_const_value) {
             return Ok(constant_of(constant).into_iter().flat_map(everywhere).collect());
         }
         let Some(location) = value(dw::DW_AT_location) else { return Ok(Vec::new()) };
         if let AttributeValue::Exprloc(expression) = location.value() {
-            let place = place_of(expression, unit);
-            return Ok(place.into_iter().flat_map(everywhere).collect());
+            let location = location_of(expression, unit);
+            return Ok(location.into_iter().flat_map(everywhere).collect());
         }
         let Ok(Some(mut list)) = self.sections.attr_locations(unit, location.value()) else {
             return Ok(Vec::new());
@@ -93,28 +98,28 @@ impl<'a> Dwarf<'a, '_> {
             self.budget.range()?;
             let range =
                 u32::try_from(entry.range.begin).ok().zip(u32::try_from(entry.range.end).ok());
-            let place = place_of(entry.data, unit);
-            if let (Some((begin, end)), Some(place)) =
-                (range.filter(|(begin, end)| begin < end), place)
-                && found.len() < MOST_PLACES
+            let location = location_of(entry.data, unit);
+            if let (Some((begin, end)), Some(location)) =
+                (range.filter(|(begin, end)| begin < end), location)
+                && found.len() < MAX_LOCATIONS
             {
-                found.push((begin..end, place));
+                found.push((begin..end, location));
             }
         }
         Ok(found)
     }
 }
 
-fn constant_of(attribute: &Attribute<Slice<'_>>) -> Option<Place> {
+fn constant_of(attribute: &Attribute<Slice<'_>>) -> Option<Location> {
     let value = match attribute.value() {
         AttributeValue::Sdata(value) => i32::try_from(value).ok()?,
         _ => u32::try_from(attribute.udata_value()?).ok()?.cast_signed(),
     };
-    Some(Place { low: Piece::Value(Sum { base: Base::Nothing, offset: value }), high: None })
+    Some(Location { low: Piece::Value(Sum { base: Base::Nothing, offset: value }), high: None })
 }
 
 /// `None` for what is nowhere, or is computed.
-fn place_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Place> {
+fn location_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Location> {
     let mut operations = expression.operations(unit.encoding());
     let mut pieces = Vec::new();
     let mut piece = None;
@@ -122,7 +127,7 @@ fn place_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Place>
         match operation {
             Operation::Piece { size_in_bits: 32, bit_offset: None } => {
                 pieces.push(piece.take()?);
-                if pieces.len() > MOST_PIECES {
+                if pieces.len() > MAX_PIECES {
                     return None;
                 }
             }
@@ -130,13 +135,13 @@ fn place_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Place>
         }
     }
     match (piece, &pieces[..]) {
-        (Some(low), []) => Some(Place { low, high: None }),
-        (None, [low, high]) => Some(Place { low: *low, high: Some(*high) }),
+        (Some(low), []) => Some(Location { low, high: None }),
+        (None, [low, high]) => Some(Location { low: *low, high: Some(*high) }),
         _ => None,
     }
 }
 
-/// What one more operation makes of a place.
+/// What one more operation makes of a location.
 fn after(before: Option<Piece>, operation: &Operation<Slice<'_>>) -> Option<Piece> {
     let register = |register: gimli::Register| u8::try_from(register.0).ok().filter(|n| *n < 32);
     let based = |base, offset: i64| Some(Sum { base, offset: i32::try_from(offset).ok()? });

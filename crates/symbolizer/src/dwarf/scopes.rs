@@ -6,14 +6,14 @@ use gimli::constants as dw;
 use gimli::{Attribute, AttributeValue, UnitOffset};
 
 use super::lines::Files;
-use super::names::Names;
+use super::names::FunctionNames;
 use super::ranges::{ScopeRange, flatten};
 use super::{Dwarf, EntryId, Unit};
 use crate::elf::{ElfError, Slice};
 use crate::sources::{NONE, Scope, SourceTable};
 
 /// A scope whose children are being read.
-struct Open {
+struct OpenScope {
     depth: isize,
     /// `None` for a function that is only described, not placed.
     scope: Option<u32>,
@@ -35,14 +35,14 @@ pub(super) struct Reading<'r, 'a> {
     pub(super) index: usize,
     pub(super) unit: &'r Unit<'a>,
     pub(super) files: &'r mut Files,
-    pub(super) names: &'r mut Names,
+    pub(super) names: &'r mut FunctionNames,
     pub(super) table: &'r mut SourceTable,
 }
 
 impl<'a> Dwarf<'a, '_> {
     pub(super) fn read_scopes(&mut self, reading: &mut Reading<'_, 'a>) -> Result<(), ElfError> {
         let mut placed = Vec::new();
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<OpenScope> = Vec::new();
         let mut attributes = Vec::new();
         let Ok(mut entries) = reading.unit.entries_raw(None) else { return Ok(()) };
         while !entries.is_empty() {
@@ -91,10 +91,10 @@ impl<'a> Dwarf<'a, '_> {
                     ranges.iter().map(place).collect::<Vec<_>>()
                 }));
                 let with_parameters = with_parameters.map(|_| ranges);
-                open.push(Open { depth, scope, inner: inner + 1, with_parameters });
+                open.push(OpenScope { depth, scope, inner: inner + 1, with_parameters });
             }
         }
-        flatten(placed, |address, scope| reading.table.add_segment(address, scope));
+        flatten(placed, |address, scope| reading.table.add_scope_start(address, scope));
         Ok(())
     }
 

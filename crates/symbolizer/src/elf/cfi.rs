@@ -10,7 +10,7 @@ use gimli::{
 use super::{Elf, Slice};
 
 /// Descriptions that are looked at.
-const MOST_DESCRIPTIONS: usize = 4_000_000;
+const MAX_DESCRIPTIONS: usize = 4_000_000;
 /// Registers of an architecture.
 const REGISTERS: u16 = 32;
 
@@ -120,7 +120,7 @@ fn find<'a, S: UnwindSection<Slice<'a>, Offset: std::hash::Hash + Eq>>(
 ) {
     let mut cies = HashMap::new();
     let mut entries = section.entries(bases);
-    for _ in 0..MOST_DESCRIPTIONS {
+    for _ in 0..MAX_DESCRIPTIONS {
         // What is behind damage cannot be found.
         let Ok(Some(entry)) = entries.next() else { break };
         let CieOrFde::Fde(partial) = entry else { continue };

@@ -8,7 +8,7 @@ use object::{Object, ObjectSymbol, SymbolKind, SymbolSection};
 use super::Elf;
 
 /// Symbols that are looked at.
-const MOST_SYMBOLS: usize = 4_000_000;
+const MAX_SYMBOLS: usize = 4_000_000;
 
 /// A function by its symbol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl<'a> Elf<'a> {
     /// All functions by address, one for each address.
     pub(crate) fn functions(&self) -> Vec<FunctionSymbol<'a>> {
         let mut functions: Vec<_> =
-            self.file.symbols().take(MOST_SYMBOLS).filter_map(|symbol| function(&symbol)).collect();
+            self.file.symbols().take(MAX_SYMBOLS).filter_map(|symbol| function(&symbol)).collect();
         // Of several names for one address the one with a size, then the first in the alphabet.
         functions.sort_by_key(|function| {
             (function.start, function.absolute, Reverse(function.size), function.name)

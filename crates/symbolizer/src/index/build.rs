@@ -5,7 +5,7 @@ use coredock_domain::digest::Sha256Digest;
 
 use super::ABSOLUTE;
 use super::format::{self, Part};
-use super::parameters::{pack_kinds, pack_parameters};
+use super::parameters::{pack_parameters, pack_types};
 use super::rows::pack;
 use super::rules::Rules;
 use crate::code::{Code, ElfCode};
@@ -38,7 +38,7 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
     };
     let (calls, jumps) = branches(&code);
     let (parameters_of, parameters, descriptions) = pack_parameters(&table.parameters);
-    let (kinds, kind_names) = pack_kinds(&table.kinds);
+    let (types, enumerators) = pack_types(&table.types);
     let scopes = (0..).zip(&table.scopes).map(|(number, scope)| {
         (number, [scope.name, scope.parent, scope.call_file, scope.call_line])
     });
@@ -46,7 +46,7 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
     let parts: [Vec<u8>; Part::ALL.len()] = [
         table.string_bytes().to_vec(),
         pack(scopes),
-        pack(table.segments.iter().map(|(address, scope)| (*address, [*scope]))),
+        pack(table.scope_starts.iter().map(|(address, scope)| (*address, [*scope]))),
         table
             .files
             .iter()
@@ -65,8 +65,8 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
         parameters_of,
         parameters,
         descriptions,
-        kinds,
-        kind_names,
+        types,
+        enumerators,
     ];
     let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
         | if elf.compressed { format::COMPRESSED } else { 0 };

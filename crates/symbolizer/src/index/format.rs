@@ -30,7 +30,7 @@ pub(super) enum Part {
     /// Functions and inlined calls: name, parent, file and line of the call.
     Scopes,
     /// Innermost scope from an address on.
-    Segments,
+    ScopeStarts,
     /// Path and short path of each file.
     Files,
     /// File and line from an address on.
@@ -58,16 +58,16 @@ pub(super) enum Part {
     /// Name and type of parameters.
     Descriptions,
     /// Types of parameters.
-    Kinds,
+    Types,
     /// Values and names of enumerations.
-    KindNames,
+    Enumerators,
 }
 
 impl Part {
     pub(super) const ALL: [Self; 18] = [
         Self::Strings,
         Self::Scopes,
-        Self::Segments,
+        Self::ScopeStarts,
         Self::Files,
         Self::Lines,
         Self::Rules,
@@ -81,8 +81,8 @@ impl Part {
         Self::ParametersOf,
         Self::Parameters,
         Self::Descriptions,
-        Self::Kinds,
-        Self::KindNames,
+        Self::Types,
+        Self::Enumerators,
     ];
 }
 
@@ -91,7 +91,7 @@ impl Part {
 pub enum IndexError {
     /// Something else, or cut.
     #[error("this is no index")]
-    NoIndex,
+    NotAnIndex,
     /// Of another version of Coredock.
     #[error("the index has format {0}, not {INDEX_FORMAT}")]
     Version(u32),
@@ -108,9 +108,9 @@ pub(super) struct Header {
 impl Header {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, IndexError> {
         if !bytes.starts_with(MAGIC) {
-            return Err(IndexError::NoIndex);
+            return Err(IndexError::NotAnIndex);
         }
-        let word = |at: usize| u32_at(bytes, at).ok_or(IndexError::NoIndex);
+        let word = |at: usize| u32_at(bytes, at).ok_or(IndexError::NotAnIndex);
         let version = word(4)?;
         if version != INDEX_FORMAT {
             return Err(IndexError::Version(version));
@@ -118,17 +118,17 @@ impl Header {
         let architecture = match word(8)? {
             0 => Architecture::RiscV,
             1 => Architecture::Xtensa,
-            _ => return Err(IndexError::NoIndex),
+            _ => return Err(IndexError::NotAnIndex),
         };
         let digest = bytes.get(DIGEST).and_then(|digest| <[u8; 32]>::try_from(digest).ok());
-        let elf_sha256 = Sha256Digest::from(digest.ok_or(IndexError::NoIndex)?);
+        let elf_sha256 = Sha256Digest::from(digest.ok_or(IndexError::NotAnIndex)?);
         let mut parts = [(0, 0); Part::ALL.len()];
         for (number, part) in parts.iter_mut().enumerate() {
             let at = DIGEST.end + 8 * number;
             *part = (word(at)?, word(at + 4)?);
             let end = u64::from(part.0) + u64::from(part.1);
             if end > bytes.len() as u64 {
-                return Err(IndexError::NoIndex);
+                return Err(IndexError::NotAnIndex);
             }
         }
         Ok(Self { architecture, flags: word(12)?, elf_sha256, parts })

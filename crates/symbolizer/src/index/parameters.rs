@@ -1,28 +1,28 @@
 //! Parameters of functions as bytes.
 //!
 //! For each function: their number, then of each the number of its description (name and type), the
-//! number of its places, and the places: how far behind the one before it begins, its length, and one
+//! number of its locations, and the locations: how far behind the one before it begins, its length, and one
 //! or two pieces. Numbers are LEB128.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::rows::{pack, read, unzigzag, write, zigzag};
-use crate::parameters::{Base, Kind, Parameter, Piece, Place, Sum};
+use crate::parameters::{Base, Location, Parameter, Piece, Sum, ValueType};
 use crate::words::u32_at;
 
-/// Parameters of one function, and places of one parameter, at most.
-const MOST: u32 = 64;
+/// Parameters of one function, and locations of one parameter, at most.
+const MAX_COUNT: u32 = 64;
 /// Bytes of a row of the tables of descriptions, types and names.
 pub(super) const ROW_BYTES: usize = 8;
 
 /// In the byte of a piece: what it is counted from, whether it is in memory, whether no number is
-/// added. In place of a piece: that two follow.
+/// added. In location of a piece: that two follow.
 const NOTHING: u8 = 0;
 const FRAME: u8 = 1;
 const FIRST_REGISTER: u8 = 2;
 const BASE: u8 = 0x3F;
 const IN_MEMORY: u8 = 0x40;
-const BARE: u8 = 0x80;
+const NO_OFFSET: u8 = 0x80;
 const TWO_PIECES: u8 = 0xFF;
 
 /// The parts of the index: where those of a scope begin, all of them, and their descriptions.
@@ -43,32 +43,32 @@ struct Descriptions {
 }
 
 impl Descriptions {
-    fn add(&mut self, name: u32, kind: u32) -> u32 {
+    fn add(&mut self, name: u32, value_type: u32) -> u32 {
         let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
-        *self.numbers.entry((name, kind)).or_insert_with(|| {
+        *self.numbers.entry((name, value_type)).or_insert_with(|| {
             self.bytes.extend(name.to_le_bytes());
-            self.bytes.extend(kind.to_le_bytes());
+            self.bytes.extend(value_type.to_le_bytes());
             next
         })
     }
 }
 
 fn write_function(bytes: &mut Vec<u8>, parameters: &[Parameter], described: &mut Descriptions) {
-    write(bytes, u32::try_from(parameters.len()).unwrap_or_default().min(MOST));
+    write(bytes, u32::try_from(parameters.len()).unwrap_or_default().min(MAX_COUNT));
     let mut before = 0;
-    for parameter in parameters.iter().take(MOST as usize) {
-        let count = u32::try_from(parameter.places.len()).unwrap_or_default().min(MOST);
-        write(bytes, described.add(parameter.name, parameter.kind));
+    for parameter in parameters.iter().take(MAX_COUNT as usize) {
+        let count = u32::try_from(parameter.locations.len()).unwrap_or_default().min(MAX_COUNT);
+        write(bytes, described.add(parameter.name, parameter.value_type));
         write(bytes, count);
-        for (range, place) in parameter.places.iter().take(MOST as usize) {
+        for (range, location) in parameter.locations.iter().take(MAX_COUNT as usize) {
             write(bytes, zigzag(range.start.wrapping_sub(before)));
             write(bytes, range.end.wrapping_sub(range.start));
             before = range.start;
-            if place.high.is_some() {
+            if location.high.is_some() {
                 bytes.push(TWO_PIECES);
             }
-            write_piece(bytes, place.low);
-            if let Some(high) = place.high {
+            write_piece(bytes, location.low);
+            if let Some(high) = location.high {
                 write_piece(bytes, high);
             }
         }
@@ -86,7 +86,7 @@ fn write_piece(bytes: &mut Vec<u8>, piece: Piece) {
         Base::Register(number) => FIRST_REGISTER + number.min(31),
     };
     if sum.offset == 0 {
-        bytes.push(base | in_memory | BARE);
+        bytes.push(base | in_memory | NO_OFFSET);
     } else {
         bytes.push(base | in_memory);
         write(bytes, zigzag(sum.offset.cast_unsigned()));
@@ -98,7 +98,7 @@ pub(super) fn parameters_at(
     mut data: &[u8],
     described: &[[u8; ROW_BYTES]],
 ) -> Option<Vec<Parameter>> {
-    let count = read(&mut data).filter(|count| *count <= MOST)?;
+    let count = read(&mut data).filter(|count| *count <= MAX_COUNT)?;
     let mut before = 0;
     (0..count).map(|_| read_parameter(&mut data, described, &mut before)).collect()
 }
@@ -109,9 +109,9 @@ fn read_parameter(
     before: &mut u32,
 ) -> Option<Parameter> {
     let description = described.get(usize::try_from(read(data)?).ok()?)?;
-    let (name, kind) = (u32_at(description, 0)?, u32_at(description, 4)?);
-    let count = read(data).filter(|count| *count <= MOST)?;
-    let mut places = Vec::new();
+    let (name, value_type) = (u32_at(description, 0)?, u32_at(description, 4)?);
+    let count = read(data).filter(|count| *count <= MAX_COUNT)?;
+    let mut locations = Vec::new();
     for _ in 0..count {
         let start = before.wrapping_add(unzigzag(read(data)?));
         let end = start.checked_add(read(data)?)?;
@@ -120,9 +120,9 @@ fn read_parameter(
         *data = if two { data.get(1..)? } else { data };
         let low = read_piece(data)?;
         let high = if two { Some(read_piece(data)?) } else { None };
-        places.push((start..end, Place { low, high }));
+        locations.push((start..end, Location { low, high }));
     }
-    Some(Parameter { name, kind, places })
+    Some(Parameter { name, value_type, locations })
 }
 
 fn read_piece(data: &mut &[u8]) -> Option<Piece> {
@@ -133,38 +133,38 @@ fn read_piece(data: &mut &[u8]) -> Option<Piece> {
         FRAME => Base::Frame,
         register => Base::Register((register - FIRST_REGISTER).min(31)),
     };
-    let offset = if code & BARE == 0 { unzigzag(read(data)?).cast_signed() } else { 0 };
+    let offset = if code & NO_OFFSET == 0 { unzigzag(read(data)?).cast_signed() } else { 0 };
     let sum = Sum { base, offset };
     Some(if code & IN_MEMORY == 0 { Piece::Value(sum) } else { Piece::Memory(sum) })
 }
 
 /// The parts of the index: the types, and the names of all enumerations.
-pub(super) fn pack_kinds(kinds: &[Kind]) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn pack_types(types: &[ValueType]) -> (Vec<u8>, Vec<u8>) {
     let (mut rows, mut names) = (Vec::new(), Vec::new());
-    for kind in kinds {
+    for value_type in types {
         let first = u32::try_from(names.len() / ROW_BYTES).unwrap_or(u32::MAX);
-        let tag = match kind {
-            Kind::Other => 0,
-            Kind::Unsigned(_) => 1,
-            Kind::Signed(_) => 2,
-            Kind::Boolean => 3,
-            Kind::Character { signed: false } => 4,
-            Kind::Character { signed: true } => 5,
-            Kind::Float(_) => 6,
-            Kind::Pointer => 7,
-            Kind::Text => 8,
-            Kind::Function => 9,
-            Kind::Enumeration { .. } => 10,
+        let tag = match value_type {
+            ValueType::Other => 0,
+            ValueType::Unsigned(_) => 1,
+            ValueType::Signed(_) => 2,
+            ValueType::Boolean => 3,
+            ValueType::Character { signed: false } => 4,
+            ValueType::Character { signed: true } => 5,
+            ValueType::Float(_) => 6,
+            ValueType::Pointer => 7,
+            ValueType::Text => 8,
+            ValueType::Function => 9,
+            ValueType::Enumeration { .. } => 10,
         };
         let mut count = 0_u16;
-        if let Kind::Enumeration { names: of_kind, .. } = kind {
+        if let ValueType::Enumeration { names: of_kind, .. } = value_type {
             count = u16::try_from(of_kind.len()).unwrap_or_default();
             for (value, name) in of_kind.iter().take(count.into()) {
                 names.extend(value.to_le_bytes());
                 names.extend(name.to_le_bytes());
             }
         }
-        rows.extend([tag, kind.size()]);
+        rows.extend([tag, value_type.size()]);
         rows.extend(count.to_le_bytes());
         rows.extend(first.to_le_bytes());
     }
@@ -172,18 +172,18 @@ pub(super) fn pack_kinds(kinds: &[Kind]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A row of the types.
-pub(super) fn read_kind(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> Kind {
+pub(super) fn read_type(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> ValueType {
     let [tag, size, c0, c1, first @ ..] = row;
     match tag {
-        1 => Kind::Unsigned(size),
-        2 => Kind::Signed(size),
-        3 => Kind::Boolean,
-        4 => Kind::Character { signed: false },
-        5 => Kind::Character { signed: true },
-        6 => Kind::Float(size),
-        7 => Kind::Pointer,
-        8 => Kind::Text,
-        9 => Kind::Function,
+        1 => ValueType::Unsigned(size),
+        2 => ValueType::Signed(size),
+        3 => ValueType::Boolean,
+        4 => ValueType::Character { signed: false },
+        5 => ValueType::Character { signed: true },
+        6 => ValueType::Float(size),
+        7 => ValueType::Pointer,
+        8 => ValueType::Text,
+        9 => ValueType::Function,
         10 => {
             let first = usize::try_from(u32::from_le_bytes(first)).unwrap_or(usize::MAX);
             let count = usize::from(u16::from_le_bytes([c0, c1]));
@@ -191,9 +191,9 @@ pub(super) fn read_kind(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> Kind
             let word = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
             let names =
                 of_kind.map(|[a, b, c, d, rest @ ..]| (word([*a, *b, *c, *d]), word(*rest)));
-            Kind::Enumeration { size, names: names.collect() }
+            ValueType::Enumeration { size, names: names.collect() }
         }
-        _ => Kind::Other,
+        _ => ValueType::Other,
     }
 }
 
@@ -207,19 +207,19 @@ mod tests {
         let memory = Piece::Memory(sum(Base::Frame, -20));
         let constant = Piece::Value(sum(Base::Nothing, i32::MIN));
         vec![
-            Parameter { name: 7, kind: 0, places: vec![] },
+            Parameter { name: 7, value_type: 0, locations: vec![] },
             Parameter {
                 name: 90_000,
-                kind: 3,
-                places: vec![
-                    (0x4200_0000..0x4200_0010, Place { low, high: None }),
-                    (0x4200_0010..0x4200_0200, Place { low: memory, high: Some(low) }),
+                value_type: 3,
+                locations: vec![
+                    (0x4200_0000..0x4200_0010, Location { low, high: None }),
+                    (0x4200_0010..0x4200_0200, Location { low: memory, high: Some(low) }),
                 ],
             },
             Parameter {
                 name: 1,
-                kind: 2,
-                places: vec![(0x4000_0000..0x4000_0001, Place { low: constant, high: None })],
+                value_type: 2,
+                locations: vec![(0x4000_0000..0x4000_0001, Location { low: constant, high: None })],
             },
         ]
     }
@@ -238,17 +238,17 @@ mod tests {
 
     #[test]
     fn types_are_read_back() {
-        let kinds = vec![
-            Kind::Other,
-            Kind::Signed(8),
-            Kind::Enumeration { size: 4, names: vec![(0, 5), (u32::MAX, 9)] },
-            Kind::Enumeration { size: 1, names: vec![(3, 7)] },
-            Kind::Character { signed: true },
-            Kind::Text,
+        let types = vec![
+            ValueType::Other,
+            ValueType::Signed(8),
+            ValueType::Enumeration { size: 4, names: vec![(0, 5), (u32::MAX, 9)] },
+            ValueType::Enumeration { size: 1, names: vec![(3, 7)] },
+            ValueType::Character { signed: true },
+            ValueType::Text,
         ];
-        let (rows, names) = pack_kinds(&kinds);
+        let (rows, names) = pack_types(&types);
         let names = names.as_chunks::<ROW_BYTES>().0;
-        let found = rows.as_chunks().0.iter().map(|row| read_kind(*row, names));
-        assert_eq!(found.collect::<Vec<_>>(), kinds);
+        let found = rows.as_chunks().0.iter().map(|row| read_type(*row, names));
+        assert_eq!(found.collect::<Vec<_>>(), types);
     }
 }

@@ -7,7 +7,7 @@ use crate::sources::NONE;
 use crate::words::u32_at;
 
 /// Registers of a rule, at most.
-const MOST_SAVED: usize = 64;
+const MAX_SAVED: usize = 64;
 
 /// Each rule once.
 #[derive(Default)]
@@ -24,11 +24,11 @@ impl Rules {
             return *place;
         }
         let place = u32::try_from(self.bytes.len()).unwrap_or(NONE);
-        let count = rule.saved.len().min(MOST_SAVED);
+        let count = rule.saved.len().min(MAX_SAVED);
         self.bytes.extend([rule.cfa.0, u8::try_from(count).unwrap_or_default()]);
         self.bytes.extend(rule.cfa.1.to_le_bytes());
         self.add_place(rule.link, rule.return_address);
-        for (register, at) in rule.saved.iter().take(MOST_SAVED) {
+        for (register, at) in rule.saved.iter().take(MAX_SAVED) {
             self.add_place(*register, *at);
         }
         self.places.insert(rule, place);
@@ -54,7 +54,7 @@ pub(super) fn read(bytes: &[u8], place: u32) -> Option<UnwindRule> {
     let [register, count, rest @ ..] = bytes else { return None };
     let offset = u32_at(rest, 0)?.cast_signed();
     let entries = rest.get(4..)?.as_chunks::<6>().0;
-    let entries = entries.get(..=usize::from(*count).min(MOST_SAVED))?;
+    let entries = entries.get(..=usize::from(*count).min(MAX_SAVED))?;
     let mut entries = entries.iter().copied().map(entry);
     let (link, return_address) = entries.next()??;
     let saved = entries.collect::<Option<_>>()?;

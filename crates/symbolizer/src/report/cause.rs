@@ -2,15 +2,15 @@
 
 use super::class::{FrameClass, without_wrapper};
 use super::exception::{Exception, cause_named_in};
-use super::{Frame, before_interrupt};
+use super::{Frame, up_to_interrupt};
 use crate::dump::{Crashed, Dump, MachineState, Registers};
 use crate::unwind::Trust;
 use crate::words::{printable, until_nul};
 
 /// Longest text of a panic that is shown, in bytes.
-const LONGEST: usize = 4096;
+const MAX_TEXT_BYTES: usize = 4096;
 /// Functions that ended the program, at most: C++ and Rust have up to ten.
-const INNERMOST: usize = 16;
+const MAX_ENDING_FUNCTIONS: usize = 16;
 /// Argument registers of both processors: a0 and a2.
 const RISCV_ARGUMENT: usize = 10;
 const XTENSA_ARGUMENT: usize = 2;
@@ -32,7 +32,7 @@ pub struct Panic {
 
 /// What is printed, and the cause it stands for. Of several in a text the first counts: those behind
 /// it are quoted.
-const TEXTS: [(&str, &str); 23] = [
+const CAUSES_BY_TEXT: [(&str, &str); 23] = [
     // newlib `assert.c`, with the changes of ESP-IDF
     ("assert failed", "assert"),
     ("assertion \"", "assert"),
@@ -70,10 +70,10 @@ const TEXTS: [(&str, &str); 23] = [
 ];
 
 /// ESP-IDF `abort.c`: many causes end there, and functions may tell which.
-const ABORTED: &str = "abort() was called";
+const ABORT_TEXT: &str = "abort() was called";
 
 /// Functions that tell the cause, for dumps whose text does not.
-const FUNCTIONS: [(&str, &str); 20] = [
+const CAUSES_BY_FUNCTION: [(&str, &str); 20] = [
     // ESP-IDF `task_wdt.c`
     ("task_wdt_isr", "task_wdt"),
     ("task_wdt_timeout_handling", "task_wdt"),
@@ -101,18 +101,18 @@ const FUNCTIONS: [(&str, &str); 20] = [
     ("__rust_start_panic", "abort"),
     ("__rust_abort", "abort"),
 ];
-const ABORTING_BEGINNINGS: [&str; 2] = ["core::panicking::", "std::panicking::"];
+const ABORTING_PREFIXES: [&str; 2] = ["core::panicking::", "std::panicking::"];
 
 impl Panic {
     pub(super) fn of(dump: &Dump<'_>, frames: &[Frame]) -> Self {
         // What an interrupt handler came in between is no part of the crash.
-        let frames = before_interrupt(frames);
+        let frames = up_to_interrupt(frames);
         let text = dump.panic_details.map(shown).or_else(|| abort_text(dump, frames));
         let text = text.filter(|text| !text.is_empty());
         let exception = dump.machine_state.as_ref().map(Exception::of);
         let by_function = by_functions(frames);
         let by_text = text.as_deref().and_then(cause_of_text);
-        let aborted = text.as_deref().filter(|text| text.contains(ABORTED)).map(|_| "abort");
+        let aborted = text.as_deref().filter(|text| text.contains(ABORT_TEXT)).map(|_| "abort");
         // The trap that ends `abort` is no cause.
         let told = by_text.or(by_function.as_ref().map(|(_, cause)| *cause)).or(aborted);
         let by_exception = || exception.as_ref().map(|exception| exception.cause.clone());
@@ -132,13 +132,13 @@ impl Panic {
 
 fn shown(text: &[u8]) -> String {
     let text = until_nul(text);
-    let text = text.get(..LONGEST).unwrap_or(text);
+    let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
     let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\r').collect();
     printable(&text).trim_end().to_owned()
 }
 
 fn cause_of_text(text: &str) -> Option<&'static str> {
-    let found = TEXTS.iter().filter_map(|(part, cause)| Some((text.find(part)?, *cause)));
+    let found = CAUSES_BY_TEXT.iter().filter_map(|(part, cause)| Some((text.find(part)?, *cause)));
     let first = found.min_by_key(|(place, _)| *place).map(|(_, cause)| cause);
     first.or_else(|| cause_named_in(text))
 }
@@ -148,14 +148,14 @@ fn cause_of_text(text: &str) -> Option<&'static str> {
 fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
     let names = ending(frames);
     let known = |(function, _): &&(&str, &str)| names.iter().any(|name| name == function);
-    let known = FUNCTIONS.iter().filter(|(_, cause)| *cause != "abort").find(known);
+    let known = CAUSES_BY_FUNCTION.iter().filter(|(_, cause)| *cause != "abort").find(known);
     if let Some((function, cause)) = known {
         return Some(((*function).to_owned(), cause));
     }
     let aborts = |name: &String| {
         let name = without_wrapper(name);
-        let listed = FUNCTIONS.iter().any(|(function, _)| *function == name);
-        listed || ABORTING_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        let listed = CAUSES_BY_FUNCTION.iter().any(|(function, _)| *function == name);
+        listed || ABORTING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
     names.iter().any(aborts).then_some((names.last()?.clone(), "abort"))
 }
@@ -167,7 +167,7 @@ fn ending(frames: &[Frame]) -> Vec<String> {
     let ends =
         |frame: &&Frame| frame.class() == FrameClass::Machinery && frame.trust != Trust::Scan;
     let from_first = frames.iter().skip_while(|frame| frame.pc == pc && !ends(frame));
-    let mut ending = from_first.take(INNERMOST).take_while(ends).peekable();
+    let mut ending = from_first.take(MAX_ENDING_FUNCTIONS).take_while(ends).peekable();
     if ending.peek().is_none_or(|frame| frame.pc != pc) {
         return Vec::new();
     }
@@ -184,7 +184,7 @@ fn abort_text(dump: &Dump<'_>, frames: &[Frame]) -> Option<String> {
         Registers::Xtensa(registers) => registers.window[XTENSA_ARGUMENT],
     };
     let text = until_nul(dump.memory.from(pointer)?);
-    let text = text.get(..LONGEST).unwrap_or(text);
+    let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
     let plain = !text.is_empty()
         && text.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'));
     plain.then(|| shown(text))

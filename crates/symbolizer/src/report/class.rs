@@ -41,7 +41,7 @@ const MACHINERY: [&str; 20] = [
     "task_wdt_timeout_abort",
     "task_wdt_timeout_abort_xtensa",
 ];
-const MACHINERY_BEGINNING: &str = "__ubsan_";
+const MACHINERY_PREFIX: &str = "__ubsan_";
 
 /// What C++ puts between a failure and `abort` (libstdc++ `eh_terminate.cc`, `vterminate.cc`,
 /// `eh_throw.cc`, `pure.cc`, `functexcept.cc`; libgcc `unwind.inc`), then what Rust does
@@ -82,7 +82,7 @@ const LANGUAGES: [&str; 33] = [
     "std::sys::unix::abort_internal",
 ];
 /// `std::panicking` has more: what catches a panic, and is at the bottom of each thread.
-const LANGUAGE_BEGINNINGS: [&str; 13] = [
+const LANGUAGE_PREFIXES: [&str; 13] = [
     "std::__throw_",
     "core::panicking::",
     "core::cell::panic_already_",
@@ -145,7 +145,7 @@ const LIBRARY: [&str; 42] = [
     "sprintf",
     "_vfprintf_r",
 ];
-const LIBRARY_BEGINNINGS: [&str; 8] = [
+const LIBRARY_PREFIXES: [&str; 8] = [
     "heap_caps_",
     "multi_heap_",
     "tlsf_",
@@ -157,24 +157,26 @@ const LIBRARY_BEGINNINGS: [&str; 8] = [
 ];
 
 /// Roots of what is not the project's.
-const OUTSIDE: [&str; 4] = ["esp-idf", "IDF/components/", "/rustc/", "/opt/"];
+const FRAMEWORK_ROOTS: [&str; 4] = ["esp-idf", "IDF/components/", "/rustc/", "/opt/"];
 
 impl FrameClass {
     pub(super) fn of(frame: &Frame) -> Self {
         let Some(name) = frame.plain_name() else { return Self::Unknown };
         let name = &*name;
-        let begins = |beginnings: &[&str]| beginnings.iter().any(|start| name.starts_with(start));
-        let machinery = MACHINERY.contains(&name) || name.starts_with(MACHINERY_BEGINNING);
+        let begins = |prefixes: &[&str]| prefixes.iter().any(|start| name.starts_with(start));
+        let machinery = MACHINERY.contains(&name) || name.starts_with(MACHINERY_PREFIX);
         if machinery || is_language_machinery(name) {
             Self::Machinery
         } else if frame.trust == Trust::Scan {
             Self::Unknown
-        } else if LIBRARY.contains(&name) || begins(&LIBRARY_BEGINNINGS) {
+        } else if LIBRARY.contains(&name) || begins(&LIBRARY_PREFIXES) {
             Self::Library
         } else {
             match frame.source.file.as_deref() {
                 None => Self::Framework,
-                Some(file) if OUTSIDE.iter().any(|root| file.starts_with(root)) => Self::Framework,
+                Some(file) if FRAMEWORK_ROOTS.iter().any(|root| file.starts_with(root)) => {
+                    Self::Framework
+                }
                 Some(_) => Self::Application,
             }
         }
@@ -195,8 +197,7 @@ impl FrameClass {
 /// Whether a function belongs to how C++ or Rust end a program.
 pub(super) fn is_language_machinery(name: &str) -> bool {
     let name = without_wrapper(name);
-    LANGUAGES.contains(&name)
-        || LANGUAGE_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    LANGUAGES.contains(&name) || LANGUAGE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The name of the function that is meant.

@@ -34,17 +34,17 @@ impl Exception {
 }
 
 /// Causes of both processors are smaller.
-const MOST_CAUSES: u32 = 72;
+const MAX_CAUSES: u32 = 72;
 /// What stands before the cause (ESP-IDF `panic.c`), as in `Core  0 panic'ed (LoadProhibited).`
-const PANICKED: &str = "panic'ed (";
+const CAUSE_PREFIX: &str = "panic'ed (";
 
 /// The cause of the exception that a text names, alone or in the sentence of the panic handler.
 pub(super) fn cause_named_in(text: &str) -> Option<&'static str> {
-    let sentence = text.split_once(PANICKED).and_then(|(_, rest)| rest.split_once(')'));
+    let sentence = text.split_once(CAUSE_PREFIX).and_then(|(_, rest)| rest.split_once(')'));
     let name = sentence.map_or(text, |(name, _)| name).trim();
     let name = name.strip_prefix("Unhandled ").unwrap_or(name);
     let known = |number| [riscv_name(number), xtensa_name(number)].into_iter().flatten();
-    let named = (0..MOST_CAUSES).flat_map(known).find(|n| n.text.eq_ignore_ascii_case(name));
+    let named = (0..MAX_CAUSES).flat_map(known).find(|n| n.text.eq_ignore_ascii_case(name));
     named.map(|named| named.cause)
 }
 
@@ -67,12 +67,12 @@ const fn memory(cause: &'static str, text: &'static str) -> Named {
 
 /// The bits of `mcause` that tell the cause. Chips with a core local interrupt controller (CLIC) keep
 /// other state above them.
-const CAUSE: u32 = 0x8000_0FFF;
+const CAUSE_BITS: u32 = 0x8000_0FFF;
 
 /// `mcause` (RISC-V privileged architecture, table of exception codes). ESP-IDF puts the numbers of
 /// the interrupts of watchdog, cache and stack guard there (`soc/interrupts.h`).
 fn riscv_name(mcause: u32) -> Option<Named> {
-    Some(match mcause & CAUSE {
+    Some(match mcause & CAUSE_BITS {
         0 => memory("exception/InstructionAddressMisaligned", "Instruction address misaligned"),
         1 => memory("exception/InstructionAccessFault", "Instruction access fault"),
         2 => plain("exception/IllegalInstruction", "Illegal instruction"),

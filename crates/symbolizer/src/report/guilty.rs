@@ -3,7 +3,7 @@
 use super::{Panic, TaskReport};
 
 /// Tasks that are named at most.
-const MOST: usize = 32;
+const MAX_TASKS: usize = 32;
 
 /// ESP-IDF `task_wdt.c`.
 const LOG_TAG: &str = "task_wdt: ";
@@ -22,7 +22,7 @@ const STACK_TEXTS: [(&str, &str); 3] = [
 
 /// Writes the guilty tasks into the panic and marks those that the dump has. The crashed one comes
 /// first in `tasks`, if it is there.
-pub(super) fn mark(panic: &mut Panic, tasks: &mut [TaskReport]) {
+pub(super) fn mark_guilty(panic: &mut Panic, tasks: &mut [TaskReport]) {
     let text = panic.reason.as_deref().unwrap_or_default();
     let names = match panic.cause.as_str() {
         "task_wdt" => of_task_watchdog(text, panic.core, tasks),
@@ -70,7 +70,7 @@ fn of_task_watchdog(text: &str, core: Option<u32>, tasks: &[TaskReport]) -> Vec<
     });
     let mut guilty: Vec<String> = Vec::new();
     for name in starving.chain(named.iter().map(|(name, _)| *name)) {
-        if guilty.len() < MOST && !guilty.iter().any(|known| known == name) {
+        if guilty.len() < MAX_TASKS && !guilty.iter().any(|known| known == name) {
             guilty.push(name.to_owned());
         }
     }
@@ -116,7 +116,7 @@ impl<'a> WatchdogText<'a> {
             } else if let Some((cpu, name)) = running(line).filter(|_| !listed) {
                 found.running.push((cpu, name));
             }
-            if found.named.len() >= MOST || found.running.len() >= MOST {
+            if found.named.len() >= MAX_TASKS || found.running.len() >= MAX_TASKS {
                 break;
             }
         }

@@ -3,11 +3,11 @@
 use coredock_domain::digest::Sha256Digest;
 
 use super::class::is_language_machinery;
-use super::{Frame, Report, before_interrupt, behind_interrupt};
+use super::{Frame, Report, after_interrupt, up_to_interrupt};
 use crate::unwind::Trust;
 
 /// Functions that take part.
-const MOST_FUNCTIONS: usize = 5;
+const MAX_FUNCTIONS: usize = 5;
 /// Digits of the digest.
 const HASH_DIGITS: usize = 16;
 
@@ -15,7 +15,7 @@ const HASH_DIGITS: usize = 16;
 const TASK_WATCHDOG: &str = "task_wdt";
 
 /// Functions that take no part, beside those of C++ and Rust: every crash ends in one of them.
-const LEFT_OUT: [&str; 11] = [
+const IGNORED_FUNCTIONS: [&str; 11] = [
     "abort",
     "panic_abort",
     "esp_system_abort",
@@ -28,7 +28,7 @@ const LEFT_OUT: [&str; 11] = [
     "esp_panic_handler",
     "__stack_chk_fail",
 ];
-const LEFT_OUT_BEGINNING: &str = "__ubsan_";
+const IGNORED_PREFIX: &str = "__ubsan_";
 
 /// A signature of version 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Signature {
 impl Signature {
     pub(super) fn of(report: &Report) -> Option<Self> {
         let names = frames_of(report)?.iter().filter_map(name);
-        let names: Vec<String> = names.take(MOST_FUNCTIONS).collect();
+        let names: Vec<String> = names.take(MAX_FUNCTIONS).collect();
         let innermost = names.first()?;
         let cause = report.panic.cause.as_str();
         let mut lines = vec!["v1", cause];
@@ -58,9 +58,9 @@ fn frames_of(report: &Report) -> Option<&[Frame]> {
     // Which task the interrupt of the watchdog came upon is an accident.
     let guilty = report.guilty_task().filter(|_| report.panic.cause == TASK_WATCHDOG);
     match guilty {
-        Some(guilty) => Some(behind_interrupt(&guilty.frames)),
+        Some(guilty) => Some(after_interrupt(&guilty.frames)),
         // Which task a handler interrupted says nothing of its crash.
-        None => report.crashed_task().map(|task| before_interrupt(&task.frames)),
+        None => report.crashed_task().map(|task| up_to_interrupt(&task.frames)),
     }
 }
 
@@ -70,7 +70,7 @@ fn name(frame: &Frame) -> Option<String> {
         return None;
     }
     let name = frame.plain_name()?;
-    let left_out = LEFT_OUT.contains(&&*name) || name.starts_with(LEFT_OUT_BEGINNING);
-    let left_out = left_out || is_language_machinery(&name);
-    (!left_out && !name.is_empty()).then_some(name)
+    let ignored = IGNORED_FUNCTIONS.contains(&&*name) || name.starts_with(IGNORED_PREFIX);
+    let ignored = ignored || is_language_machinery(&name);
+    (!ignored && !name.is_empty()).then_some(name)
 }

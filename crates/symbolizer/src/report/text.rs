@@ -10,15 +10,16 @@ use crate::words::printable;
 
 const WIDTH: usize = 72;
 /// Longest report in bytes (contract §6.8), with room for the last line.
-const LONGEST: usize = (1 << 20) - 256;
+const MAX_TEXT_BYTES: usize = (1 << 20) - 256;
 
 /// Ends with a line that says so when there is more than 1 MiB.
 pub(super) fn write(report: &Report) -> String {
     let mut text = String::new();
     // Writing into a text cannot fail.
     let _ = all(report, &mut text);
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    if text.len() > MAX_TEXT_BYTES {
+        let end =
+            (0..=MAX_TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
         text.truncate(end);
         text.push_str("\n[the report was cut here]\n");
     }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, End, Frame, FrameRegisters, MOST_FRAMES, SearchBudget, Trust, stack_end};
+use super::{Backtrace, End, Frame, FrameRegisters, MAX_FRAMES, SearchBudget, Trust, stack_end};
 use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscVRegisters};
 use crate::elf::{SavedAt, UnwindRule};
@@ -12,18 +12,18 @@ use crate::elf::{SavedAt, UnwindRule};
 const RA: u8 = 1;
 const SP: u8 = 2;
 /// gp, tp, s0, s1 and s2 to s11: kept by functions that say nothing of them.
-const KEPT: [u8; 14] = [3, 4, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
+const PRESERVED: [u8; 14] = [3, 4, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
 /// How far above the stack pointer of a function without call frame information its caller is
 /// looked for, in bytes.
-const SCANNED: u32 = 4096;
+const SCAN_BYTES: u32 = 4096;
 /// Stacks are aligned so (RISC-V psABI).
 const ALIGNMENT: u32 = 16;
 /// Places where the frame behind a return address may begin.
-const BEGINNINGS: u32 = 6;
+const MAX_FRAME_STARTS: u32 = 6;
 /// A chain that ends within so many bytes of the stack's end has reached it.
-const NEAR_END: u64 = 256;
+const NEAR_END_BYTES: u64 = 256;
 /// Chains that are tried for one gap.
-const MOST_TRIES: usize = 128;
+const MAX_TRIES: usize = 128;
 
 pub(super) struct Unwinder<'a> {
     memory: &'a Memory<'a>,
@@ -48,7 +48,7 @@ enum Step {
 }
 
 /// A caller that no rule leads to.
-struct Found {
+struct FoundCaller {
     state: State,
     trust: Trust,
     /// The rest of the stack makes sense in several ways, or was not seen to make any: what follows
@@ -77,7 +77,7 @@ impl<'a> Unwinder<'a> {
         let mut frames = vec![self.frame(&state, Trust::Context)];
         // When set, how certain rules still are.
         let mut by_rule = None;
-        while frames.len() < MOST_FRAMES {
+        while frames.len() < MAX_FRAMES {
             let first = frames.len() == 1;
             let (next, trust) = match self.step(&state, first) {
                 Step::Bottom => {
@@ -130,7 +130,7 @@ impl<'a> Unwinder<'a> {
             Trust::Prologue => self.code.call_before(next.pc).is_some(),
             _ => self.is_return_address(next.pc),
         };
-        if plausible && self.goes_up(state, &next, frameless) {
+        if plausible && self.is_outer_frame(state, &next, frameless) {
             Step::Caller(next, trust)
         } else {
             Step::Lost
@@ -148,7 +148,7 @@ impl<'a> Unwinder<'a> {
         let cfa = state.register(register)?.wrapping_add_signed(offset);
         let pc = self.value(rule.return_address, rule.link, cfa, state)?;
         let mut next = State { pc, registers: FrameRegisters::default() };
-        for kept in KEPT {
+        for kept in PRESERVED {
             next.set(kept, state.register(kept));
         }
         for (register, at) in &rule.saved {
@@ -172,7 +172,7 @@ impl<'a> Unwinder<'a> {
     }
 
     /// A caller's frame lies above, in the same stack.
-    fn goes_up(&self, state: &State, next: &State, frameless: bool) -> bool {
+    fn is_outer_frame(&self, state: &State, next: &State, frameless: bool) -> bool {
         let (Some(from), Some(to)) = (state.register(SP), next.register(SP)) else { return false };
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         within && (to > from || frameless && to == from)
@@ -191,18 +191,18 @@ impl<'a> Unwinder<'a> {
     fn is_near_end(&self, state: &State) -> bool {
         let Some(sp) = state.register(SP) else { return false };
         let end = stack_end(self.memory, sp);
-        end.is_some_and(|end| end.saturating_sub(sp.into()) <= NEAR_END)
+        end.is_some_and(|end| end.saturating_sub(sp.into()) <= NEAR_END_BYTES)
     }
 
     /// The caller of a function nothing is known of, as one in ROM or a jump into nowhere.
-    fn without_rule(&self, state: &State, first: bool) -> Option<Found> {
+    fn without_rule(&self, state: &State, first: bool) -> Option<FoundCaller> {
         let lookup = if first { state.pc } else { state.pc.wrapping_sub(1) };
         if self.code.rule(lookup).is_some() {
             return None;
         }
         if first
             && let Some(ra) = state.register(RA)
-            && self.code.call_before(ra).is_some_and(|call| self.can_lead_to(call, state.pc))
+            && self.code.call_before(ra).is_some_and(|call| self.may_reach(call, state.pc))
             && !self.is_within_function(ra, state.pc)
         {
             return Some(self.leaf(state, ra));
@@ -212,12 +212,12 @@ impl<'a> Unwinder<'a> {
 
     /// The return address is in a register. Whether the function has moved the stack pointer already
     /// is told by the rest of the stack only, and by that only if it makes sense in one way.
-    fn leaf(&self, state: &State, ra: u32) -> Found {
+    fn leaf(&self, state: &State, ra: u32) -> FoundCaller {
         let mut unmoved = State { pc: ra, ..*state };
         unmoved.set(RA, None);
         let sp = state.register(SP).unwrap_or_default();
         let moved = |steps: u32| State::searched(ra, sp.wrapping_add(steps * ALIGNMENT));
-        let callers = std::iter::once(unmoved).chain((1..BEGINNINGS).map(moved));
+        let callers = std::iter::once(unmoved).chain((1..MAX_FRAME_STARTS).map(moved));
         let mut best: Option<(Score, State)> = None;
         let mut ambiguous = true;
         for caller in callers {
@@ -232,7 +232,7 @@ impl<'a> Unwinder<'a> {
             }
         }
         let state = best.map_or(unmoved, |(_, caller)| caller);
-        Found { state, trust: Trust::Leaf, ambiguous }
+        FoundCaller { state, trust: Trust::Leaf, ambiguous }
     }
 
     /// What a call left in ra stays there after it has come back.
@@ -242,7 +242,7 @@ impl<'a> Unwinder<'a> {
     }
 
     /// A direct call tells where it leads.
-    fn can_lead_to(&self, call: Call, pc: u32) -> bool {
+    fn may_reach(&self, call: Call, pc: u32) -> bool {
         let Some(target) = call.target else { return true };
         if self.code.is_code(pc) {
             self.code.function_around(pc).is_some_and(|function| function.start == target)
@@ -252,12 +252,12 @@ impl<'a> Unwinder<'a> {
     }
 
     /// Looks for a return address on the stack from which all the rest of the stack unwinds.
-    fn scan(&self, state: &State) -> Option<Found> {
+    fn scan(&self, state: &State) -> Option<FoundCaller> {
         let sp = state.register(SP)?.checked_next_multiple_of(4)?;
-        let mut tries = MOST_TRIES;
+        let mut tries = MAX_TRIES;
         let mut best: Option<((Score, bool), State)> = None;
         let mut ways = 0;
-        'words: for offset in (0..SCANNED).step_by(4) {
+        'words: for offset in (0..SCAN_BYTES).step_by(4) {
             let address = sp.checked_add(offset)?;
             let Some(word) = self.memory.word(address) else { break };
             if self.budget.step().is_none() {
@@ -265,11 +265,11 @@ impl<'a> Unwinder<'a> {
                 break;
             }
             let Some(call) = self.code.call_before(word) else { continue };
-            if !self.can_lead_to(call, state.pc) {
+            if !self.may_reach(call, state.pc) {
                 continue;
             }
             let above = address.checked_add(4)?.checked_next_multiple_of(ALIGNMENT)?;
-            for beginning in 0..BEGINNINGS {
+            for beginning in 0..MAX_FRAME_STARTS {
                 let Some(left) = tries.checked_sub(1) else { break 'words };
                 tries = left;
                 let sp = above.wrapping_add(beginning * ALIGNMENT);
@@ -284,13 +284,13 @@ impl<'a> Unwinder<'a> {
             }
         }
         let ambiguous = ways > 1 || tries == 0;
-        best.map(|(_, state)| Found { state, trust: Trust::Scan, ambiguous })
+        best.map(|(_, state)| FoundCaller { state, trust: Trust::Scan, ambiguous })
     }
 
     /// Whether every return address from here on follows a call, and where the chain ends.
     fn chain(&self, start: &State) -> Option<Score> {
         let mut state = *start;
-        for _ in 0..MOST_FRAMES {
+        for _ in 0..MAX_FRAMES {
             self.budget.step()?;
             match self.step(&state, false) {
                 Step::Bottom => {

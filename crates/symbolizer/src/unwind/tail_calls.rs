@@ -2,38 +2,38 @@
 
 use std::ops::Range;
 
-use super::{Frame, MOST_FRAMES, Trust};
+use super::{Frame, MAX_FRAMES, Trust};
 use crate::code::Code;
 
-/// Functions in between, at most.
-const MOST_HOPS: usize = 3;
+/// Functions in frames_between, at most.
+const MAX_HOPS: usize = 3;
 /// Functions that are looked through for one gap.
-const MOST_FUNCTIONS: usize = 64;
+const MAX_FUNCTIONS: usize = 64;
 
 /// Where a frame called another function than the one below it, the called one must have jumped
-/// there. If that is possible in one way only, its frames are put in between.
+/// there. If that is possible in one path only, its frames are put in frames_between.
 pub(super) fn insert(frames: &mut Vec<Frame>, code: &dyn Code) {
     let mut index = 1;
-    while index < frames.len() && frames.len() < MOST_FRAMES {
+    while index < frames.len() && frames.len() < MAX_FRAMES {
         let (Some(below), Some(caller)) = (frames.get(index - 1), frames.get(index)) else {
             return;
         };
-        let between = if matches!(caller.trust, Trust::Cfi | Trust::Prologue | Trust::Leaf) {
-            between(below, caller, code)
+        let frames_between = if matches!(caller.trust, Trust::Cfi | Trust::Prologue | Trust::Leaf) {
+            frames_between(below, caller, code)
         } else {
             Vec::new()
         };
-        let room = MOST_FRAMES - frames.len();
-        let between: Vec<_> = between.into_iter().take(room).collect();
-        let count = between.len();
-        frames.splice(index..index, between);
+        let room = MAX_FRAMES - frames.len();
+        let frames_between: Vec<_> = frames_between.into_iter().take(room).collect();
+        let count = frames_between.len();
+        frames.splice(index..index, frames_between);
         index += count + 1;
     }
 }
 
-/// Innermost first. Where there are several ways only what they have in common is certain: the
+/// Innermost first. Where there are several paths only what they have in common is certain: the
 /// jumps from the caller on, and those up to the function below.
-fn between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> {
+fn frames_between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> {
     let target = code.call_before(caller.pc).and_then(|call| call.target);
     let function = code.function_around(below.lookup());
     let (Some(target), Some(function)) = (target, function) else { return Vec::new() };
@@ -44,22 +44,22 @@ fn between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> {
         return Vec::new();
     };
     let mut search =
-        Search { code, wanted: function.start, functions: MOST_FUNCTIONS, ways: Vec::new() };
+        Search { code, target_start: function.start, functions: MAX_FUNCTIONS, paths: Vec::new() };
     if search.from(first, &mut Vec::new()).is_none() {
         return Vec::new();
     }
     let frame = |end| Frame::new(end, caller.sp, Trust::TailCall);
-    in_common(&search.ways).into_iter().rev().map(frame).collect()
+    common_jumps(&search.paths).into_iter().rev().map(frame).collect()
 }
 
-/// The jumps that all ways begin with, then those that all end with.
-fn in_common(ways: &[Vec<u32>]) -> Vec<u32> {
-    let Some((first, others)) = ways.split_first() else { return Vec::new() };
-    let same = |at: &dyn Fn(&[u32]) -> Option<u32>| others.iter().all(|way| at(way) == at(first));
-    let beginning = (0..first.len()).take_while(|n| same(&|way| way.get(*n).copied())).count();
-    let shortest = ways.iter().map(Vec::len).min().unwrap_or_default();
+/// The jumps that all paths begin with, then those that all end with.
+fn common_jumps(paths: &[Vec<u32>]) -> Vec<u32> {
+    let Some((first, others)) = paths.split_first() else { return Vec::new() };
+    let same = |at: &dyn Fn(&[u32]) -> Option<u32>| others.iter().all(|path| at(path) == at(first));
+    let beginning = (0..first.len()).take_while(|n| same(&|path| path.get(*n).copied())).count();
+    let shortest = paths.iter().map(Vec::len).min().unwrap_or_default();
     let ending = (0..shortest - beginning.min(shortest))
-        .take_while(|n| same(&|way| way.iter().rev().nth(*n).copied()))
+        .take_while(|n| same(&|path| path.iter().rev().nth(*n).copied()))
         .count();
     let (beginning, ending) =
         (first.iter().take(beginning), first.iter().skip(first.len() - ending));
@@ -69,29 +69,29 @@ fn in_common(ways: &[Vec<u32>]) -> Vec<u32> {
 struct Search<'a> {
     code: &'a dyn Code,
     /// First instruction of the function that is on the stack.
-    wanted: u32,
+    target_start: u32,
     /// That may still be looked through.
     functions: usize,
     /// Ends of the jumps, outermost first.
-    ways: Vec<Vec<u32>>,
+    paths: Vec<Vec<u32>>,
 }
 
 impl Search<'_> {
-    /// `None` when not all ways can be found: none is certain then. Recursion ends after
-    /// [`MOST_HOPS`] functions in between.
-    fn from(&mut self, function: Range<u32>, way: &mut Vec<u32>) -> Option<()> {
+    /// `None` when not all paths can be found: none is certain then. Recursion ends after
+    /// [`MAX_HOPS`] functions in frames_between.
+    fn from(&mut self, function: Range<u32>, path: &mut Vec<u32>) -> Option<()> {
         self.functions = self.functions.checked_sub(1)?;
         for jump in self.code.jumps_out_of(function) {
-            way.push(jump.end);
-            if jump.target == self.wanted {
-                self.ways.push(way.clone());
-            } else if way.len() <= MOST_HOPS
+            path.push(jump.end);
+            if jump.target == self.target_start {
+                self.paths.push(path.clone());
+            } else if path.len() <= MAX_HOPS
                 && let Some(next) = self.code.function_around(jump.target)
                 && next.start == jump.target
             {
-                self.from(next, way)?;
+                self.from(next, path)?;
             }
-            way.pop();
+            path.pop();
         }
         Some(())
     }
@@ -99,15 +99,15 @@ impl Search<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::in_common;
+    use super::common_jumps;
 
     #[test]
     fn of_several_ways_only_the_common_part_is_certain() {
-        assert!(in_common(&[]).is_empty());
-        assert_eq!(in_common(&[vec![1, 2]]), [1, 2]);
-        assert_eq!(in_common(&[vec![1, 2], vec![1, 3, 4]]), [1]);
-        assert_eq!(in_common(&[vec![1, 2, 9], vec![1, 3, 9]]), [1, 9]);
-        assert_eq!(in_common(&[vec![1, 9], vec![1, 3, 9]]), [1, 9]);
-        assert!(in_common(&[vec![1], vec![2]]).is_empty());
+        assert!(common_jumps(&[]).is_empty());
+        assert_eq!(common_jumps(&[vec![1, 2]]), [1, 2]);
+        assert_eq!(common_jumps(&[vec![1, 2], vec![1, 3, 4]]), [1]);
+        assert_eq!(common_jumps(&[vec![1, 2, 9], vec![1, 3, 9]]), [1, 9]);
+        assert_eq!(common_jumps(&[vec![1, 9], vec![1, 3, 9]]), [1, 9]);
+        assert!(common_jumps(&[vec![1], vec![2]]).is_empty());
     }
 }

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::{Backtrace, Before, End, Frame, FrameRegisters, MOST_FRAMES, Trust, stack_end};
+use super::{Backtrace, Before, End, Frame, FrameRegisters, MAX_FRAMES, Trust, stack_end};
 use crate::code::{Code, is_rom};
 use crate::dump::{Memory, XtensaRegisters};
 
@@ -60,7 +60,7 @@ impl<'a> Unwinder<'a> {
                 first.registers = window_of(registers.window.get(entered..).unwrap_or_default());
                 let mut caller = Frame::new(pc, sp, Trust::Window);
                 caller.registers = window_of(&registers.window);
-                self.follow(vec![first, caller], State { pc, ..state })
+                self.follow_windows(vec![first, caller], State { pc, ..state })
             } else {
                 Backtrace { frames: vec![first], end: End::Lost }
             };
@@ -68,7 +68,7 @@ impl<'a> Unwinder<'a> {
         if registers.ps & WINDOWS_ENABLED == 0 || (a0 >> INCREMENT_SHIFT == 0 && !is_null(a0)) {
             return self.without_windows(first, a0);
         }
-        self.follow(vec![first], state)
+        self.follow_windows(vec![first], state)
     }
 
     /// From the frame of a task that yielded, at `address`. Its pc is a return address, and a0 and
@@ -81,14 +81,14 @@ impl<'a> Unwinder<'a> {
         if let Some(state) = self.saved_below(address)
             && state.sp == sp
         {
-            return self.follow(vec![first], State { pc: registers.pc, ..state });
+            return self.follow_windows(vec![first], State { pc: registers.pc, ..state });
         }
         let [a0, caller_sp, ..] = registers.window;
         let lost = State { pc: registers.pc, a0, sp: caller_sp };
         if caller_sp <= sp {
             return Backtrace { frames: vec![first], end: End::Lost };
         }
-        let mut trace = self.follow(vec![first], lost);
+        let mut trace = self.follow_windows(vec![first], lost);
         if let Some(frame) = trace.frames.get_mut(1) {
             frame.before = Some(Before::LostFrame);
         }
@@ -102,7 +102,7 @@ impl<'a> Unwinder<'a> {
         if self.code.rule(registers.pc).is_some() {
             return Some(return_address);
         }
-        let nowhere = !self.leads_to_code(registers.pc.wrapping_add(1));
+        let nowhere = !self.points_to_code(registers.pc.wrapping_add(1));
         let called = || self.code.call_before(in_region(return_address, registers.pc)).is_some();
         (nowhere && called()).then_some(return_address)
     }
@@ -119,9 +119,9 @@ impl<'a> Unwinder<'a> {
     }
 
     /// Goes up window by window from the last of `frames`, which is that of `state`.
-    fn follow(&self, mut frames: Vec<Frame>, mut state: State) -> Backtrace {
+    fn follow_windows(&self, mut frames: Vec<Frame>, mut state: State) -> Backtrace {
         let mut trust = Trust::Window;
-        while frames.len() < MOST_FRAMES {
+        while frames.len() < MAX_FRAMES {
             if is_null(state.a0) {
                 return Backtrace { frames, end: End::Bottom };
             }
@@ -130,7 +130,7 @@ impl<'a> Unwinder<'a> {
             }
             let pc = in_region(state.a0, state.pc);
             let Some(saved) = self.saved_below(state.sp) else { break };
-            if !self.goes_up(state.sp, saved.sp) || !self.leads_to_code(pc) {
+            if !self.is_outer_frame(state.sp, saved.sp) || !self.points_to_code(pc) {
                 break;
             }
             // From the first one that follows no call the rest is no more than plausible.
@@ -178,12 +178,12 @@ impl<'a> Unwinder<'a> {
     }
 
     /// A caller's frame lies above, in the same stack.
-    fn goes_up(&self, from: u32, to: u32) -> bool {
+    fn is_outer_frame(&self, from: u32, to: u32) -> bool {
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         to > from && to.is_multiple_of(ALIGNMENT) && within
     }
 
-    fn leads_to_code(&self, return_address: u32) -> bool {
+    fn points_to_code(&self, return_address: u32) -> bool {
         let before = return_address.wrapping_sub(1);
         self.code.is_code(before) || is_rom(before)
     }

@@ -17,10 +17,10 @@ fn refused(body: &[u8]) -> DumpError {
 
 #[test]
 fn what_is_no_dump_is_refused_by_name() {
-    assert_eq!(refused(b""), DumpError::NoDump("unknown"));
-    assert_eq!(refused(&[0; 4096]), DumpError::NoDump("unknown"));
-    assert_eq!(refused(b"Guru Meditation Error\n"), DumpError::NoDump("unknown"));
-    assert_eq!(refused(&elf("Og")), DumpError::NoCore, "the firmware itself");
+    assert_eq!(refused(b""), DumpError::NotADump("unknown"));
+    assert_eq!(refused(&[0; 4096]), DumpError::NotADump("unknown"));
+    assert_eq!(refused(b"Guru Meditation Error\n"), DumpError::NotADump("unknown"));
+    assert_eq!(refused(&elf("Og")), DumpError::NotACore, "the firmware itself");
     assert_eq!(refused(&CoreBuilder::new().machine(40).elf()), DumpError::Machine(40));
     assert_eq!(refused(&CoreBuilder::new().elf()), DumpError::NoTask);
 }

@@ -33,7 +33,7 @@ enum Instruction {
 }
 
 /// The rule behind `code`, which is a function from its first instruction to the one at work.
-pub(in crate::code) fn rule_behind(code: &[u8]) -> UnwindRule {
+pub(in crate::code) fn rule_after(code: &[u8]) -> UnwindRule {
     let mut effects = Effects::default();
     let mut offset = 0;
     while let Some(half) = u16_at(code, offset) {
@@ -132,7 +132,7 @@ mod tests {
 
     fn rule(halves: &[u16]) -> UnwindRule {
         let code: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
-        rule_behind(&code)
+        rule_after(&code)
     }
 
     #[test]

@@ -4,22 +4,22 @@ use gimli::constants as dw;
 use gimli::{AttributeValue, UnitOffset};
 
 use super::{Dwarf, EntryId, Unit};
-use crate::parameters::Kind;
+use crate::parameters::ValueType;
 use crate::sources::{NONE, SourceTable};
 
 /// Entries that lead from a parameter to its type, at most: typedefs, qualifiers.
-const MOST_STEPS: usize = 16;
+const MAX_STEPS: usize = 16;
 /// Names of an enumeration.
-const MOST_NAMES: usize = 256;
+const MAX_NAMES: usize = 256;
 
 impl<'a> Dwarf<'a, '_> {
     /// The number of the type of what an entry describes.
-    pub(super) fn kind_of(&mut self, entry: EntryId, table: &mut SourceTable) -> u32 {
+    pub(super) fn value_type_of(&mut self, entry: EntryId, table: &mut SourceTable) -> u32 {
         let Some(unit) = self.unit(entry.unit) else { return NONE };
-        let kind = type_of(&unit, entry.offset).map_or(Kind::Other, |offset| {
-            self.resolve(&unit, offset, table).unwrap_or(Kind::Other)
+        let value_type = type_of(&unit, entry.offset).map_or(ValueType::Other, |offset| {
+            self.resolve(&unit, offset, table).unwrap_or(ValueType::Other)
         });
-        table.add_kind(kind)
+        table.add_type(value_type)
     }
 
     fn resolve(
@@ -27,8 +27,8 @@ impl<'a> Dwarf<'a, '_> {
         unit: &Unit<'a>,
         mut offset: UnitOffset,
         table: &mut SourceTable,
-    ) -> Option<Kind> {
-        for _ in 0..MOST_STEPS {
+    ) -> Option<ValueType> {
+        for _ in 0..MAX_STEPS {
             let entry = unit.entry(offset).ok()?;
             let size = entry.attr(dw::DW_AT_byte_size).and_then(gimli::Attribute::udata_value);
             let size = size.and_then(|size| u8::try_from(size).ok());
@@ -45,7 +45,7 @@ impl<'a> Dwarf<'a, '_> {
                 }
                 dw::DW_TAG_enumeration_type => {
                     let names = self.names_of(unit, offset, table);
-                    return Some(Kind::Enumeration { size: size?, names });
+                    return Some(ValueType::Enumeration { size: size?, names });
                 }
                 dw::DW_TAG_typedef
                 | dw::DW_TAG_const_type
@@ -66,7 +66,7 @@ impl<'a> Dwarf<'a, '_> {
     ) -> Vec<(u32, u32)> {
         let mut names = Vec::new();
         let Ok(mut entries) = unit.entries_raw(Some(enumeration)) else { return names };
-        while !entries.is_empty() && names.len() < MOST_NAMES {
+        while !entries.is_empty() && names.len() < MAX_NAMES {
             let (depth, offset) = (entries.next_depth(), entries.next_offset());
             if depth <= 0 && offset != enumeration {
                 break;
@@ -109,13 +109,13 @@ fn type_of(unit: &Unit<'_>, offset: UnitOffset) -> Option<UnitOffset> {
 }
 
 /// An address is shown by what it is of.
-fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> Kind {
+fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> ValueType {
     let mut of = type_of(unit, pointer);
-    for _ in 0..MOST_STEPS {
+    for _ in 0..MAX_STEPS {
         let Some(offset) = of else { break };
         let Ok(entry) = unit.entry(offset) else { break };
         match entry.tag() {
-            dw::DW_TAG_subroutine_type => return Kind::Function,
+            dw::DW_TAG_subroutine_type => return ValueType::Function,
             dw::DW_TAG_base_type => {
                 let character = matches!(
                     entry.attr_value(dw::DW_AT_encoding),
@@ -123,7 +123,7 @@ fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> Kind {
                         dw::DW_ATE_signed_char | dw::DW_ATE_unsigned_char
                     ))
                 );
-                return if character { Kind::Text } else { Kind::Pointer };
+                return if character { ValueType::Text } else { ValueType::Pointer };
             }
             dw::DW_TAG_typedef | dw::DW_TAG_const_type | dw::DW_TAG_volatile_type => {
                 of = type_of(unit, offset);
@@ -131,20 +131,22 @@ fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> Kind {
             _ => break,
         }
     }
-    Kind::Pointer
+    ValueType::Pointer
 }
 
-fn basic(encoding: gimli::DwAte, size: u8) -> Option<Kind> {
+fn basic(encoding: gimli::DwAte, size: u8) -> Option<ValueType> {
     match (encoding, size) {
-        (dw::DW_ATE_boolean, 1) => Some(Kind::Boolean),
-        (dw::DW_ATE_signed_char, 1) => Some(Kind::Character { signed: true }),
-        (dw::DW_ATE_unsigned_char, 1) => Some(Kind::Character { signed: false }),
-        (dw::DW_ATE_signed | dw::DW_ATE_signed_char, 1 | 2 | 4 | 8) => Some(Kind::Signed(size)),
+        (dw::DW_ATE_boolean, 1) => Some(ValueType::Boolean),
+        (dw::DW_ATE_signed_char, 1) => Some(ValueType::Character { signed: true }),
+        (dw::DW_ATE_unsigned_char, 1) => Some(ValueType::Character { signed: false }),
+        (dw::DW_ATE_signed | dw::DW_ATE_signed_char, 1 | 2 | 4 | 8) => {
+            Some(ValueType::Signed(size))
+        }
         (
             dw::DW_ATE_unsigned | dw::DW_ATE_unsigned_char | dw::DW_ATE_UTF | dw::DW_ATE_boolean,
             1 | 2 | 4 | 8,
-        ) => Some(Kind::Unsigned(size)),
-        (dw::DW_ATE_float, 4 | 8) => Some(Kind::Float(size)),
+        ) => Some(ValueType::Unsigned(size)),
+        (dw::DW_ATE_float, 4 | 8) => Some(ValueType::Float(size)),
         _ => None,
     }
 }
