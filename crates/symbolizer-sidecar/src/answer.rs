@@ -1,4 +1,4 @@
-//! Reading what the sidecar answers (contract §6.5, §6.11).
+//! The answers of the sidecar (contract §6.5, §6.11).
 
 use std::fmt;
 
@@ -10,28 +10,30 @@ use serde::de::{Error, Visitor};
 
 use crate::excerpt::excerpt;
 
-/// Longest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-/// Longest body of a refusal that is looked into, in bytes.
+/// Longest body of a refusal that is read for its reason.
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
-/// The report in the answer.
 pub(crate) async fn report(response: Response) -> Result<String, SymbolizerError> {
     let status = response.status();
     if status.is_success() {
         let body = read(response, MAX_ANSWER_BYTES).await.map_err(read_failed)?;
-        let body = body.ok_or_else(|| failed("the sidecar's answer is too long", None))?;
+        let body = body.ok_or_else(|| {
+            failed(
+                "expected an answer of at most 16 MiB from the sidecar, found a longer one",
+                None,
+            )
+        })?;
         return output(&body);
     }
     if status.is_client_error() {
-        // Without a body that can be read, the status has to do.
+        // A body that cannot be read leaves the status as the only reason.
         let body = read(response, MAX_REFUSAL_BYTES).await.ok().flatten();
         return Err(refused(status, body.and_then(|body| excerpt(&body))));
     }
     Err(failed(&format!("the sidecar answered with status {}", status.as_u16()), None))
 }
 
-/// The sidecar could not be asked.
 pub(crate) fn request_failed(error: reqwest::Error) -> SymbolizerError {
     let reason = if error.is_timeout() {
         return timed_out();
@@ -43,7 +45,7 @@ pub(crate) fn request_failed(error: reqwest::Error) -> SymbolizerError {
     failed(reason, Some(error.without_url().into()))
 }
 
-/// The time of the attempt is over.
+/// The time limit of the attempt has passed.
 pub(crate) fn timed_out() -> SymbolizerError {
     failed("the sidecar did not answer in time", None)
 }
@@ -52,10 +54,13 @@ fn read_failed(error: reqwest::Error) -> SymbolizerError {
     if error.is_timeout() {
         return timed_out();
     }
-    failed("the sidecar's answer broke off", Some(error.without_url().into()))
+    failed(
+        "the connection to the sidecar broke off during its answer",
+        Some(error.without_url().into()),
+    )
 }
 
-/// The body, or `None` when it has more than `most` bytes.
+/// The body, or `None` if it has more than `most` bytes.
 async fn read(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
@@ -68,14 +73,14 @@ async fn read(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, re
 }
 
 fn output(body: &[u8]) -> Result<String, SymbolizerError> {
-    // The derived reader would take an array for an object.
+    // The derived reader would accept an array in place of an object.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(failed("the sidecar's answer is no JSON object", None));
+        return Err(failed("expected a JSON object from the sidecar, found something else", None));
     }
     match serde_json::from_slice::<Answer>(body) {
         Ok(answer) => Ok(answer.output.map(|Text(text)| text).unwrap_or_default()),
         Err(error) => {
-            let reason = "the sidecar's answer is no JSON object with a text \"output\"";
+            let reason = "expected a JSON object with a string \"output\" from the sidecar, found something else";
             Err(failed(reason, Some(error.into())))
         }
     }
@@ -97,15 +102,15 @@ fn failed(
     SymbolizerError::Failed { reason: reason.to_owned(), source }
 }
 
-/// All that is wanted of an answer; other members are skipped, not kept.
+/// Other members are skipped.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
     output: Option<Text>,
 }
 
-/// A JSON text. Bytes that are no UTF-8 and lone surrogates, as a debugger prints them for memory
-/// it takes for text, become replacement characters (contract §6.8).
+/// A JSON string. Bytes that are not UTF-8, and lone surrogates, become replacement characters
+/// (contract §6.8): a debugger prints both for memory that it takes for text.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -120,7 +125,7 @@ impl Visitor<'_> for TextVisitor {
     type Value = Text;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a text")
+        formatter.write_str("a string")
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {

@@ -1,38 +1,32 @@
-//! Where the sidecar is called.
+//! The URLs of the sidecar.
 
 use reqwest::Url;
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// A sidecar that cannot be used as configured. The text names no part of the URL, which may hold a
+/// An unusable configuration of the sidecar. No text repeats a part of the URL, which may contain a
 /// password.
 #[derive(Debug, thiserror::Error)]
 pub enum SidecarSetupError {
-    /// The text cannot be read as a URL.
     #[error("the URL of the symbolizer sidecar cannot be read")]
     UnreadableUrl {
-        /// Where reading stopped.
         #[source]
         source: Fault,
     },
-    /// It is a URL, but not one of a sidecar.
+    /// A URL, but not one of a sidecar.
     #[error("the URL of the symbolizer sidecar {fault}")]
-    UnusableUrl {
-        /// What is wrong with it.
-        fault: &'static str,
-    },
-    /// The system lacks what an HTTP client needs, such as certificates for an `https` URL.
+    UnusableUrl { fault: &'static str },
+    /// The system lacks something that an HTTP client needs, such as certificates for an `https`
+    /// URL.
     #[error("the HTTP client for the symbolizer sidecar could not be set up")]
     Client {
-        /// What is missing.
         #[source]
         source: Fault,
     },
 }
 
-/// The URLs of a sidecar.
 pub(crate) struct Endpoint {
-    /// Always there: tells whether anybody answers.
+    /// Every sidecar answers here, so it shows whether one is running.
     root: Url,
     call: Url,
 }
@@ -66,7 +60,8 @@ impl Endpoint {
         let mut url = self.call.clone();
         let pairs = [("core", core), ("elf", elf), ("chip", chip)];
         url.query_pairs_mut().extend_pairs(pairs);
-        // A space as `%20`: not everybody reads `+` as one. A real `+` has been escaped.
+        // Not every server decodes `+` as a space, so a space is `%20`. A real `+` is escaped
+        // already.
         let query = url.query().map(|query| query.replace('+', "%20"));
         url.set_query(query.as_deref());
         url

@@ -1,19 +1,18 @@
-//! What of a refusal may be shown to admins.
+//! The part of a refusal that may be shown to admins.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
-/// Most characters that are shown.
 const MAX_CHARACTERS: usize = 300;
-/// Longest body that counts as a sentence, in bytes.
+/// Longest body that is shown without being JSON.
 const MAX_SENTENCE_BYTES: usize = 4 * 1024;
-/// Members of a JSON object that explain it, best first.
+/// Members of a JSON object that may contain the reason, best first.
 const EXPLAINING: [&str; 3] = ["error", "detail", "message"];
-/// Stands for what is not shown.
+/// Replaces URLs and addresses.
 const REDACTED: char = '…';
 
-/// The sidecar's own words, if `body` has any: on one line, cut, and without URLs, addresses and
+/// The reason in `body`, if there is one: on one line, cut, and without URLs, addresses and
 /// directories.
 pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
     let text = str::from_utf8(body).ok()?.trim();
@@ -30,13 +29,13 @@ pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
     (!shown.is_empty()).then(|| cut(&shown))
 }
 
-/// Short text for people; neither markup nor binary.
+/// Short text for people, neither markup nor binary.
 fn sentence(text: &str) -> Option<&str> {
     let is_short = text.len() <= MAX_SENTENCE_BYTES && !text.starts_with('<');
     (is_short && text.chars().all(|c| c.is_whitespace() || is_printable(c))).then_some(text)
 }
 
-/// Neither a control character nor one that only changes how others look.
+/// Neither a control character nor one that only changes how other characters look.
 fn is_printable(character: char) -> bool {
     let is_formatting = matches!(
         character,
@@ -46,7 +45,7 @@ fn is_printable(character: char) -> bool {
     !character.is_control() && !is_formatting
 }
 
-/// Of a path only the last part, of a URL or address nothing.
+/// Keeps the last part of a path, and nothing of a URL or an address.
 fn redact(word: &str) -> String {
     if word.contains("://") {
         return REDACTED.into();

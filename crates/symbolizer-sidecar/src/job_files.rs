@@ -18,19 +18,18 @@ use crate::names::JobFile;
 /// The sidecar runs as another user.
 const READABLE_BY_ALL: u32 = 0o644;
 
-/// What an attempt could not put into the shared directory, and why.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteJobError {
     #[error("could not write to the directory shared with the sidecar")]
     Directory(#[from] io::Error),
     #[error("could not read the ELF")]
     Store(#[from] coredock_domain::artifacts::store::ArtifactStoreError),
-    #[error("the ELF has not the length it is known by")]
+    #[error("expected an ELF of the recorded length, found another length")]
     Length,
 }
 
 impl WriteJobError {
-    /// Whether the directory is full, or too small.
+    /// Whether the directory is full or too small.
     pub(crate) fn is_out_of_space(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match self {
@@ -42,17 +41,17 @@ impl WriteJobError {
     }
 }
 
-/// Dump and ELF of one attempt in the shared directory. Dropping it removes them, written or not.
+/// Dump and ELF of one attempt in the shared directory. Dropping it removes both, written or not.
 pub(crate) struct JobFiles {
     files: [JobFile; 2],
     directory: Arc<AttemptDirectory>,
 }
 
-/// The shared directory as one attempt sees it.
+/// The shared directory, as far as one attempt may use it.
 struct AttemptDirectory {
     path: PathBuf,
-    /// Set when the attempt ends; from then on none of its file operations still under way on
-    /// another thread brings a name back.
+    /// Set when the attempt ends. A file operation which is still queued on another thread then
+    /// does nothing, so it cannot create a file after the files were removed.
     ended: Mutex<bool>,
 }
 
@@ -62,7 +61,7 @@ impl JobFiles {
         Self { files: [dump, elf], directory: Arc::new(directory) }
     }
 
-    /// Writes both; each has its name only once it is whole.
+    /// Writes both files. Each gets its final name only when it is complete.
     pub(crate) async fn write(&self, dump: Bytes, elf: ElfFile) -> Result<(), WriteJobError> {
         let [dump_file, elf_file] = &self.files;
         let mut file = self.create(dump_file).await?;
@@ -117,15 +116,15 @@ impl Drop for JobFiles {
     }
 }
 
-/// Makes the file, in place of one that an attempt which died has left. Never writes through a link
-/// somebody else has put there.
+/// Creates the file and replaces one that an aborted attempt left. Never writes through a symbolic
+/// link that another user of the directory has made.
 fn create_anew(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(READABLE_BY_ALL).open(path)?;
-    // The mask of the process may have taken bits away.
+    // The umask may have removed permissions.
     if file.metadata()?.mode() & READABLE_BY_ALL != READABLE_BY_ALL {
         file.set_permissions(Permissions::from_mode(READABLE_BY_ALL))?;
     }
@@ -149,7 +148,7 @@ async fn copy(
 fn remove(directory: &Path, name: &str) {
     match fs::remove_file(directory.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = name, %error, "could not remove a file shared with the sidecar");
+            tracing::warn!(file = name, %error, "file {name} was not removed from the sidecar's directory: {error}");
         }
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! What attempts of processes that died have left in the shared directory.
+//! Files in the shared directory that aborted attempts left.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use crate::names::is_job_file;
 
-/// Removes our files last written before `written_before`; returns how many. One that cannot be
-/// removed is logged and left.
+/// Removes files of attempts that were last written before `written_before`; returns how many. A
+/// file that cannot be removed is logged and stays.
 pub(crate) fn clean(directory: &Path, written_before: SystemTime) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(directory)? {
@@ -20,17 +20,17 @@ pub(crate) fn clean(directory: &Path, written_before: SystemTime) -> io::Result<
         match remove_if_old(&entry, written_before) {
             Ok(true) => removed += 1,
             Ok(false) => {}
-            // Whoever has removed it meanwhile, it is gone.
+            // Another process removed it at the same time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(file = name, %error, "could not remove a leftover of the sidecar");
+                tracing::warn!(file = name, %error, "file {name} was not removed from the sidecar's directory: {error}");
             }
         }
     }
     Ok(removed)
 }
 
-/// Of a symbolic link, the link itself counts.
+/// A symbolic link counts by itself, not by its target.
 fn remove_if_old(entry: &DirEntry, written_before: SystemTime) -> io::Result<bool> {
     let metadata = entry.metadata()?;
     let removable = metadata.is_file() || metadata.is_symlink();

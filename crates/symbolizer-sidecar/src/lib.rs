@@ -1,9 +1,9 @@
-//! Reports made by a service beside Coredock: [`coredock_domain::Symbolizer`] over HTTP and a
+//! Crash reports from a service beside Coredock: [`coredock_domain::Symbolizer`] over HTTP and a
 //! shared directory (contract §6.11).
 //!
-//! For every attempt [`SidecarSymbolizer`] puts the dump and its ELF into the directory, names them
-//! to the service in one `GET /parse-coredump`, and removes them, however the attempt ends. What a
-//! process that died could not remove is found by [`SidecarSymbolizer::clean_leftovers`].
+//! For every attempt [`SidecarSymbolizer`] writes the dump and its ELF to the directory, names them
+//! to the service in one `GET /parse-coredump`, and removes them, whatever the result is.
+//! [`SidecarSymbolizer::clean_leftovers`] removes the files of processes that were killed.
 
 mod answer;
 mod endpoint;

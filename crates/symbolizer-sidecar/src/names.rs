@@ -1,18 +1,17 @@
-//! The names of files in the shared directory, the only place that renders them.
+//! The names of files in the shared directory; only this module builds and parses them.
 
 use coredock_domain::ids::ModelCode;
 
-/// A file the sidecar reads. Its name is unique among all jobs that run.
+/// A file for the sidecar. Its name is unique among all running jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobFile {
-    /// The dump with this row id.
+    /// Id of the dump.
     Dump(i64),
-    /// The ELF for the dump with this row id.
+    /// Model and id of the dump.
     Elf(ModelCode, i64),
 }
 
 impl JobFile {
-    /// The name the sidecar is told.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Dump(id) => format!("coredump_{id}.dmp"),
@@ -20,13 +19,13 @@ impl JobFile {
         }
     }
 
-    /// The name while it is being written.
+    /// The name while the file is being written.
     pub(crate) fn part_name(&self) -> String {
         format!(".{}.part", self.name())
     }
 }
 
-/// Whether a file of this name is one of ours, whole or being written.
+/// Whether a file of this name belongs to an attempt, complete or being written.
 pub(crate) fn is_job_file(name: &str) -> bool {
     let part = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
     read(part.unwrap_or(name)).is_some()
@@ -40,7 +39,7 @@ fn read(name: &str) -> Option<JobFile> {
     Some(JobFile::Elf(ModelCode::parse(model)?, read_id(id)?))
 }
 
-/// Only as [`JobFile::name`] renders it: no sign, no leading zero.
+/// Accepts only what [`JobFile::name`] writes: no sign, no leading zero.
 fn read_id(digits: &str) -> Option<i64> {
     let id = digits.parse::<i64>().ok().filter(|id| *id >= 0)?;
     (id.to_string() == digits).then_some(id)

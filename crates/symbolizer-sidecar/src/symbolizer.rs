@@ -1,4 +1,4 @@
-//! The port over a sidecar.
+//! [`Symbolizer`] over a sidecar.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,22 +21,20 @@ use crate::job_files::{JobFiles, WriteJobError};
 use crate::leftovers;
 use crate::names::JobFile;
 
-/// A sidecar in reach accepts a connection within this time.
+/// A reachable sidecar accepts a connection within this time.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
-/// How long [`Symbolizer::is_ready`] takes at most (contract §14.1).
+/// Time limit of [`Symbolizer::is_ready`] (contract §14.1).
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
-/// How a sidecar is used.
 pub struct SidecarOptions {
-    /// Where it is called: `http` or `https`; a trailing `/` makes no difference.
+    /// `http` or `https`; a trailing `/` makes no difference.
     pub url: String,
-    /// The directory it shares with us, as we see it.
+    /// The path that Coredock uses for the directory shared with the sidecar.
     pub directory: PathBuf,
-    /// How long one attempt takes at most, the writing of its files included.
+    /// Time limit of one attempt, including the writing of its files.
     pub timeout: Duration,
 }
 
-/// Has reports made by a service that shares a directory with us.
 pub struct SidecarSymbolizer {
     client: Client,
     endpoint: Endpoint,
@@ -45,7 +43,7 @@ pub struct SidecarSymbolizer {
 }
 
 impl SidecarSymbolizer {
-    /// Checks the URL and sets up the client; neither service nor directory need be there yet.
+    /// Checks the URL and sets up the client. The service and the directory need not exist yet.
     pub fn new(options: SidecarOptions) -> Result<Self, SidecarSetupError> {
         let SidecarOptions { url, directory, timeout } = options;
         let endpoint = Endpoint::parse(&url)?;
@@ -54,10 +52,10 @@ impl SidecarSymbolizer {
             .redirect(Policy::none())
             .connect_timeout(CONNECTS_WITHIN)
             .timeout(timeout)
-            // Calls are rare: a connection kept is one the sidecar has closed meanwhile.
+            // Calls are rare: the sidecar would close a pooled connection before the next one.
             .pool_max_idle_per_host(0);
         if !endpoint.is_encrypted() {
-            // Certificates of the system, which may have none, are not needed then.
+            // Without TLS no certificates are needed, and the system may have none.
             client = client.tls_certs_only([]);
         }
         let client =
@@ -65,10 +63,10 @@ impl SidecarSymbolizer {
         Ok(Self { client, endpoint, directory, timeout })
     }
 
-    /// Removes what attempts that died have left in the shared directory: files with names of ours,
-    /// last written before `written_before`. Returns how many; fails when the directory cannot be
-    /// read. Attempts under way elsewhere lose files that old, so `written_before` should lie
-    /// further back than an attempt can take wherever others share the directory.
+    /// Removes files of attempts that were last written before `written_before`, and returns how
+    /// many. Fails if the directory cannot be read. If several processes share the directory,
+    /// `written_before` must lie further back than the longest attempt: the files of a running
+    /// attempt which are older are removed too.
     pub async fn clean_leftovers(&self, written_before: SystemTime) -> io::Result<usize> {
         let directory = self.directory.clone();
         spawn_blocking(move || leftovers::clean(&directory, written_before)).await?
@@ -93,7 +91,8 @@ impl Symbolizer for SidecarSymbolizer {
         let url = self.endpoint.call(&core_file.name(), &elf_file.name(), &chip);
 
         let files = JobFiles::new(&self.directory, core_file, elf_file);
-        // Too slow or broken, directory and store are not the engine: the attempt does not count.
+        // A slow or failing directory or store is not a fault of the engine, so the attempt does
+        // not count.
         let write = async {
             let elf = elf.open().await?;
             files.write(body.bytes, elf).await.map_err(write_failed)
@@ -121,7 +120,7 @@ fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> S
     SymbolizerError::Unavailable { source: source.into() }
 }
 
-/// A directory that is gone comes back; one that is too small for an ELF stays so.
+/// A missing directory may come back; one that is too small for an ELF stays too small.
 fn write_failed(error: WriteJobError) -> SymbolizerError {
     if error.is_out_of_space() {
         let reason = "the directory shared with the sidecar has no room for dump and ELF".into();
@@ -130,7 +129,7 @@ fn write_failed(error: WriteJobError) -> SymbolizerError {
     unavailable(error)
 }
 
-/// Whether files can be made there, as far as can be told without making one.
+/// Whether files can be created there, as far as can be checked without creating one.
 fn is_usable(directory: &Path) -> bool {
     directory.is_dir() && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
@@ -150,8 +149,8 @@ mod tests {
                 matches!(&error, SymbolizerError::Failed { reason, .. } if reason.contains("room"))
             );
         }
-        for gone in [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied] {
-            assert!(matches!(failed(gone), SymbolizerError::Unavailable { .. }));
+        for outage in [std::io::ErrorKind::NotFound, std::io::ErrorKind::PermissionDenied] {
+            assert!(matches!(failed(outage), SymbolizerError::Unavailable { .. }));
         }
     }
 }

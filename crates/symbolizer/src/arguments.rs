@@ -1,33 +1,29 @@
-//! The values of the arguments of a function on a stack, in the way debuggers print them.
+//! The values of the arguments of a function on a stack, printed as debuggers do.
 
 use crate::dump::Memory;
 use crate::parameters::{Base, Location, Parameter, Piece, Sum, ValueType};
 use crate::unwind::Frame;
 
-/// Longest text that an argument points to, in bytes, as debuggers show it.
+/// Longest text that is shown for a pointer to characters, as in debuggers.
 const MAX_TEXT_BYTES: usize = 200;
 
-/// An argument of a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argument {
-    /// Of the parameter.
     pub name: String,
-    /// What was passed, or became of it.
     pub value: ArgumentValue,
 }
 
-/// The value of an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ArgumentValue {
     /// Printed by its type; `...` for a structure.
     Known(String),
-    /// The compiler kept it nowhere.
+    /// The compiler stored it nowhere.
     OptimizedOut,
-    /// It is in a register or a location that the dump does not tell.
+    /// It is in a register or in memory that the dump does not contain.
     Unreadable,
 }
 
-/// What the names of enumerations, and the functions that pointers lead to, are looked up in.
+/// Looks up the names of enumerators, and of functions that pointers lead to.
 pub(crate) trait NameLookup {
     fn string(&self, number: u32) -> Option<String>;
     fn function_at(&self, address: u32) -> Option<String>;
@@ -53,7 +49,7 @@ pub(crate) fn value_of(
     }
 }
 
-/// The bytes of a value, the first ones lowest.
+/// The bytes of a value, little-endian.
 fn read(location: Location, size: u8, frame: &Frame, memory: &Memory<'_>) -> Option<u64> {
     let size = u32::from(size.min(8));
     let piece = |piece: Piece, bytes: u32| match piece {
@@ -66,7 +62,7 @@ fn read(location: Location, size: u8, frame: &Frame, memory: &Memory<'_>) -> Opt
     };
     let value = match location.high {
         Some(high) => piece(location.low, 4)? | piece(high, 4)? << 32,
-        // A number keeps its sign, whatever its size.
+        // A constant keeps its sign in any size.
         None => match location.low {
             Piece::Value(Sum { base: Base::Nothing, offset }) => i64::from(offset).cast_unsigned(),
             Piece::Value(_) if size > 4 => return None,
@@ -125,14 +121,14 @@ fn printed(
     }
 }
 
-/// With the sign of a number of so many bytes.
+/// Extends the sign of a number of `size` bytes.
 fn signed(value: u64, size: u8) -> i64 {
     let unused = 64 - 8 * u32::from(size.clamp(1, 8));
     (value << unused).cast_signed() >> unused
 }
 
-/// In quotation marks; one that is longer than shown ends with dots. `None` when the dump does not
-/// hold it.
+/// The text in quotation marks, followed by dots if it was cut. `None` if the dump does not contain
+/// it.
 fn text_at(address: u32, memory: &Memory<'_>) -> Option<String> {
     let bytes = memory.from(address)?;
     let shown = bytes.get(..MAX_TEXT_BYTES).unwrap_or(bytes);
@@ -143,7 +139,7 @@ fn text_at(address: u32, memory: &Memory<'_>) -> Option<String> {
     Some(format!("\"{text}\"{dots}"))
 }
 
-/// As in a source of C.
+/// As in C source.
 fn escaped(byte: u8, quote: char) -> String {
     match byte {
         b'\n' => "\\n".to_owned(),

@@ -1,5 +1,3 @@
-//! From a dump and a firmware to a report.
-
 use bytes::Bytes;
 use coredock_domain::chip::Architecture;
 use coredock_domain::coredumps::body;
@@ -12,47 +10,39 @@ use crate::report::{Build, BuildMatch, Frame, Report, TaskReport};
 use crate::tasks::TaskFacts;
 use crate::unwind::{Backtrace, End, SearchBudget, backtrace};
 
-/// Functions in one report, inlined ones too.
+/// Functions in one report, inlined ones included.
 const MAX_FRAMES: usize = 16_384;
 
-/// Why there is no report.
+/// Why a dump has no report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The dump.
     #[error(transparent)]
     Dump(#[from] DumpError),
-    /// The ELF.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// The ELF is of another kind of processor than the dump.
-    #[error("the dump is of {dump}, the ELF of {elf}")]
-    OtherArchitecture {
-        /// Of the dump.
-        dump: Architecture,
-        /// Of the ELF.
-        elf: Architecture,
-    },
-    /// The dump was made by another build: the answer would be confident nonsense.
-    #[error("the dump was made by build {dump}, the ELF is build {elf}")]
+    #[error("expected an ELF for {dump}, the architecture of the dump, found one for {elf}")]
+    OtherArchitecture { dump: Architecture, elf: Architecture },
+    /// With another build, addresses would get wrong names that look right.
+    #[error("expected the ELF of build {dump}, which made the dump, found build {elf}")]
     OtherBuild {
-        /// The build id of the dump, which is the beginning of a digest.
+        /// The build id in the dump, which is the beginning of a SHA-256.
         dump: String,
-        /// The digest of the ELF.
+        /// The SHA-256 of the ELF.
         elf: String,
     },
 }
 
-/// Decodes a stored body. Without a firmware the report holds what needs none.
+/// Decodes a stored body. Without a firmware the report has only what needs no ELF.
 pub fn decode(stored: &Bytes, firmware: Option<&Firmware<'_>>) -> Result<Report, DecodeError> {
     decode_unwrapped(&body::unwrap(stored), firmware)
 }
 
-/// The chip a dump names.
+/// The name of the chip in a dump, if the dump has one.
 pub fn chip_of(body: &Unwrapped) -> Result<Option<&'static str>, DumpError> {
     Ok(Dump::read(body)?.chip)
 }
 
-/// [`decode`] for a body whose wrappings are off.
+/// [`decode`] for a body that is already unwrapped.
 pub fn decode_unwrapped(
     body: &Unwrapped,
     firmware: Option<&Firmware<'_>>,
@@ -120,7 +110,7 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
     }
 }
 
-/// The functions on a stack; of one frame more than `most` at most.
+/// The functions on a stack: at most `most`, plus those of one frame.
 fn frames(
     trace: &Backtrace,
     session: &Session<'_>,
@@ -132,7 +122,7 @@ fn frames(
         .flat_map(|frame| {
             let (pc, trust) = (frame.pc, frame.trust);
             let located = session.locate(frame.lookup()).into_iter().enumerate();
-            // What lies before it lies before its innermost function.
+            // A gap before a frame is a gap before its innermost function.
             let before = move |number: usize| frame.before.filter(|_| number == 0);
             located.map(move |(number, located)| {
                 let arguments = session.arguments(located.scope, frame, memory);

@@ -1,14 +1,13 @@
-//! Names as people write them.
-
 use std::fmt::{self, Write};
 
 use cpp_demangle::DemangleOptions;
 
-/// Demanglers recurse: longer names are left as they are, in bytes.
+/// In bytes. Demanglers recurse, so longer names are not demangled.
 const MAX_NAME_BYTES: usize = 4096;
 
-/// The name of a C++ or Rust function; any other as it is. Short names can stand for texts without
-/// end: they are cut at 4 KiB, and those that are longer by themselves are left as they are.
+/// The demangled name of a C++ or Rust function; any other name unchanged. A short mangled name can
+/// expand to a text without end, so the result is cut at 4 KiB; a name that is longer than that is
+/// cut, but not demangled.
 pub(crate) fn demangle(name: &[u8]) -> String {
     let cut = name.get(..MAX_NAME_BYTES).unwrap_or(name);
     let text = String::from_utf8_lossy(cut);
@@ -17,7 +16,7 @@ pub(crate) fn demangle(name: &[u8]) -> String {
     }
     let mut demangled = Bounded::default();
     if let Ok(rust) = rustc_demangle::try_demangle(&text) {
-        // Without the hash. An error says that it was cut.
+        // `#` leaves out the hash. An error means that the name was cut.
         let _ = write!(demangled, "{rust:#}");
     } else if text.starts_with("_Z")
         && let Ok(symbol) = cpp_demangle::Symbol::new(cut)
@@ -27,7 +26,7 @@ pub(crate) fn demangle(name: &[u8]) -> String {
     if demangled.0.is_empty() { text.into_owned() } else { demangled.0 }
 }
 
-/// Takes no more than 4 KiB.
+/// Accepts at most 4 KiB.
 #[derive(Default)]
 struct Bounded(String);
 
@@ -62,7 +61,7 @@ mod tests {
 
     #[test]
     fn short_names_of_endless_texts_are_cut() {
-        // Each level names the one before twice; levels are numbered in base 36.
+        // Each level contains the one before twice; levels are numbered in base 36.
         let digit = |number: u32| char::from_digit(number, 36).unwrap().to_ascii_uppercase();
         let number = |level: u32| match level {
             0..36 => digit(level).to_string(),

@@ -1,4 +1,4 @@
-//! What a dump says: registers, tasks, memory, the words of the panic.
+//! Reading a dump: registers, tasks, memory and the text of the panic handler.
 //!
 //! Formats: ESP-IDF `core_dump_elf.c`, `core_dump_binary.c`, `esp_core_dump_types.h`.
 
@@ -16,79 +16,73 @@ pub(crate) use memory::{Memory, Segment};
 pub(crate) use registers::{MachineState, Registers, RiscVRegisters, XtensaRegisters};
 pub(crate) use saved_context::saved_by_yield;
 
-/// Tasks of a dump that are looked at.
 const MAX_TASKS: usize = 256;
-/// Stacks of corrupted tasks are replaced by one in this range, which holds nothing.
+/// The panic handler moves the stack pointer of a corrupted task into this range, which has no
+/// memory.
 const FAKE_STACKS: std::ops::Range<u32> = 0x2000_0000..0x3000_0000;
 
-/// A dump, taken apart.
 #[derive(Debug)]
 pub(crate) struct Dump<'a> {
     pub(crate) container: Container,
-    /// Something was missing or damaged.
+    /// Parts were missing or damaged.
     pub(crate) salvaged: bool,
     pub(crate) architecture: Architecture,
     pub(crate) chip: Option<&'static str>,
-    /// Major version times 100, plus minor.
+    /// Major version times 100, plus minor version.
     pub(crate) chip_revision: Option<u32>,
     pub(crate) build_id: Option<BuildId>,
-    /// The crashed task first.
+    /// The crashed task is the first one.
     pub(crate) tasks: Vec<Task>,
     pub(crate) crashed: Crashed,
-    /// Whether an interrupt handler ran.
     pub(crate) in_interrupt: Option<bool>,
-    /// What the panic handler said.
+    /// The text of the panic handler.
     pub(crate) panic_details: Option<&'a [u8]>,
     /// Cause registers of the crash.
     pub(crate) machine_state: Option<MachineState>,
     pub(crate) memory: Memory<'a>,
 }
 
-/// One task, as far as the dump itself tells.
+/// A task, as far as the dump describes it without an ELF.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    /// Address of its control block.
+    /// Address of its task control block.
     pub(crate) tcb: u32,
     pub(crate) registers: Registers,
 }
 
 impl Task {
-    /// Whether the panic handler found its stack unusable.
+    /// Whether the panic handler marked its stack as unusable.
     pub(crate) fn is_corrupted(&self) -> bool {
         FAKE_STACKS.contains(&self.registers.sp())
     }
 }
 
-/// Which task crashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Crashed {
-    /// The one of this control block.
+    /// The task with this control block.
     Task(u32),
-    /// The current task could not be used, and was left out.
+    /// The panic handler found the current task unusable and left it out.
     Unusable,
-    /// The first, because nothing else is said.
+    /// The first task, because the dump does not name one.
     First,
 }
 
-/// Why a body is no dump that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
-    /// Neither an ELF core nor a raw image, in whatever wrapping.
-    #[error("this is no dump of ESP-IDF ({0})")]
+    /// Neither an ELF core nor a raw image, also after unwrapping.
+    #[error("expected a core dump as ESP-IDF writes it, found container \"{0}\"")]
     NotADump(&'static str),
-    /// A core of another kind of processor.
-    #[error("an ELF core of machine {0}, which is neither Xtensa (94) nor RISC-V (243)")]
+    #[error("expected an ELF core for Xtensa (94) or RISC-V (243), found machine {0}")]
     Machine(u16),
-    /// The ELF is one, but no core as ESP-IDF writes it.
-    #[error("an ELF that is no 32-bit little-endian core")]
+    /// An ELF, but not a core as ESP-IDF writes it.
+    #[error("expected a 32-bit little-endian ELF core, found another kind of ELF")]
     NotACore,
-    /// There is nothing about any task in it.
-    #[error("the dump holds no task")]
+    #[error("the dump contains no task")]
     NoTask,
 }
 
 impl<'a> Dump<'a> {
-    /// Takes apart what [`coredock_domain::coredumps::body::unwrap`] found.
+    /// Reads what [`coredock_domain::coredumps::body::unwrap`] found.
     pub(crate) fn read(body: &'a Unwrapped) -> Result<Self, DumpError> {
         let mut dump = match body.container {
             Container::Elf | Container::StrippedElf => elf_core::read(&body.bytes)?,
@@ -117,7 +111,7 @@ impl<'a> Dump<'a> {
         Ok(dump)
     }
 
-    /// The task that crashed, if the dump has it.
+    /// `None` if the dump does not contain it.
     pub(crate) fn crashed_task(&self) -> Option<&Task> {
         match self.crashed {
             Crashed::Task(tcb) => self.tasks.iter().find(|task| task.tcb == tcb),

@@ -1,7 +1,7 @@
 //! The debugging information of an ELF (DWARF, versions 2 to 5).
 //!
-//! It is of hostile origin. Nothing here recurses into it, and everything is counted: what no
-//! compiler makes ends in [`ElfError::Excessive`].
+//! It comes from an untrusted file. Nothing here recurses into it, and everything is counted: more
+//! than any compiler writes is [`ElfError::Excessive`].
 
 mod lines;
 mod names;
@@ -22,22 +22,19 @@ use crate::sources::SourceTable;
 
 pub(crate) use task_block::{TaskBlock, field_fallback};
 
-/// Entries of the debugging information.
 const MAX_ENTRIES: usize = 20_000_000;
-/// Depth of entries. Real firmware has 8 to 10.
+/// Real firmware has 8 to 10 levels.
 const MAX_DEPTH: isize = 256;
 /// Ranges of addresses.
 const MAX_RANGES: usize = 2_000_000;
 /// Rows of line tables.
 const MAX_ROWS: usize = 20_000_000;
-/// Units that are kept because others refer to them.
+/// Units that stay in memory because other units refer to them.
 const MAX_CACHED_UNITS: usize = 16;
-/// Units.
 const MAX_UNITS: usize = 200_000;
 
 type Unit<'a> = gimli::Unit<Slice<'a>>;
 
-/// An entry of the debugging information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct EntryId {
     /// Index of its unit.
@@ -45,22 +42,20 @@ struct EntryId {
     offset: UnitOffset,
 }
 
-/// The units of an ELF.
 pub(crate) struct Dwarf<'a, 'elf> {
     elf: &'elf Elf<'a>,
     sections: gimli::Dwarf<Slice<'a>>,
     /// In the order of the section.
     headers: Vec<UnitHeader<Slice<'a>>>,
-    /// Units that have been read, by index.
+    /// By index; `None` for a damaged unit.
     units: HashMap<usize, Option<Rc<Unit<'a>>>>,
-    /// Parameters that were looked up.
     descriptions: parameters::Descriptions,
-    /// Functions around these addresses get their parameters; `None`: all.
+    /// Only functions around these addresses get parameters; `None` means all functions.
     with_parameters: Option<Vec<u32>>,
     budget: Budget,
 }
 
-/// What may still be read.
+/// How much may still be read.
 struct Budget {
     entries: usize,
     ranges: usize,
@@ -68,7 +63,6 @@ struct Budget {
 }
 
 impl Budget {
-    /// Takes one of what is counted by `of`.
     fn take(counted: &mut usize, of: &'static str) -> Result<(), ElfError> {
         *counted = counted.checked_sub(1).ok_or(ElfError::Excessive(of))?;
         Ok(())
@@ -94,7 +88,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
     /// Reads the headers of the units.
     pub(crate) fn of(elf: &'elf Elf<'a>) -> Self {
         let mut sections = elf.dwarf();
-        // Those that several units share are read once.
+        // Abbreviations that several units share are read once.
         sections.populate_abbreviations_cache(AbbreviationsCacheStrategy::Duplicates);
         let mut headers = Vec::new();
         let mut units = sections.units();
@@ -109,12 +103,11 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         Self { elf, sections, headers, units, descriptions, with_parameters: None, budget }
     }
 
-    /// Functions and lines of all units.
     pub(crate) fn all_sources(&mut self) -> Result<SourceTable, ElfError> {
         self.sources(0..self.headers.len())
     }
 
-    /// Functions and lines of the units that these addresses are in.
+    /// Functions and lines of the units that contain these addresses.
     pub(crate) fn sources_of(&mut self, addresses: &[u32]) -> Result<SourceTable, ElfError> {
         let units = self.units_of(addresses)?;
         self.with_parameters = Some(addresses.to_vec());
@@ -130,7 +123,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
             self.read_lines(&unit, &mut files, &mut table)?;
             let (files, names, table) = (&mut files, &mut names, &mut table);
             self.read_scopes(&mut scopes::Reading { index, unit: &unit, files, names, table })?;
-            // Each is needed once, but for those that others refer to; all would fill the memory.
+            // A unit is needed once, unless others refer to it; keeping all would fill the memory.
             self.units.remove(&index);
             if self.units.len() > MAX_CACHED_UNITS {
                 self.units.clear();
@@ -140,7 +133,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         Ok(table)
     }
 
-    /// A unit; `None` when it is damaged.
+    /// `None` if the unit is damaged.
     fn unit(&mut self, index: usize) -> Option<Rc<Unit<'a>>> {
         if let Some(unit) = self.units.get(&index) {
             return unit.clone();
@@ -151,36 +144,36 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         unit
     }
 
-    /// The unit an offset into the section is in.
+    /// The unit that contains an offset into the section.
     fn unit_index(&self, offset: DebugInfoOffset) -> Option<usize> {
-        let behind = self.headers.partition_point(|header| header.offset().0 <= offset.0);
-        behind.checked_sub(1)
+        let after = self.headers.partition_point(|header| header.offset().0 <= offset.0);
+        after.checked_sub(1)
     }
 
-    /// The units that hold these addresses.
+    /// The units that contain these addresses.
     fn units_of(&mut self, addresses: &[u32]) -> Result<Vec<usize>, ElfError> {
-        let mut told = self.ranges_by_unit();
+        let mut by_unit = self.ranges_by_unit();
         let mut units = Vec::new();
         for index in 0..self.headers.len() {
-            let ranges = match told.remove(&index) {
+            let ranges = match by_unit.remove(&index) {
                 Some(ranges) => ranges,
                 None => self.unit_ranges(index)?,
             };
-            let holds = |address: &u32| ranges.iter().any(|range| range.contains(address));
-            if addresses.iter().any(holds) {
+            let contains = |address: &u32| ranges.iter().any(|range| range.contains(address));
+            if addresses.iter().any(contains) {
                 units.push(index);
             }
         }
         Ok(units)
     }
 
-    /// The ranges that `.debug_aranges` tells, by unit. Not every compiler writes it.
+    /// The ranges in `.debug_aranges`, by unit. Not every compiler writes this section.
     fn ranges_by_unit(&self) -> BTreeMap<usize, Vec<Range<u32>>> {
-        let mut told: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        let mut by_unit: BTreeMap<usize, Vec<_>> = BTreeMap::new();
         let mut headers = self.sections.debug_aranges.headers();
         while let Ok(Some(header)) = headers.next() {
             let Some(index) = self.unit_index(header.debug_info_offset()) else { continue };
-            let ranges = told.entry(index).or_default();
+            let ranges = by_unit.entry(index).or_default();
             let mut entries = header.entries();
             while let Ok(Some(entry)) = entries.next() {
                 ranges.extend(
@@ -188,7 +181,7 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
                 );
             }
         }
-        told
+        by_unit
     }
 
     fn unit_ranges(&mut self, index: usize) -> Result<Vec<Range<u32>>, ElfError> {
@@ -203,7 +196,8 @@ impl<'a, 'elf> Dwarf<'a, 'elf> {
         Ok(found)
     }
 
-    /// The range if it is one of instructions: what the linker removed has other addresses.
+    /// The range if it contains instructions: functions that the linker removed have other
+    /// addresses.
     fn in_code(&self, begin: u64, end: Option<u64>) -> Option<Range<u32>> {
         let (begin, end) = (u32::try_from(begin).ok()?, u32::try_from(end?).ok()?);
         let code = |address: u32| self.elf.code_from(address).is_some();

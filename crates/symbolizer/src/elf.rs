@@ -1,4 +1,4 @@
-//! The ELF of a firmware, as far as symbolication needs it.
+//! The ELF of a firmware.
 
 mod cfi;
 mod symbols;
@@ -13,60 +13,52 @@ use object::{Object, ObjectSection, SectionFlags, SectionKind, elf};
 pub(crate) use cfi::{Cfi, SavedAt, UnwindRule};
 pub(crate) use symbols::{FunctionSymbol, end_of, range_around};
 
-/// The bytes of a section of debugging information.
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
-/// Largest ELF that is read.
 pub const MAX_ELF_BYTES: usize = 256 << 20;
-/// Sections that are looked at.
 const MAX_SECTIONS: usize = 4096;
-/// Longest name of a section, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A firmware.
 pub(crate) struct Elf<'a> {
     pub(crate) architecture: Architecture,
     pub(crate) sections: Vec<Section<'a>>,
     pub(crate) debug_line: bool,
-    /// There are compressed sections, which are not read.
+    /// The ELF has compressed sections, which are not read.
     pub(crate) compressed: bool,
     file: ElfFile32<'a, object::LittleEndian>,
 }
 
-/// A section that is loaded.
+/// A loaded section.
 pub(crate) struct Section<'a> {
     pub(crate) name: &'a str,
     pub(crate) address: u32,
     pub(crate) size: u32,
-    /// Empty when nothing of it lies in the file.
+    /// Empty for sections without bytes in the file.
     pub(crate) bytes: &'a [u8],
     pub(crate) executable: bool,
     pub(crate) writable: bool,
 }
 
 impl Section<'_> {
-    /// Addresses of its bytes; the end is as large as 2^32.
+    /// The end can be 2^32.
     pub(crate) fn range(&self) -> Range<u64> {
         u64::from(self.address)..u64::from(self.address) + u64::from(self.size)
     }
 }
 
-/// Why a file is no firmware.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
-    /// Longer than 256 MiB.
-    #[error("the ELF is larger than 256 MiB")]
+    #[error("expected an ELF of at most 256 MiB, found a larger one")]
     TooLarge,
     /// Not an ELF, or a damaged one.
-    #[error("this is no 32-bit little-endian ELF, or it is damaged ({0})")]
+    #[error("expected a 32-bit little-endian ELF, found something else or a damaged one ({0})")]
     Unreadable(String),
     /// A core or an object file.
-    #[error("the ELF is not an executable")]
+    #[error("expected an executable ELF, found another type")]
     NotExecutable,
-    /// Another kind of processor.
-    #[error("the ELF is of machine {0}, which is neither Xtensa (94) nor RISC-V (243)")]
+    #[error("expected an ELF for Xtensa (94) or RISC-V (243), found machine {0}")]
     Machine(u16),
-    /// Something that no compiler makes.
+    /// More of something than any compiler writes.
     #[error("the debugging information has {0}")]
     Excessive(&'static str),
 }
@@ -106,18 +98,17 @@ impl<'a> Elf<'a> {
         Ok(Self { architecture, sections, debug_line, compressed, file })
     }
 
-    /// Sections of instructions.
     pub(crate) fn code(&self) -> impl Iterator<Item = &Section<'a>> {
         self.sections.iter().filter(|section| section.executable)
     }
 
-    /// Instructions from an address on, to the end of their section.
+    /// Instructions from an address to the end of their section.
     pub(crate) fn code_from(&self, address: u32) -> Option<&'a [u8]> {
         let section = self.code().find(|section| section.range().contains(&address.into()))?;
         section.bytes.get(usize::try_from(address - section.address).ok()?..)
     }
 
-    /// The debugging information. Sections that are compressed count as absent.
+    /// The debugging information. Compressed sections count as absent.
     pub(crate) fn dwarf(&self) -> gimli::Dwarf<Slice<'a>> {
         let load = |id: gimli::SectionId| Ok::<_, gimli::Error>(self.debug_section(id.name()).0);
         gimli::Dwarf::load(load).unwrap_or_default()

@@ -1,23 +1,22 @@
-//! What a firmware is, beside its code.
+//! What a report needs from a firmware besides its code.
 
 use coredock_domain::digest::Sha256Digest;
 
 use crate::dwarf::TaskBlock;
 
-/// What reports need to know of a firmware.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) elf_sha256: Sha256Digest,
-    /// `None` when the debugging information does not tell.
+    /// `None` if the debugging information does not describe it.
     pub(crate) task_block: Option<TaskBlock>,
     pub(crate) regions: Vec<Region>,
-    /// Otherwise the ELF was stripped.
+    /// False for a stripped ELF.
     pub(crate) has_lines: bool,
-    /// There are compressed sections, which are not read.
+    /// The ELF has compressed sections, which are not read.
     pub(crate) compressed: bool,
 }
 
-/// A section that is loaded.
+/// A loaded section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) name: String,

@@ -1,4 +1,4 @@
-//! The firmware a dump is decoded with: an index, or an ELF that is looked into when asked.
+//! The firmware for a dump: an index, or an ELF that is read as far as needed.
 
 use std::ops::Range;
 
@@ -17,10 +17,10 @@ use crate::rom::{self, Rom};
 use crate::sources::{Located, Source, SourceTable, Sources, look_up};
 use crate::unwind::Frame;
 
-/// Symbols of the linker script name the nearest function only so near.
+/// In bytes. A symbol of the linker script names a function only this close to its start.
 const MAX_DISTANCE: u32 = 64;
 
-/// Where functions, lines and rules of unwinding come from.
+/// Functions, lines and unwind rules of a firmware.
 pub struct Firmware<'a> {
     symbols: Symbols<'a>,
     roms: &'a [Rom<'a>],
@@ -28,10 +28,12 @@ pub struct Firmware<'a> {
 
 /// Both ways give the same report.
 enum Symbols<'a> {
-    /// Made beforehand.
     Index(Box<Index>),
-    /// The whole file. Only what a dump needs is read of it.
-    Elf { elf: Box<Elf<'a>>, sha256: Sha256Digest },
+    /// Of the whole file only what a dump needs is read.
+    Elf {
+        elf: Box<Elf<'a>>,
+        sha256: Sha256Digest,
+    },
 }
 
 impl<'a> Firmware<'a> {
@@ -42,18 +44,18 @@ impl<'a> Firmware<'a> {
         Ok(Self { symbols, roms: &[] })
     }
 
-    /// With an index of the ELF instead of the ELF.
     pub fn of_index(index: Index) -> Self {
         Self { symbols: Symbols::Index(Box::new(index)), roms: &[] }
     }
 
-    /// NameLookup functions in the ROM of the chip, and unwinds them. Which ROM it is the dump tells.
+    /// Names and unwinds functions in the ROM of the chip too. The stacks of the dump decide which
+    /// of the ROMs it is.
     #[must_use]
     pub fn with_roms(self, roms: &'a [Rom<'a>]) -> Self {
         Self { roms, ..self }
     }
 
-    /// The digest of the whole ELF: the build id.
+    /// The SHA-256 of the whole ELF, which is the build id.
     pub const fn elf_sha256(&self) -> Sha256Digest {
         match &self.symbols {
             Symbols::Index(index) => index.elf_sha256(),
@@ -61,7 +63,6 @@ impl<'a> Firmware<'a> {
         }
     }
 
-    /// The value_type of processor it is for.
     pub const fn architecture(&self) -> Architecture {
         match &self.symbols {
             Symbols::Index(index) => index.architecture(),
@@ -69,7 +70,6 @@ impl<'a> Firmware<'a> {
         }
     }
 
-    /// Opens it for one dump.
     pub(crate) fn session(&self, dump: &Dump<'_>) -> Result<Session<'_>, ElfError> {
         let rom = rom::choose(self.roms, dump);
         let symbols = match &self.symbols {
@@ -95,7 +95,7 @@ struct OpenElf<'a> {
     code: ElfCode<'a, 'a>,
     dwarf: Dwarf<'a, 'a>,
     facts: Facts,
-    /// Of the units that were asked for.
+    /// Of the units that contain the prepared addresses.
     sources: SourceTable,
 }
 
@@ -130,7 +130,8 @@ impl Session<'_> {
         }
     }
 
-    /// To be told all addresses before any is looked up.
+    /// Reads the debugging information around these addresses. Call it once with all addresses,
+    /// before looking up any of them.
     pub(crate) fn prepare(&mut self, addresses: &[u32]) -> Result<(), ElfError> {
         if let OpenSymbols::Elf(open) = &mut self.symbols {
             open.sources = open.dwarf.sources_of(addresses)?;
@@ -138,7 +139,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The functions at an address, innermost first; one without a name when nothing is known.
+    /// The functions at an address, innermost first; one without a name if nothing is known.
     pub(crate) fn locate(&self, address: u32) -> Vec<Located> {
         let mut found = look_up(self.sources(), address);
         if found.is_empty() {
@@ -151,7 +152,6 @@ impl Session<'_> {
         found
     }
 
-    /// The arguments of a function in a frame.
     pub(crate) fn arguments(
         &self,
         scope: Option<u32>,
@@ -212,12 +212,11 @@ impl NameLookup for Session<'_> {
     }
 }
 
-/// By a symbol only.
 fn named(function: String) -> Source {
     Source { function: Some(function), ..Source::default() }
 }
 
-/// The code of the firmware; that of the ROM only where the firmware calls it and comes back.
+/// The code of the firmware. ROM code counts only where the firmware calls it and it returns.
 impl Code for Session<'_> {
     fn rule(&self, address: u32) -> Option<UnwindRule> {
         let rom = || self.rom.as_ref().filter(|rom| rom.is_code(address));

@@ -1,7 +1,7 @@
-//! What symbolication needs of an ELF, in one piece of bytes: read as it lies, by our own code.
+//! What symbolication needs from an ELF, in one byte string that is used without decoding it first.
 //!
-//! A header names the format, the ELF and the parts; see [`mod@format`]. Whatever a file claims, a look
-//! into it touches no more than a block of rows and a chain of inlined calls.
+//! A header with the format, the SHA-256 of the ELF and the parts comes first, see [`mod@format`].
+//! Whatever the bytes claim, one lookup reads at most a block of rows and a chain of inlined calls.
 
 mod build;
 mod format;
@@ -28,7 +28,6 @@ use format::{Header, Part};
 pub use format::{INDEX_FORMAT, IndexError};
 use rows::Rows;
 
-/// An index that was opened.
 #[derive(Debug, Clone)]
 pub struct Index {
     bytes: Bytes,
@@ -36,18 +35,17 @@ pub struct Index {
 }
 
 impl Index {
-    /// Looks at the header only.
+    /// Checks the header only.
     pub fn open(bytes: Bytes) -> Result<Self, IndexError> {
         let header = Header::read(&bytes)?;
         Ok(Self { bytes, header })
     }
 
-    /// All of it.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The digest of the ELF it was made from.
+    /// The SHA-256 of the ELF it was made from.
     pub const fn elf_sha256(&self) -> Sha256Digest {
         self.header.elf_sha256
     }
@@ -64,15 +62,15 @@ impl Index {
     pub(crate) fn facts(&self) -> Facts {
         let words = |part| self.part(part).as_chunks::<4>().0;
         let word = |at: usize| words(Part::TaskBlock).get(at).map(|word| u32::from_le_bytes(*word));
-        let told = |at| word(at).filter(|offset| *offset != NONE);
-        let task_block = told(0).map(|top_of_stack| TaskBlock {
+        let known = |at| word(at).filter(|offset| *offset != NONE);
+        let task_block = known(0).map(|top_of_stack| TaskBlock {
             top_of_stack,
             priority: word(1).unwrap_or_default(),
             stack: word(2).unwrap_or_default(),
             name: word(3).unwrap_or_default(),
-            base_priority: told(4),
-            end_of_stack: told(5),
-            core: told(6),
+            base_priority: known(4),
+            end_of_stack: known(5),
+            core: known(6),
         });
         let regions = self.part(Part::Regions).as_chunks::<16>().0.iter().filter_map(|region| {
             let flags = u32_at(region, 12)?;
@@ -98,7 +96,7 @@ impl Index {
         self.header.architecture
     }
 
-    /// The symbol that begins last before an address.
+    /// The last symbol at or before an address.
     pub(crate) fn symbol_before(&self, address: u32) -> Option<Symbol> {
         let (start, [_, name]) = self.rows::<2>(Part::Functions).at(address)?;
         let absolute = name & ABSOLUTE != 0;
@@ -115,10 +113,10 @@ impl Index {
     }
 }
 
-/// Jumps out of one function that are looked at.
+/// Jumps that are read for one function.
 const MAX_JUMPS: usize = 4096;
 
-/// Marks the name of a function that the linker script gives.
+/// Set in the number of a name that the linker script defines.
 const ABSOLUTE: u32 = 1 << 31;
 
 impl Code for Index {

@@ -1,9 +1,10 @@
-//! The native symbolizer: a dump and the ELF of its firmware in, a crash report out.
+//! The native symbolizer: turns a dump and the ELF of its firmware into a crash report.
 //!
-//! [`decode()`] takes a dump apart, unwinds the stack of every task and names the functions on it.
-//! What it needs of the ELF comes out of the file itself, or out of an index that [`build_index`]
-//! made of it beforehand; both give the same report. Dumps and ELFs are of hostile origin: nothing
-//! here panics, recurses without bound or believes a length.
+//! [`decode()`] reads a dump, unwinds the stack of every task and names the functions on it. It
+//! reads what it needs of the ELF from the file itself or from an index that [`build_index`] made
+//! of it; both give the same report. Dumps and ELFs come from untrusted sources: this crate never
+//! panics on them, never recurses without a limit, and checks every length against the bytes that
+//! are there.
 
 mod arguments;
 mod code;

@@ -1,91 +1,79 @@
-//! What debugging information tells of the parameters of a function: where their values are, and
-//! what they mean.
+//! The parameters of functions, as debugging information describes them: their types, and the
+//! locations of their values.
 
 use std::ops::Range;
 
-/// Pieces of a value that lies in several locations.
+/// Pieces of a value that is split over several registers or words.
 pub(crate) const MAX_PIECES: usize = 2;
 
-/// A parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parameter {
-    /// String.
+    /// Number of a string.
     pub(crate) name: u32,
-    /// Number of its type.
+    /// Number of a type.
     pub(crate) value_type: u32,
-    /// Where it is while the function is at one of these addresses.
+    /// Its location while the program counter is in the range.
     pub(crate) locations: Vec<(Range<u32>, Location)>,
 }
 
-/// Where a value is: in one piece, or its lower and its higher word.
+/// Where a value is: in one piece, or as a low and a high word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) low: Piece,
     pub(crate) high: Option<Piece>,
 }
 
-/// Where a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// It is this sum.
+    /// The word is the sum.
     Value(Sum),
-    /// It is in memory, at this sum.
+    /// The word is in memory, at the sum.
     Memory(Sum),
 }
 
-/// A register or nothing, plus a number.
+/// A base plus an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) base: Base,
     pub(crate) offset: i32,
 }
 
-/// What a location is counted from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Base {
-    /// Zero.
     Nothing,
     /// The canonical frame address.
     Frame,
-    /// The value of a register.
+    /// The value of this register.
     Register(u8),
 }
 
-/// What a value means.
+/// How the bytes of a value are to be read and printed. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ValueType {
-    /// A number without sign, of so many bytes.
     Unsigned(u8),
-    /// A number with sign.
     Signed(u8),
-    /// `true` or `false`.
     Boolean,
-    /// A character of one byte, with or without sign.
+    /// One byte.
     Character {
-        /// With one.
         signed: bool,
     },
-    /// A floating point number.
     Float(u8),
-    /// An address of anything.
     Pointer,
-    /// An address of characters.
+    /// A pointer to characters.
     Text,
-    /// An address of a function.
+    /// A pointer to a function.
     Function,
-    /// One of these values, with names; of so many bytes.
     Enumeration {
-        /// In bytes.
         size: u8,
-        /// Value and string of each name.
+        /// Value of each enumerator, and the number of the string with its name.
         names: Vec<(u32, u32)>,
     },
-    /// A structure, or something else that is not shown.
+    /// A structure, or another type whose values are not printed.
     Other,
 }
 
 impl ValueType {
-    /// Bytes of a value; of what is not shown none.
+    /// In bytes; 0 for types whose values are not printed.
     pub(crate) const fn size(&self) -> u8 {
         match self {
             Self::Unsigned(size)
@@ -100,7 +88,6 @@ impl ValueType {
 }
 
 impl Parameter {
-    /// Where it is at an address.
     pub(crate) fn location_at(&self, address: u32) -> Option<Location> {
         let here = self.locations.iter().find(|(range, _)| range.contains(&address));
         here.map(|(_, location)| *location)

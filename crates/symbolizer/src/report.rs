@@ -1,4 +1,4 @@
-//! The report of a crash: what is shown to people and programs.
+//! Crash reports for people and programs.
 
 mod cause;
 mod class;
@@ -21,28 +21,25 @@ pub use class::FrameClass;
 pub use signature::Signature;
 pub use structured::StructuredReport;
 
-/// Everything that was found out about a crash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The innermost reading of the body (contract §6.6).
+    /// The innermost container of the body, see contract §6.6.
     pub container: &'static str,
-    /// Something was missing or damaged.
+    /// Parts were missing or damaged.
     pub salvaged: bool,
-    /// Name of the chip, if the dump tells.
+    /// `None` if the dump does not name it.
     pub chip: Option<&'static str>,
-    /// Major version times 100, plus minor.
+    /// Major version times 100, plus minor version.
     pub chip_revision: Option<u32>,
-    /// Which firmware.
     pub build: Build,
-    /// Why it crashed.
     pub panic: Panic,
-    /// Whether an interrupt handler ran; `None` when the dump does not tell.
+    /// Whether an interrupt handler was running; `None` if the dump does not contain this.
     pub in_interrupt: Option<bool>,
-    /// Of the crashed task, with the cause registers behind them.
+    /// Registers of the crashed task, then the cause registers.
     pub registers: Vec<(String, u32)>,
-    /// The crashed one first.
+    /// The crashed task first.
     pub tasks: Vec<TaskReport>,
-    /// What else a reader must know, in sentences.
+    /// Sentences about what limits this report.
     pub remarks: Vec<String>,
     regions: Vec<Region>,
     segments: Vec<(u32, u64)>,
@@ -51,73 +48,63 @@ pub struct Report {
 /// The firmware of a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
-    /// Digits of the digest that the dump holds.
+    /// The build id in the dump: the first digits of the SHA-256 of the ELF.
     pub id: Option<String>,
-    /// How the ELF was found.
     pub matched: BuildMatch,
-    /// Digest of the ELF.
     pub elf_sha256: Option<String>,
-    /// Model of the device; known to the server only.
+    /// Only the server knows it.
     pub model_code: Option<String>,
-    /// Version of the firmware; known to the server only.
+    /// Only the server knows it.
     pub firmware_version: Option<String>,
 }
 
-/// How ELF and dump belong together (contract §6.7).
+/// How the ELF was matched with the dump (contract §6.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildMatch {
     /// By the build id.
     Exact,
-    /// The dump tells none.
+    /// By the version only: the dump has no build id.
     Version,
     /// There is no ELF.
     None,
 }
 
-/// One task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskReport {
-    /// Address of its control block.
+    /// Address of its task control block.
     pub tcb: u32,
-    /// From the control block.
     pub name: Option<String>,
-    /// Current priority, and the one before it inherited a higher one.
     pub priority: Option<u32>,
-    /// See `priority`.
+    /// Before the task inherited a higher one.
     pub base_priority: Option<u32>,
-    /// The core it is bound to.
+    /// The core it is pinned to.
     pub core: Option<u32>,
-    /// In bytes.
     pub stack: Option<StackUse>,
-    /// Whether it is the one that crashed.
     pub crashed: bool,
-    /// Whether it brought the crash about, as far as the cause tells.
+    /// Whether it caused the crash, as far as the cause allows to say.
     pub guilty: bool,
-    /// The panic handler found its stack unusable.
+    /// The panic handler marked its stack as unusable.
     pub corrupted: bool,
-    /// Where its frames end.
     pub end: End,
-    /// Innermost first; an inlined call before the function it is inlined in.
+    /// Innermost first; an inlined call precedes the function it is inlined into.
     pub frames: Vec<Frame>,
 }
 
-/// One function on the stack of a task.
+/// A function on the stack of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Where the task is or will be back.
+    /// The address where the task is or will return to.
     pub pc: u32,
-    /// How the frame was found.
     pub trust: Trust,
-    /// Which function.
     pub source: Source,
     /// In the order of its parameters.
     pub arguments: Vec<Argument>,
-    /// What lies between it and the frame before it in the list.
+    /// A gap between this frame and the one before it in the list.
     pub before: Option<Before>,
 }
 
 impl Frame {
-    /// Nothing is known but the address.
+    /// A frame of which only the address is known.
     pub(crate) fn bare(pc: u32) -> Self {
         Self {
             pc,
@@ -128,12 +115,11 @@ impl Frame {
         }
     }
 
-    /// The name of its function without template arguments and the endings of copies.
+    /// The name of its function without template arguments and suffixes of clones.
     fn plain_name(&self) -> Option<String> {
         self.source.function.as_deref().map(name::plain)
     }
 
-    /// What part it has in a crash.
     pub fn class(&self) -> FrameClass {
         FrameClass::of(self)
     }
@@ -141,7 +127,7 @@ impl Frame {
 
 impl TaskReport {
     pub(crate) fn new(task: &Task, facts: TaskFacts, end: End, frames: Vec<Frame>) -> Self {
-        // What the registers of a corrupted task say is not true.
+        // The registers of a corrupted task are not valid.
         let frames = if task.is_corrupted() { Vec::new() } else { frames };
         Self {
             tcb: task.tcb,
@@ -195,7 +181,7 @@ impl Report {
         }
     }
 
-    /// The task that crashed, if the dump has it.
+    /// `None` if the dump does not contain it.
     pub fn crashed_task(&self) -> Option<&TaskReport> {
         self.tasks.first().filter(|task| task.crashed)
     }
@@ -208,29 +194,29 @@ impl Report {
         self.panic.guilty.iter().find_map(named)
     }
 
-    /// What dumps of one cause share (contract §6.10); `None` when no named frame is left.
+    /// The signature (contract §6.10); `None` if no named frame is left.
     pub fn signature(&self) -> Option<Signature> {
         Signature::of(self)
     }
 
-    /// For people.
+    /// The report for people.
     pub fn text(&self) -> String {
         text::write(self)
     }
 
-    /// For programs: the object `report` of contract §6.9.
+    /// The report for programs: the object `report` of contract §6.9.
     pub fn structured(&self) -> StructuredReport<'_> {
         structured::structure(self)
     }
 }
 
-/// The frames of a task, or of the interrupt handler that crashed while it waited.
+/// The frames above an interrupt: those of the handler if it crashed, otherwise of the task.
 fn up_to_interrupt(frames: &[Frame]) -> &[Frame] {
     let end = interrupt(frames).unwrap_or(frames.len());
     frames.get(..end).unwrap_or(frames)
 }
 
-/// The frames of a task, without those of the interrupt handler that crashed while it waited.
+/// The frames below an interrupt: those of the interrupted task, otherwise all.
 fn after_interrupt(frames: &[Frame]) -> &[Frame] {
     frames.get(interrupt(frames).unwrap_or(0)..).unwrap_or(frames)
 }

@@ -1,7 +1,7 @@
-//! The ROM of a chip: which of several ELFs is that of a dump.
+//! Choosing the ROM ELF for a dump.
 //!
-//! The names of the files that vendors publish do not tell which revision of a chip has which ROM.
-//! What lies on the stacks does: return addresses into ROM follow a call in the right one only.
+//! The file names that vendors publish do not say which revision of a chip has which ROM. The
+//! stacks do: a return address into ROM follows a call instruction only in the right ELF.
 
 use std::collections::BTreeSet;
 
@@ -11,41 +11,39 @@ use crate::code::{Code, ElfCode, is_rom};
 use crate::dump::Dump;
 use crate::elf::{Elf, ElfError};
 
-/// Words of stacks that are looked at.
+/// Words of the stacks that are examined.
 const MAX_WORDS: usize = 65_536;
-/// Different addresses in ROM that are looked up.
+/// Different ROM addresses that are looked up.
 const MAX_ADDRESSES: usize = 1024;
-/// ELFs that are compared.
 const MAX_ROMS: usize = 64;
 
 /// An ELF of the ROM of a chip.
 pub struct Rom<'a> {
-    /// For example `esp32_rev300_rom.elf`: the number behind `_rev` is the revision of the chip.
+    /// For example `esp32_rev300_rom.elf`: the number after `_rev` is the revision of the chip.
     name: &'a str,
-    /// Otherwise the name begins with that of the chip.
+    /// `None`: the chip is the part of the name before `_rev`.
     chip: Option<&'a str>,
     elf: Elf<'a>,
 }
 
 impl<'a> Rom<'a> {
-    /// By the name of its file.
+    /// An ELF whose chip is in the name of its file, if anywhere.
     pub fn of_file(name: &'a str, bytes: &'a [u8]) -> Result<Self, ElfError> {
         Ok(Self { name, chip: None, elf: Elf::read(bytes)? })
     }
 
-    /// Of a chip that is known.
     pub fn of_chip(chip: &'a str, name: &'a str, bytes: &'a [u8]) -> Result<Self, ElfError> {
         Ok(Self { name, chip: Some(chip), elf: Elf::read(bytes)? })
     }
 
-    /// Whether nothing speaks against it. Names that tell no chip may be of any.
+    /// Whether chip and architecture agree, as far as they are known.
     fn may_belong_to(&self, dump: &Dump<'_>) -> bool {
-        let told = self.chip.or_else(|| self.name.split_once("_rev").map(|(chip, _)| chip));
-        let same = told.zip(dump.chip).is_none_or(|(told, chip)| told == chip);
+        let named = self.chip.or_else(|| self.name.split_once("_rev").map(|(chip, _)| chip));
+        let same = named.zip(dump.chip).is_none_or(|(named, chip)| named == chip);
         self.elf.architecture == dump.architecture && same
     }
 
-    /// Major version times 100, plus minor.
+    /// Major version times 100, plus minor version.
     fn revision(&self) -> Option<u32> {
         let (_, digits) = self.name.split_once("_rev")?;
         let end = digits.find(|char: char| !char.is_ascii_digit()).unwrap_or(digits.len());
@@ -53,8 +51,8 @@ impl<'a> Rom<'a> {
     }
 }
 
-/// The ROM of the chip a dump is of. Of those that its stacks fit equally well the one of the highest
-/// revision that the chip may have, then the first.
+/// The ROM whose code fits the stacks best. Among equals the one with the highest revision that the
+/// chip can have, then the first.
 pub(crate) fn choose<'a>(roms: &'a [Rom<'a>], dump: &Dump<'_>) -> Option<ElfCode<'a, 'a>> {
     let candidates: Vec<_> =
         roms.iter().filter(|rom| rom.may_belong_to(dump)).take(MAX_ROMS).collect();
@@ -80,7 +78,7 @@ pub(crate) fn choose<'a>(roms: &'a [Rom<'a>], dump: &Dump<'_>) -> Option<ElfCode
     best.map(|(_, code)| code)
 }
 
-/// What on the stacks may be a return address into ROM.
+/// Words on the stacks that may be return addresses into ROM.
 fn rom_addresses(dump: &Dump<'_>) -> BTreeSet<u32> {
     let stacks = dump.tasks.iter().filter_map(|task| dump.memory.from(task.registers.sp() & !3));
     let words = stacks.flat_map(|stack| stack.as_chunks::<4>().0).take(MAX_WORDS);
@@ -88,8 +86,8 @@ fn rom_addresses(dump: &Dump<'_>) -> BTreeSet<u32> {
     addresses.filter(|address| is_rom(*address)).take(MAX_ADDRESSES).collect()
 }
 
-/// Return addresses of Xtensa hold the increment of the window in place of the quarter of the address
-/// space that code is in.
+/// Return addresses of Xtensa have the window increment in place of the two bits that select the
+/// quarter of the address space with the code.
 const fn in_code(word: u32, architecture: Architecture) -> u32 {
     match architecture {
         Architecture::RiscV => word,

@@ -1,4 +1,4 @@
-//! From addresses to functions, files, lines and inlined calls.
+//! Functions, files, lines and inlined calls by address.
 
 mod paths;
 
@@ -9,9 +9,9 @@ use crate::words::u16_at;
 
 pub(crate) use paths::shorten;
 
-/// In place of a number of a string, a file or a scope.
+/// Stands for a missing string, file or scope.
 pub(crate) const NONE: u32 = u32::MAX;
-/// Bytes of all texts; those beyond count as unknown. A large firmware has a few MiB.
+/// In bytes; strings beyond are dropped. A large firmware has a few MiB.
 const MAX_STRINGS: u32 = 32 << 20;
 /// Calls inlined into each other at one address.
 const MAX_INLINED: usize = 64;
@@ -19,20 +19,19 @@ const MAX_INLINED: usize = 64;
 /// A function, or a call inlined into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scope {
-    /// String.
+    /// Number of a string.
     pub(crate) name: u32,
-    /// Scope it is inlined into.
+    /// The scope it is inlined into.
     pub(crate) parent: u32,
-    /// File and line of the call that is inlined.
+    /// File and line of the inlined call.
     pub(crate) call_file: u32,
     pub(crate) call_line: u32,
 }
 
-/// A line of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SourceLine {
     pub(crate) file: u32,
-    /// From 1 on; 0 when it is unknown.
+    /// From 1 on; 0 if unknown.
     pub(crate) line: u32,
 }
 
@@ -49,7 +48,7 @@ pub(crate) struct SourceFile {
     pub(crate) short: u32,
 }
 
-/// What an index holds of functions and lines.
+/// Functions and lines of an ELF, in the form that an index stores.
 #[derive(Debug, Default)]
 pub(crate) struct SourceTable {
     strings: Strings,
@@ -60,9 +59,9 @@ pub(crate) struct SourceTable {
     file_numbers: HashMap<SourceFile, u32>,
     /// Address, line from there on.
     pub(crate) lines: Vec<(u32, SourceLine)>,
-    /// Parameters by scope, in the order of their declaration.
+    /// By scope, in the order of declaration.
     pub(crate) parameters: BTreeMap<u32, Vec<Parameter>>,
-    /// Types of parameters, each once.
+    /// Each once.
     pub(crate) types: Vec<ValueType>,
     type_numbers: HashMap<ValueType, u32>,
 }
@@ -72,7 +71,7 @@ impl SourceTable {
         self.strings.add(text)
     }
 
-    /// A file of what was compiled in `directory`.
+    /// A file that was compiled in `directory`.
     pub(crate) fn add_file(&mut self, path: &str, directory: &str) -> u32 {
         let short = shorten(path, directory);
         let file = SourceFile { path: self.strings.add(path), short: self.strings.add(&short) };
@@ -90,7 +89,6 @@ impl SourceTable {
         number
     }
 
-    /// The number of a type.
     pub(crate) fn add_type(&mut self, value_type: ValueType) -> u32 {
         let next = u32::try_from(self.types.len()).unwrap_or(NONE);
         if let Some(number) = self.type_numbers.get(&value_type) {
@@ -105,13 +103,13 @@ impl SourceTable {
         self.scope_starts.push((address, scope.unwrap_or(NONE)));
     }
 
-    /// Rows of a sequence, and where it ends. Assemblers put a row without code at the very end.
+    /// Rows of a sequence, and its end. Assemblers put a row without code at the end.
     pub(crate) fn add_lines(&mut self, rows: &[(u32, SourceLine)], end: u32) {
         self.lines.extend(rows.iter().filter(|(address, _)| *address < end));
         self.lines.push((end, SourceLine::UNKNOWN));
     }
 
-    /// Puts everything in the order of addresses. Where one unit ends and another begins the
+    /// Sorts everything by address. Where one unit ends and another begins, the row of the
     /// beginning counts; of several rows for one address the last.
     pub(crate) fn sort(&mut self) {
         self.scope_starts.sort_by_key(|(address, scope)| (*address, *scope != NONE));
@@ -122,13 +120,13 @@ impl SourceTable {
         self.lines.dedup_by_key(|(_, line)| *line);
     }
 
-    /// The strings, each behind its length; a number of a string is its place.
+    /// Each string preceded by its length; the number of a string is its offset.
     pub(crate) fn string_bytes(&self) -> &[u8] {
         &self.strings.bytes
     }
 }
 
-/// Of several rows for one address that follow each other, leaves the last.
+/// Of consecutive rows for one address, keeps the last.
 pub(crate) fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
     rows.dedup_by(|later, earlier| {
         let same = address(later) == address(earlier);
@@ -139,7 +137,7 @@ pub(crate) fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
     });
 }
 
-/// Each text once.
+/// Each string once.
 #[derive(Debug, Default)]
 struct Strings {
     bytes: Vec<u8>,
@@ -160,24 +158,24 @@ impl Strings {
     }
 }
 
-/// Which function an address or a frame is of.
+/// The source of an address or a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Source {
-    /// Its name; `None` when nothing names it.
+    /// `None` if nothing names it.
     pub function: Option<String>,
     /// Path on the build machine.
     pub path: Option<String>,
-    /// Path within project or framework, as far as that can be told.
+    /// Path within project or framework, where that can be determined.
     pub file: Option<String>,
     /// From 1 on.
     pub line: Option<u32>,
     /// Its code is part of the function of the next frame.
     pub inlined: bool,
-    /// A function in ROM that begins shortly before; perhaps it is another one.
+    /// A ROM function that begins shortly before the address, which may belong to another one.
     pub near: Option<String>,
 }
 
-/// A table that can be looked into.
+/// A [`SourceTable`], in memory or in an index.
 pub(crate) trait Sources {
     fn scope_at(&self, address: u32) -> Option<u32>;
     fn scope(&self, number: u32) -> Option<Scope>;
@@ -190,8 +188,8 @@ pub(crate) trait Sources {
 
 impl Sources for SourceTable {
     fn scope_at(&self, address: u32) -> Option<u32> {
-        let behind = self.scope_starts.partition_point(|(start, _)| *start <= address);
-        self.scope_starts.get(behind.checked_sub(1)?).map(|(_, scope)| *scope)
+        let after = self.scope_starts.partition_point(|(start, _)| *start <= address);
+        self.scope_starts.get(after.checked_sub(1)?).map(|(_, scope)| *scope)
     }
 
     fn scope(&self, number: u32) -> Option<Scope> {
@@ -199,8 +197,8 @@ impl Sources for SourceTable {
     }
 
     fn line_at(&self, address: u32) -> Option<SourceLine> {
-        let behind = self.lines.partition_point(|(start, _)| *start <= address);
-        self.lines.get(behind.checked_sub(1)?).map(|(_, line)| *line)
+        let after = self.lines.partition_point(|(start, _)| *start <= address);
+        self.lines.get(after.checked_sub(1)?).map(|(_, line)| *line)
     }
 
     fn file(&self, number: u32) -> Option<SourceFile> {
@@ -221,18 +219,17 @@ impl Sources for SourceTable {
     }
 }
 
-/// A string by its place.
+/// The string at an offset.
 pub(crate) fn string_in(bytes: &[u8], place: u32) -> Option<&str> {
     let at = bytes.get(usize::try_from(place).ok()?..)?;
     let length = usize::from(u16_at(at, 0)?);
     std::str::from_utf8(at.get(2..)?.get(..length)?).ok()
 }
 
-/// A function at an address.
 #[derive(Debug, Default)]
 pub(crate) struct Located {
     pub(crate) source: Source,
-    /// What tells its parameters.
+    /// The scope with its parameters.
     pub(crate) scope: Option<u32>,
 }
 
@@ -242,7 +239,7 @@ impl From<Source> for Located {
     }
 }
 
-/// The functions at an address, innermost first; empty when there is no information.
+/// The functions at an address, innermost first; empty if there is no information.
 pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
     let mut line = sources.line_at(address).unwrap_or(SourceLine::UNKNOWN);
     let mut frames = Vec::new();
@@ -252,7 +249,7 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
         let source = source_of(sources, scope.name, line, inlined);
         frames.push(Located { source, scope: Some(number) });
         line = SourceLine { file: scope.call_file, line: scope.call_line };
-        // A parent comes before its children: there are no circles.
+        // Parents come before their children, so this ends.
         next = inlined.then_some(scope.parent).filter(|parent| Some(*parent) < next);
         if frames.len() >= MAX_INLINED {
             break;

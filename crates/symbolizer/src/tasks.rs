@@ -1,4 +1,4 @@
-//! What the control block of a task tells (`tasks.c` of `FreeRTOS`).
+//! The contents of the control block of a task (`tasks.c` of `FreeRTOS`).
 
 use crate::dump::{Dump, Task};
 use crate::dwarf::{TaskBlock, field_fallback};
@@ -6,10 +6,9 @@ use crate::words::{printable, until_nul};
 
 /// `configMAX_TASK_NAME_LEN` of ESP-IDF.
 const NAME_BYTES: usize = 16;
-/// Priorities are small; anything else is no control block.
+/// A larger number means that the bytes are not a control block.
 const MAX_PRIORITY: u32 = 255;
 
-/// A task by its control block.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct TaskFacts {
     pub(crate) name: Option<String>,
@@ -23,16 +22,16 @@ pub(crate) struct TaskFacts {
 /// How much of its stack a task uses, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StackUse {
-    /// From the saved stack pointer to the end, as the kernel last noted it.
+    /// From the stack pointer which the kernel saved last to the end.
     pub saved: u32,
-    /// From the stack pointer of the registers to the end.
+    /// From the stack pointer in the registers to the end.
     pub live: Option<u32>,
-    /// From the saved stack pointer to the lowest address.
+    /// From the stack pointer which the kernel saved last to the lowest address.
     pub free: u32,
 }
 
 impl TaskFacts {
-    /// Without a layout only what all builds have in common is read.
+    /// Without a layout, reads only the members that are at the same offset in all builds.
     pub(crate) fn read(dump: &Dump<'_>, task: &Task, block: Option<TaskBlock>) -> Self {
         let block = block.unwrap_or(field_fallback());
         let word = |offset: u32| dump.memory.word(task.tcb.checked_add(offset)?);

@@ -1,4 +1,4 @@
-//! From the registers of a task to the frames on its stack.
+//! Unwinding: from the registers of a task to the frames on its stack.
 
 mod frame_registers;
 mod riscv;
@@ -18,25 +18,24 @@ pub(crate) const MAX_FRAMES: usize = 128;
 /// How a frame was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// The registers of the task themselves.
+    /// By the registers of the task itself.
     Context,
-    /// Call frame information of the frame below.
+    /// By the call frame information of the frame below.
     Cfi,
-    /// The registers that the window of the frame below left on the stack.
+    /// By the registers that the window of the frame below left on the stack.
     Window,
-    /// What the first instructions of the function of the frame below do.
+    /// By the first instructions of the function of the frame below.
     Prologue,
-    /// The frame below is a function without a frame of its own, whose return address is in a
-    /// register.
+    /// By the return address register: the function of the frame below has no frame of its own.
     Leaf,
-    /// The only function that can have jumped to the one of the frame below.
+    /// It is the only function that can have jumped to the one of the frame below.
     TailCall,
-    /// The stack was searched: plausible, not certain.
+    /// By searching the stack: plausible, not certain.
     Scan,
 }
 
 impl Trust {
-    /// The text in reports.
+    /// The value in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Context => "context",
@@ -50,31 +49,30 @@ impl Trust {
     }
 }
 
-/// One frame of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Where the task is or will be back.
+    /// The address where the task is or will return to.
     pub(crate) pc: u32,
     pub(crate) sp: u32,
     pub(crate) trust: Trust,
     /// Whether `pc` is a return address.
     pub(crate) returned_to: bool,
-    /// What lies between it and the frame below, if that is not its callee.
+    /// A gap between this frame and the one below.
     pub(crate) before: Option<Before>,
     pub(crate) registers: FrameRegisters,
 }
 
-/// What lies between two frames of which the lower one is not the callee of the other.
+/// Why a frame does not follow the one below it as its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// One frame that the dump tells nothing of.
+    /// One frame is not in the dump.
     LostFrame,
-    /// The task was interrupted here.
+    /// An interrupt occurred here.
     Interrupt,
 }
 
 impl Before {
-    /// The text in reports.
+    /// The value in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LostFrame => "lost-frame",
@@ -90,13 +88,12 @@ impl Frame {
         Self { pc, sp, trust, returned_to, before: None, registers }
     }
 
-    /// The address that tells function and line: return addresses point behind the call.
+    /// The address for function and line: a return address points after the call.
     pub(crate) fn lookup(&self) -> u32 {
         if self.returned_to { self.pc.wrapping_sub(1) } else { self.pc }
     }
 }
 
-/// The frames of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backtrace {
     /// Innermost first.
@@ -107,16 +104,16 @@ pub(crate) struct Backtrace {
 /// Where a backtrace ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// With the first frame of the task.
+    /// At the first frame of the task.
     Bottom,
-    /// Somewhere: there is no way on that makes sense.
+    /// Before it: there is no plausible caller.
     Lost,
-    /// In code that does not use the register windows of Xtensa, and so leaves no way on.
+    /// In code without the register windows of Xtensa, which cannot be unwound further.
     NoWindows,
 }
 
-/// Steps that searches may take for all tasks of a dump together: tasks may share a stack that was
-/// made to be searched.
+/// Steps that searches may take for all tasks of a dump together: hostile dumps have many tasks on
+/// one stack that takes long to search.
 pub(crate) struct SearchBudget(Cell<u32>);
 
 impl Default for SearchBudget {
@@ -126,15 +123,15 @@ impl Default for SearchBudget {
 }
 
 impl SearchBudget {
-    /// Takes one step, if there is one left.
+    /// Takes one step; `None` if none is left.
     fn step(&self) -> Option<()> {
         self.0.set(self.0.get().checked_sub(1)?);
         Some(())
     }
 }
 
-/// Unwinds the stack of a task. When an interrupt handler crashed, the stack of the task that it
-/// interrupted comes behind its own.
+/// Unwinds the stack of a task. If an interrupt handler crashed, the frames of the task that it
+/// interrupted follow its own.
 pub(crate) fn backtrace(
     dump: &Dump<'_>,
     task: &Task,
@@ -175,7 +172,7 @@ fn from_registers(
     }
 }
 
-/// The frame of a task that yielded and the registers in it, if it did.
+/// The frame of a task that yielded, and the registers in it.
 fn yielded(
     memory: &Memory<'_>,
     task: &Task,
@@ -185,7 +182,7 @@ fn yielded(
     Some((address, saved_by_yield(memory, address, registers)?))
 }
 
-/// The registers of the interrupted task lie where its control block says.
+/// The control block of the interrupted task has the address of its registers.
 fn append_interrupted(
     dump: &Dump<'_>,
     task: &Task,
@@ -203,9 +200,9 @@ fn append_interrupted(
     trace.end = if cut { End::Lost } else { interrupted.end };
 }
 
-/// The stack a pointer points into: a frame never leaves it.
+/// The end of the stack that contains `sp`; frames never leave it.
 fn stack_end(memory: &Memory<'_>, sp: u32) -> Option<u64> {
-    // A stack that is empty ends where its segment does.
+    // The stack pointer of an empty stack is the end of its segment.
     let segment = memory.segment_of(sp).or_else(|| memory.segment_of(sp.wrapping_sub(4)))?;
     Some(segment.end())
 }

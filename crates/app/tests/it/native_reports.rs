@@ -184,7 +184,7 @@ async fn an_elf_that_cannot_be_indexed_ends_its_dumps_and_nothing_else() {
     bench.publish("2.0.0", (ESP32C6, &cut)).await;
     rest = made_by(rest, &good, &cut);
     let (message, report) = bench.refused("2.0.0", rest, "ELF_UNREADABLE").await;
-    assert!(message.starts_with("this is no 32-bit little-endian ELF"), "{message}");
+    assert!(message.starts_with("expected a 32-bit little-endian ELF"), "{message}");
     assert_eq!(report["chip"], "esp32c6");
     let again = made_by(fixture(RISCV, "1.dmp"), &good, &cut);
     bench.refused("2.0.0", again, "ELF_UNREADABLE").await;
@@ -194,7 +194,7 @@ async fn an_elf_that_cannot_be_indexed_ends_its_dumps_and_nothing_else() {
     bench.publish("3.0.0", (ESP32S3, &other)).await;
     let dump = made_by(fixture(RISCV, "0.dmp"), &good, &other);
     let (message, _) = bench.refused("3.0.0", dump, "ELF_UNREADABLE").await;
-    assert!(message.contains("the dump is of RISC-V"), "{message}");
+    assert!(message.contains("expected an ELF for RISC-V"), "{message}");
     bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
     bench.finish().await;
 }

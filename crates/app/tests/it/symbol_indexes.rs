@@ -64,7 +64,7 @@ async fn an_elf_that_cannot_be_indexed_is_published_and_says_why_it_was_not() {
     let line = bench.publish("1.0.0", (ESP32C6, &cut)).await;
     assert_eq!(line["index_status"], "failed");
     let reason = line["index_error"].as_str().unwrap();
-    assert!(reason.starts_with("this is no 32-bit little-endian ELF"), "{reason}");
+    assert!(reason.starts_with("expected a 32-bit little-endian ELF"), "{reason}");
     assert_eq!(bench.server.current_version().await, "1.0.0");
     bench.finish().await;
 }

@@ -36,7 +36,7 @@ fn what_is_no_elf_is_said_to_be_none_in_one_line() {
     let output = indexer(elf.into()).wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
-    assert!(said.starts_with("this is no 32-bit") && said.lines().count() == 1, "{said}");
+    assert!(said.starts_with("expected a 32-bit") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

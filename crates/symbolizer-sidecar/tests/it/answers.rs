@@ -96,17 +96,20 @@ async fn bad_json_is_worth_another_attempt() {
     for body in ["", "bt", "null", "[]", "[\"bt\"]", "\"bt\"", "{\"output\":", "{\"output\":17}"] {
         setting.sidecar.script([Reply::body(200, body)]);
         let reason = setting.failure().await;
-        assert!(reason.starts_with("the sidecar's answer is no JSON object"), "{body}: {reason}");
+        assert!(reason.starts_with("expected a JSON object"), "{body}: {reason}");
     }
     setting.sidecar.script([Reply::status(204)]);
-    assert!(setting.failure().await.contains("no JSON object"));
+    assert!(setting.failure().await.contains("expected a JSON object"));
 }
 
 #[tokio::test]
 async fn an_answer_that_is_cut_is_worth_another_attempt() {
     let setting = Setting::new().await;
     setting.sidecar.script([Reply::cut()]);
-    assert_eq!(setting.failure().await, "the sidecar's answer broke off");
+    assert_eq!(
+        setting.failure().await,
+        "the connection to the sidecar broke off during its answer"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +118,8 @@ async fn an_answer_of_16_mib_is_read_and_a_longer_one_is_not() {
     let output = "x".repeat(16 * 1024 * 1024 - r#"{"output":""}"#.len());
     setting.sidecar.script([Reply::output(&output), Reply::output(&format!("{output}x"))]);
     assert_eq!(setting.attempt().await.unwrap().text, output);
-    assert_eq!(setting.failure().await, "the sidecar's answer is too long");
+    let expected = "expected an answer of at most 16 MiB from the sidecar, found a longer one";
+    assert_eq!(setting.failure().await, expected);
 }
 
 #[tokio::test]

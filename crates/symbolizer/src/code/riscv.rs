@@ -1,4 +1,4 @@
-//! Calls and jumps of RISC-V code (RISC-V ISA, volume I: RV32I and extension C).
+//! Calls and jumps in RISC-V code (RISC-V ISA, volume I: RV32I and extension C).
 
 mod prologue;
 
@@ -7,7 +7,7 @@ use crate::words::{u16_at, u32_at};
 
 pub(super) use prologue::rule_after;
 
-/// ra and t0, the registers of return addresses.
+/// ra and t0, the registers for return addresses.
 const RA: u32 = 1;
 const T0: u32 = 5;
 const AUIPC: u32 = 0x17;
@@ -15,7 +15,6 @@ const LUI: u32 = 0x37;
 const JALR: u32 = 0x67;
 const JAL: u32 = 0x6F;
 
-/// Goes through a function instruction by instruction.
 pub(super) fn branches(code: &[u8], start: u32) -> Branches {
     let mut branches = Branches::default();
     let function = start..start.wrapping_add(u32::try_from(code.len()).unwrap_or(u32::MAX));
@@ -47,12 +46,12 @@ pub(super) fn branches(code: &[u8], start: u32) -> Branches {
 }
 
 enum Branch {
-    /// `None` through a register.
+    /// `None` for a call through a register.
     Call(Option<u32>),
     Jump(u32),
 }
 
-/// What `auipc` or `lui` has put into a register.
+/// The value that `auipc` or `lui` put into a register.
 #[derive(Clone, Copy)]
 struct Upper {
     register: u32,
@@ -157,7 +156,7 @@ mod tests {
         // c.jalr a5; jalr ra, 4(a5)
         check(&[0x9782], &[(0x1002, None)], &[]);
         check(&[0x80e7, 0x0047], &[(0x1004, None)], &[]);
-        // c.jr ra is a return, c.add is no call
+        // c.jr ra is a return, c.add is not a call
         check(&[0x8082, 0x97ba], &[], &[]);
     }
 

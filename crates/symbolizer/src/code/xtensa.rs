@@ -1,28 +1,27 @@
-//! Calls of Xtensa code (Xtensa ISA, core architecture, windowed registers and code density).
+//! Calls in Xtensa code (Xtensa ISA, core architecture, windowed registers and code density).
 
 use super::{Branches, Call};
 use crate::elf::{SavedAt, UnwindRule};
 
 const ENTRY: u8 = 0x36;
 
-/// Whether a function of windows begins so.
 pub(super) fn is_entry(code: &[u8]) -> bool {
     code.first() == Some(&ENTRY) && code.len() >= 3
 }
 
-/// How to get to the caller from there: the window and the stack pointer are still those of it.
+/// The rule before `ENTRY`: window and stack pointer are still those of the caller.
 pub(super) const fn before_entry() -> UnwindRule {
     const SP: u8 = 1;
     UnwindRule { cfa: (SP, 0), link: 0, return_address: SavedAt::Same, saved: Vec::new() }
 }
 
-/// The calls in a function. Jumps are left out: compilers make no tail calls out of functions with
-/// windows.
+/// The calls in a function. Jumps are ignored: compilers do not make tail calls from functions with
+/// register windows.
 ///
-/// Behind a jump an assembler may put bytes that are no instruction, and whoever goes from one
-/// instruction to the next is out of step for a while: in the ROM of ESP32 at 5 % of the calls. So
-/// what looks like a call is also one anywhere else, if it leads to where a function begins, or
-/// through a register, which few bytes look like.
+/// Assemblers may put bytes that are not instructions after a jump. Decoding one instruction after
+/// the other is then out of step for a while, which loses 5 % of the calls in the ROM of ESP32. So
+/// bytes at any other offset also count as a call if they lead to the start of a function, or
+/// through a register, which few byte sequences do by chance.
 pub(super) fn branches(
     code: &[u8],
     start: u32,
@@ -44,7 +43,7 @@ pub(super) fn branches(
     Branches { calls, jumps: Vec::new() }
 }
 
-/// In bytes: 2 with code density, 4 for the vector instructions of ESP32-S3, else 3.
+/// In bytes: 2 with code density, 4 for the vector instructions of ESP32-S3, otherwise 3.
 const fn length_of(first: u8) -> usize {
     match first & 0xF {
         0x8..=0xD => 2,
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn calls_behind_bytes_that_are_no_instruction_are_found_by_where_they_lead() {
-        // j .+4 and a byte of nothing; call8 .+4; callx8 a8
+        // j .+4 and a byte that is not an instruction; call8 .+4; callx8 a8
         let code = [0x06, 0, 0, 0x01, 0xa5, 0, 0, 0xe0, 0x08, 0];
         let through_register = (0x100a, None);
         assert_eq!(calls(&code, 0x1000), [through_register]);

@@ -1,4 +1,4 @@
-//! Dumps in the form of an ELF core.
+//! ELF cores.
 
 use coredock_domain::chip::{Architecture, KnownChip};
 use coredock_domain::coredumps::body::{Container, Note, Notes};
@@ -22,12 +22,13 @@ const EXTRA: u32 = 677;
 const PANIC_DETAILS: u32 = 679;
 const INFO: u32 = 8266;
 const INFO_NAME: &[u8] = b"ESP_CORE_DUMP_INFO";
-/// A note of this name is added by the vendor's tool.
+/// The vendor's tool adds a note of this name.
 const REVISION_NAME: &[u8] = b"ESP_CHIP_REV";
 
-/// In place of the control block of a task that could not be used.
+/// Replaces the address of the control block of a task that was unusable.
 const UNUSABLE: u32 = 0xDEAD_BEEF;
-/// Where newer frameworks of Xtensa tell whether an interrupt handler ran.
+/// Offset of the flag in the extra note of Xtensa which is set if an interrupt handler ran; older
+/// frameworks do not write it.
 const XTENSA_INTERRUPT_FLAG: usize = 148;
 /// Pairs after those of cause and address.
 const MAX_SPECIAL: usize = 16;
@@ -110,8 +111,8 @@ impl<'a> Dump<'a> {
         }
     }
 
-    /// The stack of the crashed task begins with the frame of the exception. The notes do not hold
-    /// the cause; the frame is recognised by the registers, which both hold.
+    /// The stack of the crashed task begins with the frame of the exception. The notes do not
+    /// contain the cause; the frame does, and is recognised by the registers, which are in both.
     fn find_riscv_state(&mut self) {
         let Some(Registers::RiscV(registers)) = self.crashed_task().map(|task| &task.registers)
         else {
@@ -124,8 +125,8 @@ impl<'a> Dump<'a> {
     }
 }
 
-/// Pairs of register number and value; cause and address are told by position, because the vendor's
-/// tool renumbers them.
+/// Pairs of register number and value. Cause and address are identified by their position, because
+/// the vendor's tool renumbers them.
 fn xtensa_state(extra: &[u8]) -> Option<MachineState> {
     let pairs = extra.get(4..)?.as_chunks::<8>().0;
     let mut pairs = pairs.iter().filter_map(|pair| Some((u32_at(pair, 0)?, u32_at(pair, 4)?)));
@@ -168,7 +169,7 @@ impl<'a> ProgramHeaders<'a> {
     }
 }
 
-/// As much as there is of a part of the file.
+/// The part of the file, cut where the file ends.
 fn part(elf: &[u8], offset: u32, length: u32) -> &[u8] {
     let rest = usize::try_from(offset).ok().and_then(|offset| elf.get(offset..));
     let rest = rest.unwrap_or_default();

@@ -1,26 +1,23 @@
-//! The memory a dump holds.
+//! The memory in a dump.
 
 use crate::words::u32_at;
 
-/// Segments that begin before an address and may still contain it, at most.
+/// Segments that are tried for one address: hostile dumps have many that overlap.
 const MAX_OVERLAPS: usize = 8;
 
-/// A piece of the memory of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segment<'a> {
-    /// Address of the first byte.
     pub(crate) start: u32,
     pub(crate) bytes: &'a [u8],
 }
 
 impl Segment<'_> {
-    /// Position behind the last byte; as large as 2^32.
+    /// Up to 2^32.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.start) + self.bytes.len() as u64
     }
 }
 
-/// Segments by address.
 #[derive(Debug, Default)]
 pub(crate) struct Memory<'a> {
     segments: Vec<Segment<'a>>,
@@ -42,26 +39,25 @@ impl<'a> Memory<'a> {
         Self { segments }
     }
 
-    /// All segments, by address.
     pub(crate) fn segments(&self) -> &[Segment<'a>] {
         &self.segments
     }
 
-    /// The segment an address lies in.
     pub(crate) fn segment_of(&self, address: u32) -> Option<Segment<'a>> {
-        let behind = self.segments.partition_point(|segment| segment.start <= address);
-        let before = self.segments.get(..behind)?;
+        let after = self.segments.partition_point(|segment| segment.start <= address);
+        let before = self.segments.get(..after)?;
         let near = before.iter().rev().take(MAX_OVERLAPS);
         near.copied().find(|segment| u64::from(address) < segment.end())
     }
 
-    /// Bytes from an address on, to the end of their segment.
+    /// The bytes from an address to the end of its segment.
     pub(crate) fn from(&self, address: u32) -> Option<&'a [u8]> {
         let segment = self.segment_of(address)?;
         segment.bytes.get(usize::try_from(address - segment.start).ok()?..)
     }
 
-    /// The word at an address. There is none at odd ones: nothing we look for is unaligned.
+    /// The word at an address. `None` at unaligned ones: all structures that are read here are
+    /// aligned.
     pub(crate) fn word(&self, address: u32) -> Option<u32> {
         if !address.is_multiple_of(4) {
             return None;

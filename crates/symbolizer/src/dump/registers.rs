@@ -4,7 +4,6 @@ use coredock_domain::chip::Architecture;
 
 use crate::words::u32_at;
 
-/// Registers as a note or a frame on the stack holds them.
 #[derive(Debug, Clone)]
 pub(crate) enum Registers {
     RiscV(RiscVRegisters),
@@ -15,7 +14,6 @@ pub(crate) enum Registers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RiscVRegisters(pub(crate) [u32; 32]);
 
-/// Registers of the window and the special ones around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct XtensaRegisters {
     pub(crate) pc: u32,
@@ -27,22 +25,22 @@ pub(crate) struct XtensaRegisters {
     pub(crate) window: [u32; 16],
 }
 
-/// Names of the integer registers; the first stands for pc here.
+/// Names of the integer registers, with pc in place of x0.
 pub(crate) const RISCV_NAMES: [&str; 32] = [
     "pc", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0", "a1", "a2", "a3", "a4", "a5",
     "a6", "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5",
     "t6",
 ];
 
-/// Where the words of a note begin that hold registers.
+/// Offset of the registers in a note.
 const NOTE_REGISTERS: usize = 72;
-/// Where a note tells the control block.
+/// Offset of the address of the control block in a note.
 const NOTE_TCB: usize = 24;
-/// Where ar0 is behind the first register of a note of Xtensa.
+/// Offset of ar0 after the first register in a note of Xtensa.
 const NOTE_WINDOW: usize = 256;
 
 impl Registers {
-    /// The content of a note `CORE`: control block and registers.
+    /// Control block and registers in the content of a note `CORE`.
     pub(super) fn of_note(note: &[u8], architecture: Architecture) -> Option<(u32, Self)> {
         let tcb = u32_at(note, NOTE_TCB)?;
         let words = note.get(NOTE_REGISTERS..)?;
@@ -53,7 +51,6 @@ impl Registers {
         Some((tcb, registers))
     }
 
-    /// The program counter.
     pub(crate) fn pc(&self) -> u32 {
         match self {
             Self::RiscV(registers) => registers.0[0],
@@ -61,7 +58,6 @@ impl Registers {
         }
     }
 
-    /// The stack pointer.
     pub(crate) fn sp(&self) -> u32 {
         match self {
             Self::RiscV(registers) => registers.0[2],
@@ -69,7 +65,7 @@ impl Registers {
         }
     }
 
-    /// Names and values in the order of reports.
+    /// Names and values, in the order of reports.
     pub(crate) fn named(&self) -> Vec<(String, u32)> {
         match self {
             Self::RiscV(RiscVRegisters(values)) => {
@@ -81,7 +77,6 @@ impl Registers {
 }
 
 impl RiscVRegisters {
-    /// The first 32 words.
     pub(super) fn of_words(bytes: &[u8]) -> Option<Self> {
         let words = bytes.as_chunks().0.first_chunk()?;
         Some(Self(words.map(u32::from_le_bytes)))
@@ -127,7 +122,7 @@ impl MachineState {
         Some(Self::RiscV { mstatus, mtvec, mcause, mtval, mhartid })
     }
 
-    /// Names and values in the order of reports.
+    /// Names and values, in the order of reports.
     pub(crate) fn named(&self) -> Vec<(String, u32)> {
         match self {
             Self::RiscV { mstatus, mtvec, mcause, mtval, mhartid } => [

@@ -1,5 +1,5 @@
-//! The registers of a task that does not run, as they lie on its stack (ESP-IDF
-//! `xtensa_context.h`, `rvruntime-frames.h`).
+//! The registers of a task that does not run, as saved on its stack (ESP-IDF `xtensa_context.h`,
+//! `rvruntime-frames.h`).
 
 use coredock_domain::chip::Architecture;
 
@@ -10,12 +10,12 @@ use crate::words::u32_at;
 /// `PS.UM` and `PS.EXCM` (Xtensa ISA).
 const USER_MODE: u32 = 0x20;
 const EXCEPTION_MODE: u32 = 0x10;
-/// Where a return address keeps the increment of the window: code is in this quarter of the
-/// address space.
+/// Return addresses have the window increment in their upper two bits. All code is in this quarter
+/// of the address space.
 const REGION: u32 = 0x4000_0000;
 const WITHIN_REGION: u32 = 0x3FFF_FFFF;
 
-/// The registers at the start of a stack.
+/// The registers saved at the start of a stack.
 pub(super) fn context(
     stack: &[u8],
     address: u32,
@@ -55,7 +55,7 @@ fn solicited(frame: &[u8], address: u32) -> Option<XtensaRegisters> {
     let mut registers =
         XtensaRegisters { pc: pc & WITHIN_REGION | REGION, ps, ..Default::default() };
     registers.window[..4].copy_from_slice(&[a0, a1, a2, a3]);
-    // Without a stack pointer the stack above the frame could not be told.
+    // Without a stack pointer the frames above this one could not be found.
     if a1 == 0 {
         registers.window[1] = address;
     }
@@ -63,13 +63,13 @@ fn solicited(frame: &[u8], address: u32) -> Option<XtensaRegisters> {
 }
 
 impl Task {
-    /// Where its registers lie on its stack, unless it runs. The kernel keeps the place in the first
-    /// member of the control block, `pxTopOfStack`.
+    /// The address of its saved registers, unless it runs: the kernel stores it in the first member
+    /// of the control block, `pxTopOfStack`.
     pub(crate) fn saved_context(&self, memory: &Memory<'_>) -> Option<u32> {
         memory.word(self.tcb)
     }
 
-    /// The registers it had when the interrupt came that runs now.
+    /// The registers that were saved by the interrupt which is running.
     pub(crate) fn interrupted_registers(&self, dump: &Dump<'_>) -> Option<Registers> {
         let address = self.saved_context(&dump.memory)?;
         let stack = dump.memory.from(address)?;
@@ -77,8 +77,8 @@ impl Task {
     }
 }
 
-/// The registers in the frame at `address`, if it is one that a task writes when it yields, and that
-/// these registers come from. A note `CORE` holds them without their upper two bits.
+/// The registers in the frame at `address`, if a task wrote that frame when it yielded and
+/// `registers` were read from it. A note `CORE` has them without their upper two bits.
 pub(crate) fn saved_by_yield(
     memory: &Memory<'_>,
     address: u32,

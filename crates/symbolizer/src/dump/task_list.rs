@@ -9,7 +9,7 @@ use super::{Crashed, Dump, MAX_TASKS, Memory, Segment, Task};
 use crate::words::u32_at;
 
 const MAX_SEGMENTS: u32 = 4096;
-/// Major version times 100, plus minor, where the format tells.
+/// Major version times 100, plus minor version, in the formats that contain it.
 pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
     match parts.version {
         0x0003 | 0x0102 | 0x0103 => u32_at(parts.fields, 12),
@@ -18,7 +18,7 @@ pub(super) fn chip_revision(parts: &RawParts<'_>) -> Option<u32> {
     }
 }
 
-/// Reads as many tasks as are whole.
+/// Reads the tasks that are complete.
 pub(super) fn read<'a>(parts: &RawParts<'a>) -> Dump<'a> {
     let chip = KnownChip::of_id(parts.chip_id);
     let architecture = chip.map_or(Architecture::RiscV, KnownChip::architecture);
@@ -66,7 +66,7 @@ struct TaskList<'a> {
     machine_state: Option<MachineState>,
 }
 
-/// What is yet to be read.
+/// The bytes that are not read yet.
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {

@@ -6,11 +6,11 @@ use super::{Dwarf, Unit};
 use crate::elf::{ElfError, Slice};
 use crate::sources::{NONE, SourceLine, SourceTable};
 
-/// Longest path, in bytes.
+/// In bytes.
 const MAX_PATH: usize = 4096;
 
-/// The files of a unit, as numbers of files of the table. A unit names every header it includes, and
-/// uses few: each is looked at when it is asked for.
+/// The files of a unit, as numbers of files of the table. A unit lists every header it includes and
+/// uses few of them, so a file is added when a line refers to it.
 pub(super) struct Files {
     directory: String,
     numbers: HashMap<u64, u32>,
@@ -37,7 +37,7 @@ impl Files {
     }
 }
 
-/// The directory of a relative path is that of the compilation or below it.
+/// Relative paths start at the directory of the compilation.
 fn path(
     index: u64,
     sections: &gimli::Dwarf<Slice<'_>>,
@@ -54,7 +54,6 @@ fn path(
 }
 
 impl<'a> Dwarf<'a, '_> {
-    /// Adds the rows of a unit.
     pub(super) fn read_lines(
         &mut self,
         unit: &Unit<'a>,
@@ -68,7 +67,7 @@ impl<'a> Dwarf<'a, '_> {
             self.budget.row()?;
             let Ok(address) = u32::try_from(row.address()) else { continue };
             if row.end_sequence() {
-                // What the linker removed has other addresses.
+                // Functions that the linker removed have other addresses.
                 let placed = sequence.first().is_some_and(|(start, _)| {
                     self.in_code((*start).into(), Some(address.into())).is_some()
                 });

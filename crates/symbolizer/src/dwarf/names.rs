@@ -1,4 +1,4 @@
-//! FunctionNames of functions, wherever the debugging information keeps them.
+//! Names of functions, which may be in entries of other units.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,15 @@ use super::{Dwarf, EntryId, Unit};
 use crate::demangle::demangle;
 use crate::sources::{NONE, SourceTable};
 
-/// Entries that refer to each other, at most: declaration, abstract instance, concrete one.
+/// Entries that refer to each other: declaration, abstract instance, concrete instance.
 const MAX_STEPS: usize = 16;
 
-/// FunctionNames that were found, by the entry that has them.
+/// Names that were found, by entry.
 #[derive(Default)]
 pub(super) struct FunctionNames(HashMap<EntryId, u32>);
 
 impl<'a> Dwarf<'a, '_> {
-    /// The name of a function, as a string of the table.
+    /// The name of a function, as the number of a string of the table.
     pub(super) fn name_of(
         &mut self,
         mut entry: EntryId,
@@ -65,7 +65,7 @@ impl<'a> Dwarf<'a, '_> {
         };
         let linkage = text(dw::DW_AT_linkage_name).or_else(|| text(dw::DW_AT_MIPS_linkage_name));
         if let Some(name) = linkage.or_else(|| {
-            // The name alone lacks the namespace, which the linkage name elsewhere may tell.
+            // The name alone lacks the namespace, which the linkage name in the other entry has.
             entry.attr(dw::DW_AT_specification).is_none().then(|| text(dw::DW_AT_name)).flatten()
         }) {
             return Some(NameSource::Name(demangle(name)));
@@ -81,11 +81,11 @@ impl<'a> Dwarf<'a, '_> {
     }
 }
 
-/// What an entry says of the name.
+/// Where the name of an entry is.
 enum NameSource {
     Name(String),
-    /// Another entry of the unit tells.
+    /// In another entry of this unit.
     Within(UnitOffset),
-    /// An entry of another unit tells.
+    /// In an entry of another unit.
     Elsewhere(DebugInfoOffset),
 }

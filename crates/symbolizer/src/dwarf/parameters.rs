@@ -1,4 +1,4 @@
-//! Parameters of functions, and where they are.
+//! Parameters of functions, and their locations.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use crate::elf::{ElfError, Slice};
 use crate::parameters::{Base, Location, MAX_PIECES, Parameter, Piece, Sum};
 use crate::sources::{NONE, SourceTable};
 
-/// Parameters of a function, at most.
+/// Of one function.
 const MAX_PARAMETERS: usize = 64;
-/// Places of one parameter.
+/// Of one parameter.
 const MAX_LOCATIONS: usize = 64;
 
-/// Name and type of parameters that were looked up, by the entry that has them.
+/// Name and type of parameters that were looked up, by entry.
 #[derive(Default)]
 pub(super) struct Descriptions(HashMap<EntryId, (u32, u32)>);
 
 impl<'a> Dwarf<'a, '_> {
-    /// Adds the parameter that an entry describes to its scope, whose code is `ranges`.
+    /// Adds the parameter of an entry to its scope, whose code is `ranges`.
     pub(super) fn read_parameter(
         &mut self,
         reading: &mut Reading<'_, 'a>,
@@ -38,7 +38,8 @@ impl<'a> Dwarf<'a, '_> {
         }
         let locations = self.locations(unit, attributes, ranges)?;
         let entry = EntryId { unit: *index, offset };
-        // What a compiler adds, as `this`, is one too; what has no name is not.
+        // A parameter that the compiler added, such as `this`, has a name and is shown; one without
+        // a name is not.
         let (name, value_type) = self.describe(entry, attributes, names, table);
         if name != NONE {
             table.parameters.entry(scope).or_default().push(Parameter {
@@ -50,7 +51,8 @@ impl<'a> Dwarf<'a, '_> {
         Ok(())
     }
 
-    /// String of the name, number of the type. What is inlined often says so elsewhere, once.
+    /// Numbers of the name and of the type. Entries of inlined functions often refer to one entry
+    /// with both.
     fn describe(
         &mut self,
         entry: EntryId,
@@ -118,7 +120,7 @@ fn constant_of(attribute: &Attribute<Slice<'_>>) -> Option<Location> {
     Some(Location { low: Piece::Value(Sum { base: Base::Nothing, offset: value }), high: None })
 }
 
-/// `None` for what is nowhere, or is computed.
+/// `None` for a value that is nowhere or is computed.
 fn location_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Location> {
     let mut operations = expression.operations(unit.encoding());
     let mut pieces = Vec::new();
@@ -141,7 +143,7 @@ fn location_of(expression: Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<Loc
     }
 }
 
-/// What one more operation makes of a location.
+/// The location after one more operation.
 fn after(before: Option<Piece>, operation: &Operation<Slice<'_>>) -> Option<Piece> {
     let register = |register: gimli::Register| u8::try_from(register.0).ok().filter(|n| *n < 32);
     let based = |base, offset: i64| Some(Sum { base, offset: i32::try_from(offset).ok()? });
@@ -152,7 +154,7 @@ fn after(before: Option<Piece>, operation: &Operation<Slice<'_>>) -> Option<Piec
         (None, Operation::RegisterOffset { register: number, offset, .. }) => {
             Some(Piece::Memory(based(Base::Register(register(*number)?), *offset)?))
         }
-        // Compilers for these processors count from the canonical frame address.
+        // Compilers for these processors count frame offsets from the canonical frame address.
         (None, Operation::FrameOffset { offset }) => {
             Some(Piece::Memory(based(Base::Frame, *offset)?))
         }

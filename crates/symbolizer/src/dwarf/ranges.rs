@@ -1,8 +1,8 @@
-//! Nested ranges of addresses, made flat.
+//! Turns nested ranges into rows.
 
 use std::cmp::Reverse;
 
-/// Where a scope lies; a function or a call inlined into it.
+/// The code of a scope: a function, or a call inlined into one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScopeRange {
     pub(super) start: u32,
@@ -12,8 +12,8 @@ pub(super) struct ScopeRange {
     pub(super) scope: u32,
 }
 
-/// The innermost scope from each address on; `None` where there is none. What reaches out of the
-/// scope around it is cut there.
+/// Passes on the innermost scope from each address on, `None` where there is none. A scope is cut
+/// where the scope around it ends.
 pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Option<u32>)) {
     ranges.sort_by_key(|range| (range.start, range.depth, Reverse(range.end), range.scope));
     let mut open: Vec<ScopeRange> = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Opt
         close(&mut open, range.start, &mut take);
         let outer = open.last();
         if outer.is_some_and(|outer| outer.depth >= range.depth) {
-            // Two functions at one place: the first stays.
+            // Two functions at one address: the first one stays.
             continue;
         }
         let end = outer.map_or(range.end, |outer| range.end.min(outer.end));
@@ -33,7 +33,7 @@ pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Opt
     close(&mut open, u32::MAX, &mut take);
 }
 
-/// Ends the scopes that do not reach beyond an address.
+/// Ends the scopes that end at or before an address.
 fn close(open: &mut Vec<ScopeRange>, address: u32, take: &mut impl FnMut(u32, Option<u32>)) {
     while let Some(inner) = open.pop_if(|range| range.end <= address) {
         let outer = open.last().filter(|outer| outer.end > inner.end);

@@ -15,22 +15,22 @@ use crate::sources::{NONE, Scope, SourceTable};
 /// A scope whose children are being read.
 struct OpenScope {
     depth: isize,
-    /// `None` for a function that is only described, not placed.
+    /// `None` for a function that is declared, but has no code.
     scope: Option<u32>,
     /// Number of scopes around its children.
     inner: u32,
-    /// Where its code is, if its parameters are wanted.
+    /// Its code, if its parameters are to be read.
     with_parameters: Option<Vec<Range<u32>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ScopeKind {
     Function,
-    /// The number of the scope around it; `None` if that has no code.
+    /// The number of the scope around it; `None` if that scope has no code.
     InlinedInto(Option<u32>),
 }
 
-/// The unit that is being read, and what is made of it.
+/// The unit that is being read, and where the results go.
 pub(super) struct Reading<'r, 'a> {
     pub(super) index: usize,
     pub(super) unit: &'r Unit<'a>,
@@ -48,7 +48,7 @@ impl<'a> Dwarf<'a, '_> {
         while !entries.is_empty() {
             let (depth, offset) = (entries.next_depth(), entries.next_offset());
             self.budget.entry(depth)?;
-            // What is behind damage cannot be found.
+            // Entries after a damaged one cannot be found.
             let Ok(abbreviation) = entries.read_abbreviation() else { break };
             let Some(abbreviation) = abbreviation else { continue };
             while open.pop_if(|open| open.depth >= depth).is_some() {}
@@ -98,7 +98,7 @@ impl<'a> Dwarf<'a, '_> {
         Ok(())
     }
 
-    /// A function, or one that is inlined into that around it, if it has code; and where.
+    /// The number of the scope, if it has code and a place, and the ranges of its code.
     fn read_scope(
         &mut self,
         reading: &mut Reading<'_, 'a>,
@@ -163,7 +163,6 @@ impl<'a> Dwarf<'a, '_> {
     }
 }
 
-/// Where an inlined function was called.
 struct Call {
     /// Number within the unit.
     file: Option<u64>,

@@ -1,4 +1,4 @@
-//! How the firmware's kernel lays out the control block of a task.
+//! Layout of the task control block in the kernel of a firmware.
 
 use gimli::constants as dw;
 use gimli::{AttributeValue, UnitOffset};
@@ -6,13 +6,13 @@ use gimli::{AttributeValue, UnitOffset};
 use super::{Dwarf, Unit};
 use crate::elf::{ElfError, FunctionSymbol};
 
-/// The structure of the kernel of `FreeRTOS` (`tasks.c`).
+/// The control block in the kernel of `FreeRTOS` (`tasks.c`).
 const STRUCTURE: &[u8] = b"tskTaskControlBlock";
-/// Functions of the file that defines it.
+/// Functions in the file that defines it.
 const NEIGHBOURS: [&[u8]; 4] =
     [b"vTaskSwitchContext", b"xTaskIncrementTick", b"vTaskDelay", b"vTaskStartScheduler"];
 
-/// Offsets of members in bytes.
+/// Offsets of the members, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TaskBlock {
     pub(crate) top_of_stack: u32,
@@ -24,7 +24,7 @@ pub(crate) struct TaskBlock {
     pub(crate) core: Option<u32>,
 }
 
-/// What all builds seen have in common; the members behind the name differ.
+/// The members at the same offset in all known builds; those after the name differ.
 pub(crate) const fn field_fallback() -> TaskBlock {
     TaskBlock {
         top_of_stack: 0,
@@ -38,7 +38,7 @@ pub(crate) const fn field_fallback() -> TaskBlock {
 }
 
 impl<'a> Dwarf<'a, '_> {
-    /// The layout, if the debugging information tells it.
+    /// `None` if the debugging information does not describe it.
     pub(crate) fn task_block(
         &mut self,
         functions: &[FunctionSymbol<'a>],
@@ -124,7 +124,7 @@ impl<'a> Dwarf<'a, '_> {
         let entry = unit.entry(offset).ok()?;
         let place = entry.attr(dw::DW_AT_data_member_location)?;
         let place = match place.value() {
-            // DW_OP_plus_uconst, as old compilers have it.
+            // DW_OP_plus_uconst, as old compilers write it.
             AttributeValue::Exprloc(expression) => {
                 let mut operations = expression.operations(unit.encoding());
                 match operations.next().ok()?? {

@@ -1,4 +1,4 @@
-//! What values of a type look like.
+//! Types of values.
 
 use gimli::constants as dw;
 use gimli::{AttributeValue, UnitOffset};
@@ -7,13 +7,13 @@ use super::{Dwarf, EntryId, Unit};
 use crate::parameters::ValueType;
 use crate::sources::{NONE, SourceTable};
 
-/// Entries that lead from a parameter to its type, at most: typedefs, qualifiers.
+/// Entries between a parameter and its type: typedefs, qualifiers.
 const MAX_STEPS: usize = 16;
-/// Names of an enumeration.
+/// Of one enumeration.
 const MAX_NAMES: usize = 256;
 
 impl<'a> Dwarf<'a, '_> {
-    /// The number of the type of what an entry describes.
+    /// The number of the type of an entry.
     pub(super) fn value_type_of(&mut self, entry: EntryId, table: &mut SourceTable) -> u32 {
         let Some(unit) = self.unit(entry.unit) else { return NONE };
         let value_type = type_of(&unit, entry.offset).map_or(ValueType::Other, |offset| {
@@ -108,7 +108,7 @@ fn type_of(unit: &Unit<'_>, offset: UnitOffset) -> Option<UnitOffset> {
     }
 }
 
-/// An address is shown by what it is of.
+/// A pointer is shown by the type it points to.
 fn pointer(unit: &Unit<'_>, pointer: UnitOffset) -> ValueType {
     let mut of = type_of(unit, pointer);
     for _ in 0..MAX_STEPS {

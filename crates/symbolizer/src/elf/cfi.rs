@@ -1,4 +1,4 @@
-//! Call frame information: where a function keeps what its caller will need.
+//! Call frame information: where a function saves the registers of its caller.
 
 use std::collections::HashMap;
 
@@ -9,49 +9,49 @@ use gimli::{
 
 use super::{Elf, Slice};
 
-/// Descriptions that are looked at.
+/// Frame description entries that are read.
 const MAX_DESCRIPTIONS: usize = 4_000_000;
-/// Registers of an architecture.
+/// Registers of either architecture.
 const REGISTERS: u16 = 32;
 
 /// How to get from a frame to its caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct UnwindRule {
-    /// The canonical frame address is the value of this register plus an offset.
+    /// Register and offset: their sum is the canonical frame address.
     pub(crate) cfa: (u8, i32),
-    /// The register of return addresses: ra, but for functions that save registers for others.
+    /// The register of return addresses: ra, except in functions that save registers for others.
     pub(crate) link: u8,
     pub(crate) return_address: SavedAt,
-    /// The other registers, by number.
+    /// By register number.
     pub(crate) saved: Vec<(u8, SavedAt)>,
 }
 
-/// Where the value of a register in the caller is.
+/// Where the value that a register has in the caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum SavedAt {
-    /// Nowhere. For the return address: there is no caller.
+    /// Not saved. For the return address: there is no caller.
     Nowhere,
     /// In the register itself.
     Same,
-    /// In memory, at an offset from the canonical frame address.
+    /// In memory, at this offset from the canonical frame address.
     Offset(i32),
-    /// The canonical frame address plus an offset.
+    /// It is the canonical frame address plus this offset.
     Value(i32),
     /// In another register.
     Register(u8),
 }
 
-/// A description of one function.
+/// A frame description entry: the rules of one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fde {
     pub(crate) start: u32,
     pub(crate) length: u32,
-    /// In `.eh_frame`, else in `.debug_frame`.
+    /// In `.eh_frame`, otherwise in `.debug_frame`.
     in_eh_frame: bool,
     offset: usize,
 }
 
-/// The descriptions of an ELF.
+/// The call frame information of an ELF.
 pub(crate) struct Cfi<'a> {
     debug_frame: DebugFrame<Slice<'a>>,
     eh_frame: EhFrame<Slice<'a>>,
@@ -61,8 +61,8 @@ pub(crate) struct Cfi<'a> {
 }
 
 impl<'a> Cfi<'a> {
-    /// Finds all descriptions. Some builds have only one of the sections, some a few functions in
-    /// the other.
+    /// Finds all entries. Some builds have only one of the two sections, in others a few functions
+    /// are only in the second.
     pub(crate) fn of(elf: &Elf<'a>) -> Self {
         let (debug_frame, _) = elf.debug_section(".debug_frame");
         let (eh_frame, address) = elf.debug_section(".eh_frame");
@@ -79,15 +79,14 @@ impl<'a> Cfi<'a> {
         Self { debug_frame, eh_frame, bases, fdes }
     }
 
-    /// All of them, by address.
+    /// By address.
     pub(crate) fn fdes(&self) -> &[Fde] {
         &self.fdes
     }
 
-    /// The rule at an address.
     pub(crate) fn rule(&self, address: u32) -> Option<UnwindRule> {
-        let behind = self.fdes.partition_point(|fde| fde.start <= address);
-        let fde = self.fdes.get(behind.checked_sub(1)?)?;
+        let after = self.fdes.partition_point(|fde| fde.start <= address);
+        let fde = self.fdes.get(after.checked_sub(1)?)?;
         if address - fde.start >= fde.length {
             return None;
         }
@@ -102,7 +101,8 @@ impl<'a> Cfi<'a> {
         found
     }
 
-    /// The rules of a description, each with the address it holds from, while `take` wants more.
+    /// Passes on the rules of an entry, each with the first address it applies to, until `take`
+    /// returns false.
     pub(crate) fn rules(&self, fde: Fde, take: impl FnMut(u32, Option<UnwindRule>) -> bool) {
         if fde.in_eh_frame {
             rules_of(&self.eh_frame, &self.bases, fde.offset.into(), take);
@@ -112,7 +112,8 @@ impl<'a> Cfi<'a> {
     }
 }
 
-/// Functions that the linker removed leave descriptions without an address or a length.
+/// Functions that the linker removed leave entries without an address or a length, which are
+/// skipped.
 fn find<'a, S: UnwindSection<Slice<'a>, Offset: std::hash::Hash + Eq>>(
     section: &S,
     bases: &BaseAddresses,
@@ -121,7 +122,7 @@ fn find<'a, S: UnwindSection<Slice<'a>, Offset: std::hash::Hash + Eq>>(
     let mut cies = HashMap::new();
     let mut entries = section.entries(bases);
     for _ in 0..MAX_DESCRIPTIONS {
-        // What is behind damage cannot be found.
+        // Entries after a damaged one cannot be found.
         let Ok(Some(entry)) = entries.next() else { break };
         let CieOrFde::Fde(partial) = entry else { continue };
         let parsed = partial.parse(|section, bases, offset| {
@@ -159,7 +160,7 @@ fn rules_of<'a, S: UnwindSection<Slice<'a>>>(
     }
 }
 
-/// `None` for rules that no compiler makes for these processors, as expressions.
+/// `None` for rules that compilers do not make for these processors, such as expressions.
 fn rule_of(row: &gimli::UnwindTableRow<usize>, column: Register) -> Option<UnwindRule> {
     let CfaRule::RegisterAndOffset { register, offset } = row.cfa() else { return None };
     let cfa = (number(*register)?, i32::try_from(*offset).ok()?);
@@ -187,7 +188,7 @@ fn saved_at(rule: &RegisterRule<usize>) -> Option<SavedAt> {
     })
 }
 
-/// The column comes from the file: nothing but a register of ours is one.
+/// The number comes from an untrusted file.
 fn number(register: Register) -> Option<u8> {
     (register.0 < REGISTERS).then_some(u8::try_from(register.0).ok()?)
 }

@@ -1,5 +1,3 @@
-//! Making an index of an ELF.
-
 use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
@@ -14,8 +12,8 @@ use crate::dwarf::{Dwarf, TaskBlock};
 use crate::elf::{Elf, ElfError, Section};
 use crate::sources::{NONE, SourceTable, keep_last};
 
-/// The index of an ELF whose digest is `elf_sha256`. Needs up to about 200 MiB of memory for what
-/// no compiler makes, else a few times the size of the debugging information of one file.
+/// The index of an ELF with this SHA-256. Needs a few times the memory of the debugging information
+/// of one source file; up to about 200 MiB for ELFs that no compiler writes.
 pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> {
     let elf = Elf::read(elf)?;
     let code = ElfCode::of(&elf);
@@ -51,7 +49,7 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
             .files
             .iter()
             .flat_map(|file| [file.path, file.short])
-            .flat_map(|word| word.to_le_bytes())
+            .flat_map(u32::to_le_bytes)
             .collect(),
         pack(table.lines.iter().map(|(address, line)| (*address, [line.file, line.line]))),
         rules.bytes,
@@ -82,12 +80,12 @@ fn regions(elf: &Elf<'_>, table: &mut SourceTable) -> Vec<u8> {
 }
 
 fn words_of(block: TaskBlock) -> [u32; 7] {
-    let told = |offset: Option<u32>| offset.unwrap_or(NONE);
-    let [base, end, core] = [block.base_priority, block.end_of_stack, block.core].map(told);
+    let word = |offset: Option<u32>| offset.unwrap_or(NONE);
+    let [base, end, core] = [block.base_priority, block.end_of_stack, block.core].map(word);
     [block.top_of_stack, block.priority, block.stack, block.name, base, end, core]
 }
 
-/// The rules by address; between functions there is none.
+/// Rules by address; [`NONE`] between functions.
 fn unwind(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
     let (mut rules, mut rows) = (Rules::default(), Vec::new());
     let fdes = code.cfi().fdes();
@@ -103,14 +101,15 @@ fn unwind(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
         });
         rows.push((end, [NONE]));
     }
-    // Where one function ends and the next begins, the beginning counts; else the last.
+    // Where one function ends and the next begins, the row of the beginning counts; otherwise the
+    // last one.
     rows.sort_by_key(|(address, [place])| (*address, *place != NONE));
     keep_last(&mut rows, |(address, _)| *address);
     rows.dedup_by_key(|(_, place)| *place);
     (rules, pack(rows))
 }
 
-/// The rules of Xtensa, which are about the first instruction of each function.
+/// On Xtensa only the first instruction of a function has a rule.
 fn unwind_of_entries(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
     let (mut rules, mut rows) = (Rules::default(), Vec::new());
     for function in code.function_ranges() {

@@ -1,7 +1,7 @@
 //! The header of an index.
 //!
 //! All words are little-endian: `CDIX`, version of the format, machine (0 RISC-V, 1 Xtensa), flags,
-//! SHA-256 of the ELF, then for each part its place and length in bytes.
+//! SHA-256 of the ELF, then offset and length of each part in bytes.
 
 use std::ops::Range;
 
@@ -11,21 +11,21 @@ use coredock_domain::digest::Sha256Digest;
 use crate::words::u32_at;
 
 const MAGIC: &[u8; 4] = b"CDIX";
-/// The format of indexes that are made and read. Raised with every change: an older index is made anew
-/// from its ELF.
+/// The format that is written and read. Every change raises it: an index of another format is built
+/// again from its ELF.
 pub const INDEX_FORMAT: u32 = 3;
 const DIGEST: Range<usize> = 16..48;
 const HEADER_BYTES: usize = DIGEST.end + 8 * Part::ALL.len();
 
-/// There are tables of lines.
+/// The ELF has line tables.
 pub(super) const HAS_LINES: u32 = 1;
-/// There were compressed sections, which are left out.
+/// The ELF has compressed sections, which are left out.
 pub(super) const COMPRESSED: u32 = 2;
 
 /// The parts of an index, in the order of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Each text once, behind its length.
+    /// Each string once, preceded by its length.
     Strings,
     /// Functions and inlined calls: name, parent, file and line of the call.
     Scopes,
@@ -35,31 +35,31 @@ pub(super) enum Part {
     Files,
     /// File and line from an address on.
     Lines,
-    /// Rules of unwinding, each once.
+    /// Unwind rules, each once.
     Rules,
-    /// Rule from an address on.
+    /// Unwind rule from an address on.
     Unwind,
-    /// Target of the call before an address.
+    /// Target of the call that ends at an address.
     Calls,
-    /// Target of the jump that ends at an address, and leads out of its function.
+    /// Target of the jump that ends at an address and leaves its function.
     Jumps,
     /// Size and name of functions.
     Functions,
-    /// Start and length of sections of instructions.
+    /// Start and length of the sections with instructions.
     Code,
-    /// Layout of the control block of a task.
+    /// Layout of the task control block.
     TaskBlock,
-    /// Sections that are loaded: name, address, size, flags.
+    /// Loaded sections: name, address, size, flags.
     Regions,
-    /// Place of the parameters of a scope.
+    /// Offset of the parameters of a scope.
     ParametersOf,
-    /// Parameters and where they are.
+    /// Parameters and their locations.
     Parameters,
     /// Name and type of parameters.
     Descriptions,
     /// Types of parameters.
     Types,
-    /// Values and names of enumerations.
+    /// Values and names of enumerators.
     Enumerators,
 }
 
@@ -86,14 +86,14 @@ impl Part {
     ];
 }
 
-/// Why a file is no index that can be used.
+/// Why bytes are not a usable index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
-    /// Something else, or cut.
-    #[error("this is no index")]
+    /// Another kind of file, or a truncated index.
+    #[error("expected a symbol index, found something else or a truncated one")]
     NotAnIndex,
-    /// Of another version of Coredock.
-    #[error("the index has format {0}, not {INDEX_FORMAT}")]
+    /// Written by another version of Coredock.
+    #[error("expected a symbol index of format {INDEX_FORMAT}, found format {0}")]
     Version(u32),
 }
 
@@ -141,7 +141,6 @@ impl Header {
     }
 }
 
-/// Puts an index together.
 pub(super) fn write(
     architecture: Architecture,
     flags: u32,

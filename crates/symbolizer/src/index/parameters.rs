@@ -1,8 +1,8 @@
 //! Parameters of functions as bytes.
 //!
-//! For each function: their number, then of each the number of its description (name and type), the
-//! number of its locations, and the locations: how far behind the one before it begins, its length, and one
-//! or two pieces. Numbers are LEB128.
+//! For each function the number of its parameters. For each parameter the number of its description
+//! (name and type), the number of its locations, and the locations: distance of the start from the
+//! start of the location before, length, and one or two pieces. Numbers are LEB128.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,13 +10,13 @@ use super::rows::{pack, read, unzigzag, write, zigzag};
 use crate::parameters::{Base, Location, Parameter, Piece, Sum, ValueType};
 use crate::words::u32_at;
 
-/// Parameters of one function, and locations of one parameter, at most.
+/// Parameters of one function, and locations of one parameter.
 const MAX_COUNT: u32 = 64;
-/// Bytes of a row of the tables of descriptions, types and names.
+/// Of the rows of descriptions, types and enumerators.
 pub(super) const ROW_BYTES: usize = 8;
 
-/// In the byte of a piece: what it is counted from, whether it is in memory, whether no number is
-/// added. In location of a piece: that two follow.
+/// Bits of the byte of a piece: its base, whether the value is in memory, whether the offset is 0
+/// and left out. [`TWO_PIECES`] takes the place of this byte if two pieces follow.
 const NOTHING: u8 = 0;
 const FRAME: u8 = 1;
 const FIRST_REGISTER: u8 = 2;
@@ -25,7 +25,6 @@ const IN_MEMORY: u8 = 0x40;
 const NO_OFFSET: u8 = 0x80;
 const TWO_PIECES: u8 = 0xFF;
 
-/// The parts of the index: where those of a scope begin, all of them, and their descriptions.
 pub(super) fn pack_parameters(all: &BTreeMap<u32, Vec<Parameter>>) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let (mut rows, mut bytes, mut described) = (Vec::new(), Vec::new(), Descriptions::default());
     for (scope, parameters) in all {
@@ -35,7 +34,7 @@ pub(super) fn pack_parameters(all: &BTreeMap<u32, Vec<Parameter>>) -> (Vec<u8>, 
     (pack(rows), bytes, described.bytes)
 }
 
-/// Names and types that occur together, each once.
+/// Pairs of name and type, each once.
 #[derive(Default)]
 struct Descriptions {
     bytes: Vec<u8>,
@@ -93,7 +92,7 @@ fn write_piece(bytes: &mut Vec<u8>, piece: Piece) {
     }
 }
 
-/// Those of one function; `None` when the bytes make no sense.
+/// The parameters of one function; `None` if the bytes make no sense.
 pub(super) fn parameters_at(
     mut data: &[u8],
     described: &[[u8; ROW_BYTES]],
@@ -138,7 +137,6 @@ fn read_piece(data: &mut &[u8]) -> Option<Piece> {
     Some(if code & IN_MEMORY == 0 { Piece::Value(sum) } else { Piece::Memory(sum) })
 }
 
-/// The parts of the index: the types, and the names of all enumerations.
 pub(super) fn pack_types(types: &[ValueType]) -> (Vec<u8>, Vec<u8>) {
     let (mut rows, mut names) = (Vec::new(), Vec::new());
     for value_type in types {
@@ -171,7 +169,6 @@ pub(super) fn pack_types(types: &[ValueType]) -> (Vec<u8>, Vec<u8>) {
     (rows, names)
 }
 
-/// A row of the types.
 pub(super) fn read_type(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> ValueType {
     let [tag, size, c0, c1, first @ ..] = row;
     match tag {

@@ -1,11 +1,11 @@
-//! Rows by address, packed: blocks of differences, and a table of the blocks.
+//! Rows sorted by address and packed: blocks of differences, and a table of the blocks.
 
 use crate::words::u32_at;
 
-/// Rows of a block: how many are read for a look, and how many share one entry of the table.
+/// Rows of a block, which share an entry of the table. A lookup decodes up to this many rows.
 const BLOCK: usize = 64;
 
-/// Packs rows that are in the order of their addresses.
+/// Packs rows that are sorted by address.
 pub(super) fn pack<const N: usize>(rows: impl IntoIterator<Item = (u32, [u32; N])>) -> Vec<u8> {
     let (mut table, mut data) = (Vec::new(), Vec::new());
     let mut before = (0, [0; N]);
@@ -30,7 +30,7 @@ pub(super) fn pack<const N: usize>(rows: impl IntoIterator<Item = (u32, [u32; N]
     bytes
 }
 
-/// Small differences of either sign as small numbers.
+/// Maps small differences of either sign to small numbers.
 pub(super) const fn zigzag(difference: u32) -> u32 {
     difference << 1 ^ (difference.cast_signed() >> 31).cast_unsigned()
 }
@@ -61,7 +61,7 @@ pub(super) fn read(data: &mut &[u8]) -> Option<u32> {
     None
 }
 
-/// Packed rows. What does not fit together holds no rows.
+/// Packed rows. Inconsistent bytes count as no rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows<'a, const N: usize> {
     table: &'a [[u8; 8]],
@@ -84,12 +84,12 @@ impl<'a, const N: usize> Rows<'a, N> {
         self.rows_of(block).take_while(|(start, _)| *start <= address).last()
     }
 
-    /// The first row behind an address.
+    /// The first row after an address.
     pub(super) fn after(&self, address: u32) -> Option<(u32, [u32; N])> {
         self.from(address.checked_add(1)?).next()
     }
 
-    /// The rows at or behind an address.
+    /// The rows at or after an address.
     pub(super) fn from(&self, address: u32) -> impl Iterator<Item = (u32, [u32; N])> {
         let first = self.block_of(address).unwrap_or(0);
         let rows = *self;
@@ -130,24 +130,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_found_again(rows in proptest::collection::btree_map(any::<u32>(), any::<[u32; 2]>(), 0..300), looks in proptest::collection::vec(any::<u32>(), 20)) {
+        fn rows_are_found_again(rows in proptest::collection::btree_map(any::<u32>(), any::<[u32; 2]>(), 0..300), lookups in proptest::collection::vec(any::<u32>(), 20)) {
             let bytes = pack(rows.clone());
             let packed = Rows::<2>::of(&bytes);
             let own = rows.keys().copied().take(50);
-            for look in looks.into_iter().chain(own).chain([0, u32::MAX]) {
-                let expected = rows.range(..=look).next_back().map(|(address, row)| (*address, *row));
-                prop_assert_eq!(packed.at(look), expected);
-                let from: Vec<_> = packed.from(look).take(100).collect();
-                let expected: Vec<_> = rows.range(look..).take(100).map(|(address, row)| (*address, *row)).collect();
+            for lookup in lookups.into_iter().chain(own).chain([0, u32::MAX]) {
+                let expected = rows.range(..=lookup).next_back().map(|(address, row)| (*address, *row));
+                prop_assert_eq!(packed.at(lookup), expected);
+                let from: Vec<_> = packed.from(lookup).take(100).collect();
+                let expected: Vec<_> = rows.range(lookup..).take(100).map(|(address, row)| (*address, *row)).collect();
                 prop_assert_eq!(from, expected);
             }
         }
 
         #[test]
-        fn hostile_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..300), look in any::<u32>()) {
+        fn hostile_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..300), address in any::<u32>()) {
             let packed = Rows::<1>::of(&bytes);
-            let _ = packed.at(look);
-            prop_assert!(packed.from(look).count() <= BLOCK * bytes.len().max(1));
+            let _ = packed.at(address);
+            prop_assert!(packed.from(address).count() <= BLOCK * bytes.len().max(1));
         }
     }
 }

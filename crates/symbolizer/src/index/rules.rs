@@ -1,4 +1,4 @@
-//! Rules of unwinding as bytes. There are few different ones in a firmware.
+//! Unwind rules as bytes. A firmware has few different ones.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use crate::elf::{SavedAt, UnwindRule};
 use crate::sources::NONE;
 use crate::words::u32_at;
 
-/// Registers of a rule, at most.
+/// Registers of one rule.
 const MAX_SAVED: usize = 64;
 
 /// Each rule once.
@@ -17,7 +17,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// The place of a rule; that of no rule is [`NONE`].
+    /// The offset of a rule; [`NONE`] without a rule.
     pub(super) fn add(&mut self, rule: Option<UnwindRule>) -> u32 {
         let Some(rule) = rule else { return NONE };
         if let Some(place) = self.places.get(&rule) {
@@ -48,7 +48,7 @@ impl Rules {
     }
 }
 
-/// The rule at a place.
+/// The rule at an offset.
 pub(super) fn read(bytes: &[u8], place: u32) -> Option<UnwindRule> {
     let bytes = bytes.get(usize::try_from(place).ok()?..)?;
     let [register, count, rest @ ..] = bytes else { return None };

@@ -1,4 +1,4 @@
-//! Why a device crashed.
+//! The cause of a crash.
 
 use super::class::{FrameClass, without_wrapper};
 use super::exception::{Exception, cause_named_in};
@@ -7,31 +7,31 @@ use crate::dump::{Crashed, Dump, MachineState, Registers};
 use crate::unwind::Trust;
 use crate::words::{printable, until_nul};
 
-/// Longest text of a panic that is shown, in bytes.
+/// Longest panic text that is shown.
 const MAX_TEXT_BYTES: usize = 4096;
-/// Functions that ended the program, at most: C++ and Rust have up to ten.
+/// Functions that ended the program: C++ and Rust have up to ten.
 const MAX_ENDING_FUNCTIONS: usize = 16;
-/// Argument registers of both processors: a0 and a2.
+/// The register of the first argument: a0 of RISC-V, a2 of Xtensa.
 const RISCV_ARGUMENT: usize = 10;
 const XTENSA_ARGUMENT: usize = 2;
 
-/// Why a device crashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
-    /// In the words of the panic handler, or of the cause register; else the function that tells.
+    /// The text of the panic handler or of the cause register, otherwise the function that shows
+    /// the cause.
     pub reason: Option<String>,
-    /// See [`cause`](Self::cause) in contract §6.9.
+    /// One of the values of contract §6.9.
     pub cause: String,
     /// The core that crashed.
     pub core: Option<u32>,
-    /// Where.
     pub pc: Option<u32>,
-    /// Names of the tasks that brought it about, as far as the cause tells; the culprit first.
+    /// Names of the tasks that caused the crash, as far as the cause allows to say; the main
+    /// culprit first.
     pub guilty: Vec<String>,
 }
 
-/// What is printed, and the cause it stands for. Of several in a text the first counts: those behind
-/// it are quoted.
+/// Texts, and the causes they stand for. The first one in the panic text counts: others after it
+/// are quotations.
 const CAUSES_BY_TEXT: [(&str, &str); 23] = [
     // newlib `assert.c`, with the changes of ESP-IDF
     ("assert failed", "assert"),
@@ -55,7 +55,7 @@ const CAUSES_BY_TEXT: [(&str, &str); 23] = [
     ("Interrupt watchdog timeout", "int_wdt"),
     ("Cache error", "cache_error"),
     ("Cache disabled but cached memory", "cache_error"),
-    // `brownout.c`: the supply is to blame
+    // `brownout.c`: the power supply failed, not the firmware
     ("Brownout detector was triggered", "unknown"),
     // libstdc++ `vterminate.cc`, `pure.cc`
     ("terminate called after throwing an instance of", "abort"),
@@ -69,10 +69,10 @@ const CAUSES_BY_TEXT: [(&str, &str); 23] = [
     ("fatal runtime error:", "abort"),
 ];
 
-/// ESP-IDF `abort.c`: many causes end there, and functions may tell which.
+/// ESP-IDF `abort.c`. Many causes end there, and functions on the stack may show which.
 const ABORT_TEXT: &str = "abort() was called";
 
-/// Functions that tell the cause, for dumps whose text does not.
+/// Functions that show the cause if the text does not.
 const CAUSES_BY_FUNCTION: [(&str, &str); 20] = [
     // ESP-IDF `task_wdt.c`
     ("task_wdt_isr", "task_wdt"),
@@ -105,7 +105,7 @@ const ABORTING_PREFIXES: [&str; 2] = ["core::panicking::", "std::panicking::"];
 
 impl Panic {
     pub(super) fn of(dump: &Dump<'_>, frames: &[Frame]) -> Self {
-        // What an interrupt handler came in between is no part of the crash.
+        // Frames of the task that an interrupt handler interrupted have no part in its crash.
         let frames = up_to_interrupt(frames);
         let text = dump.panic_details.map(shown).or_else(|| abort_text(dump, frames));
         let text = text.filter(|text| !text.is_empty());
@@ -113,11 +113,11 @@ impl Panic {
         let by_function = by_functions(frames);
         let by_text = text.as_deref().and_then(cause_of_text);
         let aborted = text.as_deref().filter(|text| text.contains(ABORT_TEXT)).map(|_| "abort");
-        // The trap that ends `abort` is no cause.
-        let told = by_text.or(by_function.as_ref().map(|(_, cause)| *cause)).or(aborted);
+        // The trap that ends `abort` is not a cause.
+        let cause = by_text.or(by_function.as_ref().map(|(_, cause)| *cause)).or(aborted);
         let by_exception = || exception.as_ref().map(|exception| exception.cause.clone());
         let unknown = || "unknown".to_owned();
-        let cause = match told.map(str::to_owned) {
+        let cause = match cause.map(str::to_owned) {
             Some(cause) => cause,
             None if dump.crashed == Crashed::Unusable => unknown(),
             None => by_exception().unwrap_or_else(unknown),
@@ -143,8 +143,8 @@ fn cause_of_text(text: &str) -> Option<&'static str> {
     first.or_else(|| cause_named_in(text))
 }
 
-/// The function that tells the cause, and the cause. What leads to an abort tells more than the
-/// functions that carry it out.
+/// The function that shows the cause, and the cause. A function that leads to an abort says more
+/// than those that carry it out.
 fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
     let names = ending(frames);
     let known = |(function, _): &&(&str, &str)| names.iter().any(|name| name == function);
@@ -161,7 +161,7 @@ fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
 }
 
 /// Names of the functions that ended the program, innermost first. The instruction that ends it may
-/// come from an inlined function.
+/// be in an inlined function.
 fn ending(frames: &[Frame]) -> Vec<String> {
     let Some(pc) = frames.first().map(|frame| frame.pc) else { return Vec::new() };
     let ends =
@@ -174,7 +174,7 @@ fn ending(frames: &[Frame]) -> Vec<String> {
     ending.filter_map(Frame::plain_name).collect()
 }
 
-/// The text `panic_abort` was called with: it lies on the stack, which the dump holds.
+/// The text that `panic_abort` was called with, which is on the stack and so in the dump.
 fn abort_text(dump: &Dump<'_>, frames: &[Frame]) -> Option<String> {
     let pc = frames.first()?.pc;
     let mut innermost = frames.iter().take_while(|frame| frame.pc == pc);

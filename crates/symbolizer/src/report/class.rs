@@ -1,24 +1,23 @@
-//! What part a frame has in a crash.
+//! Classes of frames by their part in a crash.
 
 use super::Frame;
 use crate::unwind::Trust;
 
-/// A frame by its function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameClass {
-    /// What ends a program, whatever went wrong before.
+    /// Ends a program, whatever the fault was.
     Machinery,
-    /// What everything calls: memory, strings, heap, locks.
+    /// Called by everything: memory, strings, heap, locks.
     Library,
     /// The framework or a toolchain.
     Framework,
-    /// The project.
+    /// The code of the project.
     Application,
-    /// Without a name, or found by searching.
+    /// Without a name, or found by searching the stack.
     Unknown,
 }
 
-/// Functions of C, as ESP-IDF and newlib have them.
+/// Functions of C, as ESP-IDF and newlib name them.
 const MACHINERY: [&str; 20] = [
     "abort",
     "raise",
@@ -43,8 +42,8 @@ const MACHINERY: [&str; 20] = [
 ];
 const MACHINERY_PREFIX: &str = "__ubsan_";
 
-/// What C++ puts between a failure and `abort` (libstdc++ `eh_terminate.cc`, `vterminate.cc`,
-/// `eh_throw.cc`, `pure.cc`, `functexcept.cc`; libgcc `unwind.inc`), then what Rust does
+/// Functions between a failure and `abort`, first of C++ (libstdc++ `eh_terminate.cc`,
+/// `vterminate.cc`, `eh_throw.cc`, `pure.cc`, `functexcept.cc`; libgcc `unwind.inc`), then of Rust
 /// (`core/src/panicking.rs` and its callers, `std/src/panicking.rs`, `panic_abort/src/lib.rs`).
 const LANGUAGES: [&str; 33] = [
     "std::terminate()",
@@ -81,7 +80,7 @@ const LANGUAGES: [&str; 33] = [
     "std::sys::pal::unix::abort_internal",
     "std::sys::unix::abort_internal",
 ];
-/// `std::panicking` has more: what catches a panic, and is at the bottom of each thread.
+/// Not all of `std::panicking`: the functions that catch a panic are at the bottom of each thread.
 const LANGUAGE_PREFIXES: [&str; 13] = [
     "std::__throw_",
     "core::panicking::",
@@ -97,8 +96,8 @@ const LANGUAGE_PREFIXES: [&str; 13] = [
     "std::sys_common::backtrace::__rust_end_short_backtrace",
     "panic_abort::",
 ];
-/// What the linker puts before the name of a function that it replaces (`--wrap`), and new compilers
-/// before those of Rust's runtime.
+/// Prefixes of functions that the linker replaces (`--wrap`), and of the runtime of Rust in new
+/// compilers.
 const WRAPPERS: [&str; 2] = ["__wrap_", "__rustc::"];
 
 const LIBRARY: [&str; 42] = [
@@ -156,7 +155,7 @@ const LIBRARY_PREFIXES: [&str; 8] = [
     "_svfprintf_r",
 ];
 
-/// Roots of what is not the project's.
+/// Beginnings of paths outside the project.
 const FRAMEWORK_ROOTS: [&str; 4] = ["esp-idf", "IDF/components/", "/rustc/", "/opt/"];
 
 impl FrameClass {
@@ -182,7 +181,7 @@ impl FrameClass {
         }
     }
 
-    /// The text in reports.
+    /// The value in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Machinery => "machinery",
@@ -194,13 +193,12 @@ impl FrameClass {
     }
 }
 
-/// Whether a function belongs to how C++ or Rust end a program.
+/// Whether C++ or Rust end a program by this function.
 pub(super) fn is_language_machinery(name: &str) -> bool {
     let name = without_wrapper(name);
     LANGUAGES.contains(&name) || LANGUAGE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The name of the function that is meant.
 pub(super) fn without_wrapper(name: &str) -> &str {
     WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)).unwrap_or(name)
 }

@@ -1,12 +1,11 @@
-//! Exceptions: what the processor says of a crash.
+//! Exceptions of the processor.
 
 use crate::dump::MachineState;
 
-/// What is printed on a page of memory that was never mapped: a pointer that was null, plus the
-/// offset of a member.
+/// Addresses on the first page, which is never mapped, are null pointers plus the offset of a
+/// member.
 const NULL_PAGE: u32 = 4096;
 
-/// What the processor says.
 pub(super) struct Exception {
     pub(super) cause: String,
     pub(super) reason: String,
@@ -33,12 +32,13 @@ impl Exception {
     }
 }
 
-/// Causes of both processors are smaller.
+/// The cause numbers of both processors are below this.
 const MAX_CAUSES: u32 = 72;
-/// What stands before the cause (ESP-IDF `panic.c`), as in `Core  0 panic'ed (LoadProhibited).`
+/// Text before the cause (ESP-IDF `panic.c`), as in `Core  0 panic'ed (LoadProhibited).`
 const CAUSE_PREFIX: &str = "panic'ed (";
 
-/// The cause of the exception that a text names, alone or in the sentence of the panic handler.
+/// The cause of the exception in a text, which is its name alone or the sentence of the panic
+/// handler.
 pub(super) fn cause_named_in(text: &str) -> Option<&'static str> {
     let sentence = text.split_once(CAUSE_PREFIX).and_then(|(_, rest)| rest.split_once(')'));
     let name = sentence.map_or(text, |(name, _)| name).trim();
@@ -48,12 +48,11 @@ pub(super) fn cause_named_in(text: &str) -> Option<&'static str> {
     named.map(|named| named.cause)
 }
 
-/// Cause and text of an exception.
 #[derive(Clone, Copy)]
 struct Named {
     cause: &'static str,
     text: &'static str,
-    /// The address register tells which memory it was about.
+    /// The address register has the address of the access.
     of_memory: bool,
 }
 
@@ -65,12 +64,12 @@ const fn memory(cause: &'static str, text: &'static str) -> Named {
     Named { cause, text, of_memory: true }
 }
 
-/// The bits of `mcause` that tell the cause. Chips with a core local interrupt controller (CLIC) keep
-/// other state above them.
+/// The bits of `mcause` with the cause. Chips with a core local interrupt controller (CLIC) have
+/// other state in between.
 const CAUSE_BITS: u32 = 0x8000_0FFF;
 
-/// `mcause` (RISC-V privileged architecture, table of exception codes). ESP-IDF puts the numbers of
-/// the interrupts of watchdog, cache and stack guard there (`soc/interrupts.h`).
+/// `mcause` (RISC-V privileged architecture, table of exception codes). For watchdog, cache and
+/// stack guard ESP-IDF puts the numbers of the interrupts there (`soc/interrupts.h`).
 fn riscv_name(mcause: u32) -> Option<Named> {
     Some(match mcause & CAUSE_BITS {
         0 => memory("exception/InstructionAddressMisaligned", "Instruction address misaligned"),
@@ -96,7 +95,7 @@ fn riscv_name(mcause: u32) -> Option<Named> {
     })
 }
 
-/// EXCCAUSE (Xtensa ISA, table of exception causes); 64 and more are the framework's own.
+/// EXCCAUSE (Xtensa ISA, table of exception causes); ESP-IDF defines 64 and above.
 fn xtensa_name(cause: u32) -> Option<Named> {
     Some(match cause {
         0 => plain("exception/IllegalInstruction", "IllegalInstruction"),

@@ -1,27 +1,26 @@
-//! Which tasks brought a crash about: not always the one that crashed.
+//! The tasks that caused a crash, which need not include the crashed one.
 
 use super::{Panic, TaskReport};
 
-/// Tasks that are named at most.
 const MAX_TASKS: usize = 32;
 
 /// ESP-IDF `task_wdt.c`.
 const LOG_TAG: &str = "task_wdt: ";
 const NOT_RESET: &str = "did not reset the watchdog";
 const RUNNING: &str = "Tasks currently running";
-/// What a log line ends with that is coloured; ESC is not shown.
+/// End of a coloured log line; ESC is replaced before.
 const COLOUR_END: &str = "\u{fffd}[0m";
 
-/// What stands around the name of the task in texts about its stack (ESP-IDF `port.c`,
-/// `panic_arch.c` of both processors).
+/// Text around the name of the task whose stack overflowed (ESP-IDF `port.c`, `panic_arch.c` of
+/// both architectures).
 const STACK_TEXTS: [(&str, &str); 3] = [
     ("stack overflow in task ", " has been detected"),
     ("Stack canary watchpoint triggered (", ")"),
     ("Detected in task \"", "\""),
 ];
 
-/// Writes the guilty tasks into the panic and marks those that the dump has. The crashed one comes
-/// first in `tasks`, if it is there.
+/// Writes the guilty tasks into the panic and marks those that are in the dump. The crashed task,
+/// if there is one, is the first of `tasks`.
 pub(super) fn mark_guilty(panic: &mut Panic, tasks: &mut [TaskReport]) {
     let text = panic.reason.as_deref().unwrap_or_default();
     let names = match panic.cause.as_str() {
@@ -40,7 +39,7 @@ pub(super) fn mark_guilty(panic: &mut Panic, tasks: &mut [TaskReport]) {
     panic.guilty = names;
 }
 
-/// The crashed task, unless it is bound to another core.
+/// The crashed task, unless it is pinned to another core.
 fn crashed(tasks: &[TaskReport], core: Option<u32>) -> Vec<String> {
     let crashed = tasks.first().filter(|task| task.crashed);
     let there = crashed.filter(|task| core.is_none() || task.core.is_none() || task.core == core);
@@ -48,15 +47,15 @@ fn crashed(tasks: &[TaskReport], core: Option<u32>) -> Vec<String> {
 }
 
 fn named_by_stack_text(text: &str) -> Option<String> {
-    STACK_TEXTS.iter().find_map(|(before, behind)| {
+    STACK_TEXTS.iter().find_map(|(before, after)| {
         let (_, rest) = text.split_once(before)?;
-        let (name, _) = rest.split_once(behind)?;
+        let (name, _) = rest.split_once(after)?;
         (!name.is_empty()).then(|| name.to_owned())
     })
 }
 
-/// Those that are named. An idle task did not run because another one did on its core: that one
-/// comes first.
+/// The tasks in the text. If an idle task could not run, the task which kept its core busy comes
+/// first.
 fn of_task_watchdog(text: &str, core: Option<u32>, tasks: &[TaskReport]) -> Vec<String> {
     let text = WatchdogText::of(text);
     let named = text.named.iter().filter(|(name, cpu)| {
@@ -77,7 +76,7 @@ fn of_task_watchdog(text: &str, core: Option<u32>, tasks: &[TaskReport]) -> Vec<
     guilty
 }
 
-/// The crashed task, if it ran on that core and did more than wait there.
+/// The crashed task, if it ran on that core and is not an idle task.
 fn crashed_on(cpu: u32, core: Option<u32>, tasks: &[TaskReport]) -> Option<&str> {
     let crashed = tasks.first().filter(|task| task.crashed)?;
     let idle = tasks.iter().filter(|task| task.name.as_deref().is_some_and(is_idle));
@@ -91,10 +90,10 @@ fn is_idle(name: &str) -> bool {
     name.strip_prefix("IDLE").is_some_and(|rest| rest.chars().all(|char| char.is_ascii_digit()))
 }
 
-/// The text of the task watchdog, taken apart.
+/// The parsed text of the task watchdog.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct WatchdogText<'a> {
-    /// Tasks, and users that are none, that did not reset it; the first core a task may run on.
+    /// Tasks and other users that did not reset it, with the first core that a task may run on.
     named: Vec<(&'a str, Option<u32>)>,
     /// By core.
     running: Vec<(u32, &'a str)>,
@@ -129,13 +128,13 @@ impl<'a> WatchdogText<'a> {
     }
 }
 
-/// A line without what the log puts around it.
+/// The message of a log line.
 fn message(line: &str) -> &str {
     let message = line.split_once(LOG_TAG).map_or(line, |(_, message)| message);
     message.trim_end().trim_end_matches(COLOUR_END).trim()
 }
 
-/// "main (CPU 0/1)"; users that are no tasks have no core.
+/// "main (CPU 0/1)"; a user that is not a task has no core.
 fn named(entry: &str) -> (&str, Option<u32>) {
     let with_core = entry.strip_suffix(')').and_then(|entry| entry.rsplit_once(" (CPU "));
     let with_core = with_core.and_then(|(name, cores)| {

@@ -1,32 +1,33 @@
-//! Names of functions without what differs between builds.
+//! Function names without the parts that differ between builds.
 
-/// Endings that compilers give to copies of a function.
+/// Suffixes that compilers give to clones of a function.
 const CLONES: [&str; 4] = [".constprop.", ".isra.", ".part.", ".cold"];
-/// What demanglers put before them.
+/// Demanglers put this before them.
 const CLONE: &str = " [clone ";
 
-/// Without template arguments and the endings of copies.
+/// Without template arguments and suffixes of clones.
 pub(super) fn plain(name: &str) -> String {
     let end = CLONES.iter().filter_map(|clone| name.find(clone)).min();
     let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
     let name = name.trim_end_matches(CLONE);
-    // Comparisons, and implementations of traits of Rust, have no arguments to leave out.
+    // The angle brackets of comparison operators and of Rust trait implementations are not template
+    // arguments.
     let operator = name.starts_with("operator") || name.contains("::operator");
     if operator || name.starts_with('<') {
         return name.to_owned();
     }
     let mut depth = 0_usize;
-    let mut kept = String::new();
+    let mut plain_name = String::new();
     for char in name.chars() {
         match char {
             '<' => depth += 1,
             '>' if depth > 0 => depth -= 1,
-            _ if depth == 0 => kept.push(char),
+            _ if depth == 0 => plain_name.push(char),
             _ => {}
         }
     }
-    // What Rust writes between a function and its types.
-    kept.trim_end_matches("::").to_owned()
+    // Rust writes `::` between a function and its types.
+    plain_name.trim_end_matches("::").to_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What dumps of one cause share (contract §6.10).
+//! The signature that groups dumps of one cause (contract §6.10).
 
 use coredock_domain::digest::Sha256Digest;
 
@@ -6,15 +6,13 @@ use super::class::is_language_machinery;
 use super::{Frame, Report, after_interrupt, up_to_interrupt};
 use crate::unwind::Trust;
 
-/// Functions that take part.
 const MAX_FUNCTIONS: usize = 5;
-/// Digits of the digest.
 const HASH_DIGITS: usize = 16;
 
-/// The cause whose tasks are guilty by name.
+/// The cause for which the guilty task counts, not the crashed one.
 const TASK_WATCHDOG: &str = "task_wdt";
 
-/// Functions that take no part, beside those of C++ and Rust: every crash ends in one of them.
+/// Functions that every crash ends in, besides those of C++ and Rust.
 const IGNORED_FUNCTIONS: [&str; 11] = [
     "abort",
     "panic_abort",
@@ -53,18 +51,17 @@ impl Signature {
     }
 }
 
-/// The frames that tell what happened.
 fn frames_of(report: &Report) -> Option<&[Frame]> {
-    // Which task the interrupt of the watchdog came upon is an accident.
+    // It is accidental which task the watchdog interrupts.
     let guilty = report.guilty_task().filter(|_| report.panic.cause == TASK_WATCHDOG);
     match guilty {
         Some(guilty) => Some(after_interrupt(&guilty.frames)),
-        // Which task a handler interrupted says nothing of its crash.
+        // It is accidental which task a crashed handler interrupts.
         None => report.crashed_task().map(|task| up_to_interrupt(&task.frames)),
     }
 }
 
-/// The name as it takes part.
+/// The name as it enters the signature; `None` for ignored frames.
 fn name(frame: &Frame) -> Option<String> {
     if frame.trust == Trust::Scan {
         return None;

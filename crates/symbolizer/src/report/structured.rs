@@ -1,4 +1,4 @@
-//! The report for programs (contract §6.9). The same input gives the same bytes.
+//! The report for programs (contract §6.9). Equal input gives equal bytes.
 
 use std::fmt::{Display, Formatter};
 
@@ -13,7 +13,7 @@ const FORMAT: u32 = 1;
 const ENGINE: &str = "native";
 const SIGNATURE_VERSION: u32 = 1;
 
-/// The object `report` of contract §6.9. Shown as JSON, with `{:#}` over several lines.
+/// The object `report` of contract §6.9. Displayed as JSON, with `{:#}` over several lines.
 #[derive(Debug, serde::Serialize)]
 pub struct StructuredReport<'a> {
     format: u32,

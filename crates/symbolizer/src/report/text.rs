@@ -1,5 +1,5 @@
-//! The report for people, in the order that those who know the vendor's reports expect: the crash,
-//! registers, the crashed task, all tasks, all stacks, the memory.
+//! The report for people. The order is that of the vendor's reports: the crash, registers, the
+//! crashed task, all tasks, all stacks, the memory.
 
 use std::fmt::{self, Write};
 
@@ -9,13 +9,13 @@ use crate::unwind::{Before, End, Trust};
 use crate::words::printable;
 
 const WIDTH: usize = 72;
-/// Longest report in bytes (contract §6.8), with room for the last line.
+/// In bytes: 1 MiB (contract §6.8), with room for the last line.
 const MAX_TEXT_BYTES: usize = (1 << 20) - 256;
 
-/// Ends with a line that says so when there is more than 1 MiB.
+/// A report of more than 1 MiB is cut and ends with a line that says so.
 pub(super) fn write(report: &Report) -> String {
     let mut text = String::new();
-    // Writing into a text cannot fail.
+    // Writing into a `String` cannot fail.
     let _ = all(report, &mut text);
     if text.len() > MAX_TEXT_BYTES {
         let end =
@@ -52,7 +52,7 @@ fn shown(text: Option<&str>) -> String {
 
 fn summary(report: &Report, out: &mut String) -> fmt::Result {
     heading(out, "CRASH")?;
-    let reason = report.panic.reason.as_deref().unwrap_or("not told");
+    let reason = report.panic.reason.as_deref().unwrap_or("unknown");
     writeln!(out, "Reason:   {}", printable(reason.as_bytes()))?;
     writeln!(out, "Cause:    {}", report.panic.cause)?;
     match report.crashed_task() {
@@ -79,13 +79,10 @@ fn summary(report: &Report, out: &mut String) -> fmt::Result {
         (Some(chip), None) => writeln!(out, "Chip:     {chip}")?,
         (None, _) => {}
     }
-    let id =
-        report.build.id.as_deref().or(report.build.elf_sha256.as_deref()).unwrap_or("not told");
+    let id = report.build.id.as_deref().or(report.build.elf_sha256.as_deref()).unwrap_or("unknown");
     let matched = match report.build.matched {
         BuildMatch::Exact => "the ELF is of this build",
-        BuildMatch::Version => {
-            "the dump does not tell its build: that the ELF is the right one is not checked"
-        }
+        BuildMatch::Version => "the dump has no build id, so the ELF may be of another build",
         BuildMatch::None => "there is no ELF",
     };
     writeln!(out, "Build:    {id} ({matched})")?;

@@ -1,12 +1,12 @@
-//! Paths without what is of the build machine only.
+//! Paths without the parts that depend on the build machine.
 
-/// What the directory of the framework is called, with whatever behind it.
+/// The directory of the framework; a version may follow.
 const FRAMEWORK: &str = "esp-idf";
 /// Directory of a build within a project.
 const BUILD: &str = "/build";
 
-/// The path within the framework, or within the project that was compiled in `directory`; others as
-/// they are.
+/// The path within the framework, or within the project that was compiled in `directory`; other
+/// paths unchanged.
 pub(crate) fn shorten(path: &str, directory: &str) -> String {
     let path = without_steps_up(path);
     if let Some(within) = within_framework(&path) {

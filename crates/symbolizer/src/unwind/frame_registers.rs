@@ -1,17 +1,16 @@
-//! Registers of a frame, as far as they are known.
+//! The known registers of a frame.
 
 /// By their numbers in debugging information: x0 to x31 of RISC-V, a0 to a15 of Xtensa.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FrameRegisters {
     values: [u32; 32],
-    /// A bit for each register that is known.
+    /// One bit per known register.
     known: u32,
     /// The canonical frame address: the stack pointer of the caller at the call.
     pub(crate) frame_address: Option<u32>,
 }
 
 impl FrameRegisters {
-    /// All of a processor.
     pub(crate) const fn all(values: [u32; 32]) -> Self {
         Self { values, known: u32::MAX, frame_address: None }
     }
@@ -21,7 +20,7 @@ impl FrameRegisters {
         (self.known >> number & 1 == 1).then_some(*value)
     }
 
-    /// Numbers that no register has are left out.
+    /// Ignores numbers that are not registers.
     pub(crate) fn set(&mut self, number: u8, value: Option<u32>) {
         let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
         *slot = value.unwrap_or_default();

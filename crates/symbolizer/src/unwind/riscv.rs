@@ -8,19 +8,18 @@ use crate::code::{Call, Code, is_rom};
 use crate::dump::{Memory, RiscVRegisters};
 use crate::elf::{SavedAt, UnwindRule};
 
-/// ra and sp.
 const RA: u8 = 1;
 const SP: u8 = 2;
-/// gp, tp, s0, s1 and s2 to s11: kept by functions that say nothing of them.
+/// gp, tp, s0, s1 and s2 to s11: unchanged by functions without a rule for them.
 const PRESERVED: [u8; 14] = [3, 4, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27];
-/// How far above the stack pointer of a function without call frame information its caller is
-/// looked for, in bytes.
+/// Bytes above the stack pointer that are searched for the caller of a function without call frame
+/// information.
 const SCAN_BYTES: u32 = 4096;
-/// Stacks are aligned so (RISC-V psABI).
+/// Of stack pointers (RISC-V psABI).
 const ALIGNMENT: u32 = 16;
-/// Places where the frame behind a return address may begin.
+/// Positions that are tried for the frame above a return address.
 const MAX_FRAME_STARTS: u32 = 6;
-/// A chain that ends within so many bytes of the stack's end has reached it.
+/// A chain that ends this close to the end of the stack, in bytes, has reached it.
 const NEAR_END_BYTES: u64 = 256;
 /// Chains that are tried for one gap.
 const MAX_TRIES: usize = 128;
@@ -31,32 +30,29 @@ pub(super) struct Unwinder<'a> {
     budget: &'a SearchBudget,
 }
 
-/// Registers of a frame, as far as they are known.
 #[derive(Debug, Clone, Copy)]
 struct State {
     pc: u32,
     registers: FrameRegisters,
 }
 
-/// What the rule of a frame leads to.
 enum Step {
     Caller(State, Trust),
-    /// The first frame of a task.
+    /// The frame is the first one of a task.
     Bottom,
-    /// There is no rule, or it does not fit.
+    /// There is no rule, or its result is not plausible.
     Lost,
 }
 
-/// A caller that no rule leads to.
+/// A caller that was found without a rule.
 struct FoundCaller {
     state: State,
     trust: Trust,
-    /// The rest of the stack makes sense in several ways, or was not seen to make any: what follows
-    /// is no more certain than a search.
+    /// The rest of the stack can be unwound in several ways or in none: frames above are no more
+    /// certain than those of a search.
     ambiguous: bool,
 }
 
-/// How good a chain that was found by searching is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Score {
     Weak,
@@ -75,7 +71,7 @@ impl<'a> Unwinder<'a> {
     pub(super) fn unwind(&self, context: &RiscVRegisters) -> Backtrace {
         let mut state = State::of(context);
         let mut frames = vec![self.frame(&state, Trust::Context)];
-        // When set, how certain rules still are.
+        // Once a caller is ambiguous, the trust in all frames that rules lead to.
         let mut by_rule = None;
         while frames.len() < MAX_FRAMES {
             let first = frames.len() == 1;
@@ -102,7 +98,7 @@ impl<'a> Unwinder<'a> {
         Backtrace { frames, end: End::Lost }
     }
 
-    /// With its canonical frame address, where a rule tells it.
+    /// With its canonical frame address, if there is a rule.
     fn frame(&self, state: &State, trust: Trust) -> Frame {
         let mut frame = Frame::new(state.pc, state.register(SP).unwrap_or_default(), trust);
         frame.registers = state.registers;
@@ -113,7 +109,7 @@ impl<'a> Unwinder<'a> {
         frame
     }
 
-    /// By the rule of the frame.
+    /// Follows the rule of the frame.
     fn step(&self, state: &State, first: bool) -> Step {
         let lookup = if first { state.pc } else { state.pc.wrapping_sub(1) };
         let Some((rule, trust)) = self.rule(lookup) else { return Step::Lost };
@@ -124,7 +120,7 @@ impl<'a> Unwinder<'a> {
         if next.pc == 0 {
             return if self.is_near_end(state) { Step::Bottom } else { Step::Lost };
         }
-        // A function that has no frame yet has that of its caller.
+        // A function that has no frame yet has the stack pointer of its caller.
         let frameless = first || rule.return_address == SavedAt::Same;
         let plausible = match trust {
             Trust::Prologue => self.code.call_before(next.pc).is_some(),
@@ -137,7 +133,7 @@ impl<'a> Unwinder<'a> {
         }
     }
 
-    /// By call frame information, else what the function begins with.
+    /// By call frame information, otherwise by the first instructions of the function.
     fn rule(&self, lookup: u32) -> Option<(UnwindRule, Trust)> {
         let by_prologue = || Some((self.code.prologue(lookup)?, Trust::Prologue));
         self.code.rule(lookup).map(|rule| (rule, Trust::Cfi)).or_else(by_prologue)
@@ -148,16 +144,16 @@ impl<'a> Unwinder<'a> {
         let cfa = state.register(register)?.wrapping_add_signed(offset);
         let pc = self.value(rule.return_address, rule.link, cfa, state)?;
         let mut next = State { pc, registers: FrameRegisters::default() };
-        for kept in PRESERVED {
-            next.set(kept, state.register(kept));
+        for register in PRESERVED {
+            next.set(register, state.register(register));
         }
         for (register, at) in &rule.saved {
             next.set(*register, self.value(*at, *register, cfa, state));
         }
         next.set(SP, Some(cfa));
-        // A function that saves registers for its caller leaves ra to it.
-        let kept = if rule.link == RA { None } else { next.register(RA).or(state.register(RA)) };
-        next.set(RA, kept);
+        // A function that saves registers for its caller leaves ra unchanged.
+        let ra = if rule.link == RA { None } else { next.register(RA).or(state.register(RA)) };
+        next.set(RA, ra);
         Some(next)
     }
 
@@ -171,14 +167,14 @@ impl<'a> Unwinder<'a> {
         }
     }
 
-    /// A caller's frame lies above, in the same stack.
+    /// The frame of a caller is above, in the same stack.
     fn is_outer_frame(&self, state: &State, next: &State, frameless: bool) -> bool {
         let (Some(from), Some(to)) = (state.register(SP), next.register(SP)) else { return false };
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         within && (to > from || frameless && to == from)
     }
 
-    /// Within a function only what follows a call is one.
+    /// Within a function only an address after a call is a return address.
     fn is_return_address(&self, address: u32) -> bool {
         let before = address.wrapping_sub(1);
         if !self.code.is_code(before) {
@@ -187,14 +183,15 @@ impl<'a> Unwinder<'a> {
         self.code.function_around(before).is_none() || self.code.call_before(address).is_some()
     }
 
-    /// Tasks of frameworks that mark no first frame return to 0 there; overwritten stacks anywhere.
+    /// In frameworks that do not mark the first frame, tasks return to 0 there; on overwritten
+    /// stacks a 0 can be anywhere.
     fn is_near_end(&self, state: &State) -> bool {
         let Some(sp) = state.register(SP) else { return false };
         let end = stack_end(self.memory, sp);
         end.is_some_and(|end| end.saturating_sub(sp.into()) <= NEAR_END_BYTES)
     }
 
-    /// The caller of a function nothing is known of, as one in ROM or a jump into nowhere.
+    /// The caller of code without a rule, such as a function in ROM or the target of a wild jump.
     fn without_rule(&self, state: &State, first: bool) -> Option<FoundCaller> {
         let lookup = if first { state.pc } else { state.pc.wrapping_sub(1) };
         if self.code.rule(lookup).is_some() {
@@ -210,8 +207,8 @@ impl<'a> Unwinder<'a> {
         (!self.code.is_code(state.pc)).then(|| self.scan(state)).flatten()
     }
 
-    /// The return address is in a register. Whether the function has moved the stack pointer already
-    /// is told by the rest of the stack only, and by that only if it makes sense in one way.
+    /// The return address is in a register. Whether the function has moved the stack pointer
+    /// already follows from the rest of the stack, if that can be unwound in one way only.
     fn leaf(&self, state: &State, ra: u32) -> FoundCaller {
         let mut unmoved = State { pc: ra, ..*state };
         unmoved.set(RA, None);
@@ -235,13 +232,13 @@ impl<'a> Unwinder<'a> {
         FoundCaller { state, trust: Trust::Leaf, ambiguous }
     }
 
-    /// What a call left in ra stays there after it has come back.
+    /// A call leaves its return address in ra after it has returned.
     fn is_within_function(&self, ra: u32, pc: u32) -> bool {
         let function = self.code.function_around(pc);
         function.is_some_and(|function| function.contains(&ra.wrapping_sub(1)))
     }
 
-    /// A direct call tells where it leads.
+    /// The target of a direct call is known.
     fn may_reach(&self, call: Call, pc: u32) -> bool {
         let Some(target) = call.target else { return true };
         if self.code.is_code(pc) {
@@ -251,7 +248,7 @@ impl<'a> Unwinder<'a> {
         }
     }
 
-    /// Looks for a return address on the stack from which all the rest of the stack unwinds.
+    /// Searches the stack for a return address from which the rest of the stack can be unwound.
     fn scan(&self, state: &State) -> Option<FoundCaller> {
         let sp = state.register(SP)?.checked_next_multiple_of(4)?;
         let mut tries = MAX_TRIES;
@@ -276,7 +273,7 @@ impl<'a> Unwinder<'a> {
                 let candidate = State::searched(word, sp);
                 let Some(score) = self.chain(&candidate) else { continue };
                 ways += 1;
-                // Of equals the lowest address wins.
+                // Among equals the lowest address is chosen.
                 let rank = (score, call.target.is_some());
                 if best.as_ref().is_none_or(|(known, _)| *known < rank) {
                     best = Some((rank, candidate));
@@ -287,7 +284,7 @@ impl<'a> Unwinder<'a> {
         best.map(|(_, state)| FoundCaller { state, trust: Trust::Scan, ambiguous })
     }
 
-    /// Whether every return address from here on follows a call, and where the chain ends.
+    /// Whether every return address from here on follows a call, and how the chain ends.
     fn chain(&self, start: &State) -> Option<Score> {
         let mut state = *start;
         for _ in 0..MAX_FRAMES {
@@ -316,7 +313,7 @@ impl State {
         Self { pc: context.0[0], registers: FrameRegisters::all(values) }
     }
 
-    /// Nothing is known but where the frame begins.
+    /// Only the beginning of the frame is known.
     fn searched(pc: u32, sp: u32) -> Self {
         let mut state = Self { pc, registers: FrameRegisters::default() };
         state.set(SP, Some(sp));

@@ -1,17 +1,17 @@
-//! Frames of functions that jumped away instead of calling.
+//! Frames of functions that were left by a tail call.
 
 use std::ops::Range;
 
 use super::{Frame, MAX_FRAMES, Trust};
 use crate::code::Code;
 
-/// Functions in frames_between, at most.
+/// Functions between two frames.
 const MAX_HOPS: usize = 3;
-/// Functions that are looked through for one gap.
+/// Functions that are examined for one gap.
 const MAX_FUNCTIONS: usize = 64;
 
-/// Where a frame called another function than the one below it, the called one must have jumped
-/// there. If that is possible in one path only, its frames are put in frames_between.
+/// If a frame called another function than the one below it, the called function must have jumped
+/// there. If only one path of jumps leads there, its frames are inserted.
 pub(super) fn insert(frames: &mut Vec<Frame>, code: &dyn Code) {
     let mut index = 1;
     while index < frames.len() && frames.len() < MAX_FRAMES {
@@ -31,8 +31,8 @@ pub(super) fn insert(frames: &mut Vec<Frame>, code: &dyn Code) {
     }
 }
 
-/// Innermost first. Where there are several paths only what they have in common is certain: the
-/// jumps from the caller on, and those up to the function below.
+/// Innermost first. If there are several paths, only the jumps that they share are certain: the
+/// first ones from the caller, and the last ones before the function below.
 fn frames_between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> {
     let target = code.call_before(caller.pc).and_then(|call| call.target);
     let function = code.function_around(below.lookup());
@@ -52,7 +52,7 @@ fn frames_between(below: &Frame, caller: &Frame, code: &dyn Code) -> Vec<Frame> 
     common_jumps(&search.paths).into_iter().rev().map(frame).collect()
 }
 
-/// The jumps that all paths begin with, then those that all end with.
+/// The jumps that all paths begin with, then those that all paths end with.
 fn common_jumps(paths: &[Vec<u32>]) -> Vec<u32> {
     let Some((first, others)) = paths.split_first() else { return Vec::new() };
     let same = |at: &dyn Fn(&[u32]) -> Option<u32>| others.iter().all(|path| at(path) == at(first));
@@ -68,17 +68,17 @@ fn common_jumps(paths: &[Vec<u32>]) -> Vec<u32> {
 
 struct Search<'a> {
     code: &'a dyn Code,
-    /// First instruction of the function that is on the stack.
+    /// Start of the function that is on the stack.
     target_start: u32,
-    /// That may still be looked through.
+    /// How many may still be examined.
     functions: usize,
     /// Ends of the jumps, outermost first.
     paths: Vec<Vec<u32>>,
 }
 
 impl Search<'_> {
-    /// `None` when not all paths can be found: none is certain then. Recursion ends after
-    /// [`MAX_HOPS`] functions in frames_between.
+    /// `None` if not all paths can be found, because then none is certain. Recursion ends after
+    /// [`MAX_HOPS`] functions.
     fn from(&mut self, function: Range<u32>, path: &mut Vec<u32>) -> Option<()> {
         self.functions = self.functions.checked_sub(1)?;
         for jump in self.code.jumps_out_of(function) {

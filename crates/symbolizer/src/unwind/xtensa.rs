@@ -1,7 +1,8 @@
 //! Unwinding of Xtensa by its register windows (Xtensa ISA, "Windowed Register Option").
 //!
-//! The four lowest registers of a caller lie below the stack pointer of the function it called: the
-//! panic handler and the switch of tasks have put them there. No call frame information is needed.
+//! The four lowest registers of a caller are below the stack pointer of the function that it
+//! called: the panic handler and the task switch have put them there. No call frame information is
+//! needed.
 
 #[cfg(test)]
 mod tests;
@@ -10,23 +11,23 @@ use super::{Backtrace, Before, End, Frame, FrameRegisters, MAX_FRAMES, Trust, st
 use crate::code::{Code, is_rom};
 use crate::dump::{Memory, XtensaRegisters};
 
-/// Return addresses hold 30 bits of the address; the others tell by how far the window moved.
+/// Return addresses have 30 bits of the address; the other two are the window increment.
 const WITHIN_REGION: u32 = 0x3FFF_FFFF;
 const INCREMENT_SHIFT: u32 = 30;
-/// The quarter that holds all code (technical reference manuals, system and memory).
+/// The quarter of the address space with all code (technical reference manuals, system and memory).
 const CODE_REGION: u32 = 0x4000_0000;
-/// `PS.WOE`: whether the function at work uses windows.
+/// `PS.WOE`: whether the current function uses windows.
 const WINDOWS_ENABLED: u32 = 1 << 18;
-/// `PS.CALLINC`: by how far the window will move at `ENTRY`.
+/// `PS.CALLINC`: by how far `ENTRY` will move the window.
 const CALL_INCREMENT_SHIFT: u32 = 16;
-/// Where below the stack pointer of a function a0 of its caller lies; a1 is behind it.
+/// a0 of the caller is this far below the stack pointer of a function, a1 follows it.
 const SAVED: u32 = 16;
-/// Stacks are aligned so (Xtensa ABI).
+/// Of stack pointers (Xtensa ABI).
 const ALIGNMENT: u32 = 16;
 /// Size of the frame of a task that yielded (ESP-IDF `xtensa_context.h`, `XT_SOL_FRMSZ`).
 const SOLICITED_FRAME: u32 = 32;
 
-/// Where a function goes on, and its a0 and a1.
+/// Where a function continues, and its a0 and a1.
 #[derive(Debug, Clone, Copy)]
 struct State {
     pc: u32,
@@ -51,7 +52,7 @@ impl<'a> Unwinder<'a> {
         let mut first = Frame::new(registers.pc, sp, Trust::Context);
         first.registers = window_of(&registers.window);
         if let Some(return_address) = self.before_entry(registers) {
-            // The window is still that of the caller: its own is further up.
+            // The window is still that of the caller; the one of the function is further up.
             let entered = window_at_entry(registers.ps);
             let pc = in_region(return_address, registers.pc);
             return if is_null(return_address) {
@@ -72,8 +73,8 @@ impl<'a> Unwinder<'a> {
     }
 
     /// From the frame of a task that yielded, at `address`. Its pc is a return address, and a0 and
-    /// a1 are those of the caller of the function that yielded. That one's own a0 lies below the
-    /// frame, which dumps of a task's stack do not hold.
+    /// a1 are those of the caller of the function that yielded. The a0 of that function is below
+    /// the frame, which a dump of the stack of a task does not contain.
     pub(super) fn unwind_yielded(&self, registers: &XtensaRegisters, address: u32) -> Backtrace {
         let sp = address.wrapping_add(SOLICITED_FRAME);
         let mut first = Frame::new(registers.pc, sp, Trust::Context);
@@ -95,8 +96,9 @@ impl<'a> Unwinder<'a> {
         trace
     }
 
-    /// The return address, if the function is about to execute its `ENTRY`, as is a task that was
-    /// never started, with a return address of 0; or if a call led to where there is no code.
+    /// The return address, if the function is about to execute its `ENTRY`, or if a call led to an
+    /// address without code. The former includes tasks that never started, whose return address is
+    /// 0.
     fn before_entry(&self, registers: &XtensaRegisters) -> Option<u32> {
         let return_address = *registers.window.get(window_at_entry(registers.ps))?;
         if self.code.rule(registers.pc).is_some() {
@@ -107,8 +109,8 @@ impl<'a> Unwinder<'a> {
         (nowhere && called()).then_some(return_address)
     }
 
-    /// Code of the call0 convention: the return address is in a0, and what the function before it
-    /// had there is anywhere.
+    /// Code of the call0 convention has its return address in a0. The a0 of its caller can be
+    /// anywhere.
     fn without_windows(&self, first: Frame, a0: u32) -> Backtrace {
         let caller = in_region(a0, first.pc);
         let mut frames = vec![first];
@@ -133,7 +135,7 @@ impl<'a> Unwinder<'a> {
             if !self.is_outer_frame(state.sp, saved.sp) || !self.points_to_code(pc) {
                 break;
             }
-            // From the first one that follows no call the rest is no more than plausible.
+            // After a return address that follows no call, the rest is only plausible.
             if !self.is_return_address(pc) {
                 trust = Trust::Scan;
             }
@@ -149,15 +151,16 @@ impl<'a> Unwinder<'a> {
         Backtrace { frames, end: End::Lost }
     }
 
-    /// What a function that was called with this stack pointer keeps of its caller.
+    /// The registers of the caller that are saved for a function called with this stack pointer.
     fn saved_below(&self, sp: u32) -> Option<State> {
         let a0 = self.memory.word(sp.checked_sub(SAVED)?)?;
         let caller_sp = self.memory.word(sp.checked_sub(SAVED - 4)?)?;
         Some(State { pc: 0, a0, sp: caller_sp })
     }
 
-    /// The registers of a function that called one with this stack pointer: a0 to a3 lie below that,
-    /// the others that were out of the way of the callee below the stack pointer of its own caller.
+    /// The registers of a function that called one with this stack pointer: a0 to a3 are below
+    /// that, the other ones that the callee does not use are below the stack pointer of its own
+    /// caller.
     fn saved_window(&self, callee: u32, sp: u32, increment: u32) -> FrameRegisters {
         let mut registers = FrameRegisters::default();
         let word = |address: u32, below: u32| self.memory.word(address.checked_sub(below)?);
@@ -177,7 +180,7 @@ impl<'a> Unwinder<'a> {
         registers
     }
 
-    /// A caller's frame lies above, in the same stack.
+    /// The frame of a caller is above, in the same stack.
     fn is_outer_frame(&self, from: u32, to: u32) -> bool {
         let within = stack_end(self.memory, from).is_none_or(|end| u64::from(to) <= end);
         to > from && to.is_multiple_of(ALIGNMENT) && within
@@ -188,7 +191,7 @@ impl<'a> Unwinder<'a> {
         self.code.is_code(before) || is_rom(before)
     }
 
-    /// Within a function only what follows a call is one.
+    /// Within a function only an address after a call is a return address.
     fn is_return_address(&self, address: u32) -> bool {
         let before = address.wrapping_sub(1);
         if !self.code.is_code(before) {
@@ -198,7 +201,7 @@ impl<'a> Unwinder<'a> {
     }
 }
 
-/// Which register of the window will be a0 behind `ENTRY`.
+/// The register of the window which becomes a0 after `ENTRY`.
 fn window_at_entry(ps: u32) -> usize {
     match ps >> CALL_INCREMENT_SHIFT & 3 {
         0 => 0,
@@ -220,7 +223,7 @@ fn is_null(return_address: u32) -> bool {
     return_address & WITHIN_REGION == 0
 }
 
-/// Calls do not leave a quarter of the address space, but those that lead nowhere.
+/// Calls stay within a quarter of the address space, except those to an address without code.
 fn in_region(return_address: u32, pc: u32) -> u32 {
     let quarter = pc & !WITHIN_REGION;
     return_address & WITHIN_REGION | if quarter == 0 { CODE_REGION } else { quarter }

@@ -30,7 +30,10 @@ fn dump_and_elf_of_different_processors_do_not_belong_together() {
     let xtensa = ElfBuilder::new(16).machine(94).build();
     let firmware = Firmware::of_elf(&xtensa).unwrap();
     let refused = decode(&dump("Og", 0), Some(&firmware)).unwrap_err();
-    assert_eq!(refused.to_string(), "the dump is of RISC-V, the ELF of Xtensa");
+    assert_eq!(
+        refused.to_string(),
+        "expected an ELF for RISC-V, the architecture of the dump, found one for Xtensa"
+    );
 }
 
 #[test]

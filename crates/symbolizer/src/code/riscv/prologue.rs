@@ -1,5 +1,5 @@
-//! What the first instructions of a RISC-V function say of its frame: for code in ROM, which may
-//! have no call frame information.
+//! Frame layout from the first instructions of a RISC-V function, for code in ROM, which may have
+//! no call frame information.
 
 use crate::elf::{SavedAt, UnwindRule};
 use crate::words::{u16_at, u32_at};
@@ -10,12 +10,13 @@ const BRANCH: u32 = 0x63;
 const STORE_WORD: (u32, u32) = (0x23, 2);
 const ADD_IMMEDIATE: (u32, u32) = (0x13, 0);
 
-/// What the instructions up to here have done.
+/// The effects of the instructions so far.
 #[derive(Default)]
 struct Effects {
-    /// By how many bytes the stack pointer has moved down.
+    /// Bytes by which the stack pointer has moved down.
     moved: i32,
-    /// Registers that callers keep, and where they lie above the stack pointer at the call: below 0.
+    /// Callee-saved registers and their offsets from the stack pointer at the call, which are
+    /// negative.
     saved: Vec<(u8, i32)>,
 }
 
@@ -27,12 +28,12 @@ enum Instruction {
         register: u8,
         offset: i32,
     },
-    /// The function may go on elsewhere.
+    /// Execution may continue elsewhere.
     Branch,
     Other,
 }
 
-/// The rule behind `code`, which is a function from its first instruction to the one at work.
+/// The rule after `code`, which is the function from its first instruction to the current one.
 pub(in crate::code) fn rule_after(code: &[u8]) -> UnwindRule {
     let mut effects = Effects::default();
     let mut offset = 0;
@@ -50,7 +51,7 @@ pub(in crate::code) fn rule_after(code: &[u8]) -> UnwindRule {
                 effects.moved = effects.moved.saturating_sub(change);
             }
             Instruction::Store { register, offset } => effects.store(register, offset),
-            // The frame is given back, or other code may have come here.
+            // The frame is released, or other code may have jumped here.
             Instruction::Move(_) | Instruction::Branch => break,
             Instruction::Other => {}
         }
@@ -59,10 +60,10 @@ pub(in crate::code) fn rule_after(code: &[u8]) -> UnwindRule {
 }
 
 impl Effects {
-    /// The first store of a register is that of its value at the call.
+    /// Only the first store of a register saves the value that it had at the call.
     fn store(&mut self, register: u8, offset: i32) {
-        let kept = matches!(register, RA | 8 | 9 | 18..=27);
-        if kept && self.saved.iter().all(|(known, _)| *known != register) {
+        let callee_saved = matches!(register, RA | 8 | 9 | 18..=27);
+        if callee_saved && self.saved.iter().all(|(known, _)| *known != register) {
             self.saved.push((register, offset.saturating_sub(self.moved)));
         }
     }
@@ -89,7 +90,7 @@ fn of_word(word: u32) -> Instruction {
         let offset = high | destination.cast_signed();
         return Instruction::Store { register: low_byte(second), offset };
     }
-    // A call comes back; everything else may be reached from elsewhere.
+    // A call returns; the code after any other jump may be reached from elsewhere.
     let jump = matches!(opcode, 0x6F | 0x67) && destination != 1;
     if opcode == BRANCH || jump { Instruction::Branch } else { Instruction::Other }
 }
