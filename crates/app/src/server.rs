@@ -7,26 +7,16 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
-use coredock_domain::artifacts::spooled_file::SpoolDirectory;
+use actix_web::{App, HttpServer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Environment};
-use crate::health::Health;
-use crate::http::firmware::device::PollInterval;
-use crate::http::firmware::upload::UploadRules;
-use crate::http::intake::IntakeDesk;
-use crate::http::operations::{MetricsGuard, StoreDecides};
-use crate::http::request::body::StallLimit;
-use crate::http::request::cors::CorsOrigins;
-use crate::http::request::device_body::DumpRules;
+use crate::config::Config;
 use crate::http::request::exchange::exchange;
-use crate::http::request::identity::TrustedProxies;
 use crate::http::request::in_flight::RequestsInFlight;
-use crate::http::testing::TestingMode;
+use crate::http::shared::Shared;
 use crate::shutdown::Shutdown;
 use crate::wiring::{Features, Outside};
 use crate::workers::Workers;
@@ -79,25 +69,6 @@ pub enum StartServerError {
     },
 }
 
-/// Values every handler may ask for.
-#[derive(Clone)]
-struct Shared {
-    features: Features,
-    health: web::Data<Health>,
-    uploads: web::Data<UploadRules>,
-    dumps: web::Data<DumpRules>,
-    intake: web::Data<IntakeDesk>,
-    testing: TestingMode,
-    shutdown: Shutdown,
-    requests: RequestsInFlight,
-    cors: web::Data<CorsOrigins>,
-    metrics_guard: web::Data<MetricsGuard>,
-    trusted: TrustedProxies,
-    stall: StallLimit,
-    poll: PollInterval,
-    store_decides: StoreDecides,
-}
-
 impl RunningServer {
     /// Answers on `listener` and starts the workers.
     pub fn start(
@@ -106,9 +77,10 @@ impl RunningServer {
         features: Features,
         listener: TcpListener,
     ) -> Result<Self, StartServerError> {
-        let shared = share(config, outside, &features)?;
-        let receiving = shared.uploads.tasks.clone();
-        let (shutdown, requests) = (shared.shutdown.clone(), shared.requests.clone());
+        let spool = |source| StartServerError::Spool { path: config.spool_dir(), source };
+        let shared = Shared::new(config, outside, &features).map_err(spool)?;
+        let receiving = shared.uploading.0.clone();
+        let (shutdown, requests) = (shared.shutdown.get_ref().clone(), shared.in_flight());
         let failed = |source| StartServerError::Listen { address: config.http.listen, source };
         let address = listener.local_addr().map_err(failed)?;
         let server = http_server(listener, config, shared).map_err(failed)?;
@@ -214,43 +186,6 @@ impl RunningServer {
     }
 }
 
-fn share(
-    config: &Config,
-    outside: &Outside,
-    features: &Features,
-) -> Result<Shared, StartServerError> {
-    let spool = config.spool_dir();
-    std::fs::create_dir_all(&spool)
-        .map_err(|source| StartServerError::Spool { path: spool.clone(), source })?;
-    let health = Health::new(outside, features);
-    let spool = SpoolDirectory::new(spool);
-    let receiving = TaskTracker::new();
-    Ok(Shared {
-        features: features.clone(),
-        health: web::Data::new(health),
-        uploads: web::Data::new(UploadRules {
-            body_bytes: config.firmware.upload_bytes,
-            bundle: config.firmware.bundle,
-            spool: spool.clone(),
-            tasks: receiving.clone(),
-        }),
-        dumps: web::Data::new(DumpRules {
-            largest_body: config.coredumps.settings.largest_body,
-            spool,
-        }),
-        intake: web::Data::new(IntakeDesk::new(receiving, config.uses_disks())),
-        testing: TestingMode(config.environment == Environment::Testing),
-        shutdown: Shutdown::default(),
-        requests: RequestsInFlight::default(),
-        cors: web::Data::new(CorsOrigins(config.http.cors_origins.clone())),
-        metrics_guard: web::Data::new(MetricsGuard(config.http.metrics_token.clone())),
-        trusted: TrustedProxies(config.http.trusted_proxy_hops),
-        stall: StallLimit(config.http.stall),
-        poll: PollInterval(config.devices.poll),
-        store_decides: StoreDecides(config.http.store_decides_readiness),
-    })
-}
-
 /// Takes the address; connections wait until a server is started on it.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartServerError> {
     bind(address).map_err(|source| StartServerError::Listen { address, source })
@@ -272,28 +207,7 @@ fn http_server(
 ) -> io::Result<actix_web::dev::Server> {
     let stall = config.http.stall;
     let server = HttpServer::new(move || {
-        let app = App::new();
-        app.app_data(web::Data::new(shared.features.models.clone()))
-            .app_data(web::Data::new(shared.features.devices.clone()))
-            .app_data(web::Data::new(shared.features.firmware.clone()))
-            .app_data(web::Data::new(shared.features.rom_elfs.clone()))
-            .app_data(web::Data::new(shared.features.coredumps.clone()))
-            .app_data(web::Data::new(shared.features.metrics.clone()))
-            .app_data(shared.health.clone())
-            .app_data(shared.uploads.clone())
-            .app_data(shared.dumps.clone())
-            .app_data(shared.intake.clone())
-            .app_data(web::Data::new(shared.testing))
-            .app_data(shared.cors.clone())
-            .app_data(shared.metrics_guard.clone())
-            .app_data(web::Data::new(shared.shutdown.clone()))
-            .app_data(web::Data::new(shared.requests.clone()))
-            .app_data(web::Data::new(shared.trusted))
-            .app_data(web::Data::new(shared.stall))
-            .app_data(web::Data::new(shared.poll))
-            .app_data(web::Data::new(shared.store_decides))
-            .wrap(from_fn(exchange))
-            .configure(crate::http::configure)
+        App::new().wrap(from_fn(exchange)).configure(|service| shared.configure(service))
     });
     let server = server
         .on_connect(move |connection, _| {

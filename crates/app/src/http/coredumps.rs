@@ -1,43 +1,37 @@
 //! Dumps as admins see them (contract §8.4, §8.5).
 
+pub mod download;
 pub mod group_views;
 pub mod groups;
 pub mod views;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::{Data, Json, Path};
 use coredock_domain::Coredumps;
-use coredock_domain::coredumps::ReadCoredumpError;
-use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
-use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPage, WhichCoredumps};
+use coredock_domain::coredumps::coredump::ParseStatus;
+use coredock_domain::coredumps::repository::{
+    CoredumpFilter, CoredumpPage, CoredumpPlace, WhichCoredumps,
+};
 use coredock_domain::timestamp::Timestamp;
+use serde::Deserialize;
 
 use super::devices::unknown_device;
-use super::request::conditions::{Plan, Representation};
-use super::request::cursor::Cursor;
-use super::request::error::{ApiError, ErrorView};
-use super::request::feature::Feature;
+use super::request::answer::{Accepted, NoContent};
+use super::request::error::{ApiError, ApiResult, ErrorView};
 use super::request::identity::{Editor, Viewer};
-use super::request::query::QueryFields;
-use super::request::transfer::{Download, DownloadKind};
+use super::request::paging::{Cursor, CursorKey, page_limit, page_start};
+use super::request::query::{FromQuery, QueryFields, ValidQuery};
 use crate::logging::chain;
-use crate::metrics::Metrics;
 use views::{CoredumpListView, CoredumpReportView, CoredumpView, FleetCoredumpPageView};
 
-const DEFAULT_LIMIT: u32 = 50;
-const LARGEST_LIMIT: u32 = 200;
-
-/// How many lines a page has (contract §1.9).
-pub(super) fn page_limit(fields: &mut QueryFields<'_>) -> u32 {
-    let rule = "must be a whole number from 1 to 200";
-    let limit = fields.optional("limit", rule, |text| {
-        let limit = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-        limit.filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
-    });
-    limit.unwrap_or(DEFAULT_LIMIT)
+/// A dump, as paths name it.
+#[derive(Deserialize)]
+pub struct CoredumpSegments {
+    /// The device.
+    id: i64,
+    coredump_id: i64,
 }
 
-/// Row ids of a device and of a dump.
-type DumpPath = web::Path<(i64, i64)>;
+type CoredumpPath = Path<CoredumpSegments>;
 
 /// The dumps of a device, newest first.
 #[utoipa::path(get, path = "/api/devices/{id}/coredumps", tag = "coredumps",
@@ -46,13 +40,11 @@ type DumpPath = web::Path<(i64, i64)>;
         (status = 503, body = ErrorView)))]
 pub async fn list_coredumps(
     _: Viewer,
-    id: web::Path<i64>,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("list_coredumps");
-    let listed = coredumps.list(*id).await.map_err(ApiError::from);
-    let listed = listed.and_then(|listed| listed.ok_or_else(|| unknown_device(*id)));
-    Ok(HttpResponse::Ok().json(CoredumpListView::from(operation.end(listed)?)))
+    id: Path<i64>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Json<CoredumpListView>> {
+    let listed = coredumps.list(*id).await?.ok_or_else(|| unknown_device(*id))?;
+    Ok(Json(listed.into()))
 }
 
 /// One dump.
@@ -62,12 +54,11 @@ pub async fn list_coredumps(
         (status = 503, body = ErrorView)))]
 pub async fn get_coredump(
     _: Viewer,
-    path: DumpPath,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("get_coredump");
-    let found = operation.end(found(&coredumps, *path).await)?;
-    Ok(HttpResponse::Ok().json(CoredumpView::from(found)))
+    path: CoredumpPath,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Json<CoredumpView>> {
+    let found = coredumps.find(path.id, path.coredump_id).await?;
+    Ok(Json(found.ok_or_else(|| unknown_coredump(path.coredump_id))?.into()))
 }
 
 /// The state of a dump's parse, and its report.
@@ -77,42 +68,13 @@ pub async fn get_coredump(
         (status = 503, body = ErrorView)))]
 pub async fn get_coredump_report(
     _: Viewer,
-    path: DumpPath,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("get_coredump_report");
-    let view = found(&coredumps, *path).await.and_then(|found| {
-        CoredumpReportView::new(found).map_err(|error| ApiError::unexpected(chain(&error)))
-    });
-    Ok(HttpResponse::Ok().json(operation.end(view)?))
-}
-
-/// The stored body of a dump.
-#[utoipa::path(get, path = "/api/devices/{id}/coredumps/{coredump_id}/download",
-    tag = "coredumps", operation_id = "download_coredump",
-    params(("id" = i64, Path), ("coredump_id" = i64, Path)),
-    responses((status = 200, description = "The body", content_type = "application/octet-stream"),
-        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
-        (status = 304, description = "The caller has it already"), (status = 404, body = ErrorView),
-        (status = 412, body = ErrorView), (status = 416, body = ErrorView),
-        (status = 503, body = ErrorView)))]
-pub async fn download_coredump(
-    _: Viewer,
-    path: DumpPath,
-    request: HttpRequest,
-    (coredumps, metrics): (Feature<Coredumps>, web::Data<Metrics>),
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("download_coredump");
-    let plan = |dump: &Coredump| Plan::of(&request, representation(dump)).range(dump.summary.size);
-    let read = coredumps.read(*path, &plan).await;
-    let read = read.map_err(|error| read_error(&error, path.1, &metrics));
-    operation.end(read.and_then(|read| {
-        let object = representation(&read.coredump);
-        let (kind, extra) = (DownloadKind::Coredump, Vec::new());
-        let file_name = format!("coredump_{}.dmp", path.1);
-        let (request, metrics) = (&request, &metrics);
-        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
-    }))
+    path: CoredumpPath,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Json<CoredumpReportView>> {
+    let found = coredumps.find(path.id, path.coredump_id).await?;
+    let found = found.ok_or_else(|| unknown_coredump(path.coredump_id))?;
+    let view = CoredumpReportView::new(found);
+    Ok(Json(view.map_err(|error| ApiError::unexpected(chain(&error)))?))
 }
 
 /// Deletes a dump.
@@ -121,14 +83,13 @@ pub async fn download_coredump(
     responses((status = 204), (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn delete_coredump(
     caller: Editor,
-    path: DumpPath,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("delete_coredump");
-    let which = WhichCoredumps::One(path.1);
-    let deleted = coredumps.delete(path.0, which, caller.origin()).await.map_err(ApiError::from);
-    operation.end(deleted.and_then(|deleted| deleted.ok_or_else(|| unknown(path.1))))?;
-    Ok(HttpResponse::NoContent().finish())
+    path: CoredumpPath,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<NoContent> {
+    let which = WhichCoredumps::One(path.coredump_id);
+    let deleted = coredumps.delete(path.id, which, caller.origin()).await?;
+    deleted.ok_or_else(|| unknown_coredump(path.coredump_id))?;
+    Ok(NoContent)
 }
 
 /// Deletes every dump of a device.
@@ -137,14 +98,12 @@ pub async fn delete_coredump(
     responses((status = 204), (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn delete_all_coredumps(
     caller: Editor,
-    id: web::Path<i64>,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("delete_all_coredumps");
-    let deleted = coredumps.delete(*id, WhichCoredumps::All, caller.origin()).await;
-    let deleted = deleted.map_err(ApiError::from);
-    operation.end(deleted.and_then(|deleted| deleted.ok_or_else(|| unknown_device(*id))))?;
-    Ok(HttpResponse::NoContent().finish())
+    id: Path<i64>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<NoContent> {
+    let deleted = coredumps.delete(*id, WhichCoredumps::All, caller.origin()).await?;
+    deleted.ok_or_else(|| unknown_device(*id))?;
+    Ok(NoContent)
 }
 
 /// Has a dump parsed again.
@@ -155,13 +114,11 @@ pub async fn delete_all_coredumps(
         (status = 503, body = ErrorView)))]
 pub async fn reparse_coredump(
     caller: Editor,
-    path: DumpPath,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = coredumps.begin("reparse_coredump");
-    let dump = coredumps.reparse(path.0, path.1, caller.origin()).await.map_err(ApiError::from);
-    let dump = operation.end(dump.and_then(|dump| dump.ok_or_else(|| unknown(path.1))))?;
-    Ok(HttpResponse::Accepted().json(CoredumpView::from(dump)))
+    path: CoredumpPath,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Accepted<CoredumpView>> {
+    let dump = coredumps.reparse(path.id, path.coredump_id, caller.origin()).await?;
+    Ok(Accepted(dump.ok_or_else(|| unknown_coredump(path.coredump_id))?.into()))
 }
 
 /// Dumps of all devices, newest first, page by page.
@@ -175,69 +132,80 @@ pub async fn reparse_coredump(
         (status = 503, body = ErrorView)))]
 pub async fn list_fleet_coredumps(
     _: Viewer,
-    request: HttpRequest,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let page = fleet_page(request.query_string())?;
-    let operation = coredumps.begin("list_fleet_coredumps");
-    let (filter, limit) = (page.filter.clone(), page.limit);
-    // One more than asked for tells whether there is a next page.
-    let read = coredumps.page(CoredumpPage { limit: limit + 1, ..page }).await;
-    let mut dumps = operation.end(read.map_err(ApiError::from))?;
+    page: ValidQuery<CoredumpPage>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Json<FleetCoredumpPageView>> {
+    let CoredumpPage { filter, after, limit } = page.0;
+    // One more than asked for shows whether there is a next page.
+    let longer = CoredumpPage { filter: filter.clone(), after, limit: limit + 1 };
+    let mut dumps = coredumps.page(longer).await?;
     let more = dumps.len() > limit as usize;
     dumps.truncate(limit as usize);
     let last = dumps.last().filter(|_| more).map(|dump| &dump.summary);
-    let next_cursor = last.map(|last| Cursor::behind(last).text(&filter));
-    Ok(HttpResponse::Ok().json(FleetCoredumpPageView::new(dumps, next_cursor)))
+    let place = last.map(|last| CoredumpPlace { uploaded_at: last.uploaded_at, id: last.id });
+    let next_cursor = place.map(|place| Cursor(place).text(&filter));
+    Ok(Json(FleetCoredumpPageView::new(dumps, next_cursor)))
 }
 
-fn fleet_page(query: &str) -> Result<CoredumpPage, ApiError> {
-    let mut fields = QueryFields::new(query);
-    let text = |text: &str| Some(text.to_owned());
-    let filter = CoredumpFilter {
-        model: fields.optional("model", "", text),
-        firmware_version: fields.optional("firmware_version", "", text),
-        status: fields.optional("status", "must be PENDING, PARSED or ERROR", ParseStatus::parse),
-        signature: fields.optional("signature", "", text),
-        since: fields.optional("since", "must be a time as in RFC 3339", Timestamp::parse),
-    };
-    let limit = page_limit(&mut fields);
-    let rule = "must be the next_cursor of a page with the same filter";
-    let cursor = fields.optional("cursor", rule, |text| Cursor::read(text, &filter));
-    fields.finish()?;
-    let after = cursor.map(Cursor::place);
-    Ok(CoredumpPage { filter, after, limit })
+impl FromQuery for CoredumpPage {
+    fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
+        let text = |text: &str| Some(text.to_owned());
+        let status = "must be PENDING, PARSED or ERROR";
+        let filter = CoredumpFilter {
+            model: fields.optional("model", "", text),
+            firmware_version: fields.optional("firmware_version", "", text),
+            status: fields.optional("status", status, ParseStatus::parse),
+            signature: fields.optional("signature", "", text),
+            since: fields.optional("since", "must be a time as in RFC 3339", Timestamp::parse),
+        };
+        let limit = page_limit(&mut fields);
+        let after = page_start(&mut fields, &filter);
+        fields.finish()?;
+        Ok(Self { filter, after, limit })
+    }
 }
 
-async fn found(coredumps: &Coredumps, (device_id, id): (i64, i64)) -> Result<Coredump, ApiError> {
-    coredumps.find(device_id, id).await?.ok_or_else(|| unknown(id))
+impl CursorKey for CoredumpPlace {
+    const LIST: &'static str = "coredumps";
+    type Filter = CoredumpFilter;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.uploaded_at.micros().to_be_bytes(), self.id.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (micros, id) = bytes.split_first_chunk()?;
+        let uploaded_at = Timestamp::from_micros(i64::from_be_bytes(*micros));
+        Some(Self { uploaded_at, id: i64::from_be_bytes(id.try_into().ok()?) })
+    }
+
+    fn filter_texts(filter: &CoredumpFilter) -> Vec<Option<String>> {
+        let CoredumpFilter { model, firmware_version, status, signature, since } = filter;
+        vec![
+            model.clone(),
+            firmware_version.clone(),
+            status.map(|status| status.as_str().to_owned()),
+            signature.clone(),
+            since.map(|since| since.to_string()),
+        ]
+    }
 }
 
-fn unknown(id: i64) -> ApiError {
+fn unknown_coredump(id: i64) -> ApiError {
     ApiError::not_found("Coredump", id)
 }
 
-fn representation(dump: &Coredump) -> Representation {
-    let summary = &dump.summary;
-    Representation { size: summary.size, sha256: dump.sha256, modified: summary.uploaded_at }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
-/// invariants.
-fn read_error(error: &ReadCoredumpError, id: i64, metrics: &Metrics) -> ApiError {
-    match error {
-        ReadCoredumpError::Unknown => unknown(id),
-        ReadCoredumpError::ObjectMissing(key) => {
-            metrics.violation("object_missing");
-            tracing::error!(%key, "a visible row has no object");
-            unknown(id)
-        }
-        ReadCoredumpError::ObjectDiffers(key) => {
-            metrics.violation("object_differs");
-            tracing::error!(%key, "a visible row has another object than it says");
-            ApiError::unavailable(error)
-        }
-        ReadCoredumpError::Repository(error) => error.into(),
-        ReadCoredumpError::Store(error) => error.into(),
+    #[test]
+    fn a_cursor_reads_back_under_its_filter_only() {
+        let uploaded_at = Timestamp::from_micros(1_700_000_000_000_001);
+        let cursor = Cursor(CoredumpPlace { uploaded_at, id: 17 });
+        let filter = CoredumpFilter { model: Some("demo".into()), ..CoredumpFilter::default() };
+        let text = cursor.text(&filter);
+        assert_eq!(Cursor::read(&text, &filter), Some(cursor));
+        assert_eq!(Cursor::<CoredumpPlace>::read(&text, &CoredumpFilter::default()), None);
     }
 }

@@ -3,7 +3,8 @@
 pub mod config;
 pub mod views;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Path};
 use coredock_domain::Devices;
 use coredock_domain::devices::SaveDeviceError;
 use coredock_domain::devices::config::{ConfigMode, DeviceConfig};
@@ -12,11 +13,11 @@ use coredock_domain::fields::{FieldFault, JsonFields, boolean, integer, verbatim
 use serde_json::Value;
 
 use super::models::unknown_model;
-use super::request::body::JsonBody;
-use super::request::error::{ApiError, ErrorView};
-use super::request::feature::Feature;
+use super::request::answer::{Created, NoContent};
+use super::request::body::{FromBody, ValidBody, complete};
+use super::request::error::{ApiError, ApiResult, ErrorView};
 use super::request::identity::{Editor, Viewer};
-use super::request::query::QueryFields;
+use super::request::query::{FromQuery, QueryFields, ValidQuery};
 use views::{DeviceListView, DeviceView};
 
 /// The devices, by key.
@@ -26,16 +27,14 @@ use views::{DeviceListView, DeviceView};
         (status = 503, body = ErrorView)))]
 pub async fn list_devices(
     _: Viewer,
-    request: HttpRequest,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let filter = device_filter(request.query_string())?;
-    let operation = devices.begin("list_devices");
-    let listed = match filter {
-        Some(filter) => devices.list(filter).await.map_err(ApiError::from),
-        None => Ok(Vec::new()),
+    wanted: ValidQuery<WantedDevices>,
+    devices: Data<Devices>,
+) -> ApiResult<Json<DeviceListView>> {
+    let listed = match wanted.0 {
+        WantedDevices::Of(filter) => devices.list(filter).await?,
+        WantedDevices::None => Vec::new(),
     };
-    Ok(HttpResponse::Ok().json(DeviceListView::from(operation.end(listed)?)))
+    Ok(Json(listed.into()))
 }
 
 /// Creates a device with a fresh key.
@@ -45,14 +44,12 @@ pub async fn list_devices(
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn create_device(
     caller: Editor,
-    body: JsonBody,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let (model_id, config) = new_device(body.0, devices.config_mode())?;
-    let operation = devices.begin("create_device");
+    device: ValidBody<NewDevice>,
+    devices: Data<Devices>,
+) -> ApiResult<Created<DeviceView>> {
+    let NewDevice { model_id, config } = device.0;
     let created = devices.create(model_id, config, caller.origin()).await;
-    let created = operation.end(created.map_err(save_error))?;
-    Ok(HttpResponse::Created().json(DeviceView::from(created)))
+    Ok(Created(created.map_err(save_error)?.into()))
 }
 
 /// One device.
@@ -62,13 +59,11 @@ pub async fn create_device(
         (status = 503, body = ErrorView)))]
 pub async fn get_device(
     _: Viewer,
-    id: web::Path<i64>,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = devices.begin("get_device");
-    let found = devices.find(*id).await.map_err(ApiError::from);
-    let found = found.and_then(|found| found.ok_or_else(|| unknown_device(*id)));
-    Ok(HttpResponse::Ok().json(DeviceView::from(operation.end(found)?)))
+    id: Path<i64>,
+    devices: Data<Devices>,
+) -> ApiResult<Json<DeviceView>> {
+    let found = devices.find(*id).await?.ok_or_else(|| unknown_device(*id))?;
+    Ok(Json(found.into()))
 }
 
 /// Changes configuration and mark of a device.
@@ -79,15 +74,12 @@ pub async fn get_device(
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn update_device(
     caller: Editor,
-    id: web::Path<i64>,
-    body: JsonBody,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let update = device_update(body.0, devices.config_mode())?;
-    let operation = devices.begin("update_device");
-    let updated = devices.update(*id, update, caller.origin()).await;
-    let updated = operation.end(updated.map_err(save_error))?;
-    Ok(HttpResponse::Ok().json(DeviceView::from(updated)))
+    id: Path<i64>,
+    update: ValidBody<DeviceUpdate>,
+    devices: Data<Devices>,
+) -> ApiResult<Json<DeviceView>> {
+    let updated = devices.update(*id, update.0, caller.origin()).await;
+    Ok(Json(updated.map_err(save_error)?.into()))
 }
 
 /// Deletes a device and its dumps.
@@ -96,14 +88,11 @@ pub async fn update_device(
     responses((status = 204), (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn delete_device(
     caller: Editor,
-    id: web::Path<i64>,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = devices.begin("delete_device");
-    let deleted = devices.delete(*id, caller.origin()).await.map_err(ApiError::from);
-    operation.end(deleted.and_then(|deleted| {
-        if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(unknown_device(*id)) }
-    }))
+    id: Path<i64>,
+    devices: Data<Devices>,
+) -> ApiResult<NoContent> {
+    let deleted = devices.delete(*id, caller.origin()).await?;
+    if deleted { Ok(NoContent) } else { Err(unknown_device(*id)) }
 }
 
 pub(super) fn unknown_device(id: i64) -> ApiError {
@@ -119,16 +108,24 @@ fn save_error(error: SaveDeviceError) -> ApiError {
     }
 }
 
-/// `None` when no device can pass: a state that does not exist.
-fn device_filter(query: &str) -> Result<Option<DeviceFilter>, Vec<FieldFault>> {
-    let mut fields = QueryFields::new(query);
-    let model_id = fields.optional("model_id", "must be an integer", integer_text);
-    let state = fields.optional("rotation_state", "", |state| Some(RotationState::parse(state)));
-    fields.finish()?;
-    Ok(match state {
-        None => Some(DeviceFilter { model_id, rotation_state: None }),
-        Some(known) => known.map(|state| DeviceFilter { model_id, rotation_state: Some(state) }),
-    })
+/// Which devices are listed.
+pub enum WantedDevices {
+    Of(DeviceFilter),
+    /// No device is in a state that does not exist.
+    None,
+}
+
+impl FromQuery for WantedDevices {
+    fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
+        let model_id = fields.optional("model_id", "must be an integer", integer_text);
+        let state = fields.optional("rotation_state", "", |text| Some(RotationState::parse(text)));
+        fields.finish()?;
+        Ok(match state {
+            None => Self::Of(DeviceFilter { model_id, rotation_state: None }),
+            Some(None) => Self::None,
+            Some(state) => Self::Of(DeviceFilter { model_id, rotation_state: state }),
+        })
+    }
 }
 
 fn integer_text(text: &str) -> Option<i64> {
@@ -137,19 +134,35 @@ fn integer_text(text: &str) -> Option<i64> {
     numeric.then(|| text.parse().ok())?
 }
 
-fn new_device(mut fields: JsonFields, mode: ConfigMode) -> Result<(i64, DeviceConfig), ApiError> {
-    let model_id = fields.required("device_model_id", integer);
-    let config = fields.nested("config", |value| device_config(value, mode));
-    fields.finish()?;
-    model_id.zip(config).ok_or_else(|| ApiError::unexpected("a field is missing without a fault"))
+pub struct NewDevice {
+    model_id: i64,
+    config: DeviceConfig,
 }
 
-fn device_update(mut fields: JsonFields, mode: ConfigMode) -> Result<DeviceUpdate, ApiError> {
-    let config = fields.nested("config", |value| device_config(value, mode));
-    let active = fields.required("active", boolean);
-    fields.finish()?;
-    let both = config.zip(active).map(|(config, active)| DeviceUpdate { config, active });
-    both.ok_or_else(|| ApiError::unexpected("a field is missing without a fault"))
+impl FromBody for NewDevice {
+    fn from_body(mut fields: JsonFields, request: &HttpRequest) -> ApiResult<Self> {
+        let mode = config_mode(request)?;
+        let model_id = fields.required("device_model_id", integer);
+        let config = fields.nested("config", |value| device_config(value, mode));
+        fields.finish()?;
+        Ok(Self { model_id: complete(model_id)?, config: complete(config)? })
+    }
+}
+
+impl FromBody for DeviceUpdate {
+    fn from_body(mut fields: JsonFields, request: &HttpRequest) -> ApiResult<Self> {
+        let mode = config_mode(request)?;
+        let config = fields.nested("config", |value| device_config(value, mode));
+        let active = fields.required("active", boolean);
+        fields.finish()?;
+        Ok(Self { config: complete(config)?, active: complete(active)? })
+    }
+}
+
+fn config_mode(request: &HttpRequest) -> ApiResult<ConfigMode> {
+    let devices = request.app_data::<Data<Devices>>();
+    let missing = || ApiError::unexpected("the server has no devices");
+    devices.map(|devices| devices.config_mode()).ok_or_else(missing)
 }
 
 fn device_config(value: &Value, mode: ConfigMode) -> Result<DeviceConfig, Vec<FieldFault>> {

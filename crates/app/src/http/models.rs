@@ -2,7 +2,8 @@
 
 pub mod views;
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Json, Path};
 use coredock_domain::DeviceModels;
 use coredock_domain::devices::config::ConfigSchema;
 use coredock_domain::error::RepositoryError;
@@ -12,9 +13,9 @@ use coredock_domain::models::model::{ModelUpdate, NewModel};
 use coredock_domain::models::repository::ModelDeletion;
 use serde_json::Value;
 
-use super::request::body::JsonBody;
-use super::request::error::{ApiError, ErrorCode, ErrorView};
-use super::request::feature::Feature;
+use super::request::answer::{Created, NoContent};
+use super::request::body::{FromBody, ValidBody, complete};
+use super::request::error::{ApiError, ApiResult, ErrorCode, ErrorView};
 use super::request::identity::{Editor, Viewer};
 use views::{ModelListView, ModelView};
 
@@ -25,11 +26,9 @@ const LONGEST_NAME: usize = 255;
     responses((status = 200, body = ModelListView), (status = 503, body = ErrorView)))]
 pub async fn list_device_models(
     _: Viewer,
-    models: Feature<DeviceModels>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = models.begin("list_device_models");
-    let listed = operation.end(models.list().await.map_err(ApiError::from))?;
-    Ok(HttpResponse::Ok().json(ModelListView::from(listed)))
+    models: Data<DeviceModels>,
+) -> ApiResult<Json<ModelListView>> {
+    Ok(Json(models.list().await?.into()))
 }
 
 /// Creates a model.
@@ -40,21 +39,12 @@ pub async fn list_device_models(
         (status = 409, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn create_device_model(
     caller: Editor,
-    body: JsonBody,
-    models: Feature<DeviceModels>,
-) -> Result<HttpResponse, ApiError> {
-    let model = new_model(body.0)?;
-    let operation = models.begin("create_device_model");
-    let code = model.code.clone();
-    let created = models.create(model, caller.origin()).await;
-    let created = operation.end(created.map_err(|error| match error {
-        RepositoryError::Conflict => {
-            let message = format!("DeviceModel {code} exists already");
-            ApiError::new(ErrorCode::RecordExists, message)
-        }
-        RepositoryError::Corrupt { .. } | RepositoryError::Unavailable { .. } => error.into(),
-    }))?;
-    Ok(HttpResponse::Created().json(ModelView::from(created)))
+    model: ValidBody<NewModel>,
+    models: Data<DeviceModels>,
+) -> ApiResult<Created<ModelView>> {
+    let code = model.0.code.clone();
+    let created = models.create(model.0, caller.origin()).await;
+    Ok(Created(created.map_err(|error| create_error(error, &code))?.into()))
 }
 
 /// One model.
@@ -64,13 +54,11 @@ pub async fn create_device_model(
         (status = 503, body = ErrorView)))]
 pub async fn get_device_model(
     _: Viewer,
-    id: web::Path<i64>,
-    models: Feature<DeviceModels>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = models.begin("get_device_model");
-    let found = models.find(*id).await.map_err(ApiError::from);
-    let found = found.and_then(|found| found.ok_or_else(|| unknown_model(*id)));
-    Ok(HttpResponse::Ok().json(ModelView::from(operation.end(found)?)))
+    id: Path<i64>,
+    models: Data<DeviceModels>,
+) -> ApiResult<Json<ModelView>> {
+    let found = models.find(*id).await?.ok_or_else(|| unknown_model(*id))?;
+    Ok(Json(found.into()))
 }
 
 /// Changes a model.
@@ -81,15 +69,12 @@ pub async fn get_device_model(
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn update_device_model(
     caller: Editor,
-    id: web::Path<i64>,
-    body: JsonBody,
-    models: Feature<DeviceModels>,
-) -> Result<HttpResponse, ApiError> {
-    let update = model_update(body.0)?;
-    let operation = models.begin("update_device_model");
-    let updated = models.update(*id, update, caller.origin()).await.map_err(ApiError::from);
-    let updated = updated.and_then(|updated| updated.ok_or_else(|| unknown_model(*id)));
-    Ok(HttpResponse::Ok().json(ModelView::from(operation.end(updated)?)))
+    id: Path<i64>,
+    update: ValidBody<ModelUpdate>,
+    models: Data<DeviceModels>,
+) -> ApiResult<Json<ModelView>> {
+    let updated = models.update(*id, update.0, caller.origin()).await?;
+    Ok(Json(updated.ok_or_else(|| unknown_model(*id))?.into()))
 }
 
 /// Deletes a model that has no devices.
@@ -99,19 +84,17 @@ pub async fn update_device_model(
         (status = 503, body = ErrorView)))]
 pub async fn delete_device_model(
     caller: Editor,
-    id: web::Path<i64>,
-    models: Feature<DeviceModels>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = models.begin("delete_device_model");
-    let deletion = models.delete(*id, caller.origin()).await.map_err(ApiError::from);
-    operation.end(deletion.and_then(|deletion| match deletion {
-        ModelDeletion::Deleted => Ok(HttpResponse::NoContent().finish()),
+    id: Path<i64>,
+    models: Data<DeviceModels>,
+) -> ApiResult<NoContent> {
+    match models.delete(*id, caller.origin()).await? {
+        ModelDeletion::Deleted => Ok(NoContent),
         ModelDeletion::NotFound => Err(unknown_model(*id)),
-        ModelDeletion::InUse { devices } => Err(ApiError::new(
-            ErrorCode::ResourceConflict,
-            format!("DeviceModel {id} still has {devices} device(s)"),
-        )),
-    }))
+        ModelDeletion::InUse { devices } => {
+            let message = format!("DeviceModel {id} still has {devices} device(s)");
+            Err(ApiError::new(ErrorCode::ResourceConflict, message))
+        }
+    }
 }
 
 /// 404 of a model.
@@ -119,25 +102,40 @@ pub fn unknown_model(identifier: impl std::fmt::Display) -> ApiError {
     ApiError::not_found("DeviceModel", identifier)
 }
 
-fn new_model(mut fields: JsonFields) -> Result<NewModel, ApiError> {
-    let code = fields.required("code", model_code);
-    let name = fields.required("name", |value| short_text(value, LONGEST_NAME));
-    let config_schema = fields.optional("config_schema", schema_text);
-    fields.finish()?;
-    match (code, name, config_schema) {
-        (Some(code), Some(name), Some(config_schema)) => Ok(NewModel { code, name, config_schema }),
-        _ => Err(ApiError::unexpected("a field is missing without a fault")),
+fn create_error(error: RepositoryError, code: &ModelCode) -> ApiError {
+    match error {
+        RepositoryError::Conflict => {
+            let message = format!("DeviceModel {code} exists already");
+            ApiError::new(ErrorCode::RecordExists, message)
+        }
+        RepositoryError::Corrupt { .. } | RepositoryError::Unavailable { .. } => error.into(),
     }
 }
 
-fn model_update(mut fields: JsonFields) -> Result<ModelUpdate, ApiError> {
-    let name = fields.optional("name", |value| short_text(value, LONGEST_NAME));
-    let config_schema = fields.optional("config_schema", |value| match value.as_str() {
-        Some("") => Ok(None),
-        Some(_) | None => schema_text(value).map(Some),
-    });
-    fields.finish()?;
-    Ok(ModelUpdate { name: name.flatten(), config_schema: config_schema.flatten() })
+impl FromBody for NewModel {
+    fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
+        let code = fields.required("code", model_code);
+        let name = fields.required("name", |value| short_text(value, LONGEST_NAME));
+        let config_schema = fields.optional("config_schema", schema_text);
+        fields.finish()?;
+        Ok(Self {
+            code: complete(code)?,
+            name: complete(name)?,
+            config_schema: complete(config_schema)?,
+        })
+    }
+}
+
+impl FromBody for ModelUpdate {
+    fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
+        let name = fields.optional("name", |value| short_text(value, LONGEST_NAME));
+        let config_schema = fields.optional("config_schema", |value| match value.as_str() {
+            Some("") => Ok(None),
+            Some(_) | None => schema_text(value).map(Some),
+        });
+        fields.finish()?;
+        Ok(Self { name: name.flatten(), config_schema: config_schema.flatten() })
+    }
 }
 
 fn model_code(value: &Value) -> Result<ModelCode, String> {

@@ -1,8 +1,12 @@
 //! What operators and their machines call (contract §14, §8.6).
 
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use coredock_domain::{Coredumps, Firmware};
 use serde::Serialize;
 use serde_json::json;
@@ -10,7 +14,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::openapi;
-use super::request::error::{ApiError, ErrorView};
+use super::request::error::{ApiError, ApiResult, ErrorView};
 use crate::config::Secret;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
@@ -43,9 +47,9 @@ pub async fn get_liveness() -> HttpResponse {
 #[utoipa::path(get, path = "/health/readyz", tag = "operation", operation_id = "get_readiness",
     responses((status = 200, body = serde_json::Value), (status = 503, body = serde_json::Value)))]
 pub async fn get_readiness(
-    health: web::Data<Health>,
-    store: web::Data<StoreDecides>,
-    shutdown: web::Data<Shutdown>,
+    health: Data<Health>,
+    store: Data<StoreDecides>,
+    shutdown: Data<Shutdown>,
 ) -> HttpResponse {
     if shutdown.has_begun() {
         let body = json!({"ready": false, "status": "shutting down"});
@@ -83,22 +87,33 @@ fn readiness_body(found: Readiness, ready: bool, health: &Health) -> serde_json:
     responses((status = 200, content_type = "text/plain", body = String),
         (status = 401, body = ErrorView)))]
 pub async fn get_metrics(
-    request: HttpRequest,
-    metrics: web::Data<Metrics>,
-    guard: web::Data<MetricsGuard>,
-    (health, firmware, coredumps): (web::Data<Health>, web::Data<Firmware>, web::Data<Coredumps>),
-) -> Result<HttpResponse, ApiError> {
-    if let Some(token) = &guard.0
-        && !presents(request.headers(), token)
-    {
-        return Err(ApiError::unauthenticated("the metrics token is required"));
-    }
+    _: MetricsReader,
+    metrics: Data<Metrics>,
+    health: Data<Health>,
+    firmware: Data<Firmware>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<HttpResponse> {
     metrics.read_database(health.database());
     metrics.read_resumes(firmware.resumes());
     metrics.read_pruned_dumps(coredumps.pruned());
     let text = metrics.text().map_err(|error| ApiError::unexpected(error.to_string()))?;
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     Ok(HttpResponse::Ok().insert_header(content_type).body(text))
+}
+
+/// A caller that presents the token of the metrics, if one is set.
+pub struct MetricsReader;
+
+impl FromRequest for MetricsReader {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let token = request.app_data::<Data<MetricsGuard>>().and_then(|guard| guard.0.as_ref());
+        let refused = token.is_some_and(|token| !presents(request.headers(), token));
+        let error = || Err(ApiError::unauthenticated("the metrics token is required"));
+        ready(if refused { error() } else { Ok(Self) })
+    }
 }
 
 /// Compares digests, so that the time taken tells nothing of the token.
@@ -114,7 +129,7 @@ fn presents(headers: &HeaderMap, token: &Secret) -> bool {
 /// This document.
 #[utoipa::path(get, path = "/api/docs/openapi.json", tag = "operation",
     operation_id = "get_openapi", responses((status = 200, body = serde_json::Value)))]
-pub async fn get_openapi() -> Result<HttpResponse, ApiError> {
+pub async fn get_openapi() -> ApiResult<HttpResponse> {
     let text = openapi::document().map_err(|error| ApiError::unexpected(error.to_string()))?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(text))
 }

@@ -1,14 +1,17 @@
 //! What every request goes through and what handlers of any feature work with.
 
+pub mod answer;
 pub mod body;
 pub mod conditions;
 pub mod cors;
-pub mod cursor;
+pub mod detached;
 pub mod device_body;
 pub mod error;
 pub mod exchange;
-pub mod feature;
 pub mod identity;
 pub mod in_flight;
+mod multipart;
+pub mod paging;
 pub mod query;
+mod spool;
 pub mod transfer;

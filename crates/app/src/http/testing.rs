@@ -3,9 +3,10 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
 use coredock_domain::audit::Origin;
-use coredock_domain::coredumps::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
+use coredock_domain::coredumps::coredump::{Chip, ParseStatus, ReportedVersion};
 use coredock_domain::fields::{JsonFields, integer, verbatim_text};
 use coredock_domain::ids::DeviceKey;
 use coredock_domain::intake::receive::SeedCoredump;
@@ -15,8 +16,9 @@ use serde_json::Value;
 use super::coredumps::views::CoredumpView;
 use super::devices::unknown_device;
 use super::intake::receive_error;
-use super::request::body::JsonBody;
-use super::request::error::{ApiError, ErrorCode, ErrorView};
+use super::request::answer::Created;
+use super::request::body::{FromBody, ValidBody, complete};
+use super::request::error::{ApiError, ApiResult, ErrorCode, ErrorView};
 use super::request::identity::Editor;
 
 /// Largest body a device may deliver under any configuration (contract §13).
@@ -31,15 +33,15 @@ const DEFAULT_REPORT: &str = "This report was made up for a test bench.";
 #[derive(Debug, Clone, Copy)]
 pub struct TestingMode(pub bool);
 
-/// A request that may use the routes of testing mode.
-pub struct Bench;
+/// Any caller, in testing mode.
+pub struct TestBench;
 
-impl FromRequest for Bench {
+impl FromRequest for TestBench {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let mode = request.app_data::<web::Data<TestingMode>>();
+        let mode = request.app_data::<Data<TestingMode>>();
         let message = "the route answers in testing mode only";
         let refused = || ApiError::new(ErrorCode::RouteNotAvailable, message);
         ready(mode.filter(|mode| mode.0).map(|_| Self).ok_or_else(refused))
@@ -53,19 +55,22 @@ impl FromRequest for Bench {
     responses((status = 201, body = CoredumpView), (status = 400, body = ErrorView),
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn seed_coredump(
-    _: Bench,
+    _: TestBench,
     caller: Editor,
-    body: JsonBody,
-    (devices, coredumps): (web::Data<Devices>, web::Data<Coredumps>),
-) -> Result<HttpResponse, ApiError> {
-    let wanted = wanted(body.0)?;
-    let device = devices.find(wanted.device_id).await?;
-    let device = device.ok_or_else(|| unknown_device(wanted.device_id))?;
-    let dump = seed(&coredumps, wanted, device.key, caller.origin()).await?;
-    Ok(HttpResponse::Created().json(CoredumpView::from(dump)))
+    wanted: ValidBody<WantedCoredump>,
+    devices: Data<Devices>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Created<CoredumpView>> {
+    let device_id = wanted.0.device_id;
+    let device = devices.find(device_id).await?.ok_or_else(|| unknown_device(device_id))?;
+    let seeded = coredumps.seed(wanted.0.of(device.key, caller.origin())).await;
+    let limit = coredumps.settings().largest_body;
+    let seeded = seeded.map_err(|error| receive_error(&error, limit))?;
+    Ok(Created(seeded.ok_or_else(|| unknown_device(device_id))?.into()))
 }
 
-struct Wanted {
+/// What the dump to be added is like.
+pub struct WantedCoredump {
     device_id: i64,
     chip: Chip,
     firmware_version: ReportedVersion,
@@ -74,55 +79,47 @@ struct Wanted {
     parsed_output: Option<String>,
 }
 
-async fn seed(
-    coredumps: &Coredumps,
-    wanted: Wanted,
-    device: DeviceKey,
-    origin: Origin,
-) -> Result<Coredump, ApiError> {
-    let device_id = wanted.device_id;
-    let seeded = coredumps.seed(SeedCoredump {
-        device_id,
-        device,
-        chip: wanted.chip,
-        firmware_version: wanted.firmware_version,
-        size: wanted.size,
-        status: wanted.status,
-        parsed_output: wanted.parsed_output,
-        origin,
-    });
-    let limit = coredumps.settings().largest_body;
-    let seeded = seeded.await.map_err(|error| receive_error(&error, limit))?;
-    seeded.ok_or_else(|| unknown_device(device_id))
+impl WantedCoredump {
+    fn of(self, device: DeviceKey, origin: Origin) -> SeedCoredump {
+        SeedCoredump {
+            device_id: self.device_id,
+            device,
+            chip: self.chip,
+            firmware_version: self.firmware_version,
+            size: self.size,
+            status: self.status,
+            parsed_output: self.parsed_output,
+            origin,
+        }
+    }
 }
 
-fn wanted(mut fields: JsonFields) -> Result<Wanted, ApiError> {
-    let device_id = fields.required("device_id", integer);
-    let chip = fields.optional("chip", |value| text(value, Chip::parse));
-    let version = fields.optional("firmware_version", |value| text(value, ReportedVersion::parse));
-    let size = fields.optional("size", size);
-    let status = fields.optional("parse_status", |value| text(value, ParseStatus::parse));
-    let parsed_output = fields.optional("parsed_output", verbatim_text);
-    fields.finish()?;
-    let defaulted = || {
+impl FromBody for WantedCoredump {
+    fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
+        let device_id = fields.required("device_id", integer);
+        let chip = fields.optional("chip", |value| text(value, Chip::parse));
+        let read_version = |value: &Value| text(value, ReportedVersion::parse);
+        let version = fields.optional("firmware_version", read_version);
+        let size = fields.optional("size", size);
+        let status = fields.optional("parse_status", |value| text(value, ParseStatus::parse));
+        let parsed_output = fields.optional("parsed_output", verbatim_text);
+        fields.finish()?;
         let status = status.flatten().unwrap_or(ParseStatus::Parsed);
-        let made_up = || match status {
+        let default_output = || match status {
             ParseStatus::Pending => None,
             ParseStatus::Parsed => Some(DEFAULT_REPORT.to_owned()),
             ParseStatus::Error => Some(DEFAULT_REASON.to_owned()),
         };
-        Some(Wanted {
-            device_id: device_id?,
-            chip: chip.flatten().or_else(|| Chip::parse(DEFAULT_CHIP))?,
-            firmware_version: version
-                .flatten()
-                .or_else(|| ReportedVersion::parse(DEFAULT_VERSION))?,
-            size: usize::try_from(size.flatten().unwrap_or(DEFAULT_SIZE)).ok()?,
+        let default_version = || ReportedVersion::parse(DEFAULT_VERSION);
+        Ok(Self {
+            device_id: complete(device_id)?,
+            chip: complete(chip.flatten().or_else(|| Chip::parse(DEFAULT_CHIP)))?,
+            firmware_version: complete(version.flatten().or_else(default_version))?,
+            size: complete(usize::try_from(size.flatten().unwrap_or(DEFAULT_SIZE)).ok())?,
             status,
-            parsed_output: parsed_output.clone().flatten().or_else(made_up),
+            parsed_output: parsed_output.flatten().or_else(default_output),
         })
-    };
-    defaulted().ok_or_else(|| ApiError::unexpected("a field is missing without a fault"))
+    }
 }
 
 fn text<T>(value: &Value, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {

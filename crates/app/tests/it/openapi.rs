@@ -1,5 +1,9 @@
 //! The published description of the API.
 
+use std::collections::BTreeSet;
+
+use coredock::http::openapi::document;
+use coredock::http::routes::table;
 use reqwest::Method;
 use serde_json::Value;
 
@@ -30,10 +34,27 @@ async fn the_document_describes_the_routes_there_are() {
 }
 
 #[test]
+fn the_document_lists_the_rows_of_the_table_of_routes() {
+    let document: Value = serde_json::from_str(&document().unwrap()).unwrap();
+    let mut documented = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let answers = operation["responses"]["200"]["content"].as_object();
+            let streams =
+                answers.is_some_and(|types| types.contains_key("application/octet-stream"));
+            documented.insert((path.clone(), method.to_uppercase(), streams));
+        }
+    }
+    let rows = table().into_iter().map(|row| row.facts);
+    let rows = rows.map(|row| (row.path.to_owned(), row.method.to_string(), row.streams));
+    assert_eq!(documented, rows.collect());
+}
+
+#[test]
 fn the_document_in_docs_is_the_one_that_is_served() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
     let kept = std::fs::read_to_string(path).unwrap();
-    let served = coredock::http::openapi::document().unwrap();
+    let served = document().unwrap();
     assert_eq!(
         kept.trim_end(),
         served.trim_end(),

@@ -1,5 +1,6 @@
 //! Health and metrics (contract §14.1, §14.2).
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::TestServer;
@@ -69,6 +70,54 @@ async fn metrics_have_their_names_and_no_telling_labels() {
     for telling in [key.as_str(), "1.2.3", "device_key"] {
         assert!(!text.contains(telling), "{telling}");
     }
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_counted_once_their_request_is_known_to_be_valid() {
+    let server = TestServer::start().await;
+    let demo = server.demo().await;
+    let (key, model) = (&demo.device.key, format!("/api/device-models/{}", demo.model_id));
+    let dump = |key: &str, query: &str| format!("/api/iot/coredump?device_key={key}{query}");
+    let claims = "&chip=esp32&firmware_version=1";
+    let (rom, roms) = ("/api/rom-elfs?chip=esp32c6&name=x", "/api/rom-elfs");
+    let none = String::new();
+    let version = format!("{model}/firmware-versions/1 0");
+    // The operation, a request that is refused before it begins, and one that it refuses itself.
+    let cases = [
+        ("iot_get_config", Method::GET, "/api/iot/config".into(), none.clone()),
+        ("iot_get_config", Method::GET, none.clone(), "/api/iot/config?device_key=no".into()),
+        ("iot_upload_coredump", Method::POST, dump(key, ""), dump("aaaaaaaa", claims)),
+        ("list_devices", Method::GET, "/api/devices?model_id=x".into(), none.clone()),
+        ("create_device_model", Method::POST, "/api/device-models".into(), none.clone()),
+        ("update_device", Method::PUT, format!("/api/devices/{}", demo.device.id), none.clone()),
+        ("get_device", Method::GET, none.clone(), "/api/devices/77".into()),
+        ("list_fleet_coredumps", Method::GET, "/api/coredumps?limit=0".into(), none.clone()),
+        ("list_crash_groups", Method::GET, "/api/crash-groups?cursor=x".into(), none.clone()),
+        ("upload_rom_elf", Method::POST, roms.into(), rom.into()),
+        ("upload_firmware", Method::POST, none.clone(), format!("{model}/firmware")),
+        ("activate_firmware", Method::POST, none.clone(), format!("{version}/activate")),
+        ("delete_firmware_version", Method::DELETE, none.clone(), version),
+    ];
+    for (operation, method, invalid, refused) in cases {
+        let name = "iot_config_operations_total";
+        let labels = format!(r#"operation="{operation}""#);
+        let before = server.metric_where(name, &labels).await;
+        for (path, counted) in [(invalid, 0), (refused, 1)] {
+            if !path.is_empty() {
+                let answer = server.send(server.request(method.clone(), &path)).await;
+                assert!((400..500).contains(&answer.status), "{method} {path}: {}", answer.status);
+                let after = server.metric_where(name, &labels).await;
+                assert_eq!(after, before + counted, "{method} {path}");
+            }
+        }
+    }
+    let rejected = r#"result="rejected""#;
+    assert_eq!(server.metric_where("coredock_coredump_ingest_total", rejected).await, 2);
+    server.create_model("other").await;
+    let (name, created) =
+        ("iot_config_operations_total", r#""create_device_model",status="success""#);
+    assert_eq!(server.metric_where(name, created).await, 2);
     server.finish().await;
 }
 

@@ -1,17 +1,15 @@
 //! Groups of dumps (contract §8.5).
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::web::{Data, Json};
 use coredock_domain::Coredumps;
 use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPlace};
 use coredock_domain::timestamp::Timestamp;
 
 use super::group_views::CrashGroupPageView;
-use super::page_limit;
-use crate::http::request::cursor::{group_cursor, read_group_cursor};
-use crate::http::request::error::{ApiError, ErrorView};
-use crate::http::request::feature::Feature;
+use crate::http::request::error::{ApiResult, ErrorView};
 use crate::http::request::identity::Viewer;
-use crate::http::request::query::QueryFields;
+use crate::http::request::paging::{Cursor, CursorKey, page_limit, page_start};
+use crate::http::request::query::{FromQuery, QueryFields, ValidQuery};
 
 /// Dumps of all devices grouped by their signatures, newest first, page by page.
 #[utoipa::path(get, path = "/api/crash-groups", tag = "coredumps",
@@ -23,35 +21,84 @@ use crate::http::request::query::QueryFields;
         (status = 503, body = ErrorView)))]
 pub async fn list_crash_groups(
     _: Viewer,
-    request: HttpRequest,
-    coredumps: Feature<Coredumps>,
-) -> Result<HttpResponse, ApiError> {
-    let Asked { filter, after, limit } = asked(request.query_string())?;
-    let operation = coredumps.begin("list_crash_groups");
-    let page = coredumps.groups(filter.clone(), after, limit).await;
-    let page = operation.end(page.map_err(ApiError::from))?;
-    let next_cursor = page.next.map(|place| group_cursor(&place, &filter));
-    Ok(HttpResponse::Ok().json(CrashGroupPageView::new(page.groups, next_cursor)))
+    page: ValidQuery<WantedGroups>,
+    coredumps: Data<Coredumps>,
+) -> ApiResult<Json<CrashGroupPageView>> {
+    let WantedGroups { filter, after, limit } = page.0;
+    let page = coredumps.groups(filter.clone(), after, limit).await?;
+    let next_cursor = page.next.map(|place| Cursor(place).text(&filter));
+    Ok(Json(CrashGroupPageView::new(page.groups, next_cursor)))
 }
 
 /// Which page is asked for.
-struct Asked {
+pub struct WantedGroups {
     filter: CrashGroupFilter,
     after: Option<CrashGroupPlace>,
     limit: u32,
 }
 
-fn asked(query: &str) -> Result<Asked, ApiError> {
-    let mut fields = QueryFields::new(query);
-    let text = |text: &str| Some(text.to_owned());
-    let filter = CrashGroupFilter {
-        model: fields.optional("model", "", text),
-        firmware_version: fields.optional("firmware_version", "", text),
-        since: fields.optional("since", "must be a time as in RFC 3339", Timestamp::parse),
-    };
-    let limit = page_limit(&mut fields);
-    let rule = "must be the next_cursor of a page with the same filter";
-    let after = fields.optional("cursor", rule, |text| read_group_cursor(text, &filter));
-    fields.finish()?;
-    Ok(Asked { filter, after, limit })
+impl FromQuery for WantedGroups {
+    fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
+        let text = |text: &str| Some(text.to_owned());
+        let filter = CrashGroupFilter {
+            model: fields.optional("model", "", text),
+            firmware_version: fields.optional("firmware_version", "", text),
+            since: fields.optional("since", "must be a time as in RFC 3339", Timestamp::parse),
+        };
+        let limit = page_limit(&mut fields);
+        let after = page_start(&mut fields, &filter);
+        fields.finish()?;
+        Ok(Self { filter, after, limit })
+    }
+}
+
+impl CursorKey for CrashGroupPlace {
+    const LIST: &'static str = "crash groups";
+    type Filter = CrashGroupFilter;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let times = [self.until, self.newest_at].map(|time| time.micros().to_be_bytes());
+        [times.concat().as_slice(), self.signature.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (until, rest) = bytes.split_first_chunk()?;
+        let (newest_at, signature) = rest.split_first_chunk()?;
+        let time = |bytes: &[u8; 8]| Timestamp::from_micros(i64::from_be_bytes(*bytes));
+        let signature = String::from_utf8(signature.to_vec()).ok()?;
+        Some(Self { until: time(until), newest_at: time(newest_at), signature })
+    }
+
+    fn filter_texts(filter: &CrashGroupFilter) -> Vec<Option<String>> {
+        let CrashGroupFilter { model, firmware_version, since } = filter;
+        vec![model.clone(), firmware_version.clone(), since.map(|since| since.to_string())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_of_groups_reads_back_unedited_under_its_filter_only() {
+        let filter = CrashGroupFilter { model: Some("demo".into()), ..CrashGroupFilter::default() };
+        let cursor = Cursor(CrashGroupPlace {
+            until: Timestamp::from_micros(1_700_000_000_000_001),
+            newest_at: Timestamp::from_micros(1_600_000_000_000_001),
+            signature: "9f86d081884c7d65".into(),
+        });
+        let text = cursor.text(&filter);
+        assert_eq!(Cursor::read(&text, &filter), Some(cursor));
+        let read = Cursor::<CrashGroupPlace>::read;
+        assert_eq!(read(&text, &CrashGroupFilter::default()), None);
+        for foreign in ["", "x", "00", &text.to_uppercase(), &text[2..], &format!("{text}00")] {
+            assert_eq!(read(foreign, &filter), None, "{foreign}");
+        }
+        for position in 0..text.len() {
+            let mut edited = text.clone().into_bytes();
+            edited[position] = if edited[position] == b'0' { b'1' } else { b'0' };
+            let edited = String::from_utf8(edited).unwrap();
+            assert_eq!(read(&edited, &filter), None, "{edited}");
+        }
+    }
 }

@@ -2,10 +2,10 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderName};
+use actix_web::web::Data;
 use coredock_domain::Devices;
 
-use crate::http::request::error::{ApiError, ErrorView};
-use crate::http::request::feature::Feature;
+use crate::http::request::error::{ApiResult, ErrorView};
 use crate::http::request::identity::DeviceCaller;
 
 /// Marks a configuration that may have changed since (contract §4.2).
@@ -23,13 +23,8 @@ const STALE: HeaderName = HeaderName::from_static("x-coredock-stale");
 )]
 pub async fn get_iot_config(
     caller: DeviceCaller,
-    devices: Feature<Devices>,
-) -> Result<HttpResponse, ApiError> {
-    let operation = devices.begin("iot_get_config");
-    operation.end(served_config(&caller, &devices).await)
-}
-
-async fn served_config(caller: &DeviceCaller, devices: &Devices) -> Result<HttpResponse, ApiError> {
+    devices: Data<Devices>,
+) -> ApiResult<HttpResponse> {
     let config = devices.served_config(caller.known_key()?).await?;
     let config = config.ok_or_else(|| caller.unknown())?;
     let mut answer = HttpResponse::Ok();

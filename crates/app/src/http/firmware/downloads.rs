@@ -1,116 +1,152 @@
-//! Sends artifacts of versions (contract §5.12).
+//! Downloads of artifacts of versions (contract §5.12).
 
-use std::future::{Ready, ready};
-
-use actix_web::dev::Payload;
-use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 use coredock_domain::Firmware;
 use coredock_domain::artifacts::key::ArtifactName;
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::versions::{FirmwareOf, ReadArtifact, ReadFirmwareError};
+use serde::Deserialize;
 
+use super::{unknown_version, version_text};
+use crate::http::models::unknown_model;
 use crate::http::request::conditions::{Plan, Representation};
-use crate::http::request::error::ApiError;
-use crate::http::request::feature::Feature;
+use crate::http::request::error::{ApiError, ApiResult, ErrorView};
+use crate::http::request::identity::{DeviceCaller, Viewer};
 use crate::http::request::transfer::{Download, DownloadKind};
 use crate::metrics::Metrics;
 
-/// What requests for artifacts work with.
-pub struct Desk {
+/// The image of the current version of the device's model.
+#[utoipa::path(
+    get, path = "/api/iot/firmware", tag = "device", operation_id = "get_iot_firmware",
+    params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
+    responses(
+        (status = 200, description = "The image", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 304, description = "The caller has it already"),
+        (status = 401, body = ErrorView), (status = 404, body = ErrorView),
+        (status = 412, body = ErrorView), (status = 416, body = ErrorView),
+        (status = 503, body = ErrorView),
+    )
+)]
+pub async fn get_iot_firmware(
+    caller: DeviceCaller,
     request: HttpRequest,
-    metrics: web::Data<Metrics>,
-    /// The versions.
-    pub firmware: Feature<Firmware>,
+    firmware: Data<Firmware>,
+    metrics: Data<Metrics>,
+) -> ApiResult<HttpResponse> {
+    let of = FirmwareOf::Device(caller.known_key()?);
+    let read = read(&firmware, of, ArtifactName::Bin, &request).await;
+    let read = read.map_err(|error| read_error(&error, &metrics, || caller.unknown()))?;
+    answer_image(read, &request, &metrics)
 }
 
-impl FromRequest for Desk {
-    type Error = Error;
-    type Future = Ready<Result<Self, Error>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let from = |payload: &mut Payload| {
-            Ok(Self {
-                request: request.clone(),
-                metrics: web::Data::from_request(request, payload).into_inner()?,
-                firmware: Feature::from_request(request, payload).into_inner()?,
-            })
-        };
-        ready(from(payload))
-    }
+/// The current image of a model.
+#[utoipa::path(get, path = "/api/device-models/{id}/firmware", tag = "models",
+    operation_id = "download_firmware", params(("id" = i64, Path)),
+    responses((status = 200, description = "The image", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
+pub async fn download_firmware(
+    _: Viewer,
+    id: Path<i64>,
+    request: HttpRequest,
+    firmware: Data<Firmware>,
+    metrics: Data<Metrics>,
+) -> ApiResult<HttpResponse> {
+    let read = read(&firmware, FirmwareOf::Model(*id), ArtifactName::Bin, &request).await;
+    let read = read.map_err(|error| read_error(&error, &metrics, || unknown_model(*id)))?;
+    answer_image(read, &request, &metrics)
 }
 
-/// Whose current image is wanted, and the 404 when there is no such owner.
-pub struct Current<'a> {
-    /// Whose.
-    pub of: FirmwareOf<'a>,
-    /// The answer when there is no such device or model.
-    pub unknown: ApiError,
+/// An artifact, as paths name it.
+#[derive(Deserialize)]
+pub struct ArtifactSegments {
+    id: i64,
+    version: String,
+    artifact: String,
 }
 
-impl Desk {
-    /// Sends the current image of a model.
-    pub async fn send_current(self, current: Current<'_>) -> Result<HttpResponse, ApiError> {
-        let read = self.read(current.of, ArtifactName::Bin).await;
-        let read = read.map_err(|error| self.read_error(&error, current.unknown))?;
-        let file_name = format!("firmware-{}.bin", read.version.model);
-        let extra = vec![
-            ("X-Firmware-Version", read.version.version.to_string()),
-            ("X-Firmware-Sha256", read.version.facts.bin.sha256.to_string()),
-        ];
-        let object = representation(&read.version, ArtifactName::Bin);
-        let kind = DownloadKind::Firmware;
-        let (request, metrics) = (&self.request, &self.metrics);
-        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
-    }
+type ArtifactPath = Path<ArtifactSegments>;
 
-    /// Sends one artifact of one version; `unknown` is the 404 when there is no such version.
-    pub async fn send_artifact(
-        &self,
-        of: FirmwareOf<'_>,
-        artifact: ArtifactName,
-        unknown: ApiError,
-    ) -> Result<HttpResponse, ApiError> {
-        let read = self.read(of, artifact).await;
-        let read = read.map_err(|error| self.read_error(&error, unknown))?;
-        let file_name = format!("{}-{}-{artifact}", read.version.model, read.version.version);
-        let object = representation(&read.version, artifact);
-        let (kind, extra) = (DownloadKind::Artifact, Vec::new());
-        let (request, metrics) = (&self.request, &self.metrics);
-        Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
-    }
+/// One artifact of a version.
+#[utoipa::path(get, path = "/api/device-models/{id}/firmware-versions/{version}/artifacts/{artifact}",
+    tag = "models", operation_id = "download_artifact",
+    params(("id" = i64, Path), ("version" = String, Path), ("artifact" = String, Path)),
+    responses((status = 200, description = "The artifact", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
+pub async fn download_artifact(
+    _: Viewer,
+    path: ArtifactPath,
+    request: HttpRequest,
+    firmware: Data<Firmware>,
+    metrics: Data<Metrics>,
+) -> ApiResult<HttpResponse> {
+    let unknown = |_| ApiError::not_found("Artifact", &path.artifact);
+    let artifact = path.artifact.parse::<ArtifactName>().map_err(unknown)?;
+    let version = version_text(&path.version)?;
+    let read = read(&firmware, FirmwareOf::Version(path.id, &version), artifact, &request).await;
+    let read = read.map_err(|error| read_error(&error, &metrics, || unknown_version(&version)))?;
+    let file_name = format!("{}-{}-{artifact}", read.version.model, read.version.version);
+    let object = representation(&read.version, artifact);
+    let (kind, extra) = (DownloadKind::Artifact, Vec::new());
+    let (request, metrics) = (&request, &metrics);
+    Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
+}
 
-    async fn read(
-        &self,
-        of: FirmwareOf<'_>,
-        artifact: ArtifactName,
-    ) -> Result<ReadArtifact, ReadFirmwareError> {
-        let plan = |version: &FirmwareVersion| {
-            let object = representation(version, artifact);
-            Plan::of(&self.request, object).range(object.size)
-        };
-        self.firmware.read(of, artifact, &plan).await
-    }
+/// Opens the part of the artifact that the request asks for.
+async fn read(
+    firmware: &Firmware,
+    of: FirmwareOf<'_>,
+    artifact: ArtifactName,
+    request: &HttpRequest,
+) -> Result<ReadArtifact, ReadFirmwareError> {
+    let plan = |version: &FirmwareVersion| {
+        let object = representation(version, artifact);
+        Plan::of(request, object).range(object.size)
+    };
+    firmware.read(of, artifact, &plan).await
+}
 
-    /// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
-    /// invariants.
-    fn read_error(&self, error: &ReadFirmwareError, unknown: ApiError) -> ApiError {
-        match error {
-            ReadFirmwareError::ObjectMissing(object) => {
-                self.metrics.violation("object_missing");
-                tracing::error!(key = %object.key, "a visible row has no object");
-                ApiError::not_found("Firmware", &object.model)
-            }
-            ReadFirmwareError::ObjectDiffers(object) => {
-                self.metrics.violation("object_differs");
-                tracing::error!(key = %object.key, "a visible row has another object than it says");
-                ApiError::unavailable(error)
-            }
-            ReadFirmwareError::Repository(error) => error.into(),
-            ReadFirmwareError::Store(error) => error.into(),
-            ReadFirmwareError::Load(_) => ApiError::unavailable(error),
-            ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown,
-            ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
+fn answer_image(
+    read: ReadArtifact,
+    request: &HttpRequest,
+    metrics: &Data<Metrics>,
+) -> ApiResult<HttpResponse> {
+    let file_name = format!("firmware-{}.bin", read.version.model);
+    let extra = vec![
+        ("X-Firmware-Version", read.version.version.to_string()),
+        ("X-Firmware-Sha256", read.version.facts.bin.sha256.to_string()),
+    ];
+    let object = representation(&read.version, ArtifactName::Bin);
+    let kind = DownloadKind::Firmware;
+    Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
+}
+
+/// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
+/// invariants. `unknown` is the 404 of the device, model or version.
+fn read_error(
+    error: &ReadFirmwareError,
+    metrics: &Metrics,
+    unknown: impl FnOnce() -> ApiError,
+) -> ApiError {
+    match error {
+        ReadFirmwareError::ObjectMissing(object) => {
+            metrics.violation("object_missing");
+            tracing::error!(key = %object.key, "a visible row has no object");
+            ApiError::not_found("Firmware", &object.model)
         }
+        ReadFirmwareError::ObjectDiffers(object) => {
+            metrics.violation("object_differs");
+            tracing::error!(key = %object.key, "a visible row has another object than it says");
+            ApiError::unavailable(error)
+        }
+        ReadFirmwareError::Repository(error) => error.into(),
+        ReadFirmwareError::Store(error) => error.into(),
+        ReadFirmwareError::Load(_) => ApiError::unavailable(error),
+        ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown(),
+        ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 /// Headers of answers that pages may read.
@@ -25,7 +26,7 @@ impl CorsOrigins {
 
 /// Whether a browser asks what it may send.
 pub fn is_preflight(request: &ServiceRequest) -> bool {
-    request.path().starts_with("/api/")
+    request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 

@@ -6,64 +6,51 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::Method;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 
-use super::body::{SpoolSink, drain, next_piece, stall_of};
-use super::error::ApiError;
-use super::query::percent_decode;
+use super::body::{declared_length, drain, next_piece, stall_of};
+use super::error::{ApiError, ApiResult};
+use super::spool::SpoolSink;
 
 /// What a request keeps of its body in memory; the rest goes to a temporary file (contract §1.6).
 const KEPT_IN_MEMORY: u64 = 1024 * 1024;
 
-/// How much of a dump is kept, and where.
-#[derive(Clone)]
-pub struct DumpRules {
-    /// Largest dump in bytes.
+/// How much of a dump is read, and where large ones are spooled.
+pub struct DumpRules<'a> {
     pub largest_body: u64,
-    /// Where larger ones are spooled.
-    pub spool: SpoolDirectory,
+    pub spool: &'a SpoolDirectory,
 }
 
 /// The body of a dump; `Ok(None)` when it was larger than the limit.
-pub struct DumpBody(pub Result<Option<ArtifactBody>, ApiError>);
+pub struct DumpBody(pub ApiResult<Option<ArtifactBody>>);
 
 /// A body that waits for its handler.
-struct Waiting(Cell<Option<Result<Option<ArtifactBody>, ApiError>>>);
+struct Waiting(Cell<Option<DumpBody>>);
 
 impl FromRequest for DumpBody {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let waiting = request.extensions().get::<Waiting>().and_then(|waiting| waiting.0.take());
-        let missing = || ApiError::unexpected("the body of a dump was not read");
-        ready(waiting.map(Self).ok_or_else(missing))
+        ready(waiting.ok_or_else(|| ApiError::unexpected("the body of a dump was not read")))
     }
 }
 
-/// Reads the body of a `POST` of a device: that of a dump for its handler, any other to no end.
-pub async fn read_device_post(request: &mut ServiceRequest) {
-    // The router matches decoded paths; what cannot be decoded is drained all the same.
-    let path = percent_decode(request.uri().path());
-    let path = path.as_deref().unwrap_or(request.uri().path());
-    if request.method() != Method::POST || !path.starts_with("/api/iot/") {
-        return;
-    }
+/// Reads the body of a `POST` of a device: a dump for its handler (`dump` says how), any other to
+/// drop it.
+pub async fn read_to_end(request: &mut ServiceRequest, dump: Option<DumpRules<'_>>) {
     let stall = stall_of(request.request());
-    let is_dump = path == "/api/iot/coredump";
-    let rules = request.app_data::<web::Data<DumpRules>>().cloned();
-    let declared = request.headers().get("content-length").and_then(|value| value.to_str().ok());
-    let declared = declared.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let declared = declared_length(request.request()).unwrap_or_default();
     let mut payload = request.take_payload();
-    if let Some(rules) = rules.filter(|_| is_dump) {
-        let body = read_dump(&mut payload, &rules, (declared, stall)).await;
+    if let Some(rules) = dump {
+        let body = DumpReader { payload: &mut payload, rules, stall }.read(declared).await;
         // Nothing more will come from a caller that broke off or fell silent.
         let ended = body.as_ref().is_err_and(ApiError::is_refusal);
-        request.extensions_mut().insert(Waiting(Cell::new(Some(body))));
+        request.extensions_mut().insert(Waiting(Cell::new(Some(DumpBody(body)))));
         if ended {
             return;
         }
@@ -71,49 +58,48 @@ pub async fn read_device_post(request: &mut ServiceRequest) {
     drain(payload, stall).await;
 }
 
-/// Reads a dump as far as the limit goes; what comes behind is left to be drained.
-async fn read_dump(
-    payload: &mut Payload,
-    rules: &DumpRules,
-    (declared, stall): (u64, Duration),
-) -> Result<Option<ArtifactBody>, ApiError> {
-    if declared > rules.largest_body {
-        return Ok(None);
-    }
-    let expected = usize::try_from(declared.min(KEPT_IN_MEMORY)).unwrap_or_default();
-    let mut kept = BytesMut::with_capacity(expected);
-    while let Some(piece) = next_piece(payload, stall).await? {
-        let length = kept.len() as u64 + piece.len() as u64;
-        if length > rules.largest_body {
-            return Ok(None);
-        }
-        if length > KEPT_IN_MEMORY {
-            return spool_dump(payload, rules, [kept.freeze(), piece], stall).await;
-        }
-        kept.extend_from_slice(&piece);
-    }
-    Ok(Some(kept.freeze().into()))
+struct DumpReader<'a> {
+    payload: &'a mut Payload,
+    rules: DumpRules<'a>,
+    stall: Duration,
 }
 
-/// Goes on reading into a temporary file.
-async fn spool_dump(
-    payload: &mut Payload,
-    rules: &DumpRules,
-    begun: [Bytes; 2],
-    stall: Duration,
-) -> Result<Option<ArtifactBody>, ApiError> {
-    let mut sink = SpoolSink::new(&rules.spool, u64::MAX)?;
-    let mut length = 0;
-    for piece in begun {
-        length += piece.len() as u64;
-        sink = sink.take(piece).await?;
-    }
-    while let Some(piece) = next_piece(payload, stall).await? {
-        length += piece.len() as u64;
-        if length > rules.largest_body {
+impl DumpReader<'_> {
+    /// Reads a dump as far as the limit goes; what comes behind is left to be drained.
+    async fn read(&mut self, declared: u64) -> ApiResult<Option<ArtifactBody>> {
+        if declared > self.rules.largest_body {
             return Ok(None);
         }
-        sink = sink.take(piece).await?;
+        let expected = usize::try_from(declared.min(KEPT_IN_MEMORY)).unwrap_or_default();
+        let mut kept = BytesMut::with_capacity(expected);
+        while let Some(piece) = next_piece(self.payload, self.stall).await? {
+            let length = kept.len() as u64 + piece.len() as u64;
+            if length > self.rules.largest_body {
+                return Ok(None);
+            }
+            if length > KEPT_IN_MEMORY {
+                return self.spool([kept.freeze(), piece]).await;
+            }
+            kept.extend_from_slice(&piece);
+        }
+        Ok(Some(kept.freeze().into()))
     }
-    Ok(Some(sink.finish().await?.into()))
+
+    /// Goes on reading into a temporary file, behind what was read so far.
+    async fn spool(&mut self, begun: [Bytes; 2]) -> ApiResult<Option<ArtifactBody>> {
+        let mut sink = SpoolSink::new(self.rules.spool, u64::MAX)?;
+        let mut length = 0;
+        for piece in begun {
+            length += piece.len() as u64;
+            sink = sink.push(piece).await?;
+        }
+        while let Some(piece) = next_piece(self.payload, self.stall).await? {
+            length += piece.len() as u64;
+            if length > self.rules.largest_body {
+                return Ok(None);
+            }
+            sink = sink.push(piece).await?;
+        }
+        Ok(Some(sink.finish().await?.into()))
+    }
 }

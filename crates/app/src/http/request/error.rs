@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix_web::body::BoxBody;
+use actix_web::error::BlockingError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
@@ -11,11 +12,15 @@ use coredock_domain::artifacts::store::ArtifactStoreError;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::fields::FieldFault;
 use serde::Serialize;
+use tokio::task::JoinError;
 use utoipa::ToSchema;
 
 use super::exchange::REQUEST_ID;
 
 use crate::logging::chain;
+
+/// What a handler returns.
+pub type ApiResult<T> = Result<T, ApiError>;
 
 /// Seconds after which an outage is worth another try.
 const RETRY_AFTER: u64 = 5;
@@ -294,6 +299,20 @@ impl From<Vec<FieldFault>> for ApiError {
     fn from(errors: Vec<FieldFault>) -> Self {
         Self::new(ErrorCode::ValidationFailed, String::new())
             .change(|parts| parts.details = Details::Errors { errors })
+    }
+}
+
+/// A task that panicked.
+impl From<JoinError> for ApiError {
+    fn from(error: JoinError) -> Self {
+        Self::unexpected(error.to_string())
+    }
+}
+
+/// The same on a thread for blocking work.
+impl From<BlockingError> for ApiError {
+    fn from(error: BlockingError) -> Self {
+        Self::unexpected(error.to_string())
     }
 }
 

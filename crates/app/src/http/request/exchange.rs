@@ -1,28 +1,31 @@
 //! What every request goes through: its id, its envelope, its metrics and its log line.
 
-use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use futures::FutureExt;
 use tracing::Instrument;
 
-use super::cors::CorsOrigins;
-use super::device_body;
+use super::body::BodyLimit;
+use super::cors::{self, CorsOrigins};
+use super::device_body::{self, DumpRules};
 use super::error::ApiError;
-use super::in_flight::{InFlight, RequestsInFlight};
+use super::in_flight::RequestsInFlight;
 use super::query::percent_decode;
+use crate::http::routes::map::{Found, RouteMap};
+use crate::http::routes::row::{Body, BodyLimits, Class};
 use crate::metrics::Metrics;
 
-/// The part of a route pattern that only says what an id looks like.
-const ID_RULE: &str = ":[0-9]{1,18}";
+/// Devices are answered within 10 s (contract §1.7); this leaves room to write the answer.
+const DEVICE_DEADLINE: Duration = Duration::from_millis(9_500);
 const LONGEST_REQUEST_LINE: usize = 8 * 1024;
 const LARGEST_HEADERS: usize = 64 * 1024;
 /// Names the request in answer and log.
@@ -50,24 +53,14 @@ fn is_acceptable(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-/// Who a route is for, as metrics tell them apart.
-fn class_of(path: &str) -> &'static str {
-    if path.starts_with("/api/iot/") {
-        "device"
-    } else if path.starts_with("/api/pipeline/") {
-        "pipeline"
-    } else if path.starts_with("/api/") {
-        "admin"
-    } else {
-        "operator"
-    }
-}
-
-/// Counts a request until it is answered or its caller has hung up.
-fn enter(request: &ServiceRequest) -> Option<InFlight> {
-    let metrics = request.app_data::<web::Data<Metrics>>()?;
-    let gauge = metrics.http_in_flight.with_label_values(&[class_of(request.path())]);
-    Some(request.app_data::<web::Data<RequestsInFlight>>()?.enter(gauge))
+/// What every request goes through meets.
+pub struct ExchangeContext {
+    pub routes: RouteMap,
+    pub limits: BodyLimits,
+    pub spool: SpoolDirectory,
+    pub cors: CorsOrigins,
+    pub in_flight: RequestsInFlight,
+    pub metrics: Metrics,
 }
 
 /// The middleware around every route.
@@ -78,60 +71,109 @@ pub async fn exchange(
     let began = Instant::now();
     let id = CorrelationId::choose(request.headers());
     request.extensions_mut().insert(id.clone());
-    let metrics = request.app_data::<web::Data<Metrics>>().cloned();
-    let cors = request.app_data::<web::Data<CorsOrigins>>().cloned();
+    let context = request.app_data::<web::Data<ExchangeContext>>().cloned();
+    let context = context.ok_or_else(|| ApiError::unexpected("the server has no context"))?;
+    let route = context.routes.find(request.match_info().as_str());
+    let gauge = context.metrics.http_in_flight.with_label_values(&[route.class.as_str()]);
+    let in_flight = context.in_flight.enter(gauge);
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let in_flight = enter(&request);
     let span = tracing::info_span!("request", correlation_id = &*id.0);
-    let answered = answer(request, next, &id).instrument(span.clone()).await;
+    let exchange = Exchange { context: &context, route, id: &id };
+    let answered = exchange.answer(request, next).instrument(span.clone()).await;
     drop(in_flight);
     let mut response = answered?;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
     }
-    if let (Some(cors), Some(origin)) = (cors, origin) {
-        cors.allow(&origin, headers);
+    if let Some(origin) = origin {
+        context.cors.allow(&origin, headers);
     }
     let _entered = span.enter();
-    note(&response, began, metrics.as_ref().map(web::Data::get_ref));
+    exchange.note(&response, began);
     Ok(response)
 }
 
-async fn answer<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
-    next: Next<B>,
-    id: &CorrelationId,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    device_body::read_device_post(&mut request).await;
-    if let Some(status) = malformed(&request) {
-        let empty = HttpResponse::new(status);
-        return Ok(request.into_response(empty).map_into_right_body());
-    }
-    if request.method() == Method::OPTIONS && super::cors::is_preflight(&request) {
-        let allowed = super::cors::preflight_response();
-        return Ok(request.into_response(allowed).map_into_right_body());
-    }
-    if percent_decode(request.uri().path()).is_none() {
-        let error = ApiError::invalid("the path is not percent-encoded UTF-8");
-        return Ok(refuse(request, &error, id));
-    }
-    // The router needs the request for itself: where it is lost, the error answers alone.
-    let error = match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => return Ok(with_envelope(response, id)),
-        Ok(Err(error)) => api_error(&error),
-        Err(_) => ApiError::unexpected("a handler panicked"),
-    };
-    log_cause(&error);
-    Err(error.correlated(&id.0).into())
+/// One request and what is known of it before the router sees it.
+struct Exchange<'a> {
+    context: &'a ExchangeContext,
+    route: Found<'a>,
+    id: &'a CorrelationId,
 }
 
-fn refuse<B>(
-    request: ServiceRequest,
-    error: &ApiError,
-    id: &CorrelationId,
-) -> ServiceResponse<EitherBody<B, BoxBody>> {
-    request.into_response(error.response(&id.0)).map_into_right_body()
+impl Exchange<'_> {
+    async fn answer<B: MessageBody + 'static>(
+        &self,
+        mut request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+        self.prepare_body(&mut request).await;
+        if let Some(status) = malformed(&request) {
+            let empty = HttpResponse::new(status);
+            return Ok(request.into_response(empty).map_into_right_body());
+        }
+        if self.route.class != Class::Operator && cors::is_preflight(&request) {
+            let allowed = cors::preflight_response();
+            return Ok(request.into_response(allowed).map_into_right_body());
+        }
+        if percent_decode(request.uri().path()).is_none() {
+            let error = ApiError::invalid("the path is not percent-encoded UTF-8");
+            let answer = error.response(&self.id.0);
+            return Ok(request.into_response(answer).map_into_right_body());
+        }
+        // The router needs the request for itself: where it is lost, the error answers alone.
+        let error = match AssertUnwindSafe(self.routed(request, next)).catch_unwind().await {
+            Ok(Ok(response)) => return Ok(with_envelope(response, self.id)),
+            Ok(Err(error)) => api_error(&error),
+            Err(_) => ApiError::unexpected("a handler panicked"),
+        };
+        log_cause(&error);
+        Err(error.correlated(&self.id.0).into())
+    }
+
+    /// Notes the limit of the body and reads those that are read before any answer.
+    async fn prepare_body(&self, request: &mut ServiceRequest) {
+        let body = self.route.body(request.method());
+        let limit = self.context.limits.of(body);
+        if let Some(limit) = limit {
+            request.extensions_mut().insert(BodyLimit(limit));
+        }
+        if self.route.class == Class::Device && request.method() == Method::POST {
+            let dump = limit.filter(|_| body == Body::Dump);
+            let spool = &self.context.spool;
+            let dump = dump.map(|largest_body| DumpRules { largest_body, spool });
+            device_body::read_to_end(request, dump).await;
+        }
+    }
+
+    /// A device reboots rather than wait: a dependency that hangs is an outage.
+    async fn routed<B: MessageBody + 'static>(
+        &self,
+        request: ServiceRequest,
+        next: Next<B>,
+    ) -> Result<ServiceResponse<B>, Error> {
+        let answer = next.call(request);
+        if self.route.class != Class::Device {
+            return answer.await;
+        }
+        let late = |_| ApiError::outage("a device was not answered in time");
+        tokio::time::timeout(DEVICE_DEADLINE, answer).await.map_err(late)?
+    }
+
+    fn note<B>(&self, response: &ServiceResponse<B>, began: Instant) {
+        let (metrics, route) = (&self.context.metrics, self.route.label());
+        let method = known_method(response.request().method());
+        let status = response.status();
+        let seconds = began.elapsed().as_secs_f64();
+        metrics.http_requests.with_label_values(&[method, route, status.as_str()]).inc();
+        metrics.http_seconds.with_label_values(&[method, route]).observe(seconds);
+        let (status, milliseconds) = (status.as_u16(), (seconds * 1e6).round() / 1e3);
+        if self.route.is_quiet() {
+            tracing::debug!(method, route, status, milliseconds, "request");
+        } else {
+            tracing::info!(method, route, status, milliseconds, "request");
+        }
+    }
 }
 
 /// Requests that are answered without a body (contract §1.1).
@@ -180,46 +222,6 @@ fn log_cause(error: &ApiError) {
         tracing::error!(cause, "{error}");
     }
 }
-
-fn note<B>(response: &ServiceResponse<B>, began: Instant, metrics: Option<&Metrics>) {
-    let request = response.request();
-    let route = route_of(request);
-    let route = route.as_ref();
-    let method = known_method(request.method());
-    let status = response.status();
-    let seconds = began.elapsed().as_secs_f64();
-    if let Some(metrics) = metrics {
-        let labels = [method, route, status.as_str()];
-        metrics.http_requests.with_label_values(&labels).inc();
-        metrics.http_seconds.with_label_values(&[method, route]).observe(seconds);
-    }
-    let (status, milliseconds) = (status.as_u16(), (seconds * 1e6).round() / 1e3);
-    if QUIET_ROUTES.contains(&route) {
-        tracing::debug!(method, route, status, milliseconds, "request");
-    } else {
-        tracing::info!(method, route, status, milliseconds, "request");
-    }
-}
-
-/// The pattern of the route; asking the router again is dear, so fixed paths go without.
-fn route_of(request: &HttpRequest) -> Cow<'static, str> {
-    if let Some(fixed) = QUIET_ROUTES.into_iter().find(|route| *route == request.path()) {
-        return Cow::Borrowed(fixed);
-    }
-    match request.match_pattern() {
-        Some(pattern) => Cow::Owned(pattern.replace(ID_RULE, "")),
-        None => Cow::Borrowed("unknown"),
-    }
-}
-
-/// Asked for at every boot of every device, or every few seconds by machines (contract §4.3).
-const QUIET_ROUTES: [&str; 5] = [
-    "/api/iot/firmware",
-    "/api/iot/firmware-version",
-    "/health/healthz",
-    "/health/readyz",
-    "/metrics",
-];
 
 /// Methods are labels of metrics: unknown ones share a name.
 fn known_method(method: &Method) -> &'static str {

@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use coredock_domain::audit::{Actor, ActorKind, Origin};
 use coredock_domain::ids::DeviceKey;
 
-use super::error::ApiError;
+use super::error::{ApiError, ApiResult};
 use super::exchange::CorrelationId;
 use super::query::Query;
 
@@ -52,7 +52,7 @@ impl Pipeline {
 
 impl DeviceCaller {
     /// The key, if there can be a device of it.
-    pub fn known_key(&self) -> Result<&DeviceKey, ApiError> {
+    pub fn known_key(&self) -> ApiResult<&DeviceKey> {
         self.key.as_ref().ok_or_else(|| self.unknown())
     }
 
@@ -101,7 +101,7 @@ fn remote_address(request: &HttpRequest) -> Option<String> {
 
 impl FromRequest for Viewer {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(_: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self))
@@ -110,7 +110,7 @@ impl FromRequest for Viewer {
 
 impl FromRequest for Editor {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self(local_admin(request))))
@@ -119,7 +119,7 @@ impl FromRequest for Editor {
 
 impl FromRequest for Pipeline {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self(local_admin(request))))
@@ -128,14 +128,14 @@ impl FromRequest for Pipeline {
 
 impl FromRequest for DeviceCaller {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = Ready<ApiResult<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(device_of_query(request.query_string()))
     }
 }
 
-fn device_of_query(query: &str) -> Result<DeviceCaller, ApiError> {
+fn device_of_query(query: &str) -> ApiResult<DeviceCaller> {
     let claimed = Query::new(query).get("device_key").map_err(|fault| vec![fault])?;
     let claimed = claimed.filter(|text| !text.is_empty());
     let claimed = claimed.ok_or_else(|| ApiError::unauthenticated("device_key is required"))?;

@@ -1,9 +1,14 @@
 //! Reads percent-encoded texts exactly once; `+` stays a plus (contract §1.1).
 
 use std::borrow::Cow;
+use std::future::{Ready, ready};
 
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
 use coredock_domain::fields::FieldFault;
 use percent_encoding::percent_decode_str;
+
+use super::error::{ApiError, ApiResult};
 
 /// The decoded text, or `None` when a percent sequence is broken or the bytes are not UTF-8.
 pub fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
@@ -34,6 +39,24 @@ impl<'a> Query<'a> {
         let not_text = || FieldFault::new(name, "is not percent-encoded UTF-8");
         let decoded = percent_decode(raw).ok_or_else(not_text)?;
         Ok(Some(decoded.into_owned()))
+    }
+}
+
+/// What the parameters of a query are read as.
+pub trait FromQuery: Sized {
+    /// Collects every fault (contract §2.3).
+    fn from_query(fields: QueryFields<'_>) -> ApiResult<Self>;
+}
+
+/// Parameters of a query that were read without a fault.
+pub struct ValidQuery<T>(pub T);
+
+impl<T: FromQuery> FromRequest for ValidQuery<T> {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(T::from_query(QueryFields::new(request.query_string())).map(Self))
     }
 }
 

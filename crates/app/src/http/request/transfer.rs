@@ -14,8 +14,9 @@ use coredock_domain::artifacts::verified_reads::ArtifactBytes;
 use futures::{Stream, StreamExt};
 
 use super::conditions::{Plan, Representation};
-use super::error::{ApiError, ErrorCode};
-use super::in_flight::{InFlight, RequestsInFlight};
+use super::error::{ApiError, ApiResult, ErrorCode};
+use super::exchange::ExchangeContext;
+use super::in_flight::InFlight;
 use crate::metrics::Metrics;
 
 /// The first body write has at least this many bytes, because a device judges an image by its
@@ -61,7 +62,7 @@ pub struct Download<'a> {
 
 impl Download<'_> {
     /// Answers with `body`, which holds the bytes [`Plan::range`] asked for.
-    pub fn answer(self, body: Option<ArtifactBytes>) -> Result<HttpResponse, ApiError> {
+    pub fn answer(self, body: Option<ArtifactBytes>) -> ApiResult<HttpResponse> {
         let size = self.object.size;
         match Plan::of(self.request, self.object) {
             Plan::NotModified => {
@@ -159,7 +160,7 @@ impl Tally {
     fn begin(download: &Download<'_>, length: u64) -> Self {
         let kind = download.kind.as_str();
         let gauge = download.metrics.downloads_active.with_label_values(&[kind]);
-        let requests = download.request.app_data::<web::Data<RequestsInFlight>>();
+        let context = download.request.app_data::<web::Data<ExchangeContext>>();
         Self {
             kind,
             left: length,
@@ -167,7 +168,7 @@ impl Tally {
             whole: length == download.object.size,
             failed: false,
             metrics: download.metrics.clone(),
-            _in_flight: requests.map(|requests| requests.enter(gauge)),
+            _in_flight: context.map(|context| context.in_flight.enter(gauge)),
         }
     }
 

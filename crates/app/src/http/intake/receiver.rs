@@ -1,0 +1,199 @@
+//! Receives a dump within the time its device waits (contract §1.7, §6.1).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::web::Data;
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::audit::Origin;
+use coredock_domain::intake::receive::{ReceiveCoredump, ReceiveCoredumpError, Received};
+use coredock_domain::intake::replay::Reception;
+use coredock_domain::{Coredumps, blocking};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::{DumpClaims, receive_error};
+use crate::http::request::detached::DetachedTasks;
+use crate::http::request::device_body::DumpBody;
+use crate::http::request::error::{ApiError, ApiResult};
+use crate::http::request::identity::DeviceCaller;
+use crate::metrics::Metrics;
+
+/// Dumps received at once. More would wait for the same disk, and each occupies a thread.
+const PERMITS: usize = 32;
+/// A dump that is not stored by then is rescued, and its device gets its answer: of the 10 s it waits
+/// (contract §1.7) this leaves enough to sync the file.
+const RESCUE_AFTER: Duration = Duration::from_secs(8);
+/// How much longer its device waits if the dump cannot be rescued.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// Receives dumps. Disks of this machine make a thread wait: with them each dump gets a thread of its
+/// own, and changes threads twice and not at each step. Waiting for servers takes no thread.
+pub struct DumpReceiver {
+    coredumps: Coredumps,
+    metrics: Data<Metrics>,
+    threads: Handle,
+    tasks: DetachedTasks,
+    permits: Arc<Semaphore>,
+    waits_for_disks: bool,
+}
+
+/// A dump as its device sent it.
+pub struct Delivery {
+    pub caller: DeviceCaller,
+    pub claims: DumpClaims,
+    pub body: DumpBody,
+    pub origin: Origin,
+}
+
+/// How far a dump came within the time its device waits.
+enum Progress {
+    Ended(Result<Received, ReceiveCoredumpError>),
+    /// It is in the rescue spool, and is still being received.
+    Rescued,
+    /// It is still being received.
+    Late,
+}
+
+/// Why a dump was not received.
+struct Unreceived {
+    error: ApiError,
+    /// As metrics call it.
+    result: &'static str,
+}
+
+impl DumpReceiver {
+    /// Uses the threads of the runtime this is called in.
+    pub fn new(
+        coredumps: Coredumps,
+        metrics: Data<Metrics>,
+        tasks: DetachedTasks,
+        waits_for_disks: bool,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(PERMITS));
+        Self { coredumps, metrics, threads: Handle::current(), tasks, permits, waits_for_disks }
+    }
+
+    /// Receives a dump and counts its result.
+    pub(super) async fn receive(&self, delivery: Delivery) -> ApiResult<Received> {
+        let count = IngestCount::begin(&self.metrics);
+        let outcome = self.store(delivery).await;
+        count.end(match &outcome {
+            Ok(Received::Stored(_)) => "stored",
+            Ok(Received::Repeated(_)) => "duplicate",
+            Err(unreceived) => unreceived.result,
+        });
+        outcome.map_err(|unreceived| unreceived.error)
+    }
+
+    /// In the order of contract §4.5: device row, body.
+    async fn store(&self, delivery: Delivery) -> Result<Received, Unreceived> {
+        let Delivery { caller, claims, body, origin } = delivery;
+        let (body, unread) = match body.0 {
+            Ok(body) => (body, None),
+            Err(error) => (None, Some(error)),
+        };
+        let bytes = body.as_ref().map_or(0, ArtifactBody::length);
+        let dump = ReceiveCoredump {
+            device: caller.known_key()?.clone(),
+            chip: claims.chip,
+            firmware_version: claims.firmware_version,
+            body,
+            origin,
+        };
+        let late = || ApiError::outage("a dump was not stored within the time its device waits");
+        let received = match self.receive_in_time(dump).await? {
+            Progress::Ended(received) => received,
+            Progress::Rescued => return Err(Unreceived { error: late(), result: "rescued" }),
+            Progress::Late => return Err(late().into()),
+        };
+        let limit = self.coredumps.settings().largest_body;
+        let received = received.map_err(|error| match (error, unread) {
+            (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown().into(),
+            (ReceiveCoredumpError::TooLarge { .. }, Some(unread)) => unread.into(),
+            (error @ ReceiveCoredumpError::Rescued(_), _) => {
+                Unreceived { error: receive_error(&error, limit), result: "rescued" }
+            }
+            (error, _) => receive_error(&error, limit).into(),
+        })?;
+        self.metrics.coredump_ingest_bytes.inc_by(bytes);
+        Ok(received)
+    }
+
+    /// Receives a dump also when its device hangs up, because the device erases its dump whatever the
+    /// answer is. A dump that takes long is rescued meanwhile.
+    async fn receive_in_time(&self, dump: ReceiveCoredump) -> ApiResult<Progress> {
+        let waits = self.waits_for_disks || matches!(dump.body, Some(ArtifactBody::File(_)));
+        let reception = Arc::new(self.coredumps.arrived(dump));
+        let mut receiving = self.start(Arc::clone(&reception), waits);
+        let coredumps = self.coredumps.clone();
+        let watching = async move {
+            if let Ok(ended) = timeout(RESCUE_AFTER, &mut receiving).await {
+                return Ok::<_, ApiError>(Progress::Ended(ended??));
+            }
+            if coredumps.rescue(&reception).await {
+                return Ok(Progress::Rescued);
+            }
+            match timeout(LAST_CHANCE, &mut receiving).await {
+                Ok(ended) => Ok(Progress::Ended(ended??)),
+                Err(_) => Ok(Progress::Late),
+            }
+        };
+        self.tasks.run(watching).await?
+    }
+
+    /// Receives the dump as soon as there is a permit.
+    fn start(
+        &self,
+        reception: Arc<Reception>,
+        waits: bool,
+    ) -> JoinHandle<Result<Result<Received, ReceiveCoredumpError>, JoinError>> {
+        let (threads, permits) = (self.threads.clone(), Arc::clone(&self.permits));
+        let coredumps = self.coredumps.clone();
+        let receiving = async move { coredumps.receive(&reception).await }.in_current_span();
+        self.tasks.0.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            if !waits {
+                return threads.spawn(receiving).await;
+            }
+            let runtime = threads.clone();
+            let waiting = move || blocking::allow(|| runtime.block_on(receiving));
+            threads.spawn_blocking(waiting).await
+        })
+    }
+}
+
+impl From<ApiError> for Unreceived {
+    fn from(error: ApiError) -> Self {
+        let result = if error.is_refusal() { "rejected" } else { "unavailable" };
+        Self { error, result }
+    }
+}
+
+/// Counts a delivery when it ends, also when its device hangs up.
+pub(super) struct IngestCount {
+    metrics: Data<Metrics>,
+    began: Instant,
+    /// As metrics call it.
+    result: &'static str,
+}
+
+impl IngestCount {
+    pub(super) fn begin(metrics: &Data<Metrics>) -> Self {
+        Self { metrics: metrics.clone(), began: Instant::now(), result: "unavailable" }
+    }
+
+    pub(super) fn end(mut self, result: &'static str) {
+        self.result = result;
+    }
+}
+
+impl Drop for IngestCount {
+    fn drop(&mut self) {
+        self.metrics.coredump_ingest.with_label_values(&[self.result]).inc();
+        self.metrics.coredump_ingest_seconds.observe(self.began.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,75 @@
+//! Finds the rows of a path before the router does: the class of a request and the limit of its body
+//! must be known before it is read.
+
+use std::collections::HashMap;
+
+use actix_web::dev::ResourceDef;
+use actix_web::http::Method;
+
+use super::row::{Body, Class, RouteFacts, Row};
+use super::{AREAS, pattern};
+
+/// The table of routes by path.
+pub struct RouteMap {
+    /// Paths without parameters; nearly all requests are for these.
+    fixed: HashMap<&'static str, PathRows>,
+    others: Vec<(ResourceDef, PathRows)>,
+}
+
+/// The rows of one path.
+type PathRows = Vec<RouteFacts>;
+
+/// What the table says of a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    pub class: Class,
+    rows: &'a [RouteFacts],
+}
+
+impl RouteMap {
+    /// `rows` of one path stand together.
+    pub fn new(rows: &[Row]) -> Self {
+        let mut map = Self { fixed: HashMap::new(), others: Vec::new() };
+        for rows in rows.chunk_by(|a, b| a.facts.path == b.facts.path) {
+            let path = rows[0].facts.path;
+            let facts = rows.iter().map(|row| row.facts.clone()).collect();
+            if path.contains('{') {
+                map.others.push((ResourceDef::new(pattern(path)), facts));
+            } else {
+                map.fixed.insert(path, facts);
+            }
+        }
+        map
+    }
+
+    /// `path` as the router sees it, decoded.
+    pub fn find(&self, path: &str) -> Found<'_> {
+        let other = || self.others.iter().find(|(pattern, _)| pattern.is_match(path));
+        let rows = self.fixed.get(path).or_else(|| other().map(|(_, rows)| rows));
+        let rows = rows.map_or(&[][..], Vec::as_slice);
+        let class = rows.first().map_or_else(|| class_of_unknown(path), |row| row.class);
+        Found { class, rows }
+    }
+}
+
+fn class_of_unknown(path: &str) -> Class {
+    let area = AREAS.iter().find(|area| path.starts_with(area.prefix));
+    area.map_or(Class::Operator, |area| area.class)
+}
+
+impl Found<'_> {
+    /// The pattern of the path, as metrics and logs show it.
+    pub fn label(&self) -> &'static str {
+        self.rows.first().map_or("unknown", |row| row.path)
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.rows.iter().any(|row| row.quiet)
+    }
+
+    /// The body that a request with this method has.
+    pub fn body(&self, method: &Method) -> Body {
+        let row = self.rows.iter().find(|row| row.method == *method);
+        row.map_or(Body::Ignored, |row| row.body)
+    }
+}

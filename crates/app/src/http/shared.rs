@@ -1,0 +1,151 @@
+//! What handlers may ask for, shared by all threads that serve.
+
+use std::io;
+
+use actix_web::web::{Data, ServiceConfig};
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
+use coredock_domain::{Coredumps, DeviceModels, Devices, Firmware, RomElfs};
+
+use super::firmware::polls::PollInterval;
+use super::firmware::uploads::FirmwareUploads;
+use super::intake::receiver::DumpReceiver;
+use super::operations::{MetricsGuard, StoreDecides};
+use super::request::body::StallLimit;
+use super::request::cors::CorsOrigins;
+use super::request::detached::DetachedTasks;
+use super::request::exchange::ExchangeContext;
+use super::request::identity::TrustedProxies;
+use super::request::in_flight::RequestsInFlight;
+use super::routes::map::RouteMap;
+use super::routes::row::BodyLimits;
+use super::routes::{self, table};
+use super::testing::TestingMode;
+use crate::config::{Config, Environment};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::wiring::{Features, Outside};
+
+/// Everything a handler may ask for.
+#[derive(Clone)]
+pub struct Shared {
+    pub shutdown: Data<Shutdown>,
+    /// Uploads that go on when their callers hang up.
+    pub uploading: Data<DetachedTasks>,
+    context: Data<ExchangeContext>,
+    models: Data<DeviceModels>,
+    devices: Data<Devices>,
+    firmware: Data<Firmware>,
+    firmware_uploads: Data<FirmwareUploads>,
+    rom_elfs: Data<RomElfs>,
+    coredumps: Data<Coredumps>,
+    dump_receiver: Data<DumpReceiver>,
+    metrics: Data<Metrics>,
+    health: Data<Health>,
+    spool: Data<SpoolDirectory>,
+    rules: Rules,
+}
+
+/// Settings that handlers and extractors go by.
+#[derive(Clone)]
+struct Rules {
+    testing: Data<TestingMode>,
+    metrics_guard: Data<MetricsGuard>,
+    trusted: Data<TrustedProxies>,
+    stall: Data<StallLimit>,
+    poll: Data<PollInterval>,
+    store_decides: Data<StoreDecides>,
+}
+
+impl Shared {
+    /// Fails when the directory for temporary files cannot be made.
+    pub fn new(config: &Config, outside: &Outside, features: &Features) -> io::Result<Self> {
+        let spool = config.spool_dir();
+        std::fs::create_dir_all(&spool)?;
+        let spool = SpoolDirectory::new(spool);
+        let uploading = DetachedTasks::default();
+        let metrics = Data::new(features.metrics.clone());
+        let uploads = FirmwareUploads {
+            firmware: features.firmware.clone(),
+            rules: config.firmware.bundle,
+            spool: spool.clone(),
+            tasks: uploading.clone(),
+            metrics: features.metrics.clone(),
+        };
+        let coredumps = features.coredumps.clone();
+        let disks = config.uses_disks();
+        let receiver = DumpReceiver::new(coredumps, metrics.clone(), uploading.clone(), disks);
+        Ok(Self {
+            shutdown: Data::new(Shutdown::default()),
+            uploading: Data::new(uploading),
+            context: Data::new(context(config, features, spool.clone())),
+            models: Data::new(features.models.clone()),
+            devices: Data::new(features.devices.clone()),
+            firmware: Data::new(features.firmware.clone()),
+            firmware_uploads: Data::new(uploads),
+            rom_elfs: Data::new(features.rom_elfs.clone()),
+            coredumps: Data::new(features.coredumps.clone()),
+            dump_receiver: Data::new(receiver),
+            metrics,
+            health: Data::new(Health::new(outside, features)),
+            spool: Data::new(spool),
+            rules: Rules::new(config),
+        })
+    }
+
+    pub fn in_flight(&self) -> RequestsInFlight {
+        self.context.in_flight.clone()
+    }
+
+    /// Registers every route, and what its handler asks for.
+    pub fn configure(&self, service: &mut ServiceConfig) {
+        service
+            .app_data(self.shutdown.clone())
+            .app_data(self.uploading.clone())
+            .app_data(self.context.clone())
+            .app_data(self.models.clone())
+            .app_data(self.devices.clone())
+            .app_data(self.firmware.clone())
+            .app_data(self.firmware_uploads.clone())
+            .app_data(self.rom_elfs.clone())
+            .app_data(self.coredumps.clone())
+            .app_data(self.dump_receiver.clone())
+            .app_data(self.metrics.clone())
+            .app_data(self.health.clone())
+            .app_data(self.spool.clone())
+            .app_data(self.rules.testing.clone())
+            .app_data(self.rules.metrics_guard.clone())
+            .app_data(self.rules.trusted.clone())
+            .app_data(self.rules.stall.clone())
+            .app_data(self.rules.poll.clone())
+            .app_data(self.rules.store_decides.clone());
+        routes::register(service, &self.metrics);
+    }
+}
+
+impl Rules {
+    fn new(config: &Config) -> Self {
+        Self {
+            testing: Data::new(TestingMode(config.environment == Environment::Testing)),
+            metrics_guard: Data::new(MetricsGuard(config.http.metrics_token.clone())),
+            trusted: Data::new(TrustedProxies(config.http.trusted_proxy_hops)),
+            stall: Data::new(StallLimit(config.http.stall)),
+            poll: Data::new(PollInterval(config.devices.poll)),
+            store_decides: Data::new(StoreDecides(config.http.store_decides_readiness)),
+        }
+    }
+}
+
+fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> ExchangeContext {
+    ExchangeContext {
+        routes: RouteMap::new(&table()),
+        limits: BodyLimits {
+            firmware_bundle: config.firmware.upload_bytes,
+            dump: config.coredumps.settings.largest_body,
+        },
+        spool,
+        cors: CorsOrigins(config.http.cors_origins.clone()),
+        in_flight: RequestsInFlight::default(),
+        metrics: features.metrics.clone(),
+    }
+}
