@@ -32,8 +32,8 @@ pub(crate) use ingest::Replica;
 use parsing::Workload;
 use report::Figure;
 
-use crate::fixtures::Architecture;
-use crate::program::{program, run};
+use coredock_testkit::fixtures::Architecture;
+use coredock_testkit::program::{program, run};
 
 /// What can be measured.
 #[derive(Subcommand)]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::program::{output, program, run as run_program};
 use crate::{layers, licences, test_run};
+use coredock_testkit::program::{output, program, run as run_program};
 
 type Step = (&'static str, fn() -> Result<()>);
 

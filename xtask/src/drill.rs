@@ -24,7 +24,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use tempfile::TempDir;
 
-use crate::program::{program, root, run};
+use coredock_testkit::program::{program, root, run};
 use process::Site;
 use production::ProductionDrill;
 use trial::Drill;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::program::{install_if_missing, program, root, run};
+use coredock_testkit::program::{install_if_missing, program, root, run};
 
 /// What libFuzzer wants to be told while the program runs.
 const FLAGS: [&str; 8] = [

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::program::{output, program};
+use coredock_testkit::program::{output, program};
 
 const APP: &str = "coredock";
 const DOMAIN: &str = "coredock-domain";

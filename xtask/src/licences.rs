@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::program::{output, program, run};
+use coredock_testkit::program::{output, program, run};
 
 const VERSION: &str = "0.20.2";
 

@@ -8,16 +8,12 @@
 
 mod bench;
 mod ci;
-mod client;
 mod drill;
-mod fixtures;
 mod fuzz;
 mod layers;
 mod licences;
-mod program;
 mod roms;
 mod s3_server;
-mod services;
 mod sidecar_stub;
 mod small_fs;
 mod test_run;
@@ -27,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use coredock_testkit::fixtures::Architecture;
 
 /// Chores of the Coredock repository.
 #[derive(Parser)]
@@ -59,7 +56,7 @@ enum Chore {
     /// Makes the dumps for tests of symbolizing anew; installs compiler, emulator and debugger
     Fixtures {
         /// Of the devices
-        architecture: fixtures::Architecture,
+        architecture: Architecture,
     },
     /// Fetches the ROM ELFs of Espressif's chips, to be uploaded to a server
     Roms(roms::Roms),

@@ -8,7 +8,7 @@ use clap::Args;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::digest::Sha256Digest;
 
-use crate::program::{program, run};
+use coredock_testkit::program::{program, run};
 
 const VERSION: &str = "4.7.0";
 /// Of the crate file, as the index of crates.io has it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::program::{output, program};
+use coredock_testkit::program::{output, program};
 
 /// Where the tests find it.
 pub(crate) const VARIABLE: &str = "COREDOCK_TEST_SMALL_FS";

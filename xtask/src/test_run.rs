@@ -9,9 +9,9 @@ use coredock_testkit::PRODUCTION_BACKENDS;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::drill::{Backends, Kill};
-use crate::program::{apt_install, program, root, shown};
-use crate::services::Services;
 use crate::small_fs::{self, SmallFs};
+use coredock_testkit::program::{apt_install, program, root, shown};
+use coredock_testkit::services::Services;
 
 /// How often the drill behind the tests kills the server.
 const TRIALS: usize = 5;

@@ -11,7 +11,7 @@ use coredock_symbolizer::{Firmware, Frame, Index, Report, Trust, build_index, de
 use coredock_testkit::snapshot::{NotePadding, Snapshot};
 use tempfile::TempDir;
 
-use crate::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request};
+use coredock_testkit::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request};
 
 /// Differences that are printed.
 const SHOWN: usize = 10;

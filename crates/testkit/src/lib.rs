@@ -5,16 +5,20 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot go on stops with a message")]
 
+pub mod client;
 pub mod clock;
 pub mod contract;
 pub mod coredumps;
 pub mod entropy;
 pub mod faulty_store;
 pub mod firmware;
+pub mod fixtures;
 pub mod gate;
 pub mod postgres;
+pub mod program;
 pub mod s3;
 pub mod s3_proxy;
+pub mod services;
 pub mod sidecar;
 pub mod snapshot;
 pub mod tcp_proxy;

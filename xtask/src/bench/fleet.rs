@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::bundles::{Bundle, MODEL};
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 /// Creates the model of all bundles and returns its id.
 pub(super) fn create_model(client: &mut Client) -> Result<u64> {

@@ -13,8 +13,8 @@ use super::listings::list;
 use super::report::{Figure, Limit, mib, told};
 use super::server::Server;
 use super::{commits, fleet};
-use crate::program::root;
 use burst::{Burst, Extent, Taken};
+use coredock_testkit::program::root;
 pub(crate) use production::Replica;
 pub(super) use production::measure as measure_production;
 

@@ -9,7 +9,7 @@ use super::bundles::Bundle;
 use super::fleet;
 use super::report::{Figure, Limit, quantile};
 use super::server::Server;
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 const VERSIONS: usize = 500;
 const DEVICES: usize = 10_000;

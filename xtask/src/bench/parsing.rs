@@ -14,9 +14,9 @@ use super::commits;
 use super::memory::resident;
 use super::report::{Figure, Limit, mib, per_second, told};
 use super::server::Server;
-use crate::fixtures::Architecture;
-use crate::program::root;
 use build::Build;
+use coredock_testkit::fixtures::Architecture;
+use coredock_testkit::program::root;
 use fleet::{Fleet, KEPT_BY_DEFAULT};
 use progress::Progress;
 

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::memory;
-use crate::client::Client;
-use crate::program::root;
+use coredock_testkit::client::Client;
+use coredock_testkit::program::root;
 
 const LONGEST_START: Duration = Duration::from_secs(20);
 const LONGEST_STOP: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ mod requests;
 
 use anyhow::{Result, ensure};
 
-use crate::services::postgres::{Durability, PostgresServer};
+use coredock_testkit::services::postgres::{Durability, PostgresServer};
 use quiet_server::QuietServer;
 
 /// What a request is called, and how many statements it took.

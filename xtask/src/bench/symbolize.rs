@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::report::{Figure, Limit, mib};
 use super::server::release_binary;
-use crate::fixtures::{Architecture, Generated, Optimization, Request};
-use crate::program::{install_if_missing, program, silently};
+use coredock_testkit::fixtures::{Architecture, Generated, Optimization, Request};
+use coredock_testkit::program::{install_if_missing, program, silently};
 
 /// Prints the largest resident size of a program in KiB.
 const TIME: &str = "/usr/bin/time";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::program::{apt_install, output, program};
+use coredock_testkit::program::{apt_install, output, program};
 
 /// What one run of it found.
 #[derive(Debug, PartialEq)]

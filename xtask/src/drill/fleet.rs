@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::material::MODELS;
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 const DEVICES_PER_MODEL: usize = 2;
 

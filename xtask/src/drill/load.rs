@@ -14,7 +14,7 @@ use super::events::{Events, Outcome, Span, Write};
 use super::findings::Rule;
 use super::fleet::Fleet;
 use super::material::Material;
-use crate::client::{Answer, Client};
+use coredock_testkit::client::{Answer, Client};
 
 mod dumps;
 mod firmware;

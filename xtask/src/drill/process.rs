@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::findings::{Findings, Rule};
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 /// From the start of the process to its first "ready".
 const LONGEST_START: Duration = Duration::from_secs(20);

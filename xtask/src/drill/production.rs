@@ -31,8 +31,8 @@ use super::rows::Rows;
 use super::tally::Tally;
 use super::trial::Table;
 use super::versions::{self, Versions};
-use crate::client::Client;
 use cluster::Cluster;
+use coredock_testkit::client::Client;
 use faults::Plan;
 
 const LONGEST_LOAD: Duration = Duration::from_millis(500);

@@ -16,7 +16,7 @@ use super::process::{Site, names_in};
 use super::rows::{Database, Rows};
 use super::versions::Versions;
 use super::{MAX_COREDUMPS, objects::Known};
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 /// From readiness to the last delete, settlement and parse.
 const LONGEST_RECOVERY: Duration = Duration::from_secs(30);

@@ -24,7 +24,7 @@ use super::rows::{self, Database, Rows};
 use super::tally::{Phase, Tally};
 use super::versions::{self, Versions};
 use super::{MAX_COREDUMP_BYTES, MAX_COREDUMPS, MAX_FIRMWARES};
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 const LONGEST_LOAD: Duration = Duration::from_millis(600);
 const LONGEST_START: Duration = Duration::from_millis(150);

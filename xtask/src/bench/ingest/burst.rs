@@ -10,7 +10,7 @@ use super::super::fleet;
 use super::super::report::{per_second, quantile};
 use super::super::server::Server;
 use super::{AT_ONCE, BODY};
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 /// How much is delivered.
 #[derive(Clone, Copy)]

@@ -15,7 +15,7 @@ use super::Workload;
 use crate::bench::bundles::bundle_of;
 use crate::bench::report::{mib, per_second};
 use crate::bench::symbolize;
-use crate::fixtures::Architecture;
+use coredock_testkit::fixtures::Architecture;
 
 const VERSION: &str = "1.0.0";
 /// About 4 MB.

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, ensure};
 use super::Build;
 use crate::bench::fleet;
 use crate::bench::server::Server;
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 /// Connections that deliver.
 const AT_ONCE: usize = 16;

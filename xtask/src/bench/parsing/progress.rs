@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bench::cpu;
 use crate::bench::server::Server;
-use crate::client::Client;
+use coredock_testkit::client::Client;
 
 const ATTEMPTS: &str = "coredock_symbolication_total";
 const PARSED: &str = r#"{engine="native",result="parsed"}"#;

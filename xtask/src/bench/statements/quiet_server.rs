@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::bench::parse_job;
-use crate::client::Client;
-use crate::program::root;
+use coredock_testkit::client::Client;
+use coredock_testkit::program::root;
 
 /// Queue, rescue spool, queued deletes, interrupted publications, sweep.
 const WORKERS: usize = 5;

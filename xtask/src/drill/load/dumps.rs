@@ -5,7 +5,7 @@ use coredock_domain::digest::Sha256Digest;
 use super::super::events::{Absence, Post, Removal, Span};
 use super::super::material::{LARGEST_DUMP, VERSIONS, dump};
 use super::{POST_DUMP, Request, Session, Target, outcome};
-use crate::client::Answer;
+use coredock_testkit::client::Answer;
 
 const CHIPS: [&str; 3] = ["esp32s3", "ESP32C6", "esp32"];
 /// A version nobody publishes.

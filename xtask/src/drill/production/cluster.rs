@@ -17,9 +17,9 @@ use super::super::process::{Life, Site};
 use super::super::trial::settings;
 use super::faults::FAILING_COMMITS;
 use super::rows::PostgresDatabase;
-use crate::services::postgres::{Durability, PostgresServer};
-use crate::services::proxy::Proxy;
-use crate::services::s3::S3s;
+use coredock_testkit::services::postgres::{Durability, PostgresServer};
+use coredock_testkit::services::proxy::Proxy;
+use coredock_testkit::services::s3::S3s;
 
 const DATABASE: &str = "drill";
 const BUCKET: &str = "drill";

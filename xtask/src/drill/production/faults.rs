@@ -13,7 +13,7 @@ use super::super::engine::Callers;
 use super::super::findings::Findings;
 use super::super::process::Life;
 use super::cluster::Cluster;
-use crate::services::proxy::Path;
+use coredock_testkit::services::proxy::Path;
 
 /// From the moment a fault begins to the moment it is mended; below, and seldom above, the limits
 /// servers have for an answer of the database or the store.

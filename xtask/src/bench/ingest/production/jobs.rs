@@ -10,8 +10,8 @@ use super::{AT_ONCE, pgbench, told};
 use crate::bench::report::per_second;
 use crate::bench::report::{Figure, Limit};
 use crate::bench::server::release_binary;
-use crate::program::{program, run};
-use crate::services::postgres::PostgresServer;
+use coredock_testkit::program::{program, run};
+use coredock_testkit::services::postgres::PostgresServer;
 
 const DATABASE: &str = "jobs";
 const JOBS: usize = 10_000;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
 use super::AT_ONCE;
-use crate::program::output;
-use crate::services::postgres::PostgresServer;
+use coredock_testkit::program::output;
+use coredock_testkit::services::postgres::PostgresServer;
 
 /// How long a script runs.
 #[derive(Clone, Copy)]

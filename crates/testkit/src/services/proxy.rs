@@ -15,7 +15,7 @@ const REBIND_PAUSE: Duration = Duration::from_millis(5);
 
 /// How a path behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Path {
+pub enum Path {
     /// Bytes pass.
     Open,
     /// Connections are made and nothing passes; what was sent meanwhile passes afterwards.
@@ -33,7 +33,7 @@ impl Path {
 }
 
 /// A port of the loopback interface that leads to another one, or does not.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     path: watch::Sender<Path>,
     /// Whether connections can be made.
@@ -43,7 +43,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// An open path to a port of the loopback interface.
-    pub(crate) fn start(runtime: &Runtime, port: u16) -> Result<Self> {
+    pub fn start(runtime: &Runtime, port: u16) -> Result<Self> {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let address = listener.local_addr()?;
         let (path, receiver) = watch::channel(Path::Open);
@@ -54,17 +54,17 @@ impl Proxy {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Changes the path for all connections.
-    pub(crate) fn set(&self, path: Path) {
+    pub fn set(&self, path: Path) {
         self.path.send_replace(path);
     }
 
     /// Opens the path, and returns when connections can be made again.
-    pub(crate) fn open(&self, runtime: &Runtime) -> Result<()> {
+    pub fn open(&self, runtime: &Runtime) -> Result<()> {
         self.set(Path::Open);
         let mut listens = self.listens.clone();
         let opened = runtime.block_on(async move {

@@ -1,38 +1,40 @@
 //! Starting other programs, from the root of the repository and without standard input.
 
+#![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 /// The root of the repository.
-pub(crate) fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+pub fn root() -> &'static Path {
+    let testkit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    testkit.ancestors().nth(2).unwrap_or(testkit)
 }
 
 /// `name` with `arguments`, ready to start.
-pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
+pub fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
     command
 }
 
 /// Runs to the end, with the command and what it prints shown; anything but success is an error.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
     silently(command)
 }
 
 /// Runs to the end without a word; anything but success is an error.
-pub(crate) fn silently(command: &mut Command) -> Result<()> {
+pub fn silently(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(status.success(), "`{}` ended with {status}", shown(command));
     Ok(())
 }
 
 /// Runs to the end and returns what it printed on standard output.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -42,20 +44,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// The command as one would type it.
-pub(crate) fn shown(command: &Command) -> String {
+pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// Installs the Debian package of a program that cannot be started.
-pub(crate) fn install_if_missing(tool: &str, package: &str) -> Result<()> {
+pub fn install_if_missing(tool: &str, package: &str) -> Result<()> {
     let started =
         program(tool, &["--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if started.is_err() { apt_install(package) } else { Ok(()) }
 }
 
 /// Installs a Debian package, and says so; needs root.
-pub(crate) fn apt_install(package: &str) -> Result<()> {
+pub fn apt_install(package: &str) -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
         "{package} is missing: install it (`sudo apt-get install {package}`) and run this again"

@@ -10,20 +10,20 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One kept-alive connection.
-pub(crate) struct Client {
+pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
 /// What came back.
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The entity tag as it was sent.
-    pub(crate) etag: Option<String>,
+    pub etag: Option<String>,
     /// Whether the server ends the connection behind it.
-    pub(crate) closes: bool,
+    pub closes: bool,
     /// All of the body.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 /// What the lines between status and body say.
@@ -36,7 +36,7 @@ struct Fields {
 
 impl Client {
     /// Connects.
-    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
+    pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -44,22 +44,22 @@ impl Client {
     }
 
     /// `GET path`
-    pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
+    pub fn get(&mut self, path: &str) -> Result<Answer> {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: xtask\r\n\r\n").as_bytes(), &[])
     }
 
     /// `POST path` with `body`.
-    pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
+    pub fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
         self.send("POST", path, body)
     }
 
     /// `method path` with `body`.
-    pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+    pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
         self.send_as("", (method, path), body)
     }
 
     /// `method path` with `body` and a request id, unless that is empty.
-    pub(crate) fn send_as(
+    pub fn send_as(
         &mut self,
         id: &str,
         (method, path): (&str, &str),
@@ -112,7 +112,7 @@ impl Client {
 
 impl Answer {
     /// The body as JSON; another status is an error that shows it.
-    pub(crate) fn json(&self, status: u16) -> Result<Value> {
+    pub fn json(&self, status: u16) -> Result<Value> {
         let text = String::from_utf8_lossy(&self.body);
         ensure!(self.status == status, "status {} instead of {status}: {text}", self.status);
         serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {text}"))

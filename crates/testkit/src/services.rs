@@ -1,21 +1,23 @@
 //! Servers that the tests talk to, started before and ended after them.
 
-pub(crate) mod postgres;
-pub(crate) mod proxy;
-pub(crate) mod s3;
-pub(crate) mod sidecar;
+#![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
+
+pub mod postgres;
+pub mod proxy;
+pub mod s3;
+pub mod sidecar;
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use crate::postgres::VARIABLE as POSTGRES;
 use anyhow::Result;
-use coredock_testkit::postgres::VARIABLE as POSTGRES;
 
 use postgres::{Durability, PostgresServer};
 use s3::{Moto, S3s};
 use sidecar::SidecarPython;
 
 /// All of them; they end when it is dropped.
-pub(crate) struct Services {
+pub struct Services {
     postgres: PostgresServer,
     s3s: S3s,
     moto: Moto,
@@ -24,7 +26,7 @@ pub(crate) struct Services {
 
 impl Services {
     /// Starts them and waits until they answer. What is missing is installed.
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         Ok(Self {
             postgres: PostgresServer::start(Durability::None)?,
             s3s: S3s::start()?,
@@ -34,7 +36,7 @@ impl Services {
     }
 
     /// Where the tests find them.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![(POSTGRES, self.postgres.url("postgres"))];
         variables.extend(self.s3s.environment());
         variables.extend(self.moto.environment());
@@ -44,6 +46,6 @@ impl Services {
 }
 
 /// A port of the loopback interface that nobody listens on at this moment.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

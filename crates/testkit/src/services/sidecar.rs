@@ -15,11 +15,11 @@ const GDB: &str = "gdb-multiarch";
 const REQUIREMENTS: [&str; 2] = ["requirements-build.txt", "requirements.txt"];
 
 /// A Python with the packages of the sidecar, in a directory of its own.
-pub(crate) struct SidecarPython(PathBuf);
+pub struct SidecarPython(PathBuf);
 
 impl SidecarPython {
     /// Installs what is missing, and the packages again when other ones are asked for.
-    pub(crate) fn prepare() -> Result<Self> {
+    pub fn prepare() -> Result<Self> {
         if program(GDB, &["--version"]).output().is_err() {
             apt_install(GDB)?;
         }
@@ -36,7 +36,7 @@ impl SidecarPython {
     }
 
     /// Where the tests find it.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![(VARIABLE, self.0.display().to_string())]
     }
 }

@@ -34,7 +34,7 @@ impl Drop for Server {
 }
 
 /// s3s-fs, hosted by this very program.
-pub(crate) struct S3s {
+pub struct S3s {
     address: SocketAddr,
     root: TempDir,
     /// The build of this program that hosts it.
@@ -43,12 +43,12 @@ pub(crate) struct S3s {
 }
 
 impl S3s {
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         Self::start_as(&std::env::current_exe().context("cannot find this program")?)
     }
 
     /// Starts it as another build of this program.
-    pub(crate) fn start_as(xtask: &Path) -> Result<Self> {
+    pub fn start_as(xtask: &Path) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("coredock-s3s-").tempdir()?;
         let (server, address) = serve(xtask, root.path(), (Ipv4Addr::LOCALHOST, 0).into())?;
         println!("s3s-fs: {address}, files in {}", root.path().display());
@@ -56,41 +56,41 @@ impl S3s {
     }
 
     /// Its TCP port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// Its access key and the secret that goes with it.
-    pub(crate) const fn credentials() -> (&'static str, &'static str) {
+    pub const fn credentials() -> (&'static str, &'static str) {
         (ACCESS_KEY, SECRET_KEY)
     }
 
     /// Where the objects of a bucket lie, as files under their keys.
-    pub(crate) fn bucket(&self, name: &str) -> PathBuf {
+    pub fn bucket(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// Kills it with SIGKILL.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         self.server.0.kill()?;
         self.server.0.wait()?;
         Ok(())
     }
 
     /// Starts it once more, on the same port and files.
-    pub(crate) fn run(&mut self) -> Result<()> {
+    pub fn run(&mut self) -> Result<()> {
         self.server = serve(&self.xtask, self.root.path(), self.address)?.0;
         Ok(())
     }
 
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         let root = self.root.path().display().to_string();
         let url = with_credentials(&self.address.to_string());
         vec![("COREDOCK_TEST_S3S", url), ("COREDOCK_TEST_S3S_ROOT", root)]
     }
 
     /// What a client needs to use a bucket of it, under the names of the server's settings.
-    pub(crate) fn settings(&self, bucket: &str) -> Vec<(&'static str, String)> {
+    pub fn settings(&self, bucket: &str) -> Vec<(&'static str, String)> {
         vec![
             ("S3_ENDPOINT_URL", format!("http://{}", self.address)),
             ("S3_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
@@ -100,7 +100,7 @@ impl S3s {
     }
 
     /// Makes a bucket, which is a directory.
-    pub(crate) fn make_bucket(&self, bucket: &str) -> Result<()> {
+    pub fn make_bucket(&self, bucket: &str) -> Result<()> {
         Ok(std::fs::create_dir(self.root.path().join(bucket))?)
     }
 }
@@ -127,13 +127,13 @@ fn serve(xtask: &Path, root: &Path, address: SocketAddr) -> Result<(Server, Sock
 }
 
 /// moto, installed by pip into a directory of its own.
-pub(crate) struct Moto {
+pub struct Moto {
     url: String,
     _server: Server,
 }
 
 impl Moto {
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let moto = moto()?;
         let port = free_port()?;
         let child = Command::new(&moto)
@@ -150,7 +150,7 @@ impl Moto {
         Ok(Self { url: with_credentials(&format!("127.0.0.1:{port}")), _server: server })
     }
 
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![("COREDOCK_TEST_MOTO", self.url.clone())]
     }
 }

@@ -19,7 +19,7 @@ const LOG: &str = "server.log";
 
 /// Whether commits wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
+pub enum Durability {
     /// As in production.
     Full,
     /// Faster, for tests that never cut the power.
@@ -27,7 +27,7 @@ pub(crate) enum Durability {
 }
 
 /// A running server with a cluster of its own; ended and removed when dropped.
-pub(crate) struct PostgresServer {
+pub struct PostgresServer {
     directory: TempDir,
     programs: PathBuf,
     port: u16,
@@ -35,7 +35,7 @@ pub(crate) struct PostgresServer {
 
 impl PostgresServer {
     /// Installs what is missing, makes a cluster and starts a server on it.
-    pub(crate) fn start(durability: Durability) -> Result<Self> {
+    pub fn start(durability: Durability) -> Result<Self> {
         let programs = programs()?;
         let directory = TempDir::with_prefix("coredock-postgres-")?;
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
@@ -62,17 +62,17 @@ impl PostgresServer {
     }
 
     /// The superuser's URL of a database.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes a database.
-    pub(crate) fn create_database(&self, name: &str) -> Result<()> {
+    pub fn create_database(&self, name: &str) -> Result<()> {
         self.sql("postgres", &format!("CREATE DATABASE {name}")).map(drop)
     }
 
     /// Runs statements, each in a transaction of its own, and returns what the last one tells.
-    pub(crate) fn sql(&self, database: &str, statements: &str) -> Result<String> {
+    pub fn sql(&self, database: &str, statements: &str) -> Result<String> {
         let mut psql = self.client("psql", database);
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
         for statement in statements.split_terminator(';') {
@@ -82,7 +82,7 @@ impl PostgresServer {
     }
 
     /// One of the client programs, told where a database is.
-    pub(crate) fn client(&self, name: &str, database: &str) -> Command {
+    pub fn client(&self, name: &str, database: &str) -> Command {
         let mut command = program(&self.programs.join(name).to_string_lossy(), &[]);
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port().to_string());
         command.env("PGUSER", USER).env("PGDATABASE", database);
@@ -90,19 +90,19 @@ impl PostgresServer {
     }
 
     /// Its TCP port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Starts the server, and returns when it takes connections.
-    pub(crate) fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let options = format!("-p {}", self.port);
         let start = ["-w", "-t", "60", "-o", &options, "start"];
         self.control(&start)
     }
 
     /// Kills every process of the server at once, as if the power failed.
-    pub(crate) fn kill(&self) -> Result<()> {
+    pub fn kill(&self) -> Result<()> {
         let pid = fs::read_to_string(self.data().join("postmaster.pid"))?;
         let pid = pid.lines().next().context("postmaster.pid is empty")?.trim();
         let pid: i32 = pid.parse()?;
@@ -112,12 +112,12 @@ impl PostgresServer {
     }
 
     /// Stops the server: `fast` ends its sessions.
-    pub(crate) fn stop(&self, mode: &str) -> Result<()> {
+    pub fn stop(&self, mode: &str) -> Result<()> {
         self.control(&["-w", "-m", mode, "stop"])
     }
 
     /// What the server has said so far.
-    pub(crate) fn said(&self) -> Result<String> {
+    pub fn said(&self) -> Result<String> {
         let bytes = fs::read(self.data().join(LOG))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }

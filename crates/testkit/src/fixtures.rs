@@ -10,10 +10,10 @@ mod xtensa;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::snapshot::Snapshot;
 use anyhow::Result;
 use clap::ValueEnum;
 use coredock_domain::digest::Sha256Digest;
-use coredock_testkit::snapshot::Snapshot;
 use serde::{Deserialize, Serialize};
 
 use crate::program::root;
@@ -23,7 +23,7 @@ const BUILD_ID_DIGITS: usize = 9;
 
 /// What a device of the fixtures has inside.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Architecture {
+pub enum Architecture {
     /// As in esp32c6
     Riscv,
     /// As in esp32s3
@@ -32,15 +32,15 @@ pub(crate) enum Architecture {
 
 impl Architecture {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Riscv, Self::Xtensa];
+    pub const ALL: [Self; 2] = [Self::Riscv, Self::Xtensa];
 
     /// Writes the fixtures that the repository holds.
-    pub(crate) fn commit(self) -> Result<()> {
+    pub fn commit(self) -> Result<()> {
         committed::write(self)
     }
 
     /// Builds a program and stops it.
-    pub(crate) fn generate(self, request: &Request) -> Result<Generated> {
+    pub fn generate(self, request: &Request) -> Result<Generated> {
         match self {
             Self::Riscv => riscv::generate(request),
             Self::Xtensa => xtensa::generate(request),
@@ -48,7 +48,7 @@ impl Architecture {
     }
 
     /// In commands and directories.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Riscv => "riscv",
             Self::Xtensa => "xtensa",
@@ -59,7 +59,7 @@ impl Architecture {
 /// How well a program is optimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
-pub(crate) enum Optimization {
+pub enum Optimization {
     /// For debugging.
     Og,
     /// For size.
@@ -70,10 +70,10 @@ pub(crate) enum Optimization {
 
 impl Optimization {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Og, Self::Os, Self::O2];
+    pub const ALL: [Self; 3] = [Self::Og, Self::Os, Self::O2];
 
     /// As in the option of the compiler.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Og => "Og",
             Self::Os => "Os",
@@ -84,7 +84,7 @@ impl Optimization {
 
 /// What to make. The same request makes the same cases.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
+pub struct Request {
     /// How many.
     pub cases: usize,
     /// Decides where the program stops.
@@ -99,7 +99,7 @@ pub(crate) struct Request {
 
 /// A program and some of its crashes.
 #[derive(Debug)]
-pub(crate) struct Generated {
+pub struct Generated {
     /// With debugging information.
     pub elf: PathBuf,
     /// In the order they were made.
@@ -108,7 +108,7 @@ pub(crate) struct Generated {
 
 /// One crash.
 #[derive(Debug)]
-pub(crate) struct Case {
+pub struct Case {
     /// The device.
     pub snapshot: Snapshot,
     /// The backtrace of the crashed task, innermost first.
@@ -119,7 +119,7 @@ pub(crate) struct Case {
 
 /// The backtrace of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct TaskReference {
+pub struct TaskReference {
     /// Address of its control block.
     pub tcb: u32,
     /// Innermost first. Without the caller of a function that yielded, where the dump lacks it.
@@ -128,7 +128,7 @@ pub(crate) struct TaskReference {
 
 /// A frame as a debugger sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub(crate) struct ReferenceFrame {
+pub struct ReferenceFrame {
     /// Where it goes on; an inlined frame has that of the one it is inlined into.
     pub pc: u32,
     /// Its function.
@@ -143,7 +143,7 @@ pub(crate) struct ReferenceFrame {
 
 /// A source, or a directory of them.
 fn source(path: &str) -> PathBuf {
-    root().join("xtask/fixtures").join(path)
+    root().join("crates/testkit/programs").join(path)
 }
 
 /// What a device tells of its firmware.
