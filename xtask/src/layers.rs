@@ -10,9 +10,13 @@ use coredock_testkit::program::{output, program};
 const APP: &str = "coredock";
 const DOMAIN: &str = "coredock-domain";
 const TESTKIT: &str = "coredock-testkit";
+const DRILL: &str = "coredock-drill";
+const BENCH: &str = "coredock-bench";
 const XTASK: &str = "xtask";
-/// Measured and compared by chores.
+/// The engine, a library: what compares or measures it may use it directly.
 const SYMBOLIZER: &str = "coredock-symbolizer";
+/// The port over the engine: the one adapter that sees another crate beside the domain.
+const SYMBOLIZER_NATIVE: &str = "coredock-symbolizer-native";
 
 /// Implementations of ports: they never see each other.
 const ADAPTERS: &[&str] = &[
@@ -21,6 +25,7 @@ const ADAPTERS: &[&str] = &[
     "coredock-notifier-mqtt",
     "coredock-repository",
     SYMBOLIZER,
+    SYMBOLIZER_NATIVE,
     "coredock-symbolizer-sidecar",
 ];
 
@@ -90,7 +95,10 @@ fn may_use(package: &str, dependency: &Dependency) -> bool {
     match package {
         DOMAIN => testkit_in_tests,
         TESTKIT => name == DOMAIN,
-        XTASK => [APP, TESTKIT, DOMAIN, SYMBOLIZER].contains(&name),
+        DRILL => [APP, TESTKIT, DOMAIN].contains(&name),
+        BENCH => [APP, TESTKIT, DOMAIN, SYMBOLIZER].contains(&name),
+        XTASK => [APP, BENCH, DRILL, TESTKIT, DOMAIN, SYMBOLIZER].contains(&name),
+        SYMBOLIZER_NATIVE if name == SYMBOLIZER => true,
         APP => name == DOMAIN || ADAPTERS.contains(&name) || testkit_in_tests,
         adapter if ADAPTERS.contains(&adapter) => name == DOMAIN || testkit_in_tests,
         _ => false,
@@ -107,7 +115,8 @@ mod tests {
 
     /// One crate with one dependency, beside all the others.
     fn found(package: &str, dependency: &str, kind: Option<&str>) -> bool {
-        let others = [APP, DOMAIN, TESTKIT, XTASK].into_iter().chain(ADAPTERS.iter().copied());
+        let others = [APP, DOMAIN, TESTKIT, DRILL, BENCH, XTASK];
+        let others = others.into_iter().chain(ADAPTERS.iter().copied());
         let dependency = Dependency { name: dependency.into(), kind: kind.map(str::to_owned) };
         let mut packages: Vec<_> =
             others.map(|name| Package { name: name.into(), dependencies: vec![] }).collect();
@@ -131,6 +140,27 @@ mod tests {
         assert!(!found(DOMAIN, TESTKIT, Some("dev")));
         assert!(found(DOMAIN, TESTKIT, None));
         assert!(found("coredock-new", DOMAIN, None));
+    }
+
+    #[test]
+    fn the_engine_is_seen_by_its_port_the_app_and_what_measures_it() {
+        assert!(!found(SYMBOLIZER_NATIVE, SYMBOLIZER, None));
+        assert!(!found(APP, SYMBOLIZER, None));
+        assert!(!found(BENCH, SYMBOLIZER, None));
+        assert!(found(SYMBOLIZER, SYMBOLIZER_NATIVE, None));
+        assert!(found("coredock-symbolizer-sidecar", SYMBOLIZER, Some("dev")));
+        assert!(found(DRILL, SYMBOLIZER, None));
+    }
+
+    #[test]
+    fn the_product_sees_no_development_crate_outside_of_tests() {
+        assert!(found(APP, DRILL, Some("dev")));
+        assert!(found(APP, BENCH, Some("dev")));
+        assert!(!found(APP, TESTKIT, Some("dev")));
+        assert!(found(APP, TESTKIT, None));
+        assert!(found(TESTKIT, APP, Some("dev")));
+        assert!(!found(DRILL, APP, None));
+        assert!(!found(XTASK, DRILL, None));
     }
 
     #[test]

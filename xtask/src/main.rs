@@ -8,7 +8,6 @@
 
 mod bench;
 mod ci;
-mod drill;
 mod fuzz;
 mod layers;
 mod licences;
@@ -23,6 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use coredock_drill::DrillCommand;
 use coredock_testkit::fixtures::Architecture;
 
 /// Chores of the Coredock repository.
@@ -52,7 +52,7 @@ enum Chore {
     Bench(bench::Bench),
     /// Breaks the real server on purpose and looks at what is left
     #[command(subcommand)]
-    Drill(drill::DrillCommand),
+    Drill(DrillCommand),
     /// Makes the dumps for tests of symbolizing anew; installs compiler, emulator and debugger
     Fixtures {
         /// Of the devices

@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
+use coredock_drill::{Backends, Kill};
 use coredock_testkit::PRODUCTION_BACKENDS;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::drill::{Backends, Kill};
 use crate::small_fs::{self, SmallFs};
 use coredock_testkit::program::{apt_install, program, root, shown};
 use coredock_testkit::services::Services;

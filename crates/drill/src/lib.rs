@@ -1,5 +1,7 @@
 //! Kills the real server under load again and again, and looks at what it left (contract §9).
 
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
+
 mod dice;
 mod engine;
 mod events;
@@ -40,40 +42,40 @@ const REPORTED: usize = 10;
 
 /// What can be drilled.
 #[derive(Subcommand)]
-pub(crate) enum DrillCommand {
+pub enum DrillCommand {
     /// Kills the server at random moments and checks that nothing was lost
     Kill(Kill),
 }
 
 /// How the server is killed.
 #[derive(Args, Debug, Clone)]
-pub(crate) struct Kill {
+pub struct Kill {
     /// How often a load is cut by a kill
     #[arg(long, default_value_t = 100)]
-    pub(crate) trials: usize,
+    pub trials: usize,
     /// Determines moments and requests, as far as two processes can be determined
     #[arg(long)]
-    pub(crate) seed: Option<u64>,
+    pub seed: Option<u64>,
     /// The server; by default it is built
     #[arg(long, conflicts_with = "release")]
-    pub(crate) binary: Option<PathBuf>,
+    pub binary: Option<PathBuf>,
     /// Drills the release binary
     #[arg(long)]
-    pub(crate) release: bool,
+    pub release: bool,
     /// What the server runs on
     #[arg(long, value_enum, default_value_t = Backends::Embedded)]
-    pub(crate) backends: Backends,
+    pub backends: Backends,
     /// Servers that share database and bucket; 2 unless told otherwise
     #[arg(long)]
-    pub(crate) replicas: Option<usize>,
+    pub replicas: Option<usize>,
     /// Keeps the directory even if nothing is wrong
     #[arg(long)]
-    pub(crate) keep: bool,
+    pub keep: bool,
 }
 
 /// What a server runs on.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backends {
+pub enum Backends {
     /// SQLite and a local directory; one server, which is killed
     Embedded,
     /// PostgreSQL and S3; several servers, and whatever they depend on breaks as well
@@ -85,7 +87,7 @@ const REPLICAS: usize = 2;
 
 impl DrillCommand {
     /// Prints what was done and found; a violation is an error.
-    pub(crate) fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         let Self::Kill(kill) = self;
         kill.run()
     }
@@ -93,7 +95,7 @@ impl DrillCommand {
 
 impl Kill {
     /// Runs all trials; a violation is an error that names the seed and the kept directory.
-    pub(crate) fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let binary = self.binary()?;
         let seed = match self.seed {
             Some(seed) => seed,
