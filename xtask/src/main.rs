@@ -6,7 +6,6 @@
     reason = "a command line tool talks to its user"
 )]
 
-mod bench;
 mod ci;
 mod fuzz;
 mod layers;
@@ -22,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use coredock_bench::{BareServer, Bench, Replica};
 use coredock_drill::DrillCommand;
 use coredock_testkit::fixtures::Architecture;
 
@@ -49,7 +49,7 @@ enum Chore {
     Licences,
     /// Measures the release binary against its limits
     #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(Bench),
     /// Breaks the real server on purpose and looks at what is left
     #[command(subcommand)]
     Drill(DrillCommand),
@@ -68,10 +68,10 @@ enum Chore {
     SidecarStub(sidecar_stub::SidecarStub),
     /// Serves one constant answer: what the benchmark compares with
     #[command(hide = true)]
-    BareServer(bench::BareServer),
+    BareServer(BareServer),
     /// Works on parse jobs without an engine: what the benchmark of the queue starts
     #[command(hide = true)]
-    BenchReplica(bench::Replica),
+    BenchReplica(Replica),
     /// Serves S3 from a directory: what the tests store in
     #[command(hide = true)]
     S3Server(s3_server::S3Server),

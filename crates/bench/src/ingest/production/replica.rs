@@ -16,8 +16,8 @@ use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_domain::{Clock, blocking};
 use tokio::task::JoinSet;
 
-use crate::bench::parse_job;
-use crate::bench::server::release_binary;
+use crate::parse_job;
+use crate::server::release_binary;
 
 const READY: &str = "ready";
 const END: &str = "end";
@@ -26,7 +26,7 @@ const KEPT: u32 = 20;
 
 /// Says when it is ready, waits for a line, works until nothing is due, prints the id of each job.
 #[derive(Args)]
-pub(crate) struct Replica {
+pub struct Replica {
     /// Jobs worked on at once
     #[arg(long)]
     workers: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Reads the settings of the server from the environment.
-    pub(crate) fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(self.work())
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::super::burst::body;
 use super::super::{AT_ONCE, BODY};
-use crate::bench::report::per_second;
+use crate::report::per_second;
 
 /// What a PUT says beside its signature.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 
 use super::replica::RunningReplica;
 use super::{AT_ONCE, pgbench, told};
-use crate::bench::report::per_second;
-use crate::bench::report::{Figure, Limit};
-use crate::bench::server::release_binary;
+use crate::report::per_second;
+use crate::report::{Figure, Limit};
+use crate::server::release_binary;
 use coredock_testkit::program::{program, run};
 use coredock_testkit::services::postgres::PostgresServer;
 

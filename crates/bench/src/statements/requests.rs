@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Count;
 use super::quiet_server::{KEPT, QuietServer};
-use crate::bench::bundles::{Bundle, MODEL};
+use crate::bundles::{Bundle, MODEL};
 
 const MODELS: &str = "/api/device-models";
 const DEVICES: &str = "/api/devices";

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use super::BODY;
 use super::burst::body;
-use crate::bench::report::per_second;
+use crate::report::per_second;
 
 /// Files written per second: created, written and synced, in one directory by so many threads.
 pub(super) fn written(directory: &Path, writers: usize, duration: Duration) -> Result<f64> {

@@ -1,6 +1,8 @@
 //! Measures the release binary; every figure stands against a limit or beside what it is compared
 //! with, and is the median of several runs.
 
+#![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
+
 mod bare_server;
 mod bundles;
 mod commits;
@@ -27,8 +29,8 @@ use std::ffi::OsStr;
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
-pub(crate) use bare_server::BareServer;
-pub(crate) use ingest::Replica;
+pub use bare_server::BareServer;
+pub use ingest::Replica;
 use parsing::Workload;
 use report::Figure;
 
@@ -37,7 +39,7 @@ use coredock_testkit::program::{program, run};
 
 /// What can be measured.
 #[derive(Subcommand)]
-pub(crate) enum Bench {
+pub enum Bench {
     /// The server: start, memory, polling, uploads, downloads, listings
     Http(Http),
     /// Taking in dumps: rate against disk and database, memory, listings; on servers: rate against
@@ -51,7 +53,7 @@ pub(crate) enum Bench {
 
 /// How the symbolizer is measured.
 #[derive(Args)]
-pub(crate) struct Symbolize {
+pub struct Symbolize {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -75,7 +77,7 @@ pub(crate) struct Symbolize {
 
 /// How the intake of dumps is measured.
 #[derive(Args)]
-pub(crate) struct Ingest {
+pub struct Ingest {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -98,7 +100,7 @@ enum BackendKind {
 
 /// How the server is measured.
 #[derive(Args)]
-pub(crate) struct Http {
+pub struct Http {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -121,7 +123,7 @@ enum Part {
 
 impl Bench {
     /// Prints a table of figures; one beyond its limit is an error.
-    pub(crate) fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         match self {
             Self::Http(http) => {
                 prepare(http.runs, http.skip_build, &["coredock", "xtask"])?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bench::cpu;
-use crate::bench::server::Server;
+use crate::cpu;
+use crate::server::Server;
 use coredock_testkit::client::Client;
 
 const ATTEMPTS: &str = "coredock_symbolication_total";

@@ -9,7 +9,7 @@ use clap::Args;
 
 /// Serves `body` under every path, with as many workers as Coredock has.
 #[derive(Args)]
-pub(crate) struct BareServer {
+pub struct BareServer {
     /// Where to listen
     #[arg(long)]
     listen: SocketAddr,
@@ -20,7 +20,7 @@ pub(crate) struct BareServer {
 
 impl BareServer {
     /// Serves until SIGTERM.
-    pub(crate) fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<()> {
         let body = web::Bytes::from(self.body);
         let app = move || {
             let body = body.clone();

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::bench::parse_job;
+use crate::parse_job;
 use coredock_testkit::client::Client;
 use coredock_testkit::program::root;
 

@@ -15,7 +15,7 @@ use super::server::Server;
 use super::{commits, fleet};
 use burst::{Burst, Extent, Taken};
 use coredock_testkit::program::root;
-pub(crate) use production::Replica;
+pub use production::Replica;
 pub(super) use production::measure as measure_production;
 
 /// Of each peer, and of ours.

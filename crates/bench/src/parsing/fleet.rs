@@ -6,8 +6,8 @@ use std::thread::scope;
 use anyhow::{Result, anyhow, ensure};
 
 use super::Build;
-use crate::bench::fleet;
-use crate::bench::server::Server;
+use crate::fleet;
+use crate::server::Server;
 use coredock_testkit::client::Client;
 
 /// Connections that deliver.

@@ -12,9 +12,9 @@ use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{Firmware, Index, build_index, decode};
 
 use super::Workload;
-use crate::bench::bundles::bundle_of;
-use crate::bench::report::{mib, per_second};
-use crate::bench::symbolize;
+use crate::bundles::bundle_of;
+use crate::report::{mib, per_second};
+use crate::symbolize;
 use coredock_testkit::fixtures::Architecture;
 
 const VERSION: &str = "1.0.0";

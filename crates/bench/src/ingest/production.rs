@@ -12,13 +12,13 @@ use anyhow::Result;
 
 use super::burst::{Burst, Extent};
 use super::{AT_ONCE, KEEP_ALL, OFF, note, told};
-use crate::bench::report::{Figure, Limit};
-use crate::bench::server::{Server, release_binary};
+use crate::report::{Figure, Limit};
+use crate::server::{Server, release_binary};
 use coredock_testkit::services::postgres::{Durability, PostgresServer};
 use coredock_testkit::services::s3::S3s;
 use pgbench::Extent as Clients;
 use puts::Headers;
-pub(crate) use replica::Replica;
+pub use replica::Replica;
 
 /// Of each peer, and of ours.
 const DURATION: Duration = Duration::from_secs(4);
@@ -52,7 +52,7 @@ impl Rig {
 }
 
 /// All figures of the servers.
-pub(in crate::bench) fn measure(runs: usize) -> Result<Vec<Figure>> {
+pub(crate) fn measure(runs: usize) -> Result<Vec<Figure>> {
     let rig = Rig::start()?;
     let mut figures = rates(&rig, runs)?;
     figures.extend(jobs::measure(&rig.postgres, runs)?);
