@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use coredock_bench::{BareServer, Bench, Replica};
+use coredock_bench::{BareServer, Bench, RecordRustc, Replica};
 use coredock_drill::DrillCommand;
 use coredock_testkit::fixtures::Architecture;
 
@@ -72,6 +72,9 @@ enum Chore {
     /// Works on parse jobs without an engine: what the benchmark of the queue starts
     #[command(hide = true)]
     BenchReplica(Replica),
+    /// Runs `rustc` for cargo and records what it took: what the benchmark of builds starts
+    #[command(hide = true)]
+    RecordRustc(RecordRustc),
     /// Serves S3 from a directory: what the tests store in
     #[command(hide = true)]
     S3Server(s3_server::S3Server),
@@ -106,6 +109,7 @@ impl Chore {
             Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
             Self::BenchReplica(replica) => replica.run(),
+            Self::RecordRustc(rustc) => rustc.run(),
             Self::S3Server(server) => server.run(),
         }
     }

@@ -16,12 +16,14 @@ mod memory;
 mod parse_job;
 mod parsing;
 mod polling;
+mod release_build;
 mod report;
 mod server;
 mod startup;
 mod statements;
 mod symbolize;
 mod uploads;
+mod usage;
 mod wrk;
 
 use std::ffi::OsStr;
@@ -32,6 +34,7 @@ use clap::{Args, Subcommand, ValueEnum};
 pub use bare_server::BareServer;
 pub use ingest::Replica;
 use parsing::Workload;
+pub use release_build::{RecordRustc, ReleaseBuild};
 use report::Figure;
 
 use coredock_testkit::fixtures::Architecture;
@@ -49,6 +52,8 @@ pub enum Bench {
     Symbolize(Symbolize),
     /// Counts the statements of each request on both databases
     Statements,
+    /// A first release build: its processor time, time and memory of each crate
+    Build(ReleaseBuild),
 }
 
 /// How the symbolizer is measured.
@@ -140,6 +145,7 @@ impl Bench {
             }
             Self::Symbolize(symbolize) => symbolize.run(),
             Self::Statements => statements::print(),
+            Self::Build(build) => build.run(),
         }
     }
 }
