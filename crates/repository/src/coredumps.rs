@@ -1,14 +1,12 @@
 //! The port to rows of dumps.
 
-mod group_commit;
-mod ids;
+mod groups;
 mod page;
-mod record;
 pub(crate) mod retention;
 pub(crate) mod row;
 
 use async_trait::async_trait;
-use coredock_domain::audit::{AuditAction, Change, Origin};
+use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
 use coredock_domain::coredumps::repository::{
     CoredumpPage, CoredumpRepository, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
@@ -18,49 +16,12 @@ use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-pub(crate) use group_commit::CoredumpQueue;
-pub(crate) use ids::CoredumpIds;
-
-use crate::connection::{Connection, on, read, write, write_at_once};
+use crate::connection::{Connection, on, read, write};
 use crate::coredumps::row::{DetailRow, SummaryRow};
 use crate::devices::read_key;
 use crate::failure::Failure;
-use crate::schema::{audit_records, coredumps, devices};
-use crate::values::{At, Column};
-use crate::{Database, audit};
-
-/// The newest dump of the device of the enclosing query with this body that was uploaded since then;
-/// none where there is no such body or instant.
-#[diesel::dsl::auto_type]
-fn newest_of_body(sha256: Option<String>, since: Option<At>) -> _ {
-    coredumps::table
-        .filter(coredumps::device_id.eq(devices::id))
-        .filter(coredumps::sha256.eq(sha256))
-        .filter(coredumps::uploaded_at.nullable().ge(since))
-        .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))
-        .select(coredumps::id)
-        .single_value()
-}
-
-/// What a device delivered at an instant in a request, by the audit record of the commit.
-#[diesel::dsl::auto_type]
-fn records_of(at: At, device: String, correlation_id: String) -> _ {
-    audit_records::table
-        .filter(audit_records::at.eq(at))
-        .filter(audit_records::actor_subject.eq(device))
-        .filter(audit_records::correlation_id.eq(correlation_id))
-        .filter(audit_records::target_type.eq("Coredump"))
-        .select(audit_records::target_id)
-}
-
-/// The dump that this very change has stored or counted.
-async fn delivered(conn: &mut Connection, change: &Change) -> Result<Option<i64>, Failure> {
-    let Origin { actor, correlation_id, .. } = change.origin.clone();
-    let query = records_of(At(change.at), actor.subject, correlation_id);
-    let id = on!(conn, |c| query.first::<String>(c)).optional()?;
-    let column = Column("audit_records", "target_id");
-    id.map(|id| column.holds(id.parse().ok())).transpose()
-}
+use crate::schema::{coredumps, devices};
+use crate::{Database, audit, intake};
 
 /// The dumps of a device.
 #[diesel::dsl::auto_type]
@@ -73,7 +34,7 @@ pub(crate) fn newest_first(device_id: i64) -> _ {
 #[async_trait]
 impl CoredumpRepository for Database {
     async fn reserve_id(&self) -> Result<i64, RepositoryError> {
-        ids::reserve(self).await
+        intake::reserve_id(self).await
     }
 
     async fn find_sender(
@@ -81,26 +42,11 @@ impl CoredumpRepository for Database {
         device: &DeviceKey,
         body: Option<SameBody>,
     ) -> Result<Option<Sender>, RepositoryError> {
-        let sha256 = body.map(|body| body.sha256.to_string());
-        let since = body.map(|body| At(body.since));
-        let query = devices::table
-            .filter(devices::key.eq(device.as_str()))
-            .select((devices::id, newest_of_body(sha256, since)));
-        read!(self, "coredump.find_sender", |conn| {
-            let row = on!(conn, |c| query.first::<(i64, Option<i64>)>(c)).optional()?;
-            Ok(row.map(|(device_id, repeated)| Sender { device_id, repeated }))
-        })
+        intake::find_sender(self, device, body).await
     }
 
     async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
-        let owned = change.clone();
-        let repeated = write_at_once!(self, "coredump.repeat", |conn| {
-            record::repeat(conn, id, &owned).await
-        })?;
-        if repeated {
-            change.log(AuditAction::CoredumpUpdated, id);
-        }
-        Ok(repeated)
+        intake::repeat(self, id, change).await
     }
 
     async fn record(
@@ -108,19 +54,11 @@ impl CoredumpRepository for Database {
         dump: RecordCoredump,
         change: &Change,
     ) -> Result<Recorded, RepositoryError> {
-        let id = dump.id;
-        let recorded = match self.sqlite() {
-            Some(sqlite) => group_commit::record(self, sqlite, (dump, change.clone())).await?,
-            None => write!(self, "coredump.record", |conn| {
-                record::record(conn, &dump, change).await
-            })?,
-        };
-        log_recorded(&recorded, id, change);
-        Ok(recorded)
+        intake::record(self, dump, change).await
     }
 
     async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
-        read!(self, "coredump.find_delivery", |conn| { delivered(conn, change).await })
+        intake::find_delivery(self, change).await
     }
 
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
@@ -157,18 +95,6 @@ impl CoredumpRepository for Database {
             change.log(AuditAction::CoredumpDeleted, id);
         }
         Ok(deleted.map(|ids| ids.len() as u64))
-    }
-}
-
-/// The audit lines of a committed record.
-fn log_recorded(recorded: &Recorded, id: i64, change: &Change) {
-    match recorded {
-        Recorded::Stored { pruned } => {
-            change.log(AuditAction::CoredumpCreated, id);
-            retention::log_pruned(pruned, change.at);
-        }
-        Recorded::Repeated { id } => change.log(AuditAction::CoredumpUpdated, id),
-        Recorded::DeviceGone => {}
     }
 }
 
@@ -227,26 +153,5 @@ mod tests {
     fn the_dumps_of_a_device_are_read_in_the_order_of_an_index() {
         let steps = plan_of(&newest_first(1).select(SummaryRow::as_select()));
         assert_eq!(steps, ["SEARCH coredumps USING INDEX coredumps_by_device (device_id=?)"]);
-    }
-
-    #[test]
-    fn a_delivery_is_found_by_its_instant() {
-        let at = At(coredock_domain::timestamp::Timestamp::from_micros(0));
-        let steps = plan_of(&records_of(at, String::new(), String::new()));
-        assert_eq!(steps, ["SEARCH audit_records USING INDEX audit_records_by_time (at=?)"]);
-    }
-
-    #[test]
-    fn a_sender_and_its_repeated_body_are_found_by_indexes() {
-        let query =
-            devices::table.filter(devices::key.eq("abcd2345")).select(newest_of_body(None, None));
-        let steps = plan_of(&query);
-        let uses = |index: &str| steps.iter().any(|step| step.contains(index));
-        assert!(
-            uses("coredumps_by_digest (device_id=? AND sha256=? AND uploaded_at>?)"),
-            "{steps:?}"
-        );
-        assert!(!uses("TEMP B-TREE"), "{steps:?}");
-        assert!(!uses("SCAN d"), "{steps:?}");
     }
 }

@@ -13,9 +13,9 @@ use diesel::prelude::*;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use crate::connection::{Connection, LentPostgres, on, read, write};
-use crate::coredumps::CoredumpIds;
 use crate::failure::Failure;
-use crate::offers::Offers;
+use crate::firmware::offers::Offers;
+use crate::intake::CoredumpIds;
 use crate::postgres::{self, Postgres, PostgresOptions};
 use crate::schema::settings;
 use crate::sqlite::{self, Sqlite};

@@ -15,8 +15,8 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes;
 use crate::connection::{Connection, on, read, write};
-use crate::deletes;
 pub(crate) use crate::devices::row::read_key;
 use crate::devices::row::{DeviceRow, SummaryRow};
 use crate::failure::Failure;

@@ -1,5 +1,12 @@
 //! The port to rows of firmware versions.
 
+pub(crate) mod known_builds;
+mod late_symbols;
+pub(crate) mod offers;
+mod publication;
+pub(crate) mod retention;
+pub(crate) mod versions;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,10 +26,10 @@ use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on, read, write};
 use crate::failure::Failure;
+use crate::firmware::versions::{VersionRow, read_code};
 use crate::schema::{coredumps, device_models, devices, firmware_versions, symbol_indexes};
-use crate::symbol_indexes::StatusRow;
+use crate::symbolication::indexes::StatusRow;
 use crate::values::At;
-use crate::versions::{self, VersionRow, read_code};
 use crate::{Database, audit};
 
 /// The pending dumps that need the version of the enclosing query.

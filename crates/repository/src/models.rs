@@ -12,9 +12,9 @@ use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on, read, write};
 use crate::failure::Failure;
+use crate::firmware::versions::{self, HeldVersion, read_code};
 use crate::schema::{device_models, devices, firmware_versions};
 use crate::values::{At, Column, StoredTime};
-use crate::versions::{self, HeldVersion, read_code};
 use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]

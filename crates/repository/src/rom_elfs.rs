@@ -14,12 +14,13 @@ use coredock_domain::rom_elfs::rom_elf::{RomElf, RomElfName};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes;
+use crate::artifacts::leases::{self, LeaseRow};
 use crate::connection::{Connection, on, read, write};
 use crate::failure::Failure;
-use crate::leases::{self, LeaseRow};
 use crate::schema::rom_elfs;
 use crate::values::{At, Column, StoredTime};
-use crate::{Database, audit, deletes};
+use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = rom_elfs)]

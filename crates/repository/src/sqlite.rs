@@ -20,8 +20,8 @@ use diesel_async::pooled_connection::{
 use diesel_async::sync_connection_wrapper::{SpawnBlocking, SyncConnectionWrapper};
 use diesel_async::{AsyncConnection, TransactionManager as _};
 
-use crate::coredumps::CoredumpQueue;
-use crate::offers::Offers;
+use crate::firmware::offers::Offers;
+use crate::intake::CoredumpQueue;
 
 /// A connection whose statements run on the blocking pool.
 pub(crate) type SqliteConn = SyncConnectionWrapper<SqliteConnection, BlockingPool>;

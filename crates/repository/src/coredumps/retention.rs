@@ -9,10 +9,10 @@ use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::audit;
 use crate::connection::{Connection, on};
 use crate::coredumps::newest_first;
-use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
 use crate::schema::coredumps;
 use crate::values::At;

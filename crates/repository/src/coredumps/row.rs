@@ -8,9 +8,9 @@ use diesel::prelude::*;
 
 use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::firmware::versions::read_digest;
 use crate::schema::coredumps;
 use crate::values::{At, Column, StoredTime, read_optional};
-use crate::versions::read_digest;
 
 const TABLE: &str = "coredumps";
 

@@ -6,9 +6,9 @@ use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 
 use crate::failure::Failure;
+use crate::firmware::versions::read_code;
 use crate::schema::{device_models, devices};
 use crate::values::{Column, StoredTime, read_optional};
-use crate::versions::read_code;
 
 const TABLE: &str = "devices";
 

@@ -1,3 +1,6 @@
+mod groups;
+mod retention;
+
 use coredock_domain::coredumps::coredump::{ParseErrorCode, ParseFault, ParseStatus};
 use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::coredumps::repository::{

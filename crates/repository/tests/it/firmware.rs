@@ -1,3 +1,7 @@
+mod late_symbols;
+mod publication;
+mod retention;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

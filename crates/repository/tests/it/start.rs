@@ -1,3 +1,5 @@
+mod postgres;
+
 use std::path::{Path, PathBuf};
 
 use coredock_repository::{Database, SchemaStatus, StartError};

@@ -1,11 +1,5 @@
 //! The port to parse jobs: rows of dumps as a queue (contract §6.5).
 
-mod builds;
-mod claim;
-mod claim_postgres;
-mod finish;
-mod queue;
-
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
@@ -22,6 +16,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::RunQueryDsl;
 
+use super::{builds, claim, claim_postgres, finish, queue};
 use crate::connection::{Connection, on, one_statement, read, write, write_at_once};
 use crate::coredumps::retention::log_pruned;
 use crate::coredumps::row::PendingAgain;
@@ -37,7 +32,7 @@ const IS_PENDING: &str = "parse_status = 'PENDING'";
 
 /// A job, as long as this owner holds it.
 #[auto_type]
-fn held(id: i64, owner: String) -> _ {
+pub(super) fn held(id: i64, owner: String) -> _ {
     let pending: SqlLiteral<Bool> = sql(IS_PENDING);
     coredumps::table
         .filter(coredumps::id.eq(id))

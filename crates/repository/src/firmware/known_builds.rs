@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::known_builds;
-use crate::symbol_indexes;
+use crate::symbolication::indexes;
 use crate::values::At;
 
 /// A build, and the version that was made with it.
@@ -47,5 +47,5 @@ pub(crate) async fn publish(
     now: Timestamp,
 ) -> Result<(), Failure> {
     touch(conn, build, now).await?;
-    symbol_indexes::expect(conn, build.elf_sha256, now).await
+    indexes::expect(conn, build.elf_sha256, now).await
 }

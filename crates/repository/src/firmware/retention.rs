@@ -13,13 +13,14 @@ use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes::{self, MOST_BINDS};
+use crate::audit;
 use crate::connection::{Connection, on};
-use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
+use crate::firmware::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
 use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds};
+use crate::symbolication::indexes;
 use crate::values::{At, Column};
-use crate::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
-use crate::{audit, symbol_indexes};
 
 /// Shortest build id that says enough to keep symbols for.
 const SHORTEST_BUILD_ID: usize = 8;
@@ -143,7 +144,7 @@ pub(crate) async fn retire_symbols(
             digests.push(read_digest(build, Column("known_builds", "elf_sha256"))?);
         }
     }
-    let mut keys = symbol_indexes::forget_builds(conn, &stale).await?;
+    let mut keys = indexes::forget_builds(conn, &stale).await?;
     keys.extend(digests.iter().map(|&elf_sha256| ArtifactKey::Symbols { elf_sha256 }));
     deletes::queue(conn, &keys, now).await?;
     Ok(digests)

@@ -11,15 +11,16 @@ use diesel::dsl::{case_when, exists, max};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::{delivered, newest_of_body};
+use crate::artifacts::deletes;
 use crate::audit::AuditRow;
 use crate::connection::{Connection, both, locked, on};
 use crate::coredumps::retention::{self, DumpQuota};
-use crate::coredumps::{delivered, newest_of_body};
 use crate::failure::Failure;
 use crate::prepared::Prepared;
 use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::values::{At, Column, StoredTime, read_optional};
-use crate::{audit, deletes, postgres};
+use crate::{audit, postgres};
 
 /// What one look at the device of a new dump tells.
 #[derive(Queryable)]

@@ -7,13 +7,13 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes::MOST_BINDS;
 use crate::connection::{Connection, on};
-use crate::deletes::MOST_BINDS;
 use crate::failure::Failure;
 use crate::schema::{
     coredumps, device_models, devices, firmware_versions, known_builds, leases, rom_elfs,
 };
-use crate::symbol_indexes;
+use crate::symbolication::indexes;
 use crate::values::At;
 
 /// Names that rows give a meaning to, out of the keys that were asked about.
@@ -134,7 +134,7 @@ async fn held_indexes(
     let builds: Vec<_> = asked.into_iter().map(|(build, _)| build).collect();
     let mut held = HashSet::new();
     for batch in builds.chunks(MOST_BINDS) {
-        held.extend(symbol_indexes::in_use(conn, batch, now).await?);
+        held.extend(indexes::in_use(conn, batch, now).await?);
     }
     Ok(held)
 }

@@ -15,12 +15,14 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::Database;
+use crate::artifacts::deletes;
+use crate::artifacts::leases as lease_rows;
 use crate::connection::{on, read, write};
-use crate::leases as lease_rows;
+use crate::firmware::retention;
+use crate::firmware::versions::VersionRow;
 use crate::schema::{device_models, firmware_versions, leases};
 use crate::values::At;
-use crate::versions::VersionRow;
-use crate::{Database, deletes, retention};
 
 #[async_trait]
 impl PublicationRepository for Database {

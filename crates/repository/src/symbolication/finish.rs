@@ -8,7 +8,8 @@ use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::{builds, held};
+use super::builds;
+use super::jobs::held;
 use crate::connection::{Connection, locked, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;

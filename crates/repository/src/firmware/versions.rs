@@ -11,10 +11,10 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use crate::builds::{self, BuildOfVersion};
+use crate::artifacts::deletes;
 use crate::connection::{Connection, on};
-use crate::deletes;
 use crate::failure::Failure;
+use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::schema::{device_models, firmware_versions};
 use crate::values::{At, Column, StoredTime};
 
@@ -235,7 +235,7 @@ pub(crate) async fn delete(
             model: model.as_str(),
             version: &held.version,
         };
-        builds::touch(conn, build, now).await?;
+        known_builds::touch(conn, build, now).await?;
         let row = firmware_versions::table.find(held.id);
         on!(&mut *conn, |c| diesel::delete(row).execute(c))?;
         keys.extend(settled_keys(model, &read_version(&held.version)?));

@@ -9,9 +9,9 @@ use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::firmware::versions::{read_code, read_digest, read_staging, read_version};
 use crate::schema::{device_models, firmware_versions, known_builds};
 use crate::values::{Column, StoredTime};
-use crate::versions::{read_code, read_digest, read_staging, read_version};
 
 /// A build, the model and version it was published as, and when it was last.
 type BuildRow = (String, String, String, StoredTime);

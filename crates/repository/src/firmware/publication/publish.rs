@@ -14,16 +14,18 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::begin::scope_of;
-use crate::builds::{self, BuildOfVersion};
+use crate::artifacts::deletes;
+use crate::artifacts::leases;
+use crate::audit;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::firmware::known_builds::{self, BuildOfVersion};
+use crate::firmware::late_symbols::{self, PublishedBuild};
 use crate::firmware::point_at;
-use crate::late_symbols::{self, PublishedBuild};
-use crate::retention::{self, Quota};
+use crate::firmware::retention::{self, Quota};
+use crate::firmware::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
 use crate::schema::firmware_versions;
 use crate::values::{At, Column, StoredTime, read_optional};
-use crate::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
-use crate::{audit, deletes, leases};
 
 /// `None` when there is nothing to commit to: the lease or the model is gone, or the row whose set
 /// should stay as it is.
@@ -50,11 +52,12 @@ pub(super) async fn publish(
         && publication.objects != PublishedObjects::Unchanged
     {
         let replaced_build = build_of(&model, &replaced.elf_sha256, &publication.version);
-        builds::touch(conn, replaced_build, change.at).await?;
+        known_builds::touch(conn, replaced_build, change.at).await?;
         leave_staging(conn, publication, replaced, change).await?;
     }
     let build_id = publication.facts.build_id().to_string();
-    builds::publish(conn, build_of(&model, &build_id, &publication.version), change.at).await?;
+    known_builds::publish(conn, build_of(&model, &build_id, &publication.version), change.at)
+        .await?;
     let pointer_changed = model.current.as_deref() != Some(publication.version.as_str());
     point_at(conn, model.id, &publication.version, change).await?;
     model.current = Some(publication.version.to_string());

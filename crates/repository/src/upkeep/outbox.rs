@@ -13,10 +13,10 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use crate::Database;
+use crate::artifacts::deletes::MOST_BINDS;
+use crate::artifacts::references;
 use crate::connection::{Connection, on, read, write};
-use crate::deletes::MOST_BINDS;
 use crate::failure::Failure;
-use crate::references;
 use crate::schema::{leases, outbox};
 use crate::values::{At, Column, StoredTime, read_optional};
 

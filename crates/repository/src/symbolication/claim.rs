@@ -12,10 +12,10 @@ use crate::connection::{Connection, on};
 use crate::coredumps::row::{read_attempts, read_sha256, read_size};
 use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::firmware::versions::read_code;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::values::{At, UtcTimestamp};
-use crate::versions::read_code;
 
 /// The due jobs of the earliest turns, then of the lowest ids. The state stands in the text, not in a
 /// bind: the index of due jobs is of that state only; `CROSS` keeps to the order of that index.

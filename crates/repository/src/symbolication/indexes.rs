@@ -14,13 +14,14 @@ use diesel::dsl::auto_type;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::Database;
+use crate::artifacts::deletes;
+use crate::artifacts::deletes::MOST_BINDS;
 use crate::connection::{Connection, on, read, write};
-use crate::deletes::MOST_BINDS;
 use crate::failure::Failure;
+use crate::firmware::versions::read_digest;
 use crate::schema::symbol_indexes;
 use crate::values::{At, Column, StoredTime};
-use crate::versions::read_digest;
-use crate::{Database, deletes};
 
 const TABLE: &str = "symbol_indexes";
 

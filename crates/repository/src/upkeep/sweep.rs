@@ -14,14 +14,16 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use crate::Database;
+use crate::artifacts::deletes::{self, MOST_BINDS};
+use crate::artifacts::leases;
+use crate::artifacts::references;
 use crate::connection::{Connection, on, read, write};
 use crate::database::{INSTALLATION_ID, setting};
-use crate::deletes::{self, MOST_BINDS};
 use crate::failure::Failure;
-use crate::retention::{self, Quota};
+use crate::firmware::retention::{self, Quota};
+use crate::firmware::versions;
 use crate::schema::{devices, outbox, settings};
 use crate::values::{At, Column};
-use crate::{leases, references, versions};
 
 /// The setting that counts armed sweeps.
 const SWEEP_EPOCH: &str = "sweep_epoch";

@@ -8,12 +8,13 @@ use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use crate::artifacts::deletes;
+use crate::artifacts::leases::{self, LeaseRow};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::leases::{self, LeaseRow};
+use crate::firmware::versions;
 use crate::schema::outbox;
 use crate::values::At;
-use crate::{deletes, versions};
 
 pub(super) async fn begin(
     conn: &mut Connection,

@@ -26,7 +26,6 @@ use tracing::Instrument;
 
 use crate::Database;
 use crate::connection::Connection;
-use crate::coredumps::record;
 use crate::failure::Failure;
 use crate::sqlite::{self, Sqlite};
 
@@ -178,7 +177,7 @@ async fn record_all(
 ) -> Result<Vec<Recorded>, Failure> {
     let mut recorded = Vec::with_capacity(batch.len());
     for entry in batch {
-        recorded.push(record::record(connection, &entry.dump, &entry.change).await?);
+        recorded.push(super::record::record(connection, &entry.dump, &entry.change).await?);
     }
     Ok(recorded)
 }
@@ -198,7 +197,7 @@ async fn record_one_by_one(database: &Database, batch: Vec<Entry>) {
 async fn record_alone(database: &Database, entry: &Entry) -> Result<Recorded, Failure> {
     let mut connection = database.writer().await?;
     connection.begin().await?;
-    let recorded = record::record(&mut connection, &entry.dump, &entry.change).await;
+    let recorded = super::record::record(&mut connection, &entry.dump, &entry.change).await;
     connection.finish(recorded).await
 }
 

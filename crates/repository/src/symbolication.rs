@@ -1,0 +1,9 @@
+//! Parse jobs and the indexes that they read.
+
+mod builds;
+mod claim;
+mod claim_postgres;
+mod finish;
+pub(crate) mod indexes;
+mod jobs;
+mod queue;

@@ -1,0 +1,3 @@
+mod indexes;
+mod jobs;
+mod results;
