@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_names_are_recognised_whole_and_in_parts() {
+    fn names_of_job_files_are_recognised_complete_and_partial() {
         let model = ModelCode::parse("esp32_c3").unwrap();
         for (file, name) in [
             (JobFile::Dump(17), "coredump_17.dmp"),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_are_not_ours() {
+    fn other_names_are_not_those_of_job_files() {
         for name in [
             "",
             ".part",

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_to_be_so() {
+    fn missing_values_are_marked_as_missing() {
         assert_eq!(value(&ValueType::Signed(4), register(12)), ArgumentValue::Unreadable);
         assert_eq!(value(&ValueType::Signed(4), on_stack(64)), ArgumentValue::Unreadable);
         assert_eq!(value(&ValueType::Signed(8), register(10)), ArgumentValue::Unreadable);

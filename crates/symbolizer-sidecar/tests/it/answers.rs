@@ -1,4 +1,4 @@
-//! What becomes of an answer (contract §6.5).
+//! How answers of the sidecar end an attempt (contract §6.5).
 
 use coredock_domain::Symbolizer;
 use coredock_domain::symbolication::symbolizer::{CrashReport, SymbolizerError};

@@ -51,7 +51,7 @@ async fn v47_two_dumps_of_one_model_at_once_each_see_their_own_elf() {
 }
 
 #[tokio::test]
-async fn everybody_may_read_the_files_whatever_the_mask_of_the_process() {
+async fn all_users_may_read_the_files_whatever_the_umask_of_the_process() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let setting = Setting::new().await;
     setting.sidecar.script([Reply::hang()]);
@@ -113,11 +113,11 @@ async fn an_attempt_cancelled_at_any_moment_leaves_nothing() {
     let mut finished = 0;
     for step in 0..400 {
         let attempt = setting.symbolizer.symbolicate(job(step, b"an elf in pieces"));
-        let patience = Duration::from_micros(step.unsigned_abs() * 10);
-        finished += usize::from(timeout(patience, attempt).await.is_ok());
+        let limit = Duration::from_micros(step.unsigned_abs() * 10);
+        finished += usize::from(timeout(limit, attempt).await.is_ok());
         assert_eq!(names(setting.shared.path()), [""; 0]);
     }
-    // What other threads still had under way brings nothing back.
+    // File operations which are still queued on other threads create nothing.
     let last = setting.symbolizer.symbolicate(job(1000, b"elf")).await;
     assert!(last.is_ok());
     assert_eq!(names(setting.shared.path()), [""; 0]);

@@ -1,4 +1,4 @@
-//! What attempts of processes that died have left.
+//! Removal of files that aborted attempts left.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ fn write(directory: &Path, name: impl AsRef<Path>, modified: SystemTime) {
 }
 
 #[tokio::test]
-async fn old_files_of_ours_go_and_young_ones_stay() {
+async fn old_files_of_attempts_are_removed_and_young_ones_stay() {
     let setting = Setting::new().await;
     let directory = setting.shared.path();
     let limit = SystemTime::now() - HOUR;
@@ -36,7 +36,7 @@ async fn old_files_of_ours_go_and_young_ones_stay() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_stays_however_old() {
+async fn other_files_stay_however_old() {
     let setting = Setting::new().await;
     let directory = setting.shared.path();
     let old = SystemTime::UNIX_EPOCH + HOUR;
@@ -55,7 +55,7 @@ async fn what_is_not_ours_stays_however_old() {
 }
 
 #[tokio::test]
-async fn of_a_link_only_the_link_goes() {
+async fn of_a_link_only_the_link_is_removed() {
     let setting = Setting::new().await;
     let elsewhere = tempfile::tempdir().unwrap();
     write(elsewhere.path(), "precious", SystemTime::UNIX_EPOCH);

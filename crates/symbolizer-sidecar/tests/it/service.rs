@@ -1,4 +1,4 @@
-//! The adapter and the service it is made for: `deploy/sidecar`, with esp-coredump and GDB.
+//! The adapter and the service in `deploy/sidecar`, with esp-coredump and GDB.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,19 +20,19 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::support::{AMPLE, elf_of, job, names, symbolizer};
 
-/// Names the Python that the service runs on.
+/// The Python interpreter for the service.
 const PYTHON: &str = "COREDOCK_TEST_SIDECAR_PYTHON";
-/// The chip the fixtures say they are of.
+/// The chip of the fixtures.
 const CHIP: &str = "esp32c6";
 const CHIP_ID: u16 = 13;
 
-/// The service on a port of its own; ends when dropped.
+/// The service on its own port; killed when dropped.
 struct Service {
     shared: TempDir,
     url: String,
     symbolizer: SidecarSymbolizer,
     process: Child,
-    /// Where it logs to, as long as this is there.
+    /// Keeps the pipe open that the service logs to.
     _log: Lines<BufReader<ChildStdout>>,
 }
 
@@ -79,7 +79,7 @@ impl Service {
     }
 }
 
-/// Ready to run a module of the service.
+/// The command line up to the module.
 fn python() -> Command {
     let mut command = Command::new(setting(PYTHON));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/sidecar");
@@ -88,7 +88,7 @@ fn python() -> Command {
     command
 }
 
-/// A frame of the crashed task as a debugger saw it.
+/// A frame of the crashed task, from a debugger.
 #[derive(Deserialize)]
 struct Frame {
     function: String,

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 /// Longer than any test takes.
 pub(crate) const AMPLE: Duration = Duration::from_mins(1);
-/// For attempts that are to run out of it.
+/// For attempts that are to time out.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 pub(crate) struct Setting {
@@ -53,35 +53,35 @@ impl Setting {
         result
     }
 
-    /// The reason of an attempt that is worth another one. The reason tells nothing of where the
-    /// sidecar is.
+    /// The reason of an attempt that may be repeated. It must not contain the address of the
+    /// sidecar.
     pub(crate) async fn failure(&self) -> String {
         match self.attempt().await {
             Err(SymbolizerError::Failed { reason, .. }) => {
-                self.assert_discreet(&reason);
+                self.assert_hides_the_sidecar(&reason);
                 reason
             }
             other => panic!("not a failure: {other:?}"),
         }
     }
 
-    /// The reason why the sidecar does not take the input, answering with `reply`.
+    /// The reason of a final refusal, which the sidecar answers with `reply`.
     pub(crate) async fn refusal(&self, reply: Reply) -> String {
         self.sidecar.script([reply]);
         match self.attempt().await {
             Err(SymbolizerError::Rejected { code: ParseErrorCode::EngineRefused, reason }) => {
-                self.assert_discreet(&reason);
+                self.assert_hides_the_sidecar(&reason);
                 reason
             }
             other => panic!("not a refusal: {other:?}"),
         }
     }
 
-    fn assert_discreet(&self, reason: &str) {
+    fn assert_hides_the_sidecar(&self, reason: &str) {
         let port = self.sidecar.url().rsplit(':').next().unwrap();
         let directory = self.shared.path().to_str().unwrap();
         for hidden in ["127.0.0.1", "localhost", "http:", "parse-coredump", port, directory] {
-            assert!(!reason.contains(hidden), "{reason:?} tells {hidden:?}");
+            assert!(!reason.contains(hidden), "{reason:?} shows {hidden:?}");
         }
     }
 }
@@ -108,7 +108,7 @@ pub(crate) fn job(id: i64, elf: &'static [u8]) -> SymbolicateCoredump {
     }
 }
 
-/// An ELF said to have `size` bytes that comes in `pieces`.
+/// An ELF with a recorded length of `size` bytes, which arrives in `pieces`.
 pub(crate) fn elf_of(
     size: usize,
     pieces: Vec<Result<Bytes, ArtifactStoreError>>,
@@ -116,13 +116,13 @@ pub(crate) fn elf_of(
     OpenedOnce::of(size as u64, stream::iter(pieces).boxed())
 }
 
-/// An ELF of which no more than a piece ever comes.
+/// An ELF that stalls after its first piece.
 pub(crate) fn stalling_elf() -> Arc<dyn ElfSource> {
     let piece = stream::iter([Ok(Bytes::from_static(b"piece"))]);
     OpenedOnce::of(1000, piece.chain(stream::pending()).boxed())
 }
 
-/// An ELF that is there for the first who opens it.
+/// An ELF that can be opened once.
 struct OpenedOnce(Mutex<Option<ElfFile>>);
 
 impl OpenedOnce {
@@ -152,13 +152,13 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Returns once `directory` has these names. Panics when that takes too long.
+/// Waits until `directory` has exactly these names; panics after [`AMPLE`].
 pub(crate) async fn wait_for_names(directory: &Path, expected: &[&str]) {
-    let look = async {
+    let wait = async {
         while names(directory) != expected {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    let found = tokio::time::timeout(AMPLE, look).await;
+    let found = tokio::time::timeout(AMPLE, wait).await;
     assert!(found.is_ok(), "{:?} instead of {expected:?}", names(directory));
 }

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_counted_in_words_from_the_word_behind_the_call() {
+    fn targets_are_counted_in_words_from_the_word_after_the_call() {
         // call8 with offsets 0, 1, -2
         assert_eq!(calls(&[0x25, 0, 0], 0x4000_0003), [(0x4000_0006, Some(0x4000_0004))]);
         assert_eq!(calls(&[0x65, 0, 0], 0x4000_0002), [(0x4000_0005, Some(0x4000_0008))]);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_behind_bytes_that_are_no_instruction_are_found_by_where_they_lead() {
+    fn calls_after_bytes_that_are_not_instructions_are_found_by_where_they_lead() {
         // j .+4 and a byte that is not an instruction; call8 .+4; callx8 a8
         let code = [0x06, 0, 0, 0x01, 0xa5, 0, 0, 0xe0, 0x08, 0];
         let through_register = (0x100a, None);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_returns_or_is_cut_is_no_call() {
+    fn what_returns_or_is_cut_is_not_a_call() {
         // retw, ret, jx a0
         assert_eq!(calls(&[0x90, 0, 0, 0x80, 0, 0, 0xa0, 0, 0], 0), []);
         assert_eq!(calls(&[0x25, 0], 0), []);

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_behind_an_inner_segment_is_found_in_the_outer_one() {
+    fn an_address_after_an_inner_segment_is_found_in_the_outer_one() {
         let (outer, inner) = ([3; 64], [4; 8]);
         let segments =
             [Segment { start: 0x100, bytes: &outer[..] }, Segment { start: 0x110, bytes: &inner }];

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_tell_the_cause() {
+    fn texts_decide_the_cause() {
         for (text, cause) in [
             ("assert failed: queue.c:1545 (pxQueue->uxItemSize == 0)", "assert"),
             ("assertion \"x\" failed: file \"a.c\", line 3, function: f", "assert"),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_tell_the_core() {
+    fn texts_name_the_core() {
         let guru = "Guru Meditation Error: Core  1 panic'ed (Interrupt wdt timeout on CPU1).";
         assert_eq!(core_of_text(guru), Some(1));
         assert_eq!(core_of_text("Interrupt wdt timeout on CPU1"), Some(1));

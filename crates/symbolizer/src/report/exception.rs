@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_tell_the_address_and_what_it_looks_like() {
+    fn exceptions_name_the_address_and_null_pointers() {
         let state =
             |mcause, mtval| MachineState::RiscV { mstatus: 0, mtvec: 0, mcause, mtval, mhartid: 0 };
         let exception = Exception::of(&state(5, 0x14));

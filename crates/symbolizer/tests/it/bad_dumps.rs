@@ -1,4 +1,4 @@
-//! Bodies that are no dumps, or not whole ones.
+//! Bodies that are not dumps, or are damaged ones.
 
 use bytes::Bytes;
 use coredock_symbolizer::{DecodeError, DumpError, End, Firmware, decode};
@@ -16,7 +16,7 @@ fn refused(body: &[u8]) -> DumpError {
 }
 
 #[test]
-fn what_is_no_dump_is_refused_by_name() {
+fn what_is_not_a_dump_is_refused_by_name() {
     assert_eq!(refused(b""), DumpError::NotADump("unknown"));
     assert_eq!(refused(&[0; 4096]), DumpError::NotADump("unknown"));
     assert_eq!(refused(b"Guru Meditation Error\n"), DumpError::NotADump("unknown"));

@@ -2,16 +2,14 @@
 
 use bytes::Bytes;
 use coredock_symbolizer::Report;
-use coredock_testkit::snapshot::{
-    ExtraNote, NotePadding, Registers, RiscvRegisters, Snapshot, TaskSnapshot,
-};
+use coredock_testkit::snapshot::{ExtraNote, Registers, RiscvRegisters, Snapshot, TaskSnapshot};
 
 use crate::elf_builder::{ElfBuilder, TEXT};
-use crate::fixtures::report;
+use crate::fixtures::{core, report};
 
 /// Bytes of code of each function, and of its frame on the stack.
 const FUNCTION: u32 = 16;
-/// Where a function is called from, or is when it has not called another one.
+/// Offset from which a function calls, or at which it stops if it calls none.
 const PLACE: u32 = 8;
 const CONTROL_BLOCKS: u32 = 0x4080_0000;
 const STACKS: u32 = 0x4081_0000;
@@ -20,15 +18,14 @@ const DISTANCE: u32 = 0x1000;
 /// `mcause` of the instruction that `abort` ends with.
 const ILLEGAL_INSTRUCTION: u32 = 2;
 
-/// A device that crashed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Crash<'a> {
-    /// Name, and functions, innermost first, by their symbols. The first task crashed. Functions of
-    /// the application have `app` in their name.
+    /// Name and functions of each task, innermost first, by their symbols. The first task crashed.
+    /// Functions of the application have `app` in their name.
     pub(crate) tasks: Vec<(&'a str, Vec<&'a str>)>,
-    /// Functions of the interrupt handler that came upon the first task.
+    /// Functions of the interrupt handler that interrupted the first task.
     pub(crate) handler: Vec<&'a str>,
-    /// What the panic handler said.
+    /// The text of the panic handler.
     pub(crate) text: Option<&'a str>,
     /// `None` for that of an abort.
     pub(crate) mcause: Option<u32>,
@@ -71,7 +68,7 @@ impl<'a> Crash<'a> {
             memory,
             panic_details: self.text.map(str::to_owned),
         };
-        device.elf_core(NotePadding::NotCounted).into()
+        core(&device)
     }
 
     fn task(&self, number: u32, name: &str, functions: &[&str]) -> TaskSnapshot {
@@ -94,8 +91,8 @@ impl<'a> Crash<'a> {
         ((address, stack.collect()), registers)
     }
 
-    /// The handler runs on a stack of its own; the registers of the task go to its stack, which its
-    /// control block tells.
+    /// The handler runs on a stack of its own. The registers of the task are saved on the stack of
+    /// the task, at the address in its control block.
     fn interrupt(&self, task: &mut TaskSnapshot) -> (u32, Vec<u8>) {
         let (stack, registers) = self.frames(STACKS - DISTANCE, &self.handler);
         let saved = 160;
@@ -139,7 +136,7 @@ fn address(number: usize) -> u32 {
     TEXT + FUNCTION * u32::try_from(number).unwrap()
 }
 
-/// What follows behind its length.
+/// Prefixes the content with its length.
 fn with_length(content: &[u8]) -> Vec<u8> {
     [&u32::try_from(content.len()).unwrap().to_le_bytes(), content].concat()
 }
@@ -176,7 +173,7 @@ fn lines(functions: &[&str]) -> Vec<u8> {
     header.extend(b"main\0\0app.c\0\x01\0\0\0");
     let mut program = Vec::new();
     for (number, _) in functions.iter().enumerate().filter(|(_, name)| name.contains("app")) {
-        // Set the address, go to the line, add a row; the end of the sequence behind the function.
+        // Set the address, go to the line, add a row, end the sequence after the function.
         program.extend([0, 5, 2]);
         program.extend(address(number).to_le_bytes());
         program.extend([3, u8::try_from(number).unwrap(), 1, 2, 16, 0, 1, 1]);

@@ -1,18 +1,18 @@
-//! What tells why a device crashed, and which task is to blame.
+//! The cause of a crash, and the guilty tasks.
 
 use coredock_symbolizer::{Before, Frame, FrameClass, Report, decode};
-use coredock_testkit::snapshot::{NotePadding, Snapshot};
+use coredock_testkit::snapshot::Snapshot;
 use proptest::prelude::*;
 
 use crate::call_stack::Crash;
-use crate::fixtures::{dump, elf, report, snapshot};
+use crate::fixtures::{core, dump, elf, report, snapshot};
 
-/// What every abort ends with.
+/// Every abort ends with these functions.
 const ABORT: [&str; 3] = ["panic_abort", "esp_system_abort", "abort"];
-/// Of the project, down to the first function of the task.
+/// Functions of the project, down to the first one of the task.
 const APPLICATION: [&str; 3] = ["_ZN3app7Station7connectEPKc", "app_main", "main_task"];
 
-/// A task that ends with these functions behind those of an abort.
+/// A task that ends with the functions of an abort, called by these.
 fn abort_by(functions: &[&'static str]) -> Crash<'static> {
     Crash::of(&[&ABORT, functions, &APPLICATION].concat())
 }
@@ -25,7 +25,8 @@ fn hash(report: &Report) -> String {
     report.signature().unwrap().hash
 }
 
-/// How many functions of the crashed task ended the program; what is behind them is the project's.
+/// The number of functions of the crashed task that ended the program. The next one must belong to
+/// the project.
 fn machinery(report: &Report) -> usize {
     let frames = &report.crashed_task().unwrap().frames;
     let count = frames.iter().take_while(|frame| frame.class() == FrameClass::Machinery).count();
@@ -41,7 +42,7 @@ const CPP: [&str; 5] = [
     "__cxa_throw",
     "_ZSt24__throw_out_of_range_fmtPKcz",
 ];
-/// As compilers since 1.87 name it, by the second kind of mangling.
+/// Mangled with the v0 scheme, as compilers since 1.87 do.
 const RUST: [&str; 9] = [
     "_RNvCsfLfy6EI15iL_7___rustc18___rust_start_panic",
     "_RNvCsfLfy6EI15iL_7___rustc10rust_panic",
@@ -65,7 +66,7 @@ const OLD_RUST: [&str; 8] = [
 ];
 
 #[test]
-fn functions_tell_the_cause_where_no_text_does() {
+fn functions_show_the_cause_where_no_text_does() {
     let cases: [(&[&str], &str, &str); 11] = [
         (&[], "abort", "abort was called"),
         (&["_esp_error_check_failed"], "abort", "_esp_error_check_failed was called"),
@@ -107,7 +108,7 @@ fn a_crash_is_grouped_by_what_failed_and_not_by_how_it_ended() {
 }
 
 #[test]
-fn texts_tell_the_cause_and_are_the_reason() {
+fn texts_decide_the_cause_and_are_the_reason() {
     for (text, cause) in [
         ("assert failed: multi_heap_free multi_heap_poisoning.c:276 (head != NULL)", "assert"),
         ("CORRUPT HEAP: Bad tail at 0x3ffb8a14. Expected 0xbaad5678 got 0x0", "assert"),
@@ -144,7 +145,7 @@ fn texts_tell_the_cause_and_are_the_reason() {
 }
 
 #[test]
-fn a_text_that_tells_of_an_abort_only_leaves_the_cause_to_functions() {
+fn a_text_that_only_names_an_abort_leaves_the_cause_to_functions() {
     let text = "abort() was called at PC 0x4200c3d5 on core 0";
     for (function, cause) in [("__assert_func", "assert"), ("_esp_error_check_failed", "abort")] {
         let found = Crash { text: Some(text), ..abort_by(&[function]) }.report();
@@ -162,7 +163,7 @@ fn the_text_of_an_abort_is_found_on_the_stack() {
 }
 
 #[test]
-fn what_catches_a_panic_is_none() {
+fn what_catches_a_panic_is_not_machinery() {
     let functions = [
         "app_run",
         "_ZN3std9panicking12catch_unwind7do_call17h0123456789abcdefE",
@@ -174,14 +175,15 @@ fn what_catches_a_panic_is_none() {
     assert_eq!(title(&found), "exception/LoadAccessFault in app_run");
     let classes = found.crashed_task().unwrap().frames.iter().map(Frame::class);
     assert!(classes.into_iter().all(|class| class != FrameClass::Machinery));
-    // An exception in the code that looks for a handler is one.
+    // An exception in the code that looks for a handler is a machinery frame without being an
+    // abort.
     let functions = [&["_Unwind_RaiseException", "__cxa_throw"], &APPLICATION[..]].concat();
     let found = Crash { mcause: Some(5), ..Crash::of(&functions) }.report();
     assert_eq!(found.panic.cause, "exception/LoadAccessFault");
 }
 
 #[test]
-fn the_interrupted_task_tells_nothing_of_a_crash_in_its_handler() {
+fn the_interrupted_task_has_no_part_in_a_crash_of_its_handler() {
     let crash = Crash {
         tasks: vec![("main", [&ABORT[..], &["__assert_func"], &APPLICATION].concat())],
         handler: vec!["app_isr", "app_dispatch"],
@@ -195,7 +197,7 @@ fn the_interrupted_task_tells_nothing_of_a_crash_in_its_handler() {
     assert_eq!(found.panic.cause, "exception/StoreAccessFault");
     assert_eq!(title(&found), "exception/StoreAccessFault in app_isr");
     assert!(found.panic.reason.unwrap().starts_with("Store access fault"));
-    // Nothing but what ends a program lies between the crash and the interrupted task.
+    // There are only machinery frames between the crash and the interrupted task.
     let handler = ABORT.to_vec();
     let tasks = vec![("main", [&["__assert_func"], &APPLICATION[..]].concat())];
     let found = Crash { tasks, handler, ..Crash::default() }.report();
@@ -203,11 +205,11 @@ fn the_interrupted_task_tells_nothing_of_a_crash_in_its_handler() {
     assert_eq!(found.signature(), None);
 }
 
-/// As ESP-IDF 5 prints it, without and with what the log puts around each line.
+/// As ESP-IDF 5 prints it, without and with the decoration of log lines.
 const NOTE: &str = "Task watchdog got triggered. The following tasks/users did not reset the watchdog in time:\n - IDLE0 (CPU 0)\nTasks currently running:\nCPU 0: busy\nCPU 1: IDLE1\n";
 const LOG: &str = "\x1b[0;31mE (10303) task_wdt: Task watchdog got triggered. The following tasks did not reset the watchdog in time:\x1b[0m\r\n\x1b[0;31mE (10303) task_wdt:  - IDLE0 (CPU 0)\x1b[0m\r\n\x1b[0;31mE (10303) task_wdt: Tasks currently running:\x1b[0m\r\n\x1b[0;31mE (10303) task_wdt: CPU 0: busy\x1b[0m\r\n\x1b[0;31mE (10303) task_wdt: CPU 1: IDLE1\x1b[0m\r\n";
 
-/// A watchdog that barks while `crashed` runs.
+/// The watchdog fires while `crashed` runs.
 fn watchdog(crashed: &'static str, text: &'static str) -> Crash<'static> {
     let mut tasks = vec![
         ("busy", vec!["app_spin", "app_work", "app_busy"]),
@@ -242,7 +244,7 @@ fn the_task_that_starves_an_idle_task_is_guilty() {
 }
 
 #[test]
-fn which_task_the_watchdog_came_upon_is_no_part_of_the_signature() {
+fn the_task_that_the_watchdog_interrupted_is_not_part_of_the_signature() {
     let expected = hash(&watchdog("busy", NOTE).report());
     for crashed in ["other", "IDLE1"] {
         let found = watchdog(crashed, NOTE).report();
@@ -263,14 +265,14 @@ fn without_a_list_of_running_tasks_the_crashed_one_starved_the_idle_one_of_its_c
     let guilty = |named: &str| watchdog("busy", text(named)).report().panic.guilty;
     assert_eq!(guilty("\n - IDLE0 (CPU 0)"), ["busy", "IDLE0"]);
     assert_eq!(guilty("\n - IDLE1 (CPU 1)"), ["IDLE1"]);
-    // A user that is no task, a name that was cut.
+    // A user that is not a task, and a truncated name.
     assert_eq!(guilty("\n - my_user\n - other (CPU 1)\n - oth"), ["other"]);
     assert_eq!(guilty(""), [""; 0]);
     let many: Vec<String> = (0..200).map(|number| format!("\n - t{number} (CPU 0)")).collect();
     assert_eq!(guilty(&many.concat()).len(), 32);
-    // The tasks of a text may not be in the dump: then the handler counts.
+    // If none of the tasks in the text is in the dump, the handler counts.
     assert_eq!(
-        title(&watchdog("busy", text("\n - gone (CPU 0)")).report()),
+        title(&watchdog("busy", text("\n - absent (CPU 0)")).report()),
         "task_wdt in task_wdt_isr"
     );
 }
@@ -281,7 +283,7 @@ fn where_there_is_one_idle_task_there_is_one_core() {
     let tasks = vec![("busy", vec!["app_spin", "app_busy"]), ("IDLE", vec!["prvIdleTask"])];
     let found = Crash { tasks, text: Some(text), core: 1, ..Crash::default() }.report();
     assert_eq!(found.panic.guilty, ["busy", "IDLE", "on core 0"]);
-    assert_eq!(found.panic.core, Some(1), "names of tasks tell nothing");
+    assert_eq!(found.panic.core, Some(1), "the name of a task is not the core of the crash");
 }
 
 #[test]
@@ -289,7 +291,7 @@ fn the_watchdog_is_recognised_by_its_handler() {
     let crash = Crash { text: None, ..watchdog("busy", "") };
     let found = crash.report();
     assert_eq!(found.panic.cause, "task_wdt");
-    assert_eq!(found.panic.guilty, [""; 0], "nothing tells");
+    assert_eq!(found.panic.guilty, [""; 0], "neither text nor dump names a task");
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn the_task_whose_stack_was_too_small_is_guilty() {
         "Stack protection fault\nDetected in task \"worker\" at 0x4200c3d5",
     ] {
         let device = Snapshot { panic_details: Some(text.to_owned()), ..snapshot(&dump("Og", 0)) };
-        let found = report(&device.elf_core(NotePadding::NotCounted).into(), &elf("Og"));
+        let found = report(&core(&device), &elf("Og"));
         assert_eq!(found.panic.cause, "stack_overflow");
         assert_eq!(
             (marked(&found), found.panic.guilty.clone()),
@@ -336,14 +338,14 @@ proptest! {
     fn any_text_is_survived_and_names_few_tasks(parts in prop::collection::vec(fragment(), 0..200)) {
         let text = format!("{}{}", &NOTE[..NOTE.find('\n').unwrap()], parts.concat());
         let device = Snapshot { panic_details: Some(text), ..snapshot(&dump("Og", 0)) };
-        let found = decode(&device.elf_core(NotePadding::NotCounted).into(), None).unwrap();
+        let found = decode(&core(&device), None).unwrap();
         prop_assert_eq!(&found.panic.cause, "task_wdt");
         prop_assert!(found.panic.guilty.len() <= 32);
         prop_assert!(found.text().len() <= 1 << 20);
     }
 }
 
-/// What texts of the watchdog consist of, and anything else.
+/// Fragments of watchdog texts, and random text.
 fn fragment() -> impl Strategy<Value = String> {
     let known = [
         "\n - ",

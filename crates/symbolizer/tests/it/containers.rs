@@ -1,21 +1,19 @@
-//! One crash in every form a body may have (contract §6.6): always the same frames.
+//! One crash in every container (contract §6.6): always the same frames.
 
 use bytes::Bytes;
 use coredock_symbolizer::{BuildMatch, DecodeError, Firmware, Frame, Report, decode};
 use coredock_testkit::coredumps::{base64_console, gzip, strip};
 use coredock_testkit::snapshot::{ExtraNote, NotePadding, Snapshot};
 
-use crate::fixtures::{dump, elf, report, snapshot};
+use crate::fixtures::{VERSIONS, core, dump, elf, report, snapshot};
 
 const LEVEL: &str = "O2";
 const CASE: usize = 1;
-const VERSIONS: [u16; 8] = [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
 
 fn device() -> Snapshot {
     snapshot(&dump(LEVEL, CASE))
 }
 
-/// The frames of each task.
 fn stacks(report: &Report) -> Vec<(u32, bool, &[Frame])> {
     report.tasks.iter().map(|task| (task.tcb, task.crashed, &task.frames[..])).collect()
 }
@@ -39,7 +37,7 @@ fn raw_images_of_all_versions() {
 }
 
 #[test]
-fn a_wrong_checksum_or_a_missing_end_is_said_and_read() {
+fn a_wrong_checksum_or_a_missing_end_is_reported_and_read() {
     for version in VERSIONS {
         let mut image = device().raw(version);
         *image.last_mut().unwrap() ^= 1;
@@ -52,7 +50,7 @@ fn a_wrong_checksum_or_a_missing_end_is_said_and_read() {
 
 #[test]
 fn wrapped_and_badly_cut_dumps() {
-    let core = device().elf_core(NotePadding::NotCounted);
+    let core = core(&device());
     let raw = device().raw(0x0104);
     check(gzip(&raw), "raw");
     check(base64_console(&raw, 48), "raw");
@@ -71,10 +69,8 @@ fn padding_of_names_counts_or_not() {
 
 #[test]
 fn the_elf_of_another_build_is_never_used() {
-    let with_build = |digits: &str| {
-        let device = Snapshot { build_id: Some(digits.to_owned()), ..device() };
-        Bytes::from(device.elf_core(NotePadding::NotCounted))
-    };
+    let with_build =
+        |digits: &str| core(&Snapshot { build_id: Some(digits.to_owned()), ..device() });
     let bytes = elf(LEVEL);
     let firmware = Firmware::of_elf(&bytes).unwrap();
     let sha256 = firmware.elf_sha256().to_string();
@@ -84,32 +80,27 @@ fn the_elf_of_another_build_is_never_used() {
     }
     let refused = decode(&with_build("0123456789"), Some(&firmware));
     assert!(matches!(refused, Err(DecodeError::OtherBuild { .. })), "{refused:?}");
-    let untold = Snapshot { build_id: None, ..device() };
-    let untold = Bytes::from(untold.elf_core(NotePadding::NotCounted));
-    assert_eq!(decode(&untold, Some(&firmware)).unwrap().build.matched, BuildMatch::Version);
+    let without_build = core(&Snapshot { build_id: None, ..device() });
+    let by_version = decode(&without_build, Some(&firmware)).unwrap();
+    assert_eq!(by_version.build.matched, BuildMatch::Version);
 }
 
 #[test]
 fn the_crashed_task_is_the_one_the_dump_names() {
     let second = device().tasks[1].tcb.0;
     let extra = ExtraNote::Crashed { tcb: second, in_isr: Some(true) };
-    let body = Snapshot { extra, ..device() }.elf_core(NotePadding::NotCounted);
-    let found = report(&body.into(), &elf(LEVEL));
+    let found = report(&core(&Snapshot { extra, ..device() }), &elf(LEVEL));
     assert_eq!(found.crashed_task().unwrap().tcb, second);
     assert_eq!(found.in_interrupt, Some(true));
 
-    let body =
-        Snapshot { extra: ExtraNote::Unusable, ..device() }.elf_core(NotePadding::NotCounted);
-    let found = report(&body.into(), &elf(LEVEL));
+    let unusable = Snapshot { extra: ExtraNote::Unusable, ..device() };
+    let found = report(&core(&unusable), &elf(LEVEL));
     assert!(found.crashed_task().is_none() && found.signature().is_none());
     assert!(found.text().contains("could not be read"));
     assert_eq!(found.tasks.len(), 3);
 
-    let body = Snapshot { extra: ExtraNote::None, ..device() }.elf_core(NotePadding::NotCounted);
-    assert_eq!(
-        report(&body.into(), &elf(LEVEL)).crashed_task().unwrap().tcb,
-        device().tasks[0].tcb.0
-    );
+    let found = report(&core(&Snapshot { extra: ExtraNote::None, ..device() }), &elf(LEVEL));
+    assert_eq!(found.crashed_task().unwrap().tcb, device().tasks[0].tcb.0);
 }
 
 #[test]
@@ -120,7 +111,7 @@ fn the_words_of_the_panic_decide_the_cause() {
         ("Task watchdog got triggered. The following tasks did not reset", "task_wdt"),
     ] {
         let device = Snapshot { panic_details: Some(text.to_owned()), ..device() };
-        let found = report(&device.elf_core(NotePadding::NotCounted).into(), &elf(LEVEL));
+        let found = report(&core(&device), &elf(LEVEL));
         assert_eq!(
             (found.panic.cause.as_str(), found.panic.reason.as_deref()),
             (cause, Some(text))
@@ -133,7 +124,7 @@ fn the_words_of_the_panic_decide_the_cause() {
 fn a_corrupted_task_is_named_and_not_unwound() {
     let mut device = device();
     device.tasks[1].registers[2] = 0x2000_0010;
-    let found = report(&device.elf_core(NotePadding::NotCounted).into(), &elf(LEVEL));
+    let found = report(&core(&device), &elf(LEVEL));
     let task = found.tasks.iter().find(|task| task.tcb == device.tasks[1].tcb.0).unwrap();
     assert!(task.corrupted && task.frames.is_empty() && task.name.is_some());
     assert!(found.text().contains("(corrupted)"));

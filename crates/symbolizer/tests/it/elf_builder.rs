@@ -11,10 +11,9 @@ const LOADED: u32 = 2;
 /// `SHF_ALLOC | SHF_EXECINSTR`
 const CODE: u32 = 6;
 
-/// Where the code is.
+/// Address of the code.
 pub(crate) const TEXT: u32 = 0x4200_0000;
 
-/// An ELF under construction: code and some sections.
 pub(crate) struct ElfBuilder {
     machine: u16,
     kind: u16,
@@ -22,13 +21,11 @@ pub(crate) struct ElfBuilder {
 }
 
 impl ElfBuilder {
-    /// With so many bytes of code.
     pub(crate) fn new(code_bytes: usize) -> Self {
         let text = (".text".to_owned(), CODE, TEXT, vec![0x01; code_bytes]);
         Self { machine: EM_RISCV, kind: ET_EXEC, sections: vec![text] }
     }
 
-    /// With this code.
     pub(crate) fn of_code(code: Vec<u8>) -> Self {
         let mut builder = Self::new(0);
         builder.sections[0].3 = code;
@@ -48,7 +45,7 @@ impl ElfBuilder {
         self
     }
 
-    /// One that is loaded, at address 0.
+    /// Loaded at address 0.
     pub(crate) fn loaded_section(mut self, name: &str, bytes: Vec<u8>) -> Self {
         self.sections.push((name.to_owned(), LOADED, 0, bytes));
         self
@@ -114,7 +111,7 @@ pub(crate) fn unit(code_bytes: u32, children: &[u8]) -> Vec<u8> {
     unit
 }
 
-/// Calls inlined into each other, `depth` of them.
+/// `depth` calls, each inlined into the one before.
 pub(crate) fn nested(depth: usize, code_bytes: u32) -> Vec<u8> {
     let mut call = vec![3];
     call.extend(TEXT.to_le_bytes());
@@ -122,12 +119,12 @@ pub(crate) fn nested(depth: usize, code_bytes: u32) -> Vec<u8> {
     [call.repeat(depth), vec![0; depth]].concat()
 }
 
-/// So many calls that share one list of ranges.
+/// Calls that share one list of ranges.
 pub(crate) fn sharing(calls: usize) -> Vec<u8> {
     [4, 0, 0, 0, 0].repeat(calls)
 }
 
-/// A list of so many ranges of two bytes each.
+/// Ranges of two bytes each.
 pub(crate) fn range_list(ranges: u32) -> Vec<u8> {
     let range = |number: u32| [4 * number, 4 * number + 2];
     let pairs = (0..ranges).flat_map(range).chain([0, 0]);

@@ -1,4 +1,4 @@
-//! Dumps of an emulator, and what a debugger made of them (`cargo xtask fixtures riscv`).
+//! Dumps from an emulator, and what a debugger made of them (`cargo xtask fixtures riscv`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{End, Firmware, Frame, Index, Report, Trust, build_index, decode};
-use coredock_testkit::snapshot::Snapshot;
+use coredock_testkit::snapshot::{NotePadding, Snapshot};
 use serde::Deserialize;
 
 pub(crate) const LEVELS: [&str; 3] = ["Og", "Os", "O2"];
 pub(crate) const CASES: usize = 6;
+/// Of raw images.
+pub(crate) const VERSIONS: [u16; 8] =
+    [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
 
-/// A frame as the debugger saw it, or the list of calls.
+/// A frame as the debugger or the recorded calls have it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ReferenceFrame {
     pub(crate) pc: u32,
@@ -54,17 +57,15 @@ impl Fixtures {
     }
 }
 
-/// The ELF of a level of optimisation, of RISC-V.
 pub(crate) fn elf(level: &str) -> Vec<u8> {
     RISCV.elf(level)
 }
 
-/// An ELF core of RISC-V.
 pub(crate) fn dump(level: &str, case: usize) -> Bytes {
     RISCV.dump(level, case)
 }
 
-/// The report of a dump, which has to be the same with the ELF and with its index.
+/// The report of a dump, which must be the same with the ELF and with its index.
 pub(crate) fn report(dump: &Bytes, elf: &[u8]) -> Report {
     let by_elf = decode(dump, Some(&Firmware::of_elf(elf).unwrap())).unwrap();
     let index = Index::open(build_index(elf, Sha256Digest::of(elf)).unwrap().into()).unwrap();
@@ -75,12 +76,17 @@ pub(crate) fn report(dump: &Bytes, elf: &[u8]) -> Report {
     by_elf
 }
 
-/// The device an ELF core is of: what packers need to write it in another form.
+/// The device of an ELF core, from which other containers can be written.
 pub(crate) fn snapshot(core: &[u8]) -> Snapshot {
     Snapshot::of_core(core).unwrap()
 }
 
-/// What the debugger, or the list of calls, says of a stack.
+/// The dump of a device as an ELF core.
+pub(crate) fn core(device: &Snapshot) -> Bytes {
+    device.elf_core(NotePadding::NotCounted).into()
+}
+
+/// Compares a stack with the debugger or the recorded calls.
 pub(crate) fn check_frames(frames: &[Frame], reference: &[ReferenceFrame], what: &str) {
     assert_eq!(frames.len(), reference.len(), "{what}");
     for (frame, expected) in frames.iter().zip(reference) {

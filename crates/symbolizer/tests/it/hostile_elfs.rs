@@ -1,4 +1,4 @@
-//! ELFs that no compiler makes: refused or read, but never a panic, a hang or a flood.
+//! ELFs that no compiler writes are refused or read, without a panic, a hang or huge results.
 
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
@@ -41,7 +41,7 @@ fn a_range_list_that_many_share_is_refused() {
 }
 
 #[test]
-fn what_is_no_firmware_is_refused_by_name() {
+fn what_is_not_a_firmware_is_refused_by_name() {
     let plain = || ElfBuilder::new(16);
     assert!(matches!(Firmware::of_elf(b""), Err(ElfError::Unreadable(_))));
     assert!(matches!(Firmware::of_elf(b"#!/bin/sh\n"), Err(ElfError::Unreadable(_))));
@@ -64,7 +64,7 @@ fn a_name_that_many_sections_share_is_left_out() {
     assert!(index(&elf).unwrap().len() < 100_000);
 }
 
-/// A dump that does not tell its build.
+/// A dump without a build id.
 fn without_build() -> Bytes {
     CoreBuilder::new().without_info().note("CORE", 1, &[0; 204]).elf().into()
 }

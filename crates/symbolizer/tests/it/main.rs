@@ -1,4 +1,4 @@
-//! The symbolizer from outside: whole dumps and ELFs in, reports out.
+//! The public interface of the symbolizer: whole dumps and ELFs in, reports out.
 
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
 

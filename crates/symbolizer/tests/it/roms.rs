@@ -1,7 +1,7 @@
-//! Functions in ROM: which of several ROMs it is, and their names.
+//! Choosing a ROM ELF, and naming functions in ROM.
 //!
-//! The code of the Xtensa fixtures lies where the ROM of a chip does. Here their firmware is the ROM,
-//! and the firmware is a program that does nothing.
+//! The code of the Xtensa fixtures has addresses of the ROM of a chip. Here the firmware of the
+//! fixture is the ROM, and the firmware is a program that does nothing.
 
 use bytes::Bytes;
 use coredock_symbolizer::{Firmware, Frame, Report, Rom, decode};
@@ -13,10 +13,9 @@ use crate::fixtures::{CASES, ReferenceFrame, XTENSA, snapshot};
 const LEVEL: &str = "Og";
 const XTENSA_MACHINE: u16 = 94;
 
-/// Decoded with these ROMs: name of the file, and content.
 fn with_roms(case: usize, files: &[(&str, Vec<u8>)]) -> Report {
     let device = Snapshot { build_id: None, ..snapshot(&XTENSA.dump(LEVEL, case)) };
-    // The header of an image tells the chip.
+    // The header of a raw image names the chip.
     let dump = Bytes::from(device.raw(0x0104));
     let elf = ElfBuilder::new(16).machine(XTENSA_MACHINE).build();
     let roms: Vec<_> =

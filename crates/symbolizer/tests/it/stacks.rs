@@ -1,18 +1,18 @@
-//! Stacks that no program leaves behind.
+//! Stacks that no correct program has.
 
 use coredock_symbolizer::{End, Report};
-use coredock_testkit::snapshot::{NotePadding, Snapshot};
+use coredock_testkit::snapshot::Snapshot;
 
-use crate::fixtures::{dump, elf, report, snapshot};
+use crate::fixtures::{core, dump, elf, report, snapshot};
 
 const LEVEL: &str = "Og";
 
-/// Changes the deepest stack there is.
+/// Changes the deepest stack of the fixtures.
 fn check(change: impl FnOnce(&mut Snapshot)) -> Report {
     let devices = (0..6).map(|case| snapshot(&dump(LEVEL, case)));
     let mut device = devices.max_by_key(|device| device.tasks[0].stack.1.len()).unwrap();
     change(&mut device);
-    report(&device.elf_core(NotePadding::NotCounted).into(), &elf(LEVEL))
+    report(&core(&device), &elf(LEVEL))
 }
 
 fn names(report: &Report) -> Vec<Option<&str>> {
@@ -35,7 +35,7 @@ fn a_stack_that_is_overwritten_ends_where_it_stops_to_make_sense() {
 fn a_call_through_a_null_pointer_shows_who_called() {
     let whole = check(|_| {});
     let frames = &whole.crashed_task().unwrap().frames;
-    // The return address of the innermost function that is not inlined, as a call leaves it in ra.
+    // The return address of the innermost function that is not inlined, as a call puts it into ra.
     let caller = frames.iter().find(|frame| frame.pc != frames[0].pc).unwrap().pc;
     let found = check(|device| {
         device.tasks[0].registers[0] = 0;

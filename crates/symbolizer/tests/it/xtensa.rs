@@ -1,16 +1,16 @@
-//! Dumps of windowed code of an emulator, and what the list of its calls was
-//! (`cargo xtask fixtures xtensa`).
+//! Dumps of code with register windows from an emulator, and its recorded calls (`cargo xtask
+//! fixtures xtensa`).
 
 use coredock_symbolizer::{ArgumentValue, Before, End, Report, TaskReport};
 use coredock_testkit::coredumps::gzip;
-use coredock_testkit::snapshot::{ExtraNote, NotePadding, Registers, Snapshot, TaskSnapshot};
+use coredock_testkit::snapshot::{ExtraNote, Registers, Snapshot, TaskSnapshot};
 use serde::Deserialize;
 
-use crate::fixtures::{CASES, LEVELS, ReferenceFrame, XTENSA, check_frames, report, snapshot};
+use crate::fixtures::{
+    CASES, LEVELS, ReferenceFrame, VERSIONS, XTENSA, check_frames, core, report, snapshot,
+};
 
-const VERSIONS: [u16; 8] = [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
-
-/// A task that did not crash, in the list of calls.
+/// A task that did not crash, as recorded.
 #[derive(Debug, Deserialize)]
 struct Other {
     tcb: u32,
@@ -31,7 +31,7 @@ fn device(case: usize) -> Snapshot {
 }
 
 fn decoded(device: &Snapshot) -> Report {
-    report(&device.elf_core(NotePadding::NotCounted).into(), &XTENSA.elf("Og"))
+    report(&core(device), &XTENSA.elf("Og"))
 }
 
 fn task<'a>(report: &'a Report, name: &str) -> &'a TaskReport {
@@ -58,7 +58,7 @@ fn stacks_of_all_tasks_are_those_of_the_calls() {
 
 #[test]
 fn a_task_that_yielded_says_which_frame_it_lacks() {
-    // Every second device keeps what lies below the frame.
+    // Every second device has the memory below the frame in its dump.
     for (case, lacks) in [(0, true), (1, false)] {
         let found = decoded(&device(case));
         let worker = task(&found, "worker");
@@ -84,7 +84,7 @@ fn all_containers_have_the_same_stacks() {
     }
 }
 
-/// The frame of an exception (ESP-IDF `xtensa_context.h`), and the stack behind it.
+/// The frame of an exception (ESP-IDF `xtensa_context.h`), followed by the stack.
 fn interrupted_stack(task: &TaskSnapshot) -> (u32, Vec<u8>) {
     let Registers::Xtensa(registers) = &task.registers else { panic!("{task:?}") };
     let [pc, window @ ..] = registers.general;
@@ -102,7 +102,8 @@ fn an_interrupt_handler_shows_its_stack_and_that_of_the_task() {
     let sampler = task(&whole, "sampler").tcb;
     let handler_frames = task(&whole, "sampler").frames.clone();
     let task_frames = whole.crashed_task().unwrap().frames.clone();
-    // The handler has registers and stack of another task; the interrupted one waits with its own.
+    // The handler gets registers and stack of another task; the interrupted task has its own saved
+    // on its stack.
     let interrupted = interrupted_stack(&device.tasks[0]);
     let handler = device.tasks.iter().position(|task| task.tcb.0 == sampler).unwrap();
     let handler = device.tasks.remove(handler);

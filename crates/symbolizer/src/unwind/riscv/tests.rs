@@ -10,17 +10,18 @@ const STACK: u32 = 0x4081_0000;
 const ROM: u32 = 0x4000_1234;
 /// A function in a ROM whose ELF is known.
 const KNOWN_ROM: Range<u32> = 0x4001_0000..0x4001_0100;
-/// First functions of tasks; then two that keep 32 bytes, the return address in the last word.
+/// First functions of tasks; then two with a frame of 32 bytes, the return address in the last
+/// word.
 const ENTRY: Range<u32> = 0x4200_0000..0x4200_0100;
 const OUTER: Range<u32> = 0x4200_0100..0x4200_0200;
 const INNER: Range<u32> = 0x4200_0200..0x4200_0300;
-/// Without call frame information, as from an assembler.
+/// Without call frame information, like assembler code.
 const BARE: Range<u32> = 0x4200_0300..0x4200_0400;
 
 /// Saves registers for its caller: its return address is in t0, that of its caller in ra.
 const SAVE: Range<u32> = 0x4200_0400..0x4200_0500;
 
-/// Calls by their return address.
+/// Return address and target of each call.
 struct Firmware(Vec<(u32, Option<u32>)>);
 
 impl Code for Firmware {
@@ -61,7 +62,7 @@ impl Code for Firmware {
     }
 }
 
-/// In the first function, `OUTER` was called; in that, something in ROM; in `INNER`, anything.
+/// `ENTRY` called `OUTER`; `OUTER` called something in ROM; `INNER` calls through a pointer.
 fn firmware() -> Firmware {
     Firmware(vec![
         (ENTRY.start + 8, Some(OUTER.start)),
@@ -72,7 +73,7 @@ fn firmware() -> Firmware {
     ])
 }
 
-/// A stack of 256 words, zero but for these.
+/// A stack of 256 words, zero except for these.
 fn unwind(registers: [(usize, u32); 3], words: &[(usize, u32)]) -> Backtrace {
     unwind_within(&SearchBudget::default(), registers, words)
 }
@@ -128,11 +129,11 @@ fn the_caller_of_a_function_in_rom_is_searched_and_marked() {
 #[test]
 fn what_is_left_of_earlier_calls_is_not_taken_for_the_caller() {
     let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
-    // A call of a function of the firmware cannot have led into ROM; neither can one from which
-    // the rest of the stack makes no sense.
+    // A call to a function of the firmware cannot have led into ROM, and neither can one from which
+    // the rest of the stack cannot be unwound.
     let stale = [(1, INNER.start + 8), (2, OUTER.start + 16)];
     let real = [(7, OUTER.start + 8), (15, ENTRY.start + 8)];
-    // Together they make sense in two ways: nothing behind them is certain.
+    // Together they can be unwound in two ways, so the frames above are not certain.
     let trace = unwind(registers, &[&stale[..], &real].concat());
     check(
         &trace,
@@ -179,7 +180,7 @@ fn a_return_into_rom_in_the_middle_is_kept() {
 
 #[test]
 fn a_function_in_rom_that_has_moved_the_stack_makes_what_follows_uncertain() {
-    // ra is still right, and the stack makes sense from here and from 16 bytes above.
+    // ra is still right, and the stack can be unwound from here and from 16 bytes above.
     let registers = [(PC, ROM), (RA, OUTER.start + 8), (SP, STACK)];
     let words = [(7, INNER.start + 8), (11, ENTRY.start + 8), (15, ENTRY.start + 8)];
     let trace = unwind(registers, &words);
@@ -224,7 +225,7 @@ fn a_function_in_a_known_rom_is_unwound_by_what_it_begins_with() {
             (ENTRY.start + 8, Trust::Cfi),
         ],
     );
-    // What follows no call cannot be its caller: the stack is searched instead.
+    // The return address follows no call, so the stack is searched instead.
     let trace =
         unwind(registers, &[(7, OUTER.start + 8), (11, OUTER.start + 9), (15, ENTRY.start + 8)]);
     assert_eq!(trace.frames[1].trust, Trust::Scan);

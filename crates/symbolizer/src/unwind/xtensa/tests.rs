@@ -17,7 +17,7 @@ const PS: u32 = 0x0006_0020;
 /// `CALL8`
 const CALL8: u32 = 2;
 
-/// Each function calls where a word can be read as an instruction: 8 bytes in.
+/// Each function has a call whose return address is 8 bytes after its start.
 struct Firmware;
 
 impl Code for Firmware {
@@ -46,12 +46,12 @@ impl Code for Firmware {
     }
 }
 
-/// As a call leaves it.
+/// As a call instruction writes it.
 fn linked(return_address: u32, increment: u32) -> u32 {
     return_address & 0x3FFF_FFFF | increment << 30
 }
 
-/// A stack with some words, by address.
+/// A stack that is zero except for these words.
 fn stack(words: &[(u32, u32)]) -> Vec<u8> {
     let mut bytes = vec![0; STACK_BYTES];
     for (address, word) in words {
@@ -61,7 +61,7 @@ fn stack(words: &[(u32, u32)]) -> Vec<u8> {
     bytes
 }
 
-/// What `INNER`, `OUTER` and `TASK` leave below the frames of their callees.
+/// The words that `INNER`, `OUTER` and `TASK` save below the frames of their callees.
 fn saved() -> Vec<(u32, u32)> {
     vec![
         (STACK + 0x40 - 16, linked(TASK.start + 8, CALL8)),
@@ -147,7 +147,7 @@ fn a_task_that_never_started_has_one_frame() {
 }
 
 #[test]
-fn code_without_windows_tells_its_caller_and_no_more() {
+fn code_without_windows_shows_its_caller_and_no_more() {
     let mut registers = inner();
     registers.ps = PS & !(1 << 18);
     registers.window[0] = OUTER.start + 8;
@@ -205,7 +205,7 @@ fn a_task_that_yielded_lacks_one_frame_unless_its_stack_is_there_as_a_whole() {
     let part = unwind(&bottom, frame);
     assert_eq!(places(&part), [(INNER.start + 8, Trust::Context), (TASK.start + 8, Trust::Window)]);
     assert_eq!(part.frames[1].before, Some(Before::LostFrame));
-    assert_eq!(part.frames[0].lookup(), INNER.start + 7, "behind a call");
+    assert_eq!(part.frames[0].lookup(), INNER.start + 7, "after a call");
     let below = [
         (frame - 16, linked(OUTER.start + 8, CALL8)),
         (frame - 12, frame + 32),
