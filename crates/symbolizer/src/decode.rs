@@ -1,7 +1,6 @@
 use bytes::Bytes;
 use coredock_domain::chip::Architecture;
-use coredock_domain::coredumps::body;
-use coredock_domain::coredumps::body::Unwrapped;
+use coredock_domain::coredumps::body::{self, Unwrapped};
 
 use crate::dump::{Dump, DumpError, Memory};
 use crate::elf::ElfError;

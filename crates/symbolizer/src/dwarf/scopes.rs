@@ -23,11 +23,12 @@ struct OpenScope {
     with_parameters: Option<Vec<Range<u32>>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ScopeKind {
-    Function,
-    /// The number of the scope around it; `None` if that scope has no code.
-    InlinedInto(Option<u32>),
+/// An entry for a function, or for a call inlined into one.
+struct FunctionEntry<'e, 'a> {
+    depth: isize,
+    offset: UnitOffset,
+    inlined: bool,
+    attributes: &'e [Attribute<Slice<'a>>],
 }
 
 /// The unit that is being read, and where the results go.
@@ -72,55 +73,61 @@ impl<'a> Dwarf<'a, '_> {
                 self.read_parameter(reading, offset, &attributes, scope, ranges)?;
             } else {
                 let inlined = tag == dw::DW_TAG_inlined_subroutine;
-                let around = open.last().filter(|_| inlined);
-                let kind = if inlined {
-                    ScopeKind::InlinedInto(around.and_then(|around| around.scope))
-                } else {
-                    ScopeKind::Function
-                };
-                let (scope, ranges) = self.read_scope(reading, offset, &attributes, kind)?;
-                let inner = around.map_or(0, |around| around.inner);
-                let with_parameters = scope.filter(|_| self.wants_parameters(&ranges));
-                placed.extend(scope.into_iter().flat_map(|scope| {
-                    let place = move |range: &Range<u32>| ScopeRange {
-                        start: range.start,
-                        end: range.end,
-                        depth: inner,
-                        scope,
-                    };
-                    ranges.iter().map(place).collect::<Vec<_>>()
-                }));
-                let with_parameters = with_parameters.map(|_| ranges);
-                open.push(OpenScope { depth, scope, inner: inner + 1, with_parameters });
+                let outer = open.last().filter(|_| inlined);
+                let entry = FunctionEntry { depth, offset, inlined, attributes: &attributes };
+                let scope = self.read_function(reading, &entry, outer, &mut placed)?;
+                open.push(scope);
             }
         }
         flatten(placed, |address, scope| reading.table.add_scope_start(address, scope));
         Ok(())
     }
 
-    /// The number of the scope, if it has code and a place, and the ranges of its code.
-    fn read_scope(
+    /// Adds the scope of the entry to the table, and its code to `placed`.
+    fn read_function(
         &mut self,
         reading: &mut Reading<'_, 'a>,
-        offset: UnitOffset,
-        attributes: &[Attribute<Slice<'a>>],
-        kind: ScopeKind,
-    ) -> Result<(Option<u32>, Vec<Range<u32>>), ElfError> {
-        let ranges = self.ranges(reading.unit, attributes)?;
-        if ranges.is_empty() || kind == ScopeKind::InlinedInto(None) {
-            return Ok((None, ranges));
-        }
+        entry: &FunctionEntry<'_, 'a>,
+        outer: Option<&OpenScope>,
+        placed: &mut Vec<ScopeRange>,
+    ) -> Result<OpenScope, ElfError> {
+        let ranges = self.ranges(reading.unit, entry.attributes)?;
+        let parent = outer.and_then(|outer| outer.scope);
+        // An inlined call needs a function around it that has code.
+        let has_code = !ranges.is_empty() && (!entry.inlined || parent.is_some());
+        let scope = has_code.then(|| self.add_scope(reading, entry, parent));
+        let depth = outer.map_or(0, |outer| outer.inner);
+        placed.extend(scope.iter().flat_map(|scope| {
+            ranges.iter().map(move |range| ScopeRange {
+                start: range.start,
+                end: range.end,
+                depth,
+                scope: *scope,
+            })
+        }));
+        let wanted = has_code && self.wants_parameters(&ranges);
+        let with_parameters = wanted.then_some(ranges);
+        Ok(OpenScope { depth: entry.depth, scope, inner: depth + 1, with_parameters })
+    }
+
+    fn add_scope(
+        &mut self,
+        reading: &mut Reading<'_, 'a>,
+        entry: &FunctionEntry<'_, 'a>,
+        parent: Option<u32>,
+    ) -> u32 {
         let Reading { index, unit, files, names, table } = reading;
-        let name = self.name_of(EntryId { unit: *index, offset }, names, table);
+        let id = EntryId { unit: *index, offset: entry.offset };
+        let name = self.name_of(id, names, table);
         let mut scope = Scope { name, parent: NONE, call_file: NONE, call_line: 0 };
-        if let ScopeKind::InlinedInto(Some(parent)) = kind {
-            let call = Call::of(attributes);
+        if let Some(parent) = parent {
+            let call = Call::of(entry.attributes);
             scope.parent = parent;
             scope.call_line = call.line;
             scope.call_file =
                 call.file.map_or(NONE, |index| files.number(index, &self.sections, unit, table));
         }
-        Ok((Some(table.add_scope(scope)), ranges))
+        table.add_scope(scope)
     }
 
     fn wants_parameters(&self, ranges: &[Range<u32>]) -> bool {

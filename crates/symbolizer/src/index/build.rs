@@ -2,7 +2,7 @@ use coredock_domain::chip::Architecture;
 use coredock_domain::digest::Sha256Digest;
 
 use super::ABSOLUTE;
-use super::format::{self, Part};
+use super::format::{self, Part, Parts};
 use super::parameters::{pack_parameters, pack_types};
 use super::rows::pack;
 use super::rules::Rules;
@@ -20,55 +20,47 @@ pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> 
     let mut dwarf = Dwarf::of(&elf);
     let task_block = dwarf.task_block(code.functions())?;
     let mut table = dwarf.all_sources()?;
-    let functions: Vec<_> = code
-        .functions()
-        .iter()
-        .map(|function| {
-            let mark = if function.absolute { ABSOLUTE } else { 0 };
-            let name = table.add_string(&demangle(function.name));
-            (function.start, [function.size, name | mark])
-        })
-        .collect();
-    let regions = regions(&elf, &mut table);
-    let (rules, unwind) = match code.architecture() {
-        Architecture::RiscV => unwind(&code),
-        Architecture::Xtensa => unwind_of_entries(&code),
-    };
-    let (calls, jumps) = branches(&code);
-    let (parameters_of, parameters, descriptions) = pack_parameters(&table.parameters);
+    let mut parts = Parts::default();
+    // These two add strings to the table, so they come before its strings are stored.
+    parts.set(Part::Functions, functions(&code, &mut table));
+    parts.set(Part::Regions, regions(&elf, &mut table));
+    parts.set(Part::TaskBlock, to_bytes(task_block.map_or([NONE; 7], words_of)));
+    pack_sources(&table, &mut parts);
+    pack_parameters(&table.parameters, &mut parts);
     let (types, enumerators) = pack_types(&table.types);
+    parts.set(Part::Types, types);
+    parts.set(Part::Enumerators, enumerators);
+    pack_unwind_rules(&code, &mut parts);
+    pack_branches(&code, &mut parts);
+    parts.set(Part::Code, to_bytes(elf.code().flat_map(|section| [section.address, section.size])));
+    let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
+        | if elf.compressed { format::COMPRESSED } else { 0 };
+    Ok(parts.write(elf.architecture, flags, elf_sha256))
+}
+
+fn to_bytes(words: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    words.into_iter().flat_map(u32::to_le_bytes).collect()
+}
+
+fn functions(code: &ElfCode<'_, '_>, table: &mut SourceTable) -> Vec<u8> {
+    pack(code.functions().iter().map(|function| {
+        let mark = if function.absolute { ABSOLUTE } else { 0 };
+        let name = table.add_string(&demangle(function.name));
+        (function.start, [function.size, name | mark])
+    }))
+}
+
+fn pack_sources(table: &SourceTable, parts: &mut Parts) {
     let scopes = (0..).zip(&table.scopes).map(|(number, scope)| {
         (number, [scope.name, scope.parent, scope.call_file, scope.call_line])
     });
-    let code_ranges = elf.code().flat_map(|section| [section.address, section.size]);
-    let parts: [Vec<u8>; Part::ALL.len()] = [
-        table.string_bytes().to_vec(),
-        pack(scopes),
-        pack(table.scope_starts.iter().map(|(address, scope)| (*address, [*scope]))),
-        table
-            .files
-            .iter()
-            .flat_map(|file| [file.path, file.short])
-            .flat_map(u32::to_le_bytes)
-            .collect(),
-        pack(table.lines.iter().map(|(address, line)| (*address, [line.file, line.line]))),
-        rules.bytes,
-        unwind,
-        calls,
-        jumps,
-        pack(functions),
-        code_ranges.flat_map(u32::to_le_bytes).collect(),
-        task_block.map_or([NONE; 7], words_of).into_iter().flat_map(u32::to_le_bytes).collect(),
-        regions,
-        parameters_of,
-        parameters,
-        descriptions,
-        types,
-        enumerators,
-    ];
-    let flags = if elf.debug_line { format::HAS_LINES } else { 0 }
-        | if elf.compressed { format::COMPRESSED } else { 0 };
-    Ok(format::write(elf.architecture, flags, elf_sha256, &parts))
+    let scope_starts = table.scope_starts.iter().map(|(address, scope)| (*address, [*scope]));
+    let lines = table.lines.iter().map(|(address, line)| (*address, [line.file, line.line]));
+    parts.set(Part::Strings, table.string_bytes().to_vec());
+    parts.set(Part::Scopes, pack(scopes));
+    parts.set(Part::ScopeStarts, pack(scope_starts));
+    parts.set(Part::Files, to_bytes(table.files.iter().flat_map(|file| [file.path, file.short])));
+    parts.set(Part::Lines, pack(lines));
 }
 
 fn regions(elf: &Elf<'_>, table: &mut SourceTable) -> Vec<u8> {
@@ -76,13 +68,22 @@ fn regions(elf: &Elf<'_>, table: &mut SourceTable) -> Vec<u8> {
         let flags = u32::from(section.executable) | u32::from(section.writable) << 1;
         [table.add_string(section.name), section.address, section.size, flags]
     };
-    elf.sections.iter().flat_map(row).flat_map(u32::to_le_bytes).collect()
+    to_bytes(elf.sections.iter().flat_map(row))
 }
 
 fn words_of(block: TaskBlock) -> [u32; 7] {
     let word = |offset: Option<u32>| offset.unwrap_or(NONE);
     let [base, end, core] = [block.base_priority, block.end_of_stack, block.core].map(word);
     [block.top_of_stack, block.priority, block.stack, block.name, base, end, core]
+}
+
+fn pack_unwind_rules(code: &ElfCode<'_, '_>, parts: &mut Parts) {
+    let (rules, unwind) = match code.architecture() {
+        Architecture::RiscV => unwind(code),
+        Architecture::Xtensa => unwind_of_entries(code),
+    };
+    parts.set(Part::Rules, rules.bytes);
+    parts.set(Part::Unwind, unwind);
 }
 
 /// Rules by address; [`NONE`] between functions.
@@ -121,7 +122,7 @@ fn unwind_of_entries(code: &ElfCode<'_, '_>) -> (Rules, Vec<u8>) {
     (rules, pack(rows))
 }
 
-fn branches(code: &ElfCode<'_, '_>) -> (Vec<u8>, Vec<u8>) {
+fn pack_branches(code: &ElfCode<'_, '_>, parts: &mut Parts) {
     let (mut calls, mut jumps) = (Vec::new(), Vec::new());
     for function in code.function_ranges() {
         let branches = code.branches(&function);
@@ -138,5 +139,6 @@ fn branches(code: &ElfCode<'_, '_>) -> (Vec<u8>, Vec<u8>) {
         rows.sort_unstable();
         rows.dedup_by_key(|(address, _)| *address);
     }
-    (pack(calls), pack(jumps))
+    parts.set(Part::Calls, pack(calls));
+    parts.set(Part::Jumps, pack(jumps));
 }

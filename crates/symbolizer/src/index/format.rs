@@ -15,7 +15,7 @@ const MAGIC: &[u8; 4] = b"CDIX";
 /// again from its ELF.
 pub const INDEX_FORMAT: u32 = 3;
 const DIGEST: Range<usize> = 16..48;
-const HEADER_BYTES: usize = DIGEST.end + 8 * Part::ALL.len();
+const HEADER_BYTES: usize = DIGEST.end + 8 * PARTS;
 
 /// The ELF has line tables.
 pub(super) const HAS_LINES: u32 = 1;
@@ -63,28 +63,7 @@ pub(super) enum Part {
     Enumerators,
 }
 
-impl Part {
-    pub(super) const ALL: [Self; 18] = [
-        Self::Strings,
-        Self::Scopes,
-        Self::ScopeStarts,
-        Self::Files,
-        Self::Lines,
-        Self::Rules,
-        Self::Unwind,
-        Self::Calls,
-        Self::Jumps,
-        Self::Functions,
-        Self::Code,
-        Self::TaskBlock,
-        Self::Regions,
-        Self::ParametersOf,
-        Self::Parameters,
-        Self::Descriptions,
-        Self::Types,
-        Self::Enumerators,
-    ];
-}
+const PARTS: usize = Part::Enumerators as usize + 1;
 
 /// Why bytes are not a usable index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -102,7 +81,7 @@ pub(super) struct Header {
     pub(super) architecture: Architecture,
     pub(super) flags: u32,
     pub(super) elf_sha256: Sha256Digest,
-    parts: [(u32, u32); Part::ALL.len()],
+    parts: [(u32, u32); PARTS],
 }
 
 impl Header {
@@ -122,7 +101,7 @@ impl Header {
         };
         let digest = bytes.get(DIGEST).and_then(|digest| <[u8; 32]>::try_from(digest).ok());
         let elf_sha256 = Sha256Digest::from(digest.ok_or(IndexError::NotAnIndex)?);
-        let mut parts = [(0, 0); Part::ALL.len()];
+        let mut parts = [(0, 0); PARTS];
         for (number, part) in parts.iter_mut().enumerate() {
             let at = DIGEST.end + 8 * number;
             *part = (word(at)?, word(at + 4)?);
@@ -141,28 +120,39 @@ impl Header {
     }
 }
 
-pub(super) fn write(
-    architecture: Architecture,
-    flags: u32,
-    elf_sha256: Sha256Digest,
-    parts: &[Vec<u8>; Part::ALL.len()],
-) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    let machine = match architecture {
-        Architecture::RiscV => 0,
-        Architecture::Xtensa => 1_u32,
-    };
-    for word in [INDEX_FORMAT, machine, flags] {
-        bytes.extend(word.to_le_bytes());
+/// The parts of an index that is being built.
+#[derive(Default)]
+pub(super) struct Parts([Vec<u8>; PARTS]);
+
+impl Parts {
+    pub(super) fn set(&mut self, part: Part, bytes: Vec<u8>) {
+        self.0[part as usize] = bytes;
     }
-    bytes.extend(elf_sha256.bytes());
-    let mut place = HEADER_BYTES;
-    for part in parts {
-        for word in [place, part.len()] {
-            bytes.extend(u32::try_from(word).unwrap_or(u32::MAX).to_le_bytes());
+
+    /// The index with these parts.
+    pub(super) fn write(
+        &self,
+        architecture: Architecture,
+        flags: u32,
+        elf_sha256: Sha256Digest,
+    ) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let machine = match architecture {
+            Architecture::RiscV => 0,
+            Architecture::Xtensa => 1_u32,
+        };
+        for word in [INDEX_FORMAT, machine, flags] {
+            bytes.extend(word.to_le_bytes());
         }
-        place += part.len();
+        bytes.extend(elf_sha256.bytes());
+        let mut place = HEADER_BYTES;
+        for part in &self.0 {
+            for word in [place, part.len()] {
+                bytes.extend(u32::try_from(word).unwrap_or(u32::MAX).to_le_bytes());
+            }
+            place += part.len();
+        }
+        bytes.extend(self.0.iter().flatten());
+        bytes
     }
-    bytes.extend(parts.iter().flatten());
-    bytes
 }

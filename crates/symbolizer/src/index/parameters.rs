@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::format::{Part, Parts};
 use super::rows::{pack, read, unzigzag, write, zigzag};
 use crate::parameters::{Base, Location, Parameter, Piece, Sum, ValueType};
 use crate::words::u32_at;
@@ -25,13 +26,15 @@ const IN_MEMORY: u8 = 0x40;
 const NO_OFFSET: u8 = 0x80;
 const TWO_PIECES: u8 = 0xFF;
 
-pub(super) fn pack_parameters(all: &BTreeMap<u32, Vec<Parameter>>) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+pub(super) fn pack_parameters(all: &BTreeMap<u32, Vec<Parameter>>, parts: &mut Parts) {
     let (mut rows, mut bytes, mut described) = (Vec::new(), Vec::new(), Descriptions::default());
     for (scope, parameters) in all {
         rows.push((*scope, [u32::try_from(bytes.len()).unwrap_or(u32::MAX)]));
         write_function(&mut bytes, parameters, &mut described);
     }
-    (pack(rows), bytes, described.bytes)
+    parts.set(Part::ParametersOf, pack(rows));
+    parts.set(Part::Parameters, bytes);
+    parts.set(Part::Descriptions, described.bytes);
 }
 
 /// Pairs of name and type, each once.

@@ -53,9 +53,12 @@ struct FoundCaller {
     ambiguous: bool,
 }
 
+/// How a chain of return addresses ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Score {
+    /// At a return address of 0.
     Weak,
+    /// At a frame which its rule marks as the first one of a task.
     Strong,
 }
 
