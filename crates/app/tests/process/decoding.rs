@@ -87,7 +87,7 @@ fn what_does_not_belong_together_is_refused_in_one_line() {
     let (dump, elf) = (fixture("Og/0.dmp"), fixture("Og/firmware.elf"));
     let (with, other) = (Path::new("--elf"), fixture("O2/firmware.elf"));
     refused(&decode(&[&dump, with, &other]), 1, "expected the ELF of build");
-    refused(&decode(&[&elf, with, &elf]), 1, "no 32-bit little-endian core");
+    refused(&decode(&[&elf, with, &elf]), 1, "expected a 32-bit little-endian ELF core");
     refused(&decode(&[&fixture("Og/0.json"), with, &elf]), 1, "expected a core dump");
     refused(&decode(&[&dump, with, &dump]), 1, "is no firmware that can be used");
     refused(&decode(&[&dump, with, Path::new("/nowhere")]), 2, "/nowhere cannot be read");
