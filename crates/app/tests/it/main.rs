@@ -1,31 +1,26 @@
-//! Tests of the whole server over HTTP. One file per subject; `support` has one verb per action.
+//! Tests of the whole server over HTTP. A feature is a file, and a folder where it has several;
+//! what is true of all of them has files of its own; `support` has one verb per action.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod bad_input;
-mod crash_groups;
+mod coredumps;
 mod database_faults;
 mod device_safety;
-mod dump_faults;
-mod dump_records;
-mod dump_symbols;
-mod dumps;
-mod fleet_dumps;
+mod devices;
+mod firmware;
+mod intake;
 mod invariants;
-mod native_reports;
+mod models;
 mod openapi;
 mod operation;
-mod parsing;
-mod real_bundles;
-mod records;
 mod replicas;
-mod rescue;
 mod rom_elfs;
 mod routing;
-mod stale_config;
-mod storms;
 mod support;
-mod sweep;
-mod symbol_indexes;
+mod symbolication;
+mod testing;
 mod transfers;
+mod upkeep;
 mod vectors;

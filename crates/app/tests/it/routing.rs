@@ -1,7 +1,6 @@
 //! Routing, CORS and request ids (contract §1).
 
 use reqwest::Method;
-use serde_json::Value;
 
 use crate::support::TestServer;
 
@@ -127,18 +126,5 @@ async fn expect_continue_is_honoured() {
     tokio::io::AsyncWriteExt::write_all(&mut stream, &bundle).await.unwrap();
     let answer = crate::support::raw::read_to_end(&mut stream).await;
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
-    server.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn any_content_type_is_a_raw_bundle() {
-    let server = TestServer::start().await;
-    server.demo().await;
-    for content_type in ["application/x-www-form-urlencoded", "text/plain", "nonsense"] {
-        let request = server.request(Method::POST, "/api/pipeline/models/demo/firmware");
-        let request = request.header("content-type", content_type);
-        let answer = server.send(request.body(coredock_testkit::firmware::bundle("1"))).await;
-        assert_ne!(answer.expect(200).json()["result"], Value::Null);
-    }
     server.finish().await;
 }

@@ -8,9 +8,9 @@ use coredock_testkit::coredumps::base64_console;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use serde_json::{Value, json};
 
-use super::support::native::{ESP32C6, ESP32S3, Native, RISCV, XTENSA, elf, fixture};
-use super::support::rom_verbs::{RISC_V, rom_elf};
-use super::support::wait_until;
+use crate::support::native::{ESP32C6, ESP32S3, Native, RISCV, XTENSA, elf, fixture};
+use crate::support::rom_verbs::{RISC_V, rom_elf};
+use crate::support::wait_until;
 
 /// The dump as if the firmware with this ELF had made it.
 fn made_by(mut dump: Vec<u8>, before: &[u8], after: &[u8]) -> Vec<u8> {

@@ -8,8 +8,8 @@ use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::gate::Gate;
 use serde_json::{Value, json};
 
-use super::support::native::{ESP32C6, Native, RISCV, bundle, elf, fixture};
-use super::support::wait_until;
+use crate::support::native::{ESP32C6, Native, RISCV, bundle, elf, fixture};
+use crate::support::wait_until;
 
 fn index_key(elf: &[u8], format: u32) -> String {
     format!("symbols/{}/index-{format}", Sha256Digest::of(elf))

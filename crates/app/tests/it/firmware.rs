@@ -1,6 +1,8 @@
-//! Bundles made by the vendor's tool (crates/testkit/fixtures/firmware).
+//! Uploads of bundles (contract §5.1, §5.3), those of the vendor's tool among them
+//! (crates/testkit/fixtures/firmware).
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::support::{TestServer, fixture};
 
@@ -41,5 +43,18 @@ async fn a_real_bundle_of_another_model_is_refused_by_its_names() {
     let refused = server.upload("demo", fixture("thermostat-1.4.2.zip")).await;
     let message = refused.expect_error(400, "VALIDATION_FAILED");
     assert!(message.contains("demo.bin, demo.elf, demo.map"), "{message}");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_content_type_is_a_raw_bundle() {
+    let server = TestServer::start().await;
+    server.demo().await;
+    for content_type in ["application/x-www-form-urlencoded", "text/plain", "nonsense"] {
+        let request = server.request(Method::POST, "/api/pipeline/models/demo/firmware");
+        let request = request.header("content-type", content_type);
+        let answer = server.send(request.body(coredock_testkit::firmware::bundle("1"))).await;
+        assert_ne!(answer.expect(200).json()["result"], Value::Null);
+    }
     server.finish().await;
 }

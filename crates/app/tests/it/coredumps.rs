@@ -1,4 +1,7 @@
-//! Dumps of a device as admins see them (contract §8.4), and the routes of testing mode (§17).
+//! Dumps of a device as admins see them (contract §8.4).
+
+mod crash_groups;
+mod fleet;
 
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use serde_json::json;
@@ -184,52 +187,5 @@ async fn what_happens_to_dumps_is_audited() {
     assert_eq!(records, expected);
     let deleted = "action = 'coredump.deleted' AND actor_subject = 'local-user'";
     assert_eq!(server.rows().count("audit_records", deleted), 3);
-    server.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_test_bench_can_make_dumps_up() {
-    let server = TestServer::with(&[("COREDOCK_ENV", "testing"), ("MAX_COREDUMPS", "2")]).await;
-    let demo = server.demo().await;
-    let seed = |body: serde_json::Value| server.post("/api/testing/coredumps", body.to_string());
-    let made = seed(json!({"device_id": demo.device.id})).await.expect(201).json();
-    assert_eq!(
-        (&made["chip"], &made["firmware_version"]),
-        (&"esp32s3".into(), &"0.0.0-test".into())
-    );
-    assert_eq!((&made["size"], &made["parse_status"]), (&262_144.into(), &"PARSED".into()));
-    assert!(made["parsed_at"].is_string() && made["parsed_output"].is_string(), "{made}");
-    let again =
-        seed(json!({"device_id": demo.device.id, "parse_status": "PENDING", "size": 262_144}));
-    let again = again.await.expect(201).json();
-    assert_ne!(again["id"], made["id"], "made-up dumps are never the same");
-    assert!(again["parsed_at"].is_null() && again["parsed_output"].is_null(), "{again}");
-    let report = server.report(demo.device.id, again["id"].as_i64().unwrap()).await;
-    assert!(report["next_attempt_at"].is_null(), "no worker ever claims it");
-    let told = json!({"device_id": demo.device.id, "parse_status": "ERROR", "parsed_output": "no",
-        "chip": "ESP32", "firmware_version": "1 2", "size": 1});
-    let told = seed(told).await.expect(201).json();
-    assert_eq!((&told["parsed_output"], &told["chip"]), (&"no".into(), &"esp32".into()));
-    assert_eq!(server.dump_ids(demo.device.id).await.len(), 2);
-    seed(json!({"device_id": 99})).await.expect_error(404, "RECORD_NOT_FOUND");
-    for bad in [
-        json!({}),
-        json!({"device_id": demo.device.id, "parse_status": "DONE"}),
-        json!({"device_id": demo.device.id, "size": 0}),
-        json!({"device_id": demo.device.id, "size": 16_777_217}),
-        json!({"device_id": demo.device.id, "chip": "a;b"}),
-    ] {
-        seed(bad).await.expect_error(400, "VALIDATION_FAILED");
-    }
-    server.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn routes_of_testing_mode_do_not_answer_outside_of_it() {
-    let server = TestServer::start().await;
-    let demo = server.demo().await;
-    let body = json!({"device_id": demo.device.id}).to_string();
-    server.post("/api/testing/coredumps", body).await.expect_error(400, "ROUTE_NOT_AVAILABLE");
-    server.post("/api/testing/coredumps", "[]").await.expect_error(400, "ROUTE_NOT_AVAILABLE");
     server.finish().await;
 }

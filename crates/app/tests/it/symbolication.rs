@@ -1,5 +1,10 @@
 //! Dumps become reports (contract §6.5, §6.8, §6.11), by a sidecar played over real HTTP.
 
+mod elf_choice;
+mod indexes;
+mod native_reports;
+mod storms;
+
 use std::sync::atomic::Ordering;
 
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};

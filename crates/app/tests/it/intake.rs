@@ -1,5 +1,8 @@
 //! Devices deliver dumps (contract §4.5, §6.1–§6.3), V24 to V28 and the rows of §18.
 
+mod faults;
+mod rescue;
+
 use coredock_testkit::faulty_store::Operation;
 use serde_json::Value;
 
