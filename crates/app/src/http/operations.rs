@@ -33,7 +33,7 @@ pub struct LivenessView {
 #[derive(Debug, Clone, Copy)]
 pub struct StoreDecides(pub bool);
 
-/// What `/metrics` asks for, if anything.
+/// The token that callers of `/metrics` present; `None` when none is set.
 pub struct MetricsGuard(pub Option<Secret>);
 
 /// Whether the process serves.
@@ -116,7 +116,7 @@ impl FromRequest for MetricsReader {
     }
 }
 
-/// Compares digests, so that the time taken tells nothing of the token.
+/// Compares digests, so that the time it takes says nothing about the token.
 fn presents(headers: &HeaderMap, token: &Secret) -> bool {
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let sent = sent.and_then(|text| text.split_once(' '));

@@ -51,12 +51,12 @@ fn read_error(error: &ReadCoredumpError, id: i64, metrics: &Metrics) -> ApiError
         ReadCoredumpError::Unknown => unknown_coredump(id),
         ReadCoredumpError::ObjectMissing(key) => {
             metrics.violation("object_missing");
-            tracing::error!(%key, "a visible row has no object");
+            tracing::error!(%key, "object {key} of a visible row is missing");
             unknown_coredump(id)
         }
         ReadCoredumpError::ObjectDiffers(key) => {
             metrics.violation("object_differs");
-            tracing::error!(%key, "a visible row has another object than it says");
+            tracing::error!(%key, "object {key} is not the one its row names");
             ApiError::unavailable(error)
         }
         ReadCoredumpError::Repository(error) => error.into(),

@@ -1,4 +1,4 @@
-//! What answers about groups of dumps look like.
+//! Answers about groups of dumps.
 
 use coredock_domain::coredumps::groups::{CrashGroup, VersionCount};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What answers about dumps look like (contract §6.9, §8.4, §8.5).
+//! Answers about dumps (contract §6.9, §8.4, §8.5).
 
 use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
 use serde::Serialize;
@@ -133,7 +133,7 @@ pub struct CoredumpReportView {
 }
 
 impl CoredumpReportView {
-    /// Fails when the stored report is no JSON.
+    /// Fails when the stored report is not JSON.
     pub fn new(dump: Coredump) -> Result<Self, serde_json::Error> {
         let error = dump
             .fault

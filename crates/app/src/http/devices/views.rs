@@ -1,4 +1,4 @@
-//! What answers about devices look like.
+//! Answers about devices.
 
 use coredock_domain::devices::device::{Device, DeviceSummary, client_id};
 use serde::Serialize;

@@ -134,12 +134,12 @@ fn read_error(
     match error {
         ReadFirmwareError::ObjectMissing(object) => {
             metrics.violation("object_missing");
-            tracing::error!(key = %object.key, "a visible row has no object");
+            tracing::error!(key = %object.key, "object {} of a visible row is missing", object.key);
             ApiError::not_found("Firmware", &object.model)
         }
         ReadFirmwareError::ObjectDiffers(object) => {
             metrics.violation("object_differs");
-            tracing::error!(key = %object.key, "a visible row has another object than it says");
+            tracing::error!(key = %object.key, "object {} is not the one its row names", object.key);
             ApiError::unavailable(error)
         }
         ReadFirmwareError::Repository(error) => error.into(),

@@ -95,7 +95,7 @@ impl FirmwareUploads {
         let (id, code) = (model.summary.id, model.summary.code);
         let body = body.into_uploaded_file(&self.spool).await?;
         if body.length() == 0 {
-            return Err(ApiError::invalid("the body is empty; it must be a firmware bundle"));
+            return Err(ApiError::invalid("expected a firmware bundle, found an empty body"));
         }
         self.metrics.firmware_upload_bytes.inc_by(body.length());
         let bundle = self.open(body, code.clone()).await?;
@@ -160,7 +160,8 @@ fn note_retention(
         version,
         result = published.result.as_str(),
         current_changed = published.commit.pointer_changed,
-        "firmware uploaded"
+        "firmware {version} of model {model} uploaded: {}",
+        published.result.as_str()
     );
     let removed = metrics.retention_removed.with_label_values(&["firmware"]);
     removed.inc_by(pruned.len() as u64);
@@ -173,7 +174,9 @@ fn note_retention(
             pruned = pruned.len(),
             protected = protected.len(),
             versions = ?pruned.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "old versions removed"
+            "retention removed {} versions of model {model} and kept {} for pending dumps",
+            pruned.len(),
+            protected.len()
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What answers about firmware look like.
+//! Answers about firmware.
 
 use coredock_domain::firmware::FirmwareVersion;
 use coredock_domain::firmware::repository::ListedVersion;

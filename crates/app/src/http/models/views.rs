@@ -1,4 +1,4 @@
-//! What answers about models look like.
+//! Answers about models.
 
 use coredock_domain::models::model::{DeviceModel, ModelSummary};
 use serde::Serialize;

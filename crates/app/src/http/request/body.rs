@@ -124,12 +124,15 @@ pub(super) async fn next_piece(
     payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
     stall: Duration,
 ) -> ApiResult<Option<Bytes>> {
-    let broken = |_| ApiError::invalid("the body could not be read to its end");
+    let broken = |_| ApiError::invalid("the connection broke before the end of the body");
     in_time(payload.next(), stall).await?.transpose().map_err(broken)
 }
 
 pub(super) async fn in_time<T>(next: impl Future<Output = T>, stall: Duration) -> ApiResult<T> {
-    let stalled = |_| ApiError::invalid("the body did not arrive in time");
+    let stalled = |_| {
+        let seconds = stall.as_secs();
+        ApiError::invalid(format!("the body stalled: no byte arrived for {seconds} s"))
+    };
     tokio::time::timeout(stall, next).await.map_err(stalled)
 }
 

@@ -1,4 +1,4 @@
-//! Decides what a request for an artifact gets: conditions and ranges (contract §5.12).
+//! Conditions and ranges of a request for an artifact (contract §5.12).
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue, HttpDate};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::timestamp::Timestamp;
 
-/// What a client may ask conditions about.
+/// What conditions and ranges of a request refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Representation {
     /// Length in bytes.
@@ -19,7 +19,7 @@ pub struct Representation {
     pub modified: Timestamp,
 }
 
-/// What a request gets.
+/// What the answer is, before its bytes are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// 304
@@ -67,7 +67,7 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// All lines of a list header as one; bytes that are no text match nothing.
+    /// All lines of a list header as one; bytes that are not text match nothing.
     fn list(&self, name: &header::HeaderName) -> Option<String> {
         let lines: Vec<_> = self.headers.get_all(name).map(HeaderValue::as_bytes).collect();
         (!lines.is_empty())

@@ -13,7 +13,7 @@ const READABLE: &str =
 pub struct CorsOrigins(pub Vec<String>);
 
 impl CorsOrigins {
-    /// Tells the browser that the page may read the answer, if it may.
+    /// Lets the browser pass the answer on to a page of a listed origin.
     pub fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if self.0.iter().any(|known| known.as_bytes() == origin.as_bytes()) {
@@ -24,13 +24,12 @@ impl CorsOrigins {
     }
 }
 
-/// Whether a browser asks what it may send.
+/// Whether a browser asks what it may send for a page.
 pub fn is_preflight(request: &ServiceRequest) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What it may send, from the origins that may at all.
 pub fn preflight_response() -> HttpResponse {
     HttpResponse::NoContent()
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PUT, DELETE"))

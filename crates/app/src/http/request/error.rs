@@ -115,7 +115,7 @@ impl ErrorCode {
     }
 }
 
-/// `details` of the envelope; always a non-empty object, which is what makes every error body
+/// `details` of the envelope. It is always a non-empty object, and this makes every error body
 /// harmless to a device (contract §2.4).
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
@@ -157,7 +157,7 @@ impl ApiError {
 
     /// 404 of an unknown path.
     pub fn route_not_found() -> Self {
-        Self::new(ErrorCode::RouteNotFound, "there is no such route")
+        Self::new(ErrorCode::RouteNotFound, "no route has this path")
     }
 
     /// 401; `message` says what is missing.
@@ -176,13 +176,13 @@ impl ApiError {
 
     /// 413 over a limit in bytes.
     pub fn too_large(limit: u64) -> Self {
-        Self::new(ErrorCode::PayloadTooLarge, format!("the limit is {limit} bytes"))
+        Self::new(ErrorCode::PayloadTooLarge, format!("expected at most {limit} bytes, found more"))
     }
 
     /// 416 of an object of `size` bytes.
     pub fn range_not_satisfiable(size: u64) -> Self {
         let value = HeaderValue::from_str(&format!("bytes */{size}")).ok();
-        let message = format!("the object has {size} bytes");
+        let message = format!("the range starts behind the end: the object has {size} bytes");
         Self::new(ErrorCode::RangeNotSatisfiable, message).with_header(header::CONTENT_RANGE, value)
     }
 
@@ -210,7 +210,7 @@ impl ApiError {
         !matches!(self.0.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
     }
 
-    /// What only the log may know.
+    /// For the log only.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
     }
@@ -274,8 +274,8 @@ impl fmt::Display for ApiError {
     }
 }
 
-/// The envelope needs the correlation id, which only the middleware knows: unless it has told it,
-/// it replaces the answer made here.
+/// The envelope needs the correlation id, which only the middleware has: it replaces the answer made
+/// here, unless the id was set.
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         self.0.code.status()

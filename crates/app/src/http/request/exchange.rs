@@ -53,7 +53,7 @@ fn is_acceptable(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-/// What every request goes through meets.
+/// What the middleware works with.
 pub struct ExchangeContext {
     pub routes: RouteMap,
     pub limits: BodyLimits,
@@ -117,7 +117,7 @@ impl Exchange<'_> {
             return Ok(request.into_response(allowed).map_into_right_body());
         }
         if percent_decode(request.uri().path()).is_none() {
-            let error = ApiError::invalid("the path is not percent-encoded UTF-8");
+            let error = ApiError::invalid("expected a path in percent-encoded UTF-8");
             let answer = error.response(&self.id.0);
             return Ok(request.into_response(answer).map_into_right_body());
         }
@@ -219,7 +219,7 @@ fn api_error(error: &Error) -> ApiError {
 
 fn log_cause(error: &ApiError) {
     if let Some(cause) = error.cause() {
-        tracing::error!(cause, "{error}");
+        tracing::error!(cause, "request answered with {error}: {cause}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who calls (contract §3): one extractor per kind of caller, so that a handler without
 //! authorization cannot be written.
 //!
-//! Without OIDC everybody who reaches the server is the local administrator, and a device says
-//! which one it is (contract §3.6).
+//! Without OIDC every caller that reaches the server is the local administrator, and a device names
+//! itself in the query (contract §3.6).
 
 use std::future::{Ready, ready};
 
@@ -28,11 +28,10 @@ pub struct Editor(Origin);
 /// May upload firmware.
 pub struct Pipeline(Origin);
 
-/// A device. The row it names has not been looked up yet.
+/// A device, whose row has not been read yet.
 pub struct DeviceCaller {
-    /// Which device; `None` when what it says can be no key.
+    /// `None` when the claimed text cannot be a key.
     pub key: Option<DeviceKey>,
-    /// What it said.
     pub claimed: String,
 }
 
@@ -51,7 +50,7 @@ impl Pipeline {
 }
 
 impl DeviceCaller {
-    /// The key, if there can be a device of it.
+    /// The key; 404 when no device can have it.
     pub fn known_key(&self) -> ApiResult<&DeviceKey> {
         self.key.as_ref().ok_or_else(|| self.unknown())
     }

@@ -14,7 +14,7 @@ use super::body::{UnreadBody, drain, in_time, stall_of};
 use super::error::{ApiError, ApiResult};
 use super::spool::SpoolSink;
 
-/// How long a refused caller may be silent before it is taken to have ended.
+/// A refused caller that is silent for this long has sent its last byte.
 const SHORT_SILENCE: Duration = Duration::from_secs(2);
 /// What boundaries and headers of a multipart body may add to its file.
 const MULTIPART_OVERHEAD: u64 = 64 * 1024;
@@ -62,14 +62,14 @@ async fn read_file_part(
     new_sink: impl Fn() -> ApiResult<SpoolSink>,
     stall: Duration,
 ) -> ApiResult<SpooledFile> {
-    let malformed = |error: MultipartError| {
-        ApiError::invalid(format!("the multipart body cannot be read: {error}"))
-    };
+    let malformed =
+        |error: MultipartError| ApiError::invalid(format!("expected a multipart body: {error}"));
     let mut file = None;
     while let Some(part) = in_time(parts.next(), stall).await? {
         let mut part = part.map_err(malformed)?;
         if part.name() != Some("file") || file.is_some() {
-            let message = "a multipart body must have exactly one part, named file";
+            let name = part.name().unwrap_or_default();
+            let message = format!("expected one part, named file; found a part named {name:?}");
             return Err(ApiError::invalid(message));
         }
         let mut sink = new_sink()?;
@@ -78,5 +78,5 @@ async fn read_file_part(
         }
         file = Some(sink.finish().await?);
     }
-    file.ok_or_else(|| ApiError::invalid("the multipart body has no part named file"))
+    file.ok_or_else(|| ApiError::invalid("expected one part, named file; found none"))
 }

@@ -36,7 +36,7 @@ impl<'a> Query<'a> {
             (percent_decode(key).as_deref() == Some(name)).then_some(value)
         });
         let Some(raw) = raw else { return Ok(None) };
-        let not_text = || FieldFault::new(name, "is not percent-encoded UTF-8");
+        let not_text = || FieldFault::new(name, "must be percent-encoded UTF-8");
         let decoded = percent_decode(raw).ok_or_else(not_text)?;
         Ok(Some(decoded.into_owned()))
     }

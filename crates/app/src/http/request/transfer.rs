@@ -1,4 +1,4 @@
-//! Sends artifacts (contract §5.12): a body is whole or visibly cut.
+//! Sends artifacts (contract §5.12). A body is complete, or its connection is closed before its end.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -73,7 +73,7 @@ impl Download<'_> {
             }
             Plan::PreconditionFailed => Err(ApiError::new(
                 ErrorCode::PreconditionFailed,
-                "the object is not the one the condition names",
+                "the object does not have the ETag or date that the condition names",
             )),
             Plan::NotSatisfiable => Err(ApiError::range_not_satisfiable(size)),
             Plan::Whole => Ok(self.send(StatusCode::OK, 0..size, body)),
@@ -98,7 +98,11 @@ impl Download<'_> {
         match body {
             Some(bytes) if self.request.method() != Method::HEAD => {
                 let tally = Tally::begin(&self, length);
-                response.body(SizedStream::new(length, Counted { bytes, tally, first: None }))
+                let file_name = self.file_name;
+                response.body(SizedStream::new(
+                    length,
+                    CountedBody { bytes, tally, file_name, first: None },
+                ))
             }
             Some(_) | None => response.body(DeclaredLength(length)),
         }
@@ -191,13 +195,14 @@ impl Drop for Tally {
 }
 
 /// Passes bytes on, the first piece large enough, and counts them.
-struct Counted {
+struct CountedBody {
     bytes: ArtifactBytes,
     tally: Tally,
+    file_name: String,
     first: Option<BytesMut>,
 }
 
-impl Counted {
+impl CountedBody {
     /// Whether `first` holds as much as the first write must have.
     fn first_is_ready(&self, collected: usize) -> bool {
         let wanted = usize::try_from(self.tally.left).unwrap_or(usize::MAX).min(FIRST_WRITE);
@@ -211,7 +216,7 @@ impl Counted {
     }
 }
 
-impl Stream for Counted {
+impl Stream for CountedBody {
     type Item = Result<Bytes, ArtifactStoreError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -224,7 +229,8 @@ impl Stream for Counted {
                     this.tally.failed = true;
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
-                        "a download was cut because its object could not be read to the end"
+                        "download of {} was cut: its object could not be read to the end",
+                        this.file_name
                     );
                     return Poll::Ready(Some(Err(error)));
                 }
@@ -233,8 +239,8 @@ impl Stream for Counted {
             let ready = this.first_is_ready(collected);
             match (this.first.take(), ready) {
                 (None, true) => return this.pass(piece),
-                (held, _) => {
-                    let mut first = held.unwrap_or_default();
+                (collected, _) => {
+                    let mut first = collected.unwrap_or_default();
                     first.extend_from_slice(&piece);
                     if ready {
                         return this.pass(first.freeze());

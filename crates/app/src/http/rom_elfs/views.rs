@@ -1,4 +1,4 @@
-//! What answers about ROM ELFs look like.
+//! Answers about ROM ELFs.
 
 use coredock_domain::rom_elfs::rom_elf::RomElf;
 use serde::Serialize;

@@ -8,8 +8,8 @@ use futures::future::LocalBoxFuture;
 
 use crate::metrics::Metrics;
 
-/// A handler whose calls are counted by their result. A request that one of its extractors refuses
-/// is no call: it never arrives here.
+/// A handler whose calls are counted by their result. A request that one of its extractors refuses is
+/// not counted: it never arrives here.
 #[derive(Clone)]
 pub(super) struct Counted<H> {
     operation: &'static str,
@@ -48,8 +48,8 @@ where
     }
 }
 
-/// One call. It is counted when it is dropped, so one that does not come to its end (its caller hung
-/// up, its deadline passed, it panicked) is counted too: as an error.
+/// One call. It is counted when it is dropped; without a result (its caller hung up, its deadline
+/// passed, it panicked) it counts as an error.
 struct Call {
     operation: &'static str,
     metrics: web::Data<Metrics>,

@@ -40,7 +40,7 @@ pub struct RouteFacts {
     pub quiet: bool,
 }
 
-/// The traffic a route belongs to, as metrics tell it apart.
+/// The traffic a route belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     Device,

@@ -10,7 +10,7 @@ use coredock_testkit::gate::Gate;
 
 use crate::support::failing_commits::CommitFault;
 use crate::support::failing_records::FailingRecords;
-use crate::support::{PATIENCE, TestServer, wait_until};
+use crate::support::{PATIENCE, TestDevice, TestServer, wait_until};
 
 const INGEST: &str = "coredock_coredump_ingest_total";
 
@@ -22,12 +22,12 @@ async fn post_in_vain(server: &TestServer, key: &str, body: &str) {
 }
 
 /// Waits until the spool is empty; the dumps of the device as `body occurrences`, oldest first.
-async fn after_recovery(server: &TestServer, (id, key): (i64, &str)) -> Vec<String> {
+async fn after_recovery(server: &TestServer, device: &TestDevice) -> Vec<String> {
     server.wait_for_empty_rescue().await;
     let mut dumps = Vec::new();
-    for dump in server.dump_ids(id).await.into_iter().rev() {
-        let body = server.object(&format!("coredumps/{key}/{dump}.dmp"));
-        let occurrences = &server.dump(id, dump).await["occurrences"];
+    for dump in server.dump_ids(device.id).await.into_iter().rev() {
+        let body = server.object(&format!("coredumps/{}/{dump}.dmp", device.key));
+        let occurrences = &server.dump(device.id, dump).await["occurrences"];
         dumps.push(format!("{} {occurrences}", String::from_utf8(body).unwrap()));
     }
     dumps
@@ -74,7 +74,7 @@ async fn v29_a_dump_met_by_a_store_that_is_down_is_kept_and_taken_in_later() {
     wait_until("they were tried again in vain", again).await;
     wait_for_pending(&server, 3).await;
     server.store.set_down(false);
-    let mut dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let mut dumps = after_recovery(&server, &demo.device).await;
     dumps.sort();
     assert_eq!(dumps, ["one 1", "three 1", "two 1"]);
     wait_for_pending(&server, 0).await;
@@ -95,7 +95,7 @@ async fn a_dump_met_by_a_database_that_is_down_is_taken_in_later() {
     post_in_vain(&server, &demo.device.key, "dump").await;
     assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
     records.set_down(false);
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["dump 1"]);
     server.finish().await;
 }
@@ -106,7 +106,7 @@ async fn a_commit_that_failed_is_made_up_for() {
     let demo = server.demo().await;
     records.fail_next(CommitFault::Before);
     post_in_vain(&server, &demo.device.key, "dump").await;
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["dump 1"]);
     server.finish().await;
 }
@@ -117,7 +117,7 @@ async fn a_commit_nobody_heard_of_counts_once() {
     let demo = server.demo().await;
     records.fail_next(CommitFault::After);
     post_in_vain(&server, &demo.device.key, "dump").await;
-    let of_demo = (demo.device.id, demo.device.key.as_str());
+    let of_demo = &demo.device;
     assert_eq!(after_recovery(&server, of_demo).await, ["dump 1"]);
     assert_eq!(server.stored_keys().len(), 1);
     // The same for one that is only counted.
@@ -137,7 +137,7 @@ async fn a_commit_nobody_heard_of_counts_once() {
 async fn a_client_that_retries_has_one_dump_whichever_comes_first() {
     let (server, clock) = with_clock(&[]).await;
     let demo = server.demo().await;
-    let of_demo = (demo.device.id, demo.device.key.as_str());
+    let of_demo = &demo.device;
     server.store.set_down(true);
     post_in_vain(&server, &demo.device.key, "retry first").await;
     server.store.set_down(false);
@@ -172,7 +172,7 @@ async fn rescued_dumps_survive_a_restart_and_are_taken_in_in_their_order() {
         post_in_vain(&server, &demo.device.key, body).await;
     }
     let server = server.restart().await;
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["one 1", "two 1", "three 1"]);
     server.finish().await;
 }
@@ -189,7 +189,7 @@ async fn what_does_not_fit_is_an_honest_503() {
     assert_eq!(server.metric_where(INGEST, "unavailable").await, 1);
     assert_eq!(server.rescued().len(), 1);
     server.store.set_down(false);
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, [format!("{fits} 1")]);
     server.finish().await;
 }
@@ -208,7 +208,7 @@ async fn a_torn_file_is_set_aside_and_keeps_no_other_waiting() {
     let torn = whole.with_file_name("0-torn.damaged");
     wait_until("only the torn file is left", || server.rescued() == [torn.clone()]).await;
     std::fs::remove_file(torn).unwrap();
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["dump 1"]);
     server.finish().await;
 }
@@ -228,7 +228,7 @@ async fn a_dump_that_cannot_be_taken_in_keeps_no_other_waiting() {
     wait_until("the other is there", || rows.count("coredumps", "1=1") == 1).await;
     wait_until("only the first one waits", || server.rescued().len() == 1).await;
     server.store.clear_faults();
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["poison 1"]);
     server.finish().await;
 }
@@ -252,7 +252,7 @@ async fn two_processes_on_one_directory_take_each_dump_in_once() {
     );
     let settled = one.unwrap().unwrap().settled + other.unwrap().settled;
     assert_eq!(settled, 10);
-    let mut dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let mut dumps = after_recovery(&server, &demo.device).await;
     dumps.sort();
     assert_eq!(dumps, bodies.iter().map(|body| format!("{body} 1")).collect::<Vec<_>>());
     clock.advance(Duration::from_secs(1));
@@ -282,9 +282,9 @@ async fn a_dump_that_takes_too_long_is_put_aside_until_it_is_through() {
     assert_eq!(round, IngestRound { settled: 0, waiting: 2 });
     assert_eq!(server.rows().count("coredumps", "1=1"), 0);
     gate.open();
-    let dumps = after_recovery(&server, (demo.device.id, &demo.device.key)).await;
+    let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["succeeds after all 1"]);
-    let dumps = after_recovery(&server, (other.id, &other.key)).await;
+    let dumps = after_recovery(&server, &other).await;
     assert_eq!(dumps, ["fails in the end 1"]);
     assert_eq!(server.stored_keys().len(), 2);
     server.finish().await;
