@@ -222,6 +222,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use row::Role;
 
     #[test]
     fn rows_of_one_path_stand_together_and_no_route_has_two() {
@@ -242,6 +243,29 @@ mod tests {
             let unknown = map.find(&format!("{}/unknown", facts.path));
             assert_eq!((unknown.label(), unknown.class), ("unknown", facts.class), "{facts:?}");
         }
+    }
+
+    #[test]
+    fn roles_follow_the_class_and_the_method() {
+        for Row { facts, .. } in &table() {
+            let reads = facts.method == Method::GET;
+            let allowed: &[Role] = match (facts.class, reads) {
+                (Device, _) => &[Role::Device],
+                (Pipeline, _) => &[Role::Pipeline],
+                (Admin, true) => &[Role::Viewer, Role::Anyone],
+                (Admin, false) => &[Role::Editor, Role::TestBench],
+                (Operator, _) => &[Role::Anyone],
+            };
+            assert!(allowed.contains(&facts.role), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_rows_are_counted_under_one_name() {
+        let rows = table();
+        let names: Vec<_> = rows.iter().filter_map(|row| row.facts.operation).collect();
+        let distinct: HashSet<_> = names.iter().collect();
+        assert_eq!(names.len(), distinct.len());
     }
 
     #[test]

@@ -412,8 +412,8 @@ async fn every_fault_of_a_query_is_listed() {
     server.finish().await;
 }
 
-/// A caller that goes on sending after its multipart body was refused can read the answer and
-/// is heard to its end.
+/// A caller that goes on sending after its multipart body was refused can read the answer, and what
+/// it sends is read to the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_multipart_body_is_read_on() {
     let server = TestServer::start().await;

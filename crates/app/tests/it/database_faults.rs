@@ -125,7 +125,7 @@ async fn writes_whose_connection_breaks_are_done_or_undone() {
             status => assert_eq!(status, 503, "{answer:?}"),
         }
     }
-    // Each connection that was cut may be one failure more, whoever uses it next.
+    // Each connection that was cut may be one failure more, at its next use.
     let mut failures = 0;
     while server.upload_demo("2.0.0").await.status != 200 {
         failures += 1;

@@ -13,7 +13,7 @@ use crate::support::rom_verbs::{RISC_V, rom_elf};
 
 const OLD: Duration = Duration::from_hours(48);
 
-/// Three versions of builds of their own, so that one piece of garbage is no tenth of the store.
+/// Three versions of builds of their own, so that one garbage object is less than a tenth of the store.
 async fn well_filled() -> TestServer {
     let server = TestServer::with(&[("MAX_FIRMWARES", "9"), ("SYMBOLS_KEEP_DAYS", "0")]).await;
     server.demo().await;

@@ -25,36 +25,22 @@ pub type ApiResult<T> = Result<T, ApiError>;
 /// Seconds after which an outage is worth another try.
 const RETRY_AFTER: u64 = 5;
 
-/// The codes of contract §2.2 that built routes answer with.
+/// The codes of contract §2.2 which the routes there are answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// No valid identity.
     AuthenticationRequired,
-    /// A valid identity that may not.
     AuthorizationFailed,
-    /// The record does not exist.
     RecordNotFound,
-    /// The route does not exist.
     RouteNotFound,
-    /// The route has other methods.
     MethodNotAllowed,
-    /// A unique value is taken.
     RecordExists,
-    /// The resource is in use or pinned.
     ResourceConflict,
-    /// A condition of the request does not hold.
     PreconditionFailed,
-    /// The body is too large.
     PayloadTooLarge,
-    /// The range lies outside.
     RangeNotSatisfiable,
-    /// The request is wrong.
     ValidationFailed,
-    /// A route of testing mode outside of it.
     RouteNotAvailable,
-    /// Database or store are down or too slow.
     ServiceUnavailable,
-    /// Everything unexpected.
     ProcessingError,
 }
 

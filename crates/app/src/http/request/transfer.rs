@@ -30,7 +30,6 @@ pub enum DownloadKind {
     Firmware,
     /// Any other artifact of a version.
     Artifact,
-    /// A dump.
     Coredump,
 }
 
@@ -46,17 +45,13 @@ impl DownloadKind {
 
 /// One download about to be answered.
 pub struct Download<'a> {
-    /// The request.
     pub request: &'a HttpRequest,
-    /// The object.
     pub object: Representation,
-    /// What it is counted as.
     pub kind: DownloadKind,
     /// The name to save it under.
     pub file_name: String,
     /// Further headers of 200, 206 and 304.
     pub extra: Vec<(&'static str, String)>,
-    /// Where it is counted.
     pub metrics: &'a web::Data<Metrics>,
 }
 

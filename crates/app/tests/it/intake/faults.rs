@@ -98,7 +98,7 @@ async fn a_device_deleted_meanwhile_takes_its_new_dump_along() {
     server.finish().await;
 }
 
-/// The device erases its dump whatever it hears, so one that hangs up is not let down.
+/// The device erases its dump whatever the answer is, so the dump of one that hangs up is stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_is_kept_when_its_device_hangs_up_after_the_last_byte() {
     let server = TestServer::start().await;

@@ -235,7 +235,7 @@ async fn a_dump_that_cannot_be_taken_in_keeps_no_other_waiting() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_on_one_directory_take_each_dump_in_once() {
-    // Without a window of repeats a dump taken in twice would be two rows.
+    // Without a window of repeats a dump that is replayed twice would be two rows.
     let (server, clock) = with_clock(&[("COREDUMP_DEDUPE_SECONDS", "0")]).await;
     let demo = server.demo().await;
     server.store.set_down(true);
@@ -297,7 +297,7 @@ async fn a_dump_of_no_device_is_not_kept() {
     server.store.set_down(true);
     server.post_dump("zzzzzzzz", "1", "dump").await.expect_error(404, "RECORD_NOT_FOUND");
     assert_eq!(server.rescued().len(), 0);
-    // Nobody can tell while the database is down.
+    // Whether there is a device is not known while the database is down.
     records.set_down(true);
     post_in_vain(&server, "zzzzzzzz", "dump").await;
     post_in_vain(&server, &demo.device.key, "dump of a deleted device").await;

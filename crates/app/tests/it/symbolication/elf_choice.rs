@@ -122,7 +122,7 @@ async fn lost_symbols_are_told_and_replaced_by_those_of_the_version() {
     bench.server.finish_broken().await;
 }
 
-/// Symbols that a dump nobody has unwrapped yet may need are kept.
+/// Symbols are kept while a dump that was not unwrapped yet may need them.
 #[tokio::test(flavor = "multi_thread")]
 async fn symbols_are_kept_for_dumps_that_were_never_looked_into() {
     let settings = [("MAX_FIRMWARES", "1"), ("SYMBOLS_KEEP_DAYS", "0"), ("SYMBOLIZER", "off")];
