@@ -20,7 +20,7 @@ use gimli::{AbbreviationsCacheStrategy, DebugInfoOffset, UnitHeader, UnitOffset}
 use crate::elf::{Elf, ElfError, Slice};
 use crate::sources::SourceTable;
 
-pub(crate) use task_block::{TaskBlock, field_fallback};
+pub(crate) use task_block::{TaskBlock, common_layout};
 
 const MAX_ENTRIES: usize = 20_000_000;
 /// Real firmware has 8 to 10 levels.

@@ -141,20 +141,20 @@ pub(crate) fn keep_last<T>(rows: &mut Vec<T>, address: impl Fn(&T) -> u32) {
 #[derive(Debug, Default)]
 struct Strings {
     bytes: Vec<u8>,
-    places: HashMap<String, u32>,
+    offsets: HashMap<String, u32>,
 }
 
 impl Strings {
     fn add(&mut self, text: &str) -> u32 {
-        if let Some(place) = self.places.get(text) {
-            return *place;
+        if let Some(offset) = self.offsets.get(text) {
+            return *offset;
         }
-        let place = u32::try_from(self.bytes.len()).ok().filter(|place| *place < MAX_STRINGS);
-        let (Some(place), Ok(length)) = (place, u16::try_from(text.len())) else { return NONE };
+        let offset = u32::try_from(self.bytes.len()).ok().filter(|offset| *offset < MAX_STRINGS);
+        let (Some(offset), Ok(length)) = (offset, u16::try_from(text.len())) else { return NONE };
         self.bytes.extend(length.to_le_bytes());
         self.bytes.extend(text.as_bytes());
-        self.places.insert(text.to_owned(), place);
-        place
+        self.offsets.insert(text.to_owned(), offset);
+        offset
     }
 }
 
@@ -220,8 +220,8 @@ impl Sources for SourceTable {
 }
 
 /// The string at an offset.
-pub(crate) fn string_in(bytes: &[u8], place: u32) -> Option<&str> {
-    let at = bytes.get(usize::try_from(place).ok()?..)?;
+pub(crate) fn string_in(bytes: &[u8], offset: u32) -> Option<&str> {
+    let at = bytes.get(usize::try_from(offset).ok()?..)?;
     let length = usize::from(u16_at(at, 0)?);
     std::str::from_utf8(at.get(2..)?.get(..length)?).ok()
 }
@@ -265,7 +265,7 @@ pub(crate) fn look_up(sources: &dyn Sources, address: u32) -> Vec<Located> {
 }
 
 fn source_of(sources: &dyn Sources, name: u32, line: SourceLine, inlined: bool) -> Source {
-    let text = |place: u32| sources.string(place).map(str::to_owned);
+    let text = |offset: u32| sources.string(offset).map(str::to_owned);
     let file = sources.file(line.file);
     Source {
         function: text(name),

@@ -1,7 +1,7 @@
 //! The contents of the control block of a task (`tasks.c` of `FreeRTOS`).
 
 use crate::dump::{Dump, Task};
-use crate::dwarf::{TaskBlock, field_fallback};
+use crate::dwarf::{TaskBlock, common_layout};
 use crate::words::{printable, until_nul};
 
 /// `configMAX_TASK_NAME_LEN` of ESP-IDF.
@@ -33,7 +33,7 @@ pub struct StackUse {
 impl TaskFacts {
     /// Without a layout, reads only the members that are at the same offset in all builds.
     pub(crate) fn read(dump: &Dump<'_>, task: &Task, block: Option<TaskBlock>) -> Self {
-        let block = block.unwrap_or(field_fallback());
+        let block = block.unwrap_or(common_layout());
         let word = |offset: u32| dump.memory.word(task.tcb.checked_add(offset)?);
         let name = task.tcb.checked_add(block.name).and_then(|at| dump.memory.from(at));
         let name = name.map(|bytes| until_nul(bytes.get(..NAME_BYTES).unwrap_or(bytes)));

@@ -25,7 +25,7 @@ pub(crate) struct TaskBlock {
 }
 
 /// The members at the same offset in all known builds; those after the name differ.
-pub(crate) const fn field_fallback() -> TaskBlock {
+pub(crate) const fn common_layout() -> TaskBlock {
     TaskBlock {
         top_of_stack: 0,
         priority: 44,

@@ -13,29 +13,29 @@ const MAX_SAVED: usize = 64;
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) bytes: Vec<u8>,
-    places: HashMap<UnwindRule, u32>,
+    offsets: HashMap<UnwindRule, u32>,
 }
 
 impl Rules {
     /// The offset of a rule; [`NONE`] without a rule.
     pub(super) fn add(&mut self, rule: Option<UnwindRule>) -> u32 {
         let Some(rule) = rule else { return NONE };
-        if let Some(place) = self.places.get(&rule) {
-            return *place;
+        if let Some(start) = self.offsets.get(&rule) {
+            return *start;
         }
-        let place = u32::try_from(self.bytes.len()).unwrap_or(NONE);
+        let start = u32::try_from(self.bytes.len()).unwrap_or(NONE);
         let count = rule.saved.len().min(MAX_SAVED);
         self.bytes.extend([rule.cfa.0, u8::try_from(count).unwrap_or_default()]);
         self.bytes.extend(rule.cfa.1.to_le_bytes());
-        self.add_place(rule.link, rule.return_address);
+        self.add_saved(rule.link, rule.return_address);
         for (register, at) in rule.saved.iter().take(MAX_SAVED) {
-            self.add_place(*register, *at);
+            self.add_saved(*register, *at);
         }
-        self.places.insert(rule, place);
-        place
+        self.offsets.insert(rule, start);
+        start
     }
 
-    fn add_place(&mut self, register: u8, at: SavedAt) {
+    fn add_saved(&mut self, register: u8, at: SavedAt) {
         let (kind, value) = match at {
             SavedAt::Nowhere => (0, 0),
             SavedAt::Same => (1, 0),
@@ -49,8 +49,8 @@ impl Rules {
 }
 
 /// The rule at an offset.
-pub(super) fn read(bytes: &[u8], place: u32) -> Option<UnwindRule> {
-    let bytes = bytes.get(usize::try_from(place).ok()?..)?;
+pub(super) fn read(bytes: &[u8], start: u32) -> Option<UnwindRule> {
+    let bytes = bytes.get(usize::try_from(start).ok()?..)?;
     let [register, count, rest @ ..] = bytes else { return None };
     let offset = u32_at(rest, 0)?.cast_signed();
     let entries = rest.get(4..)?.as_chunks::<6>().0;
@@ -92,14 +92,14 @@ mod tests {
             ],
         };
         let mut rules = Rules::default();
-        let places =
+        let offsets =
             [rules.add(Some(rule(16))), rules.add(Some(rule(32))), rules.add(Some(rule(16)))];
-        assert_eq!(places[0], places[2]);
-        assert_eq!(read(&rules.bytes, places[1]), Some(rule(32)));
+        assert_eq!(offsets[0], offsets[2]);
+        assert_eq!(read(&rules.bytes, offsets[1]), Some(rule(32)));
         let none = rules.add(None);
         assert_eq!(read(&rules.bytes, none), None);
-        for place in 0..rules.bytes.len() {
-            let _ = read(&rules.bytes[..rules.bytes.len() - 1], u32::try_from(place).unwrap());
+        for start in 0..rules.bytes.len() {
+            let _ = read(&rules.bytes[..rules.bytes.len() - 1], u32::try_from(start).unwrap());
         }
     }
 }

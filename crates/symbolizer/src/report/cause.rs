@@ -146,7 +146,7 @@ fn cause_of_text(text: &str) -> Option<&'static str> {
 /// The function that shows the cause, and the cause. A function that leads to an abort says more
 /// than those that carry it out.
 fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
-    let names = ending(frames);
+    let names = ending_functions(frames);
     let known = |(function, _): &&(&str, &str)| names.iter().any(|name| name == function);
     let known = CAUSES_BY_FUNCTION.iter().filter(|(_, cause)| *cause != "abort").find(known);
     if let Some((function, cause)) = known {
@@ -162,7 +162,7 @@ fn by_functions(frames: &[Frame]) -> Option<(String, &'static str)> {
 
 /// Names of the functions that ended the program, innermost first. The instruction that ends it may
 /// be in an inlined function.
-fn ending(frames: &[Frame]) -> Vec<String> {
+fn ending_functions(frames: &[Frame]) -> Vec<String> {
     let Some(pc) = frames.first().map(|frame| frame.pc) else { return Vec::new() };
     let ends =
         |frame: &&Frame| frame.class() == FrameClass::Machinery && frame.trust != Trust::Scan;
