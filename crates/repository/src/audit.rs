@@ -3,11 +3,11 @@
 use coredock_domain::audit::{AuditAction, Change};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::audit_records;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, UtcTimestamp};
 
 /// Most records written by one statement.
@@ -93,7 +93,7 @@ pub(crate) async fn record_all(
         let insert = diesel::sql_query(insert)
             .bind::<UtcTimestamp, _>(At(change.at))
             .bind::<Text, _>(records.to_string());
-        on!(&mut *conn, |c| insert.execute(c))?;
+        on!(conn, |c| insert.execute(c))?;
     }
     Ok(())
 }

@@ -14,13 +14,14 @@ use coredock_domain::coredumps::repository::{
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::coredumps::row::{DetailRow, SummaryRow};
 use crate::devices::read_key;
 use crate::failure::Failure;
+use crate::locks;
 use crate::schema::{coredumps, devices};
+use crate::statement::RunQueryDsl;
 use crate::{Database, audit, intake};
 
 /// The dumps of a device.
@@ -63,8 +64,8 @@ impl CoredumpRepository for Database {
 
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
         let device = devices::table.find(device_id).select(devices::id);
-        read!(self, "coredump.list", |conn| {
-            if on!(&mut *conn, |c| device.first::<i64>(c)).optional()?.is_none() {
+        self.read("coredump.list", async |conn| {
+            if on!(conn, |c| device.first::<i64>(c)).optional()?.is_none() {
                 return Ok(None);
             }
             let rows = on!(conn, |c| newest_first(device_id)
@@ -72,14 +73,15 @@ impl CoredumpRepository for Database {
                 .load::<SummaryRow>(c))?;
             rows.into_iter().map(SummaryRow::read).collect::<Result<_, _>>().map(Some)
         })
+        .await
     }
 
     async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
-        read!(self, "coredump.page", |conn| { page::load(conn, &page).await })
+        self.read("coredump.page", async |conn| page::load(conn, &page).await).await
     }
 
     async fn find(&self, device_id: i64, id: i64) -> Result<Option<Coredump>, RepositoryError> {
-        read!(self, "coredump.find", |conn| { load(conn, device_id, id).await })
+        self.read("coredump.find", async |conn| load(conn, device_id, id).await).await
     }
 
     async fn delete(
@@ -88,9 +90,9 @@ impl CoredumpRepository for Database {
         which: WhichCoredumps,
         change: &Change,
     ) -> Result<Option<u64>, RepositoryError> {
-        let deleted = write!(self, "coredump.delete", |conn| {
-            delete(conn, device_id, which, change).await
-        })?;
+        let deleted = self
+            .write("coredump.delete", async |conn| delete(conn, device_id, which, change).await)
+            .await?;
         for id in deleted.iter().flatten() {
             change.log(AuditAction::CoredumpDeleted, id);
         }
@@ -121,20 +123,20 @@ async fn delete(
     which: WhichCoredumps,
     change: &Change,
 ) -> Result<Option<Vec<i64>>, Failure> {
-    conn.lock_device(device_id).await?;
+    on!(conn, |c| locks::device(c, device_id))?;
     let key = devices::table.find(device_id).select(devices::key);
-    let Some(key) = on!(&mut *conn, |c| key.first::<String>(c)).optional()? else {
+    let Some(key) = on!(conn, |c| key.first::<String>(c)).optional()? else {
         return Ok(None);
     };
     let of_device = coredumps::table.filter(coredumps::device_id.eq(device_id));
     let ids = match which {
         WhichCoredumps::One(id) => {
             let one = of_device.filter(coredumps::id.eq(id));
-            on!(&mut *conn, |c| diesel::delete(one).returning(coredumps::id).get_results::<i64>(c))?
+            on!(conn, |c| diesel::delete(one).returning(coredumps::id).get_results::<i64>(c))?
         }
-        WhichCoredumps::All => on!(&mut *conn, |c| diesel::delete(of_device)
-            .returning(coredumps::id)
-            .get_results::<i64>(c))?,
+        WhichCoredumps::All => {
+            on!(conn, |c| diesel::delete(of_device).returning(coredumps::id).get_results::<i64>(c))?
+        }
     };
     if ids.is_empty() {
         return Ok((which == WhichCoredumps::All).then_some(ids));

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use coredock_domain::Entropy;
-use coredock_domain::clock::random_id;
+use coredock_domain::clock::{Entropy, random_id};
 use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
+use deadpool::managed::Pool;
 use diesel::prelude::*;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use crate::connection::{Connection, LentPostgres, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::offers::Offers;
-use crate::intake::CoredumpIds;
-use crate::postgres::{self, Postgres, PostgresOptions};
+use crate::intake::{CoredumpIds, CoredumpQueue};
+use crate::postgres::{self, LentPostgres, Postgres, PostgresDialect, PostgresOptions};
 use crate::schema::settings;
-use crate::sqlite::{self, Sqlite};
+use crate::sqlite::{self, LentSqlite, Sqlite, SqliteManager};
 use crate::start::{SchemaStatus, StartError};
-use crate::values::{At, Column};
+use crate::statement::RunQueryDsl;
+use crate::values::{At, Column, StoredTime, UtcTimestamp};
 
 /// The setting that holds the id of the installation.
 pub(crate) const INSTALLATION_ID: &str = "installation_id";
@@ -28,11 +28,19 @@ pub(crate) const INSTALLATION_ID: &str = "installation_id";
 /// Rows in a database; implements every repository port. Clones share the connections.
 #[derive(Clone)]
 pub struct Database {
-    db: Db,
+    shared: Arc<Shared>,
+    /// Whether statements that block run on the thread that polls them.
+    on_caller_thread: bool,
+}
+
+struct Shared {
+    pools: Pools,
     statements: Arc<AtomicU64>,
-    failures: Arc<FailureCounts>,
-    /// Ids of dumps that are reserved already.
-    coredump_ids: Arc<CoredumpIds>,
+    failures: FailureCounts,
+    /// `None` where other processes write as well.
+    offers: Option<Offers>,
+    coredump_ids: CoredumpIds,
+    coredump_queue: CoredumpQueue,
 }
 
 /// Failed calls since the start, by kind.
@@ -46,8 +54,7 @@ pub struct FailureCounts {
     pub unavailable: AtomicU64,
 }
 
-#[derive(Clone)]
-enum Db {
+enum Pools {
     Sqlite(Sqlite),
     Postgres(Postgres),
 }
@@ -79,9 +86,10 @@ impl Database {
         let path = text.to_owned();
         sqlite::migrations::check(path.clone()).await?;
         let statements = Arc::new(AtomicU64::new(0));
-        let pools = Sqlite::new(&path, options, &statements)
+        let sqlite = Sqlite::new(&path, options, &statements)
             .map_err(|error| StartError::unavailable("open", error))?;
-        Ok(Self::over(Db::Sqlite(pools), statements))
+        let offers = Offers::new(sqlite.writes.clone());
+        Ok(Self::over(Pools::Sqlite(sqlite), Some(offers), statements))
     }
 
     /// Prepares connections to a `PostgreSQL` server; none is made yet. Connections live on the
@@ -89,18 +97,39 @@ impl Database {
     pub fn open_postgres(options: PostgresOptions) -> Result<Self, StartError> {
         let statements = Arc::new(AtomicU64::new(0));
         let postgres = Postgres::new(options, statements.clone())?;
-        Ok(Self::over(Db::Postgres(postgres), statements))
+        Ok(Self::over(Pools::Postgres(postgres), None, statements))
     }
 
-    fn over(db: Db, statements: Arc<AtomicU64>) -> Self {
-        Self { db, statements, failures: Arc::default(), coredump_ids: Arc::default() }
+    fn over(pools: Pools, offers: Option<Offers>, statements: Arc<AtomicU64>) -> Self {
+        let shared = Shared {
+            pools,
+            statements,
+            failures: FailureCounts::default(),
+            offers,
+            coredump_ids: CoredumpIds::default(),
+            coredump_queue: CoredumpQueue::default(),
+        };
+        Self { shared: Arc::new(shared), on_caller_thread: false }
+    }
+
+    /// The same database for threads that exist to block: statements of `SQLite` run on the thread
+    /// that polls them, instead of visiting tokio's blocking pool. A visit takes longer than most
+    /// statements. On a thread that serves others they would have to wait meanwhile.
+    #[must_use]
+    pub fn on_caller_thread(&self) -> Self {
+        Self { shared: self.shared.clone(), on_caller_thread: true }
+    }
+
+    pub(crate) fn is_on_caller_thread(&self) -> bool {
+        // Until every such thread has a handle of its own.
+        self.on_caller_thread || coredock_domain::blocking::is_allowed()
     }
 
     /// Which migrations the database has and which it waits for. Changes nothing.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StartError> {
-        match &self.db {
-            Db::Sqlite(sqlite) => sqlite::migrations::status(sqlite.path.clone()).await,
-            Db::Postgres(postgres) => postgres::migrations::status(postgres).await,
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => sqlite::migrations::status(sqlite.path.clone()).await,
+            Pools::Postgres(postgres) => postgres::migrations::status(postgres).await,
         }
     }
 
@@ -116,9 +145,9 @@ impl Database {
 
     /// Applies the migrations that wait, each in one transaction, and returns their names.
     pub async fn migrate(&self) -> Result<Vec<String>, StartError> {
-        match &self.db {
-            Db::Sqlite(sqlite) => sqlite::migrations::apply(sqlite.path.clone()).await,
-            Db::Postgres(postgres) => postgres::migrations::apply(postgres).await,
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => sqlite::migrations::apply(sqlite.path.clone()).await,
+            Pools::Postgres(postgres) => postgres::migrations::apply(postgres).await,
         }
     }
 
@@ -129,24 +158,26 @@ impl Database {
         now: Timestamp,
     ) -> Result<String, RepositoryError> {
         let fresh = random_id(entropy);
-        write!(self, "installation.ensure", |conn| {
+        self.write("installation.ensure", async |conn| {
             let row = (
                 settings::key.eq(INSTALLATION_ID),
                 settings::value.eq(&fresh),
                 settings::updated_at.eq(At(now)),
             );
-            on!(&mut *conn, |c| diesel::insert_into(settings::table)
+            on!(conn, |c| diesel::insert_into(settings::table)
                 .values(row)
                 .on_conflict_do_nothing()
                 .execute(c))?;
-            let held = setting(conn, INSTALLATION_ID).await?;
-            Column("settings", "value").holds(held)
+            let stored = setting(conn, INSTALLATION_ID).await?;
+            Column("settings", "value").holds(stored)
         })
+        .await
     }
 
     /// Whether the database answers from its tables.
     pub async fn ping(&self) -> Result<(), RepositoryError> {
-        read!(self, "database.ping", |conn| { setting(conn, INSTALLATION_ID).await.map(drop) })
+        self.read("database.ping", async |conn| setting(conn, INSTALLATION_ID).await.map(drop))
+            .await
     }
 
     /// Moves what the write-ahead log of a `SQLite` file holds into the file, so that the file
@@ -155,9 +186,7 @@ impl Database {
         let checkpointing = async {
             let mut connection = self.writer().await?;
             let result = match &mut connection {
-                Connection::Sqlite(lent) => {
-                    lent.get().batch_execute("PRAGMA wal_checkpoint(TRUNCATE);").await
-                }
+                Connection::Sqlite(lent) => lent.checkpoint().await,
                 Connection::Postgres(_) => Ok(()),
             };
             connection.give_back();
@@ -169,25 +198,25 @@ impl Database {
     /// Closes the connections: those in use when they are given back, the others at once. `SQLite`
     /// empties and removes its write-ahead log with the last one.
     pub fn close(&self) {
-        match &self.db {
-            Db::Sqlite(sqlite) => {
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => {
                 sqlite.readers.close();
                 sqlite.writer.close();
             }
-            Db::Postgres(postgres) => postgres.pool.close(),
+            Pools::Postgres(postgres) => postgres.pool.close(),
         }
     }
 
     /// How many connections are open, and how many of them are in use.
     pub fn connections(&self) -> ConnectionCounts {
-        match &self.db {
-            Db::Sqlite(sqlite) => {
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => {
                 let (readers, writer) = (sqlite.readers.status(), sqlite.writer.status());
                 let open = readers.size + writer.size;
                 let idle = readers.available + writer.available;
                 ConnectionCounts { open, in_use: open.saturating_sub(idle) }
             }
-            Db::Postgres(postgres) => {
+            Pools::Postgres(postgres) => {
                 let status = postgres.pool.status();
                 let in_use = status.size.saturating_sub(status.available);
                 ConnectionCounts { open: status.size, in_use }
@@ -197,15 +226,15 @@ impl Database {
 
     /// Failed calls so far.
     pub fn failures(&self) -> &FailureCounts {
-        &self.failures
+        &self.shared.failures
     }
 
     /// Counts a failed call and passes it on.
     pub(crate) fn count(&self, error: RepositoryError) -> RepositoryError {
         let counter = match &error {
-            RepositoryError::Conflict => &self.failures.conflict,
-            RepositoryError::Corrupt { .. } => &self.failures.corrupt,
-            RepositoryError::Unavailable { .. } => &self.failures.unavailable,
+            RepositoryError::Conflict => &self.shared.failures.conflict,
+            RepositoryError::Corrupt { .. } => &self.shared.failures.corrupt,
+            RepositoryError::Unavailable { .. } => &self.shared.failures.unavailable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         error
@@ -214,76 +243,81 @@ impl Database {
     /// The time all processes on this database share: that of the `PostgreSQL` server; `None` where
     /// there is one process and its own clock will do.
     pub async fn shared_time(&self) -> Result<Option<Timestamp>, RepositoryError> {
-        if self.sqlite().is_some() {
+        if self.is_sqlite() {
             return Ok(None);
         }
-        read!(self, "database.time", |conn| {
-            conn.on_postgres(async |c| postgres::now(c).await).await?.transpose()
+        self.read("database.time", async |conn| {
+            let Connection::Postgres(lent) = conn else { return Ok(None) };
+            let query = diesel::sql_query("SELECT clock_timestamp() AS now");
+            let row: NowRow = lent.start(query.get_result(PostgresDialect)).await?;
+            row.now.read(Column("pg_catalog", "clock_timestamp")).map(Some)
         })
+        .await
     }
 
     /// Where rows lie, without a password.
     pub fn shown(&self) -> String {
-        match &self.db {
-            Db::Sqlite(sqlite) => format!("sqlite://{}", sqlite.path),
-            Db::Postgres(postgres) => postgres.url().to_string(),
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => format!("sqlite://{}", sqlite.path),
+            Pools::Postgres(postgres) => postgres.url().to_string(),
         }
     }
 
-    /// Where what devices are offered is remembered, if this process is the only writer.
+    /// What devices were offered, if this process is the only one that writes.
     pub(crate) fn offers(&self) -> Option<&Offers> {
-        self.sqlite().map(|sqlite| &*sqlite.offers)
+        self.shared.offers.as_ref()
     }
 
-    /// Ids of dumps that are reserved already, and the longest wait for further ones.
-    pub(crate) fn coredump_ids(&self) -> (&CoredumpIds, Duration) {
-        let wait = match &self.db {
-            Db::Sqlite(sqlite) => sqlite.wait,
-            Db::Postgres(postgres) => postgres.patience,
-        };
-        (&self.coredump_ids, wait)
+    pub(crate) fn coredump_ids(&self) -> &CoredumpIds {
+        &self.shared.coredump_ids
     }
 
-    /// What is particular to `SQLite`, if that is where rows lie.
-    pub(crate) fn sqlite(&self) -> Option<&Sqlite> {
-        match &self.db {
-            Db::Sqlite(sqlite) => Some(sqlite),
-            Db::Postgres(_) => None,
+    pub(crate) fn coredump_queue(&self) -> &CoredumpQueue {
+        &self.shared.coredump_queue
+    }
+
+    /// Longest wait for a connection or an answer.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => sqlite.wait,
+            Pools::Postgres(postgres) => postgres.answer_timeout,
         }
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.shared.pools, Pools::Sqlite(_))
     }
 
     /// Statements run so far, those that begin and end transactions included.
     pub fn statement_count(&self) -> u64 {
-        AtomicU64::load(&self.statements, Ordering::Relaxed)
+        AtomicU64::load(&self.shared.statements, Ordering::Relaxed)
     }
 
     /// A connection to read with.
     pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
-        match &self.db {
-            Db::Sqlite(sqlite) => lend_sqlite(&sqlite.readers).await,
-            Db::Postgres(postgres) => lend_postgres(postgres).await,
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => self.lend_sqlite(&sqlite.readers).await,
+            Pools::Postgres(postgres) => lend_postgres(postgres).await,
         }
     }
 
     /// A connection to write with.
     pub(crate) async fn writer(&self) -> Result<Connection, Failure> {
-        match &self.db {
-            Db::Sqlite(sqlite) => lend_sqlite(&sqlite.writer).await,
-            Db::Postgres(postgres) => lend_postgres(postgres).await,
+        match &self.shared.pools {
+            Pools::Sqlite(sqlite) => self.lend_sqlite(&sqlite.writer).await,
+            Pools::Postgres(postgres) => lend_postgres(postgres).await,
         }
+    }
+
+    async fn lend_sqlite(&self, pool: &Pool<SqliteManager>) -> Result<Connection, Failure> {
+        let object = pool.get().await.map_err(Failure::pool)?;
+        Ok(Connection::Sqlite(LentSqlite::new(object, self.is_on_caller_thread())))
     }
 }
 
-async fn lend_sqlite(
-    pool: &diesel_async::pooled_connection::deadpool::Pool<sqlite::SqliteConn>,
-) -> Result<Connection, Failure> {
-    let object = pool.get().await.map_err(Failure::pool)?;
-    Ok(Connection::Sqlite(object.into()))
-}
 async fn lend_postgres(postgres: &Postgres) -> Result<Connection, Failure> {
     let object = postgres.pool.get().await.map_err(Failure::pool)?;
-    let lent = LentPostgres::new(object.into(), postgres.clone());
-    Ok(Connection::Postgres(Box::new(lent)))
+    Ok(Connection::Postgres(Box::new(LentPostgres::new(object, postgres.clone()))))
 }
 
 /// The value of a setting.
@@ -291,4 +325,10 @@ pub(crate) async fn setting(conn: &mut Connection, key: &str) -> Result<Option<S
     let value = on!(conn, |c| settings::table.find(key).select(settings::value).first::<String>(c))
         .optional()?;
     Ok(value)
+}
+
+#[derive(QueryableByName)]
+struct NowRow {
+    #[diesel(sql_type = UtcTimestamp)]
+    now: StoredTime,
 }

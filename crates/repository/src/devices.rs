@@ -13,14 +13,15 @@ use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use diesel::dsl::max;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes;
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 pub(crate) use crate::devices::row::read_key;
 use crate::devices::row::{DeviceRow, SummaryRow};
 use crate::failure::Failure;
+use crate::locks;
 use crate::schema::{coredumps, device_models, devices};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, StoredTime};
 use crate::{Database, audit};
 
@@ -35,7 +36,7 @@ async fn load(conn: &mut Connection, id: i64) -> Result<Option<Device>, Failure>
 impl DeviceRepository for Database {
     async fn list(&self, filter: DeviceFilter) -> Result<Vec<DeviceSummary>, RepositoryError> {
         let state = filter.rotation_state.map(RotationState::as_str);
-        read!(self, "device.list", |conn| {
+        self.read("device.list", async |conn| {
             let rows = on!(conn, |c| {
                 let last_coredump_at = coredumps::table
                     .filter(coredumps::device_id.eq(devices::id))
@@ -55,6 +56,7 @@ impl DeviceRepository for Database {
             })?;
             rows.into_iter().map(|(row, last_coredump_at)| row.read(last_coredump_at)).collect()
         })
+        .await
     }
 
     async fn create(
@@ -63,7 +65,7 @@ impl DeviceRepository for Database {
         change: &Change,
     ) -> Result<Option<Device>, RepositoryError> {
         let created =
-            write!(self, "device.create", |conn| { create(conn, &device, change).await })?;
+            self.write("device.create", async |conn| create(conn, &device, change).await).await?;
         if let Some(device) = &created {
             change.log(AuditAction::DeviceCreated, device.id);
         }
@@ -71,14 +73,15 @@ impl DeviceRepository for Database {
     }
 
     async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError> {
-        read!(self, "device.find", |conn| { load(conn, id).await })
+        self.read("device.find", async |conn| load(conn, id).await).await
     }
 
     async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
         let query = devices::table.filter(devices::key.eq(key.as_str())).select(devices::config);
-        read!(self, "device.config_text", |conn| {
+        self.read("device.config_text", async |conn| {
             Ok(on!(conn, |c| query.first::<String>(c)).optional()?)
         })
+        .await
     }
 
     async fn update(
@@ -87,23 +90,24 @@ impl DeviceRepository for Database {
         update: DeviceUpdate,
         change: &Change,
     ) -> Result<Option<Device>, RepositoryError> {
-        let updated = write!(self, "device.update", |conn| {
-            let changes = (
-                devices::config.eq(&update.config.text),
-                devices::device_name.eq(&update.config.device_name),
-                devices::device_entity_id.eq(&update.config.device_entity_id),
-                devices::enable_ota.eq(update.config.enable_ota),
-                devices::active.eq(update.active),
-                devices::updated_at.eq(At(change.at)),
-            );
-            let found = on!(&mut *conn, |c| diesel::update(devices::table.find(id))
-                .set(changes)
-                .execute(c))?;
-            if found > 0 {
-                audit::record(conn, change, AuditAction::DeviceUpdated, id).await?;
-            }
-            load(conn, id).await
-        })?;
+        let updated = self
+            .write("device.update", async |conn| {
+                let changes = (
+                    devices::config.eq(&update.config.text),
+                    devices::device_name.eq(&update.config.device_name),
+                    devices::device_entity_id.eq(&update.config.device_entity_id),
+                    devices::enable_ota.eq(update.config.enable_ota),
+                    devices::active.eq(update.active),
+                    devices::updated_at.eq(At(change.at)),
+                );
+                let found =
+                    on!(conn, |c| diesel::update(devices::table.find(id)).set(changes).execute(c))?;
+                if found > 0 {
+                    audit::record(conn, change, AuditAction::DeviceUpdated, id).await?;
+                }
+                load(conn, id).await
+            })
+            .await?;
         if updated.is_some() {
             change.log(AuditAction::DeviceUpdated, id);
         }
@@ -111,7 +115,8 @@ impl DeviceRepository for Database {
     }
 
     async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
-        let deleted = write!(self, "device.delete", |conn| { delete(conn, id, change).await })?;
+        let deleted =
+            self.write("device.delete", async |conn| delete(conn, id, change).await).await?;
         if deleted {
             change.log(AuditAction::DeviceDeleted, id);
         }
@@ -124,9 +129,9 @@ async fn create(
     device: &NewDevice,
     change: &Change,
 ) -> Result<Option<Device>, Failure> {
-    conn.keep_model(device.model_id).await?;
+    on!(conn, |c| locks::model_exists(c, device.model_id))?;
     let model = device_models::table.find(device.model_id).select(device_models::id);
-    if on!(&mut *conn, |c| model.first::<i64>(c)).optional()?.is_none() {
+    if on!(conn, |c| model.first::<i64>(c)).optional()?.is_none() {
         return Ok(None);
     }
     let row = (
@@ -141,7 +146,7 @@ async fn create(
         devices::created_at.eq(At(change.at)),
         devices::updated_at.eq(At(change.at)),
     );
-    let id = on!(&mut *conn, |c| diesel::insert_into(devices::table)
+    let id = on!(conn, |c| diesel::insert_into(devices::table)
         .values(row)
         .returning(devices::id)
         .get_result::<i64>(c))?;
@@ -150,18 +155,18 @@ async fn create(
 }
 
 async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<bool, Failure> {
-    conn.lock_device(id).await?;
+    on!(conn, |c| locks::device(c, id))?;
     let key = devices::table.find(id).select(devices::key);
-    let Some(key) = on!(&mut *conn, |c| key.first::<String>(c)).optional()? else {
+    let Some(key) = on!(conn, |c| key.first::<String>(c)).optional()? else {
         return Ok(false);
     };
     let device = read_key(&key)?;
     let dumps = coredumps::table.filter(coredumps::device_id.eq(id)).select(coredumps::id);
-    let dumps = on!(&mut *conn, |c| dumps.load::<i64>(c))?;
+    let dumps = on!(conn, |c| dumps.load::<i64>(c))?;
     let keys: Vec<_> =
         dumps.into_iter().map(|id| ArtifactKey::Coredump { device: device.clone(), id }).collect();
     deletes::queue(conn, &keys, change.at).await?;
-    on!(&mut *conn, |c| diesel::delete(devices::table.find(id)).execute(c))?;
+    on!(conn, |c| diesel::delete(devices::table.find(id)).execute(c))?;
     audit::record(conn, change, AuditAction::DeviceDeleted, id).await?;
     Ok(true)
 }

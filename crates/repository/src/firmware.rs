@@ -22,12 +22,13 @@ use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::versions::{VersionRow, read_code};
+use crate::locks;
 use crate::schema::{coredumps, device_models, devices, firmware_versions, symbol_indexes};
+use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes::StatusRow;
 use crate::values::At;
 use crate::{Database, audit};
@@ -77,13 +78,14 @@ impl FirmwareRepository for Database {
         let query = device_models::table
             .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
             .filter(device_models::id.eq(model_id));
-        read!(self, "firmware.offered_by", |conn| {
+        self.read("firmware.offered_by", async |conn| {
             let row = on!(conn, |c| query
                 .select((device_models::code, Option::<VersionRow>::as_select()))
                 .first::<(String, Option<VersionRow>)>(c))
             .optional()?;
             row.map(offered).transpose()
         })
+        .await
     }
 
     async fn list(
@@ -96,7 +98,7 @@ impl FirmwareRepository for Database {
             .left_join(symbol_indexes::table.on(of_build))
             .filter(firmware_versions::device_model_id.eq(model_id))
             .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
-        read!(self, "firmware.list", |conn| {
+        self.read("firmware.list", async |conn| {
             let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
             let rows = on!(conn, |c| query
                 .select((
@@ -113,6 +115,7 @@ impl FirmwareRepository for Database {
             });
             list.collect::<Result<_, Failure>>().map(Some)
         })
+        .await
     }
 
     async fn find(
@@ -120,7 +123,7 @@ impl FirmwareRepository for Database {
         model_id: i64,
         version: &VersionText,
     ) -> Result<Option<FirmwareVersion>, RepositoryError> {
-        read!(self, "firmware.find", |conn| { versions::load(conn, model_id, version).await })
+        self.read("firmware.find", async |conn| versions::load(conn, model_id, version).await).await
     }
 
     async fn activate(
@@ -129,9 +132,11 @@ impl FirmwareRepository for Database {
         version: &VersionText,
         change: &Change,
     ) -> Result<Option<Activation>, RepositoryError> {
-        let activation = write!(self, "firmware.activate", |conn| {
-            activate(conn, model_id, version, change).await
-        })?;
+        let activation = self
+            .write("firmware.activate", async |conn| {
+                activate(conn, model_id, version, change).await
+            })
+            .await?;
         if let Some(Activation { model, changed: true }) = &activation {
             change.log(AuditAction::FirmwareActivated, format_args!("{model}/{version}"));
         }
@@ -144,9 +149,9 @@ impl FirmwareRepository for Database {
         version: &VersionText,
         change: &Change,
     ) -> Result<VersionDeletion, RepositoryError> {
-        let (deletion, target) = write!(self, "firmware.delete", |conn| {
-            delete(conn, model_id, version, change).await
-        })?;
+        let (deletion, target) = self
+            .write("firmware.delete", async |conn| delete(conn, model_id, version, change).await)
+            .await?;
         if deletion == VersionDeletion::Deleted {
             change.log(AuditAction::FirmwareDeleted, target);
         }
@@ -160,7 +165,7 @@ async fn activate(
     version: &VersionText,
     change: &Change,
 ) -> Result<Option<Activation>, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
     if versions::held(conn, model_id, version).await?.is_none() {
         return Ok(None);
@@ -196,7 +201,7 @@ async fn delete(
     version: &VersionText,
     change: &Change,
 ) -> Result<(VersionDeletion, String), Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let model = versions::head(conn, model_id).await?;
     let held = versions::held(conn, model_id, version).await?;
     let (Some(model), Some(held)) = (model, held) else {
@@ -207,7 +212,7 @@ async fn delete(
         return Ok((VersionDeletion::Current, target));
     }
     let pending = firmware_versions::table.find(held.id).select(pending_coredumps());
-    let dumps = on!(&mut *conn, |c| pending.first::<i64>(c))?;
+    let dumps = on!(conn, |c| pending.first::<i64>(c))?;
     if dumps > 0 {
         return Ok((VersionDeletion::NeededByDumps { dumps }, target));
     }
@@ -229,12 +234,13 @@ impl Database {
             .inner_join(device_models::table)
             .left_join(firmware_versions::table.on(named_by_pointer.assume_not_null()))
             .filter(devices::key.eq(key.as_str()));
-        read!(self, "firmware.offered_to", |conn| {
+        self.read("firmware.offered_to", async |conn| {
             let row = on!(conn, |c| query
                 .select((device_models::code, Option::<VersionRow>::as_select()))
                 .first::<(String, Option<VersionRow>)>(c))
             .optional()?;
             row.map(offered).transpose()
         })
+        .await
     }
 }

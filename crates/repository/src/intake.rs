@@ -9,16 +9,16 @@ use coredock_domain::coredumps::repository::{RecordCoredump, Recorded, SameBody,
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 pub(crate) use group_commit::CoredumpQueue;
 pub(crate) use ids::CoredumpIds;
 
 use crate::Database;
-use crate::connection::{Connection, on, read, write, write_at_once};
+use crate::connection::{Connection, on};
 use crate::coredumps::retention;
 use crate::failure::Failure;
 use crate::schema::{audit_records, coredumps, devices};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column};
 
 /// The newest dump of the device of the enclosing query with this body that was uploaded since then;
@@ -68,10 +68,12 @@ pub(crate) async fn find_sender(
     let query = devices::table
         .filter(devices::key.eq(device.as_str()))
         .select((devices::id, newest_of_body(sha256, since)));
-    read!(database, "coredump.find_sender", |conn| {
-        let row = on!(conn, |c| query.first::<(i64, Option<i64>)>(c)).optional()?;
-        Ok(row.map(|(device_id, repeated)| Sender { device_id, repeated }))
-    })
+    database
+        .read("coredump.find_sender", async |conn| {
+            let row = on!(conn, |c| query.first::<(i64, Option<i64>)>(c)).optional()?;
+            Ok(row.map(|(device_id, repeated)| Sender { device_id, repeated }))
+        })
+        .await
 }
 
 pub(crate) async fn repeat(
@@ -80,9 +82,9 @@ pub(crate) async fn repeat(
     change: &Change,
 ) -> Result<bool, RepositoryError> {
     let owned = change.clone();
-    let repeated = write_at_once!(database, "coredump.repeat", |conn| {
-        record::repeat(conn, id, &owned).await
-    })?;
+    let repeated = database
+        .write_at_once("coredump.repeat", async move |conn| record::repeat(conn, id, &owned).await)
+        .await?;
     if repeated {
         change.log(AuditAction::CoredumpUpdated, id);
     }
@@ -95,11 +97,12 @@ pub(crate) async fn record(
     change: &Change,
 ) -> Result<Recorded, RepositoryError> {
     let id = dump.id;
-    let recorded = match database.sqlite() {
-        Some(sqlite) => group_commit::record(database, sqlite, (dump, change.clone())).await?,
-        None => write!(database, "coredump.record", |conn| {
-            record::record(conn, &dump, change).await
-        })?,
+    let recorded = if database.is_sqlite() {
+        group_commit::record(database, dump, change.clone()).await?
+    } else {
+        database
+            .write("coredump.record", async |conn| record::record(conn, &dump, change).await)
+            .await?
     };
     log_recorded(&recorded, id, change);
     Ok(recorded)
@@ -109,7 +112,7 @@ pub(crate) async fn find_delivery(
     database: &Database,
     change: &Change,
 ) -> Result<Option<i64>, RepositoryError> {
-    read!(database, "coredump.find_delivery", |conn| { delivered(conn, change).await })
+    database.read("coredump.find_delivery", async |conn| delivered(conn, change).await).await
 }
 
 /// The audit lines of a committed record.

@@ -12,6 +12,7 @@ mod devices;
 mod failure;
 mod firmware;
 mod intake;
+mod locks;
 mod migrations;
 mod models;
 #[cfg(test)]
@@ -22,7 +23,9 @@ mod rom_elfs;
 mod schema;
 mod sqlite;
 mod start;
+mod statement;
 mod symbolication;
+mod transaction;
 mod upkeep;
 mod values;
 

@@ -8,12 +8,13 @@ use coredock_domain::models::model::{DeviceModel, ModelSummary, ModelUpdate, New
 use coredock_domain::models::repository::{ModelDeletion, ModelRepository};
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::versions::{self, HeldVersion, read_code};
+use crate::locks;
 use crate::schema::{device_models, devices, firmware_versions};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime};
 use crate::{Database, audit};
 
@@ -96,7 +97,7 @@ impl ModelRepository for Database {
             device_models::config_schema.is_not_null(),
             device_count(),
         ));
-        read!(self, "model.list", |conn| {
+        self.read("model.list", async |conn| {
             let rows = on!(conn, |c| query.load::<SummaryRow>(c))?;
             rows.into_iter()
                 .map(|row| {
@@ -111,6 +112,7 @@ impl ModelRepository for Database {
                 })
                 .collect()
         })
+        .await
     }
 
     async fn create(
@@ -118,38 +120,41 @@ impl ModelRepository for Database {
         model: NewModel,
         change: &Change,
     ) -> Result<DeviceModel, RepositoryError> {
-        let created = write!(self, "model.create", |conn| {
-            let row = (
-                device_models::code.eq(model.code.as_str()),
-                device_models::name.eq(&model.name),
-                device_models::config_schema.eq(&model.config_schema),
-                device_models::created_at.eq(At(change.at)),
-                device_models::updated_at.eq(At(change.at)),
-            );
-            let row = on!(&mut *conn, |c| diesel::insert_into(device_models::table)
-                .values(row)
-                .returning(ModelRow::as_returning())
-                .get_result::<ModelRow>(c))?;
-            audit::record(conn, change, AuditAction::ModelCreated, row.id).await?;
-            row.read(0)
-        })?;
+        let created = self
+            .write("model.create", async |conn| {
+                let row = (
+                    device_models::code.eq(model.code.as_str()),
+                    device_models::name.eq(&model.name),
+                    device_models::config_schema.eq(&model.config_schema),
+                    device_models::created_at.eq(At(change.at)),
+                    device_models::updated_at.eq(At(change.at)),
+                );
+                let row = on!(conn, |c| diesel::insert_into(device_models::table)
+                    .values(row)
+                    .returning(ModelRow::as_returning())
+                    .get_result::<ModelRow>(c))?;
+                audit::record(conn, change, AuditAction::ModelCreated, row.id).await?;
+                row.read(0)
+            })
+            .await?;
         change.log(AuditAction::ModelCreated, created.summary.id);
         Ok(created)
     }
 
     async fn find(&self, id: i64) -> Result<Option<DeviceModel>, RepositoryError> {
-        read!(self, "model.find", |conn| { load(conn, id).await })
+        self.read("model.find", async |conn| load(conn, id).await).await
     }
 
     async fn find_by_code(&self, code: &ModelCode) -> Result<Option<DeviceModel>, RepositoryError> {
         let query = device_models::table.filter(device_models::code.eq(code.as_str()));
-        read!(self, "model.find_by_code", |conn| {
+        self.read("model.find_by_code", async |conn| {
             let row = on!(conn, |c| query
                 .select((ModelRow::as_select(), device_count()))
                 .first::<(ModelRow, i64)>(c))
             .optional()?;
             row.map(|(row, devices)| row.read(devices)).transpose()
         })
+        .await
     }
 
     async fn update(
@@ -163,15 +168,17 @@ impl ModelRepository for Database {
             config_schema: update.config_schema,
             updated_at: At(change.at),
         };
-        let updated = write!(self, "model.update", |conn| {
-            let found = on!(&mut *conn, |c| diesel::update(device_models::table.find(id))
-                .set(changes)
-                .execute(c))?;
-            if found > 0 {
-                audit::record(conn, change, AuditAction::ModelUpdated, id).await?;
-            }
-            load(conn, id).await
-        })?;
+        let updated = self
+            .write("model.update", async |conn| {
+                let found = on!(conn, |c| diesel::update(device_models::table.find(id))
+                    .set(changes)
+                    .execute(c))?;
+                if found > 0 {
+                    audit::record(conn, change, AuditAction::ModelUpdated, id).await?;
+                }
+                load(conn, id).await
+            })
+            .await?;
         if updated.is_some() {
             change.log(AuditAction::ModelUpdated, id);
         }
@@ -179,7 +186,8 @@ impl ModelRepository for Database {
     }
 
     async fn delete(&self, id: i64, change: &Change) -> Result<ModelDeletion, RepositoryError> {
-        let deletion = write!(self, "model.delete", |conn| { delete(conn, id, change).await })?;
+        let deletion =
+            self.write("model.delete", async |conn| delete(conn, id, change).await).await?;
         if deletion == ModelDeletion::Deleted {
             change.log(AuditAction::ModelDeleted, id);
         }
@@ -188,20 +196,20 @@ impl ModelRepository for Database {
 }
 
 async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<ModelDeletion, Failure> {
-    conn.lock_publications().await?;
-    conn.lock_model(id).await?;
+    on!(conn, |c| locks::publications(c))?;
+    on!(conn, |c| locks::model(c, id))?;
     let Some(model) = versions::head(conn, id).await? else {
         return Ok(ModelDeletion::NotFound);
     };
     let of_model = devices::table.filter(devices::device_model_id.eq(id)).count();
-    let devices = on!(&mut *conn, |c| of_model.get_result::<i64>(c))?;
+    let devices = on!(conn, |c| of_model.get_result::<i64>(c))?;
     if devices > 0 {
         return Ok(ModelDeletion::InUse { devices });
     }
     let held = firmware_versions::table.filter(firmware_versions::device_model_id.eq(id));
-    let held = on!(&mut *conn, |c| held.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
+    let held = on!(conn, |c| held.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
     versions::delete(conn, &model.code, &held, change.at).await?;
-    on!(&mut *conn, |c| diesel::delete(device_models::table.find(id)).execute(c))?;
+    on!(conn, |c| diesel::delete(device_models::table.find(id)).execute(c))?;
     audit::record(conn, change, AuditAction::ModelDeleted, id).await?;
     Ok(ModelDeletion::Deleted)
 }

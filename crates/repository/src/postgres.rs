@@ -1,6 +1,7 @@
-//! What is particular to `PostgreSQL`: its connections, locks, JSON functions.
+//! What is particular to `PostgreSQL`: its connections, its URLs, TLS.
 
 mod connect;
+mod lent;
 pub(crate) mod migrations;
 mod tls;
 mod url;
@@ -9,28 +10,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use coredock_domain::timestamp::Timestamp;
-use diesel::prelude::*;
-use diesel::sql_types::BigInt;
-use diesel::{ConnectionError, QueryResult};
+use diesel::ConnectionError;
+use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use self::connect::Connector;
+pub(crate) use self::lent::{LentPostgres, PostgresDialect};
 pub use self::url::PostgresUrl;
-use crate::failure::Failure;
-use crate::schema::{coredumps, device_models, devices};
 use crate::start::StartError;
-use crate::values::{Column, StoredTime, UtcTimestamp};
 
-/// What makes connections.
 pub(crate) type PostgresManager = AsyncDieselConnectionManager<AsyncPgConnection>;
-
-pub(crate) const ELEMENTS_OF_SECOND_BIND: &str = "json_array_elements($2::json)";
-pub(crate) const TITLE_OF_REPORT: &str = "coredumps.report::json -> 'signature' ->> 'title'";
 
 /// How a `PostgreSQL` server is used.
 #[derive(Debug, Clone)]
@@ -51,9 +43,9 @@ pub(crate) struct Postgres {
     pub(crate) pool: Pool<AsyncPgConnection>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) kept: usize,
-    /// Longest wait for the answer to a statement. Longer than the server is told, so that as a rule
-    /// it is the server that gives up, and the connection stays usable.
-    pub(crate) patience: Duration,
+    /// Longest wait for the answer to a statement. Longer than `statement_timeout`, so that as a rule
+    /// the server ends the statement and the connection stays usable.
+    pub(crate) answer_timeout: Duration,
 }
 
 impl Postgres {
@@ -81,8 +73,8 @@ impl Postgres {
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| StartError::unavailable("open", error))?;
-        let patience = wait + Duration::from_secs(1);
-        Ok(Self { pool, connector, kept: kept.max(1), patience })
+        let answer_timeout = wait + Duration::from_secs(1);
+        Ok(Self { pool, connector, kept: kept.max(1), answer_timeout })
     }
 
     pub(crate) fn url(&self) -> &PostgresUrl {
@@ -94,66 +86,4 @@ impl Postgres {
         let status = self.pool.status();
         status.size > self.kept && status.waiting == 0
     }
-}
-
-/// Begins a transaction. That cannot fail on a connection that is of use afterwards.
-pub(crate) async fn begin(mut connection: &AsyncPgConnection) -> QueryResult<()> {
-    connection.batch_execute("BEGIN").await
-}
-
-diesel::define_sql_function! {
-    /// Waits for the advisory lock of this number; the end of the transaction gives it back.
-    #[sql_name = "pg_advisory_xact_lock"]
-    fn advisory_lock(number: BigInt) -> diesel::sql_types::Text;
-}
-
-/// One publication at a time. The number is arbitrary and ours.
-pub(crate) async fn lock_publications(connection: &AsyncPgConnection) -> QueryResult<()> {
-    const PUBLICATIONS: i64 = 0x7075_626c_6973_6821;
-    diesel::select(advisory_lock(PUBLICATIONS)).execute(&mut &*connection).await.map(drop)
-}
-
-/// Keeps a model from being deleted, if it is there.
-pub(crate) async fn keep_model(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
-    let model = device_models::table.find(id).select(device_models::id).for_key_share();
-    model.load::<i64>(&mut &*connection).await.map(drop)
-}
-
-/// Waits for the row of a model.
-pub(crate) async fn lock_model(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
-    let model = device_models::table.find(id).select(device_models::id).for_update();
-    model.load::<i64>(&mut &*connection).await.map(drop)
-}
-
-/// Waits for the row of a device.
-pub(crate) async fn lock_device(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
-    let device = devices::table.find(id).select(devices::id).for_update();
-    device.load::<i64>(&mut &*connection).await.map(drop)
-}
-
-/// Waits for the row of a dump.
-pub(crate) async fn lock_dump(connection: &AsyncPgConnection, id: i64) -> QueryResult<()> {
-    let dump = coredumps::table.find(id).select(coredumps::id).for_update();
-    dump.load::<i64>(&mut &*connection).await.map(drop)
-}
-
-/// Waits for the rows of devices, in the order of their ids.
-pub(crate) async fn lock_devices(connection: &AsyncPgConnection, ids: &[i64]) -> QueryResult<()> {
-    let of_ids = devices::table.filter(devices::id.eq_any(ids)).order(devices::id);
-    of_ids.select(devices::id).for_update().load::<i64>(&mut &*connection).await.map(drop)
-}
-
-#[derive(QueryableByName)]
-struct NowRow {
-    #[diesel(sql_type = UtcTimestamp)]
-    now: StoredTime,
-}
-
-/// The time of the server.
-pub(crate) async fn now(
-    mut connection: &AsyncPgConnection,
-) -> QueryResult<Result<Timestamp, Failure>> {
-    let row =
-        diesel::sql_query("SELECT clock_timestamp() AS now").get_result::<NowRow>(&mut connection);
-    Ok(row.await?.now.read(Column("pg_catalog", "clock_timestamp")))
 }

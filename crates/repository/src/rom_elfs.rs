@@ -12,13 +12,14 @@ use coredock_domain::rom_elfs::repository::{
 };
 use coredock_domain::rom_elfs::rom_elf::{RomElf, RomElfName};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes;
 use crate::artifacts::leases::{self, LeaseRow};
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::locks;
 use crate::schema::rom_elfs;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime};
 use crate::{Database, audit};
 
@@ -58,22 +59,24 @@ fn listed() -> _ {
 #[async_trait]
 impl RomElfRepository for Database {
     async fn list(&self) -> Result<Vec<RomElf>, RepositoryError> {
-        read!(self, "rom_elf.list", |conn| {
+        self.read("rom_elf.list", async |conn| {
             let rows = on!(conn, |c| listed().select(RomElfRow::as_select()).load::<RomElfRow>(c))?;
             rows.into_iter().map(RomElfRow::read).collect()
         })
+        .await
     }
 
     async fn list_of_chip(&self, chip: KnownChip) -> Result<Vec<RomElf>, RepositoryError> {
         let of_chip = listed().filter(rom_elfs::chip.eq(chip.name()));
-        read!(self, "rom_elf.list_of_chip", |conn| {
+        self.read("rom_elf.list_of_chip", async |conn| {
             let rows = on!(conn, |c| of_chip.select(RomElfRow::as_select()).load::<RomElfRow>(c))?;
             rows.into_iter().map(RomElfRow::read).collect()
         })
+        .await
     }
 
     async fn begin(&self, request: BeginRomElf) -> Result<RomElfStart, RepositoryError> {
-        write!(self, "rom_elf.begin", |conn| { begin(conn, &request).await })
+        self.write("rom_elf.begin", async |conn| begin(conn, &request).await).await
     }
 
     async fn record(
@@ -82,7 +85,7 @@ impl RomElfRepository for Database {
         change: &Change,
     ) -> Result<Option<RomElf>, RepositoryError> {
         let recorded =
-            write!(self, "rom_elf.record", |conn| { record(conn, &rom_elf, change).await })?;
+            self.write("rom_elf.record", async |conn| record(conn, &rom_elf, change).await).await?;
         if let Some(recorded) = &recorded {
             change.log(AuditAction::RomElfUploaded, recorded.id);
         }
@@ -90,7 +93,8 @@ impl RomElfRepository for Database {
     }
 
     async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
-        let deleted = write!(self, "rom_elf.delete", |conn| { delete(conn, id, change).await })?;
+        let deleted =
+            self.write("rom_elf.delete", async |conn| delete(conn, id, change).await).await?;
         if deleted {
             change.log(AuditAction::RomElfDeleted, id);
         }
@@ -99,7 +103,7 @@ impl RomElfRepository for Database {
 }
 
 async fn begin(conn: &mut Connection, request: &BeginRomElf) -> Result<RomElfStart, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     leases::drop_expired(conn, request.now).await?;
     if let Some(held) = of_digest(conn, request.sha256).await? {
         return Ok(RomElfStart::Held(Box::new(held)));
@@ -128,7 +132,7 @@ async fn record(
     rom_elf: &RecordRomElf,
     change: &Change,
 ) -> Result<Option<RomElf>, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let sha256 = rom_elf.facts.sha256;
     let scope = PublicationScope::RomElf { sha256 };
     let holder = leases::holder(conn, &scope, change.at).await?;
@@ -143,7 +147,7 @@ async fn record(
         rom_elfs::sha256.eq(sha256.to_string()),
         rom_elfs::uploaded_at.eq(At(change.at)),
     );
-    let row = on!(&mut *conn, |c| diesel::insert_into(rom_elfs::table)
+    let row = on!(conn, |c| diesel::insert_into(rom_elfs::table)
         .values(row)
         .returning(RomElfRow::as_returning())
         .get_result::<RomElfRow>(c))?;
@@ -154,8 +158,8 @@ async fn record(
 }
 
 async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<bool, Failure> {
-    conn.lock_publications().await?;
-    let row = on!(&mut *conn, |c| diesel::delete(rom_elfs::table.find(id))
+    on!(conn, |c| locks::publications(c))?;
+    let row = on!(conn, |c| diesel::delete(rom_elfs::table.find(id))
         .returning(RomElfRow::as_returning())
         .get_result::<RomElfRow>(c))
     .optional()?;

@@ -5,11 +5,11 @@ use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::outbox;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, UtcTimestamp};
 
 /// Most values bound in one statement.
@@ -43,7 +43,7 @@ pub(crate) async fn queue(
         );
         let insert =
             diesel::sql_query(insert).bind::<UtcTimestamp, _>(At(now)).bind::<Text, _>(entries);
-        queued += on!(&mut *conn, |c| insert.execute(c))? as u64;
+        queued += on!(conn, |c| insert.execute(c))? as u64;
     }
     Ok(queued)
 }
@@ -52,10 +52,8 @@ pub(crate) async fn queue(
 pub(crate) async fn cancel(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<(), Failure> {
     for batch in keys.chunks(MOST_BINDS) {
         let batch = texts(batch);
-        on!(&mut *conn, |c| diesel::delete(
-            outbox::table.filter(outbox::object_key.eq_any(&batch))
-        )
-        .execute(c))?;
+        on!(conn, |c| diesel::delete(outbox::table.filter(outbox::object_key.eq_any(&batch)))
+            .execute(c))?;
     }
     Ok(())
 }
@@ -70,7 +68,7 @@ pub(crate) async fn cancel_unless_begun(
     let of_key = outbox::table.filter(outbox::object_key.eq(key.to_string()));
     let waiting =
         of_key.clone().filter(outbox::lease_until.is_null().or(outbox::lease_until.le(At(now))));
-    on!(&mut *conn, |c| diesel::delete(waiting).execute(c))?;
+    on!(conn, |c| diesel::delete(waiting).execute(c))?;
     let begun = of_key.select(outbox::id);
     Ok(on!(conn, |c| begun.first::<i64>(c)).optional()?.is_none())
 }

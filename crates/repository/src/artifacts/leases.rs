@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use coredock_domain::artifacts::key::PublicationScope;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::leases;
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 /// A lease row.
@@ -44,7 +44,7 @@ pub(crate) async fn take_over(
     let free = leases::table
         .filter(leases::name.eq(name))
         .filter(leases::expires_at.le(now).or(leases::owner.eq(owner)));
-    on!(&mut *conn, |c| diesel::delete(free).execute(c))?;
+    on!(conn, |c| diesel::delete(free).execute(c))?;
     let row = (
         leases::name.eq(name),
         leases::scope.eq(name),

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes::MOST_BINDS;
 use crate::connection::{Connection, on};
@@ -13,6 +12,7 @@ use crate::failure::Failure;
 use crate::schema::{
     coredumps, device_models, devices, firmware_versions, known_builds, leases, rom_elfs,
 };
+use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes;
 use crate::values::At;
 
@@ -102,7 +102,7 @@ async fn held_versions(
             .filter(device_models::code.eq_any(models))
             .filter(firmware_versions::version.eq_any(versions))
             .select((device_models::code, firmware_versions::version));
-        held.extend(on!(&mut *conn, |c| rows.load::<(String, String)>(c))?);
+        held.extend(on!(conn, |c| rows.load::<(String, String)>(c))?);
     }
     Ok(held)
 }
@@ -117,11 +117,11 @@ async fn held_builds(
         let known = known_builds::table
             .filter(known_builds::elf_sha256.eq_any(batch))
             .select(known_builds::elf_sha256);
-        held.extend(on!(&mut *conn, |c| known.load::<String>(c))?);
+        held.extend(on!(conn, |c| known.load::<String>(c))?);
         let of_versions = firmware_versions::table
             .filter(firmware_versions::elf_sha256.eq_any(batch))
             .select(firmware_versions::elf_sha256);
-        held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
+        held.extend(on!(conn, |c| of_versions.load::<String>(c))?);
     }
     Ok(held)
 }
@@ -147,7 +147,7 @@ async fn held_rom_elfs(
     let mut held = HashSet::new();
     for batch in asked.chunks(MOST_BINDS) {
         let rows = rom_elfs::table.filter(rom_elfs::sha256.eq_any(batch)).select(rom_elfs::sha256);
-        held.extend(on!(&mut *conn, |c| rows.load::<String>(c))?);
+        held.extend(on!(conn, |c| rows.load::<String>(c))?);
     }
     Ok(held)
 }
@@ -163,12 +163,12 @@ async fn held_uploads(
         let marks = firmware_versions::table
             .filter(firmware_versions::staging_upload_id.eq_any(batch))
             .select(firmware_versions::staging_upload_id.assume_not_null());
-        held.extend(on!(&mut *conn, |c| marks.load::<String>(c))?);
+        held.extend(on!(conn, |c| marks.load::<String>(c))?);
         let under_way = leases::table
             .filter(leases::owner.eq_any(batch))
             .filter(leases::expires_at.gt(At(now)))
             .select(leases::owner);
-        held.extend(on!(&mut *conn, |c| under_way.load::<String>(c))?);
+        held.extend(on!(conn, |c| under_way.load::<String>(c))?);
     }
     Ok(held)
 }
@@ -184,7 +184,7 @@ async fn held_dumps(
             .inner_join(devices::table)
             .filter(coredumps::id.eq_any(batch))
             .select((devices::key, coredumps::id));
-        held.extend(on!(&mut *conn, |c| rows.load::<(String, i64)>(c))?);
+        held.extend(on!(conn, |c| rows.load::<(String, i64)>(c))?);
     }
     Ok(held)
 }

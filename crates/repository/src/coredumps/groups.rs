@@ -11,11 +11,11 @@ use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel_async::RunQueryDsl;
 
 use crate::Database;
-use crate::connection::{Connection, on, read};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime, UtcTimestamp};
 
 #[derive(QueryableByName)]
@@ -66,7 +66,7 @@ struct SampleRow {
 #[async_trait]
 impl CrashGroupRepository for Database {
     async fn page(&self, page: CrashGroupPage) -> Result<CrashGroups, RepositoryError> {
-        read!(self, "crash_group.page", |conn| { load(conn, &page).await })
+        self.read("crash_group.page", async |conn| load(conn, &page).await).await
     }
 }
 
@@ -205,6 +205,14 @@ async fn versions(
     Ok(by_signature)
 }
 
+/// The title of the signature in the report of a row of `coredumps`.
+fn title_of_report(conn: &Connection) -> &'static str {
+    match conn {
+        Connection::Sqlite(_) => "coredumps.report -> 'signature' ->> 'title'",
+        Connection::Postgres(_) => "coredumps.report::json -> 'signature' ->> 'title'",
+    }
+}
+
 /// The newest dump of each group.
 async fn samples(
     conn: &mut Connection,
@@ -216,7 +224,7 @@ async fn samples(
          FROM (SELECT c.signature, c.id, row_number() OVER \
          (PARTITION BY c.signature ORDER BY c.uploaded_at DESC, c.id DESC) AS rank {}) ranked \
          JOIN coredumps ON coredumps.id = ranked.id WHERE ranked.rank = 1",
-        conn.title_of_report(),
+        title_of_report(conn),
         of_page(conn, &page.filter)
     );
     let query = bound_to_page!(text, page, signatures);

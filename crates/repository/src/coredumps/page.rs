@@ -4,12 +4,12 @@ use coredock_domain::coredumps::coredump::FleetCoredump;
 use coredock_domain::coredumps::repository::CoredumpPage;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::coredumps::row::SummaryRow;
 use crate::failure::Failure;
 use crate::schema::{coredumps, device_models, devices};
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 type PageRow = (SummaryRow, String, Option<String>, String);

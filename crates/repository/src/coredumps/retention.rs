@@ -7,7 +7,6 @@ use coredock_domain::ids::DeviceKey;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::audit;
@@ -15,6 +14,7 @@ use crate::connection::{Connection, on};
 use crate::coredumps::newest_first;
 use crate::failure::Failure;
 use crate::schema::coredumps;
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 /// A device, how many dumps of it are kept, and the present.
@@ -58,7 +58,7 @@ pub(crate) async fn prune(
     quota: DumpQuota<'_>,
 ) -> Result<Vec<i64>, Failure> {
     let query = beyond(quota.device_id, quota.kept());
-    let found = on!(&mut *conn, |c| query.load::<i64>(c))?;
+    let found = on!(conn, |c| query.load::<i64>(c))?;
     prune_found(conn, quota, &found).await
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn prune_found(
     for batch in found.chunks(MOST_BINDS) {
         let surplus =
             coredumps::table.filter(coredumps::id.eq_any(batch)).filter(idle(At(quota.now)));
-        pruned.extend(on!(&mut *conn, |c| diesel::delete(surplus)
+        pruned.extend(on!(conn, |c| diesel::delete(surplus)
             .returning(coredumps::id)
             .get_results::<i64>(c))?);
     }

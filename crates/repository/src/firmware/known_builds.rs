@@ -2,11 +2,11 @@
 
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::known_builds;
+use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes;
 use crate::values::At;
 

@@ -4,12 +4,13 @@ use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseStatus}
 use coredock_domain::digest::Sha256Digest;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::coredumps::row::PendingAgain;
 use crate::failure::Failure;
+use crate::locks;
 use crate::schema::{coredumps, devices};
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 /// A set that is being published.
@@ -47,8 +48,8 @@ pub(crate) async fn requeue(
         .filter(coredumps::firmware_version.eq(build.version))
         .filter(coredumps::device_id.eq_any(of_model));
     let of_both = [
-        on!(&mut *conn, |c| of_build.clone().select(coredumps::device_id).load::<i64>(c))?,
-        on!(&mut *conn, |c| of_version.select(coredumps::device_id).load::<i64>(c))?,
+        on!(conn, |c| of_build.clone().select(coredumps::device_id).load::<i64>(c))?,
+        on!(conn, |c| of_version.select(coredumps::device_id).load::<i64>(c))?,
     ];
     let mut devices = of_both.concat();
     if devices.is_empty() {
@@ -57,9 +58,9 @@ pub(crate) async fn requeue(
     devices.sort_unstable();
     devices.dedup();
     // None can be missed: a dump fails for want of an ELF only while no publication runs.
-    conn.lock_devices(&devices).await?;
+    on!(conn, |c| locks::devices(c, &devices))?;
     let again = PendingAgain::due(now);
-    on!(&mut *conn, |c| diesel::update(of_build).set(again).execute(c))?;
+    on!(conn, |c| diesel::update(of_build).set(again).execute(c))?;
     let again = PendingAgain::due(now);
     on!(conn, |c| diesel::update(of_version).set(again).execute(c))?;
     Ok(())

@@ -13,21 +13,22 @@ use coredock_domain::firmware::publication::{
 use coredock_domain::ids::UploadId;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::Database;
 use crate::artifacts::deletes;
 use crate::artifacts::leases as lease_rows;
-use crate::connection::{on, read, write};
+use crate::connection::on;
 use crate::firmware::retention;
 use crate::firmware::versions::VersionRow;
+use crate::locks;
 use crate::schema::{device_models, firmware_versions, leases};
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 #[async_trait]
 impl PublicationRepository for Database {
     async fn begin(&self, request: BeginPublication) -> Result<PublicationStart, RepositoryError> {
-        write!(self, "publication.begin", |conn| { begin::begin(conn, &request).await })
+        self.write("publication.begin", async |conn| begin::begin(conn, &request).await).await
     }
 
     async fn renew(
@@ -39,16 +40,18 @@ impl PublicationRepository for Database {
         let held = leases::table
             .filter(leases::owner.eq(upload.as_str()))
             .filter(leases::expires_at.gt(At(now)));
-        write!(self, "publication.renew", |conn| {
+        self.write("publication.renew", async |conn| {
             let renewed = on!(conn, |c| diesel::update(held)
                 .set(leases::expires_at.eq(At(until)))
                 .execute(c))?;
             Ok(renewed > 0)
         })
+        .await
     }
 
     async fn end(&self, upload: &UploadId) -> Result<(), RepositoryError> {
-        write!(self, "publication.end", |conn| { lease_rows::drop_of(conn, upload.as_str()).await })
+        self.write("publication.end", async |conn| lease_rows::drop_of(conn, upload.as_str()).await)
+            .await
     }
 
     async fn publish(
@@ -56,9 +59,11 @@ impl PublicationRepository for Database {
         publication: PublishVersion,
         change: &Change,
     ) -> Result<Option<Published>, RepositoryError> {
-        let committed = write!(self, "publication.publish", |conn| {
-            publish::publish(conn, &publication, change).await
-        })?;
+        let committed = self
+            .write("publication.publish", async |conn| {
+                publish::publish(conn, &publication, change).await
+            })
+            .await?;
         let Some((model, published)) = committed else { return Ok(None) };
         let target = format_args!("{model}/{}", publication.version);
         change.log(AuditAction::FirmwareUploaded, target);
@@ -75,9 +80,9 @@ impl PublicationRepository for Database {
         let marked = firmware_versions::table
             .filter(firmware_versions::id.eq(version_id))
             .filter(firmware_versions::staging_upload_id.eq(staging.as_str()));
-        write!(self, "publication.settle", |conn| {
-            conn.lock_publications().await?;
-            let settled = on!(&mut *conn, |c| diesel::update(marked)
+        self.write("publication.settle", async |conn| {
+            on!(conn, |c| locks::publications(c))?;
+            let settled = on!(conn, |c| diesel::update(marked)
                 .set(firmware_versions::staging_upload_id.eq(None::<String>))
                 .execute(c))?;
             if settled > 0 {
@@ -86,6 +91,7 @@ impl PublicationRepository for Database {
             }
             Ok(settled > 0)
         })
+        .await
     }
 
     async fn unsettled(
@@ -97,9 +103,9 @@ impl PublicationRepository for Database {
             .inner_join(device_models::table)
             .filter(firmware_versions::staging_upload_id.is_not_null())
             .order(firmware_versions::id);
-        read!(self, "publication.unsettled", |conn| {
+        self.read("publication.unsettled", async |conn| {
             // Marks are rare: they live from a commit to the end of the copy behind it.
-            let rows = on!(&mut *conn, |c| query
+            let rows = on!(conn, |c| query
                 .select((VersionRow::as_select(), device_models::code))
                 .load::<(VersionRow, String)>(c))?;
             let live = lease_rows::live_scopes(conn, now).await?;
@@ -114,5 +120,6 @@ impl PublicationRepository for Database {
             idle.truncate(usize::try_from(limit).unwrap_or(0));
             Ok(idle)
         })
+        .await
     }
 }

@@ -11,7 +11,6 @@ use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::audit;
@@ -19,6 +18,7 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
 use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds};
+use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes;
 use crate::values::{At, Column};
 
@@ -49,7 +49,7 @@ pub(crate) async fn prune(
         .filter(firmware_versions::device_model_id.eq(model.id))
         .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
     let mut versions =
-        on!(&mut *conn, |c| newest_first.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
+        on!(conn, |c| newest_first.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
     let kept = usize::try_from(quota.kept_versions.max(1)).unwrap_or(usize::MAX);
     let mut beyond = versions.split_off(kept.min(versions.len()));
     beyond.retain(|held| model.current.as_deref() != Some(&held.version));
@@ -96,7 +96,7 @@ async fn needed_by_dumps(
             .filter(devices::device_model_id.eq(model_id))
             .select(coredumps::firmware_version)
             .distinct();
-        needed.extend(on!(&mut *conn, |c| pending.load::<String>(c))?);
+        needed.extend(on!(conn, |c| pending.load::<String>(c))?);
     }
     Ok(needed)
 }
@@ -124,7 +124,7 @@ pub(crate) async fn retire_symbols(
         .group_by(known_builds::elf_sha256)
         .having(max(known_builds::last_referenced_at).lt(At(cutoff)))
         .select(known_builds::elf_sha256);
-    let mut stale = on!(&mut *conn, |c| stale.load::<String>(c))?;
+    let mut stale = on!(conn, |c| stale.load::<String>(c))?;
     if stale.is_empty() {
         return Ok(Vec::new());
     }
@@ -139,7 +139,7 @@ pub(crate) async fn retire_symbols(
     let mut digests = Vec::new();
     for batch in stale.chunks(MOST_BINDS) {
         let forgotten = known_builds::table.filter(known_builds::elf_sha256.eq_any(batch));
-        on!(&mut *conn, |c| diesel::delete(forgotten).execute(c))?;
+        on!(conn, |c| diesel::delete(forgotten).execute(c))?;
         for build in batch {
             digests.push(read_digest(build, Column("known_builds", "elf_sha256"))?);
         }
@@ -159,7 +159,7 @@ async fn builds_of_versions(
         let of_versions = firmware_versions::table
             .filter(firmware_versions::elf_sha256.eq_any(batch))
             .select(firmware_versions::elf_sha256);
-        held.extend(on!(&mut *conn, |c| of_versions.load::<String>(c))?);
+        held.extend(on!(conn, |c| of_versions.load::<String>(c))?);
     }
     Ok(held)
 }
@@ -176,13 +176,13 @@ async fn builds_of_unread_dumps(
         .filter(coredumps::build_id.is_null())
         .select(device_models::code)
         .distinct();
-    let models = on!(&mut *conn, |c| models.load::<String>(c))?;
+    let models = on!(conn, |c| models.load::<String>(c))?;
     let mut unread = HashSet::new();
     for batch in builds.chunks(MOST_BINDS) {
         let published = known_builds::table
             .filter(known_builds::elf_sha256.eq_any(batch))
             .select((known_builds::elf_sha256, known_builds::model_code));
-        let published = on!(&mut *conn, |c| published.load::<(String, String)>(c))?;
+        let published = on!(conn, |c| published.load::<(String, String)>(c))?;
         let of_models = published.into_iter().filter(|(_, model)| models.contains(model));
         unread.extend(of_models.map(|(build, _)| build));
     }

@@ -9,13 +9,13 @@ use coredock_domain::ids::UploadId;
 use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::schema::{device_models, firmware_versions};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime};
 
 const TABLE: &str = "firmware_versions";
@@ -237,7 +237,7 @@ pub(crate) async fn delete(
         };
         known_builds::touch(conn, build, now).await?;
         let row = firmware_versions::table.find(held.id);
-        on!(&mut *conn, |c| diesel::delete(row).execute(c))?;
+        on!(conn, |c| diesel::delete(row).execute(c))?;
         keys.extend(settled_keys(model, &read_version(&held.version)?));
         if let Some(upload) = read_staging(held.staging_upload_id.as_deref())? {
             keys.extend(deletes::staged_keys(&upload));

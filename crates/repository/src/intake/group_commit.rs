@@ -18,16 +18,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coredock_domain::audit::Change;
-use coredock_domain::blocking;
 use coredock_domain::coredumps::repository::{RecordCoredump, Recorded};
 use coredock_domain::error::RepositoryError;
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 use crate::Database;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::sqlite::{self, Sqlite};
+use crate::transaction::transact;
 
 /// Most dumps in one transaction: bounds how long other writers wait for it.
 const LARGEST_BATCH: usize = 64;
@@ -70,7 +68,8 @@ impl CoredumpQueue {
 
     fn enter(
         &self,
-        (dump, change): (RecordCoredump, Change),
+        dump: RecordCoredump,
+        change: Change,
         caller: oneshot::Sender<Result<Recorded, Failure>>,
     ) -> Place<'_> {
         let mut waiting = self.lock();
@@ -107,31 +106,26 @@ impl Waiting {
 /// Records a dump, together with those that wait at the same time.
 pub(super) async fn record(
     database: &Database,
-    sqlite: &Sqlite,
-    record: (RecordCoredump, Change),
+    dump: RecordCoredump,
+    change: Change,
 ) -> Result<Recorded, RepositoryError> {
-    let span = tracing::debug_span!("db.coredump.record");
-    wait_or_lead(database, sqlite, record)
-        .instrument(span)
-        .await
-        .map_err(|failure| database.count(failure.during("coredump.record")))
+    database.observe("coredump.record", wait_or_lead(database, dump, change)).await
 }
 
 async fn wait_or_lead(
     database: &Database,
-    sqlite: &Sqlite,
-    record: (RecordCoredump, Change),
+    dump: RecordCoredump,
+    change: Change,
 ) -> Result<Recorded, Failure> {
+    let queue = database.coredump_queue();
     let (caller, mut answer) = oneshot::channel();
-    let place = sqlite.coredumps.enter(record, caller);
+    let place = queue.enter(dump, change, caller);
     tokio::select! {
         biased;
         recorded = &mut answer => return recorded.map_err(Failure::pool)?,
         writer = database.writer() => match writer {
-            Ok(connection) => {
-                lead(database, connection, sqlite.coredumps.take_with(place.ticket)).await;
-            }
-            Err(failure) => if sqlite.coredumps.withdraw(place.ticket).is_some() {
+            Ok(connection) => lead(database, connection, queue.take_with(place.ticket)).await,
+            Err(failure) => if queue.withdraw(place.ticket).is_some() {
                 return Err(failure);
             },
         },
@@ -140,18 +134,19 @@ async fn wait_or_lead(
 }
 
 /// Has a batch recorded, whether or not its callers stay.
-async fn lead(database: &Database, connection: Connection, batch: Vec<Entry>) {
+async fn lead(database: &Database, mut connection: Connection, batch: Vec<Entry>) {
     if batch.is_empty() {
         connection.give_back();
         return;
     }
-    // A thread that exists to wait runs its jobs to their ends: no caller can go away.
-    if blocking::is_allowed() {
+    // A thread that exists to block runs its work to its end: no caller can go away.
+    if !connection.uses_blocking_pool() {
         return record_batch(database, connection, batch).await;
     }
-    let database = database.clone();
+    connection.run_here();
+    let database = database.on_caller_thread();
     tokio::task::spawn_blocking(move || {
-        sqlite::run_here(record_batch(&database, connection, batch));
+        tokio::runtime::Handle::current().block_on(record_batch(&database, connection, batch));
     });
 }
 
@@ -195,10 +190,11 @@ async fn record_one_by_one(database: &Database, batch: Vec<Entry>) {
 }
 
 async fn record_alone(database: &Database, entry: &Entry) -> Result<Recorded, Failure> {
-    let mut connection = database.writer().await?;
-    connection.begin().await?;
-    let recorded = super::record::record(&mut connection, &entry.dump, &entry.change).await;
-    connection.finish(recorded).await
+    let connection = database.writer().await?;
+    transact(connection, async |connection| {
+        super::record::record(connection, &entry.dump, &entry.change).await
+    })
+    .await
 }
 
 fn turn_away(entries: impl IntoIterator<Item = Entry>, failure: &Failure) {

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use coredock_domain::error::RepositoryError;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::sync::Mutex;
 
 use crate::Database;
-use crate::connection::{Connection, on, write_at_once};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::postgres::PostgresDialect;
+use crate::statement::RunQueryDsl;
 use crate::values::Column;
 
 /// Ids reserved by one commit. What is left of them when the process ends stays unused.
@@ -41,28 +42,29 @@ struct IdRow {
 
 /// The next id.
 pub(super) async fn reserve(database: &Database) -> Result<i64, RepositoryError> {
-    let (ids, wait) = database.coredump_ids();
-    let waiting = tokio::time::timeout(wait, ids.left.lock());
+    let ids = database.coredump_ids();
+    let waiting = tokio::time::timeout(database.longest_wait(), ids.left.lock());
     let mut left = waiting
         .await
         .map_err(|elapsed| database.count(Failure::pool(elapsed).during("coredump.reserve_id")))?;
     if let Some(id) = left.pop_front() {
         return Ok(id);
     }
-    *left = write_at_once!(database, "coredump.reserve_id", |conn| { next_block(conn).await })?;
+    *left = database
+        .write_at_once("coredump.reserve_id", async move |conn| next_block(conn).await)
+        .await?;
     Column("coredumps", "id")
         .holds(left.pop_front())
         .map_err(|failure| database.count(failure.during("coredump.reserve_id")))
 }
 
 async fn next_block(conn: &mut Connection) -> Result<VecDeque<i64>, Failure> {
-    let next = async |mut c: &AsyncPgConnection| {
-        diesel::sql_query(NEXT).bind::<BigInt, _>(BLOCK).load::<IdRow>(&mut c).await
-    };
-    if let Some(block) = conn.on_postgres(next).await? {
+    if let Connection::Postgres(lent) = conn {
+        let next = diesel::sql_query(NEXT).bind::<BigInt, _>(BLOCK);
+        let block: Vec<IdRow> = lent.start(next.load(PostgresDialect)).await?;
         return Ok(block.into_iter().map(|row| row.id).collect());
     }
-    on!(&mut *conn, |c| diesel::sql_query(FIRST).execute(c))?;
+    on!(conn, |c| diesel::sql_query(FIRST).execute(c))?;
     let raise = diesel::sql_query(RAISE).bind::<BigInt, _>(BLOCK);
     let last = on!(conn, |c| raise.get_result::<IdRow>(c))?.id;
     let end = Column("sqlite_sequence", "seq").holds(last.checked_add(1))?;

@@ -9,18 +9,19 @@ use coredock_domain::coredumps::repository::{InitialState, RecordCoredump, Recor
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{case_when, exists, max};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use super::{delivered, newest_of_body};
 use crate::artifacts::deletes;
+use crate::audit;
 use crate::audit::AuditRow;
-use crate::connection::{Connection, both, locked, on};
+use crate::connection::{Connection, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::failure::Failure;
+use crate::locks;
 use crate::prepared::Prepared;
 use crate::schema::{audit_records, coredumps, devices, outbox};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime, read_optional};
-use crate::{audit, postgres};
 
 /// What one look at the device of a new dump tells.
 #[derive(Queryable)]
@@ -83,7 +84,7 @@ async fn delivered_before(
     change: &Change,
 ) -> Result<Option<i64>, Failure> {
     if let Some(id) = repeated {
-        conn.lock_dump(id).await?;
+        on!(conn, |c| locks::dump(c, id))?;
     }
     delivered(conn, change).await
 }
@@ -101,11 +102,8 @@ async fn look(
     let repeated = newest_of_body(sha256, dump.same_body_since.map(At));
     let is_queued = exists(outbox::table.filter(outbox::object_key.eq(key.to_string())));
     let query = devices::table.find(dump.device_id).select((repeated, newest, held, is_queued));
-    let found = locked!(conn, |c| (
-        postgres::lock_device(c, dump.device_id),
-        query.first::<Circumstances>(c)
-    ));
-    Ok(found.optional()?)
+    let found = on!(conn, |c| (locks::device(c, dump.device_id), query.first::<Circumstances>(c)));
+    Ok(found.optional()?.map(|((), found)| found))
 }
 
 /// When a dump counts as received: later than every other one of its device, so that a clock that
@@ -148,7 +146,7 @@ async fn insert(
         coredumps::updated_at.eq(At(now)),
     );
     let record = AuditRow::new(change, AuditAction::CoredumpCreated, dump.id.to_string());
-    both!(conn, |c| (
+    on!(conn, |c| (
         diesel::insert_into(coredumps::table).values(row).execute(c),
         diesel::insert_into(audit_records::table).values(record).execute(c)
     ))?;
@@ -171,8 +169,7 @@ pub(super) async fn repeat(
         coredumps::updated_at.eq(now),
     );
     let counted =
-        on!(&mut *conn, |c| Prepared(diesel::update(coredumps::table.find(id)).set(again))
-            .execute(c))?;
+        on!(conn, |c| Prepared(diesel::update(coredumps::table.find(id)).set(again)).execute(c))?;
     if counted > 0 {
         audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
     }

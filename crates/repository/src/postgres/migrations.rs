@@ -44,7 +44,8 @@ pub(crate) async fn status(postgres: &Postgres) -> Result<SchemaStatus, StartErr
             });
         }
     };
-    let looking = tokio::time::timeout(postgres.patience, applied_versions(&mut pooled)).await;
+    let looking =
+        tokio::time::timeout(postgres.answer_timeout, applied_versions(&mut pooled)).await;
     let Ok(applied) = looking else {
         // It still waits for its answer: nobody may have it.
         drop(Object::take(pooled));

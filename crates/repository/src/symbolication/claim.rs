@@ -6,7 +6,6 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::coredumps::row::{read_attempts, read_sha256, read_size};
@@ -15,6 +14,8 @@ use crate::failure::Failure;
 use crate::firmware::versions::read_code;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
+use crate::sqlite::SqliteDialect;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, UtcTimestamp};
 
 /// The due jobs of the earliest turns, then of the lowest ids. The state stands in the text, not in a
@@ -130,7 +131,7 @@ pub(super) async fn claim(
 
 async fn due(conn: &mut Connection, jobs: DueJobs) -> Result<Vec<(JobRow, Origin)>, Failure> {
     match conn {
-        Connection::Sqlite(lent) => Ok(jobs.load(lent.get()).await?),
+        Connection::Sqlite(lent) => Ok(lent.start(jobs.load(SqliteDialect)).await?),
         Connection::Postgres(_) => Ok(Vec::new()),
     }
 }

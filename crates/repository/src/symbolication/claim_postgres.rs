@@ -6,10 +6,11 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{OptionalExtension, QueryResult};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use super::claim::{ClaimedColumns, JobRow, Origin};
 use crate::failure::Failure;
+use crate::postgres::{LentPostgres, PostgresDialect};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, UtcTimestamp};
 
 /// Leases the due job of the earliest turn, then of the lowest id, and counts the attempt if it has one
@@ -71,11 +72,8 @@ impl QueryFragment<Pg> for ClaimStatement {
 }
 
 /// Leases the first due job that nobody else is about to lease.
-pub(super) async fn claim(
-    mut connection: &AsyncPgConnection,
-    claim: &ClaimJob,
-) -> QueryResult<Result<Claimed, Failure>> {
-    let claimed = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(&mut connection).await;
-    let claimed = claimed.optional()?;
-    Ok(claimed.map_or(Ok(Claimed::Nothing), |(row, origin)| row.claimed(origin, claim)))
+pub(super) async fn claim(lent: &mut LentPostgres, claim: &ClaimJob) -> Result<Claimed, Failure> {
+    let statement = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(PostgresDialect);
+    let claimed = lent.start(statement).await.optional()?;
+    claimed.map_or(Ok(Claimed::Nothing), |(row, origin)| row.claimed(origin, claim))
 }

@@ -6,17 +6,17 @@ use coredock_domain::symbolication::jobs::{
 };
 use diesel::dsl::case_when;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use super::builds;
 use super::jobs::held;
-use crate::connection::{Connection, locked, on};
+use crate::connection::{Connection, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;
 use crate::failure::Failure;
-use crate::postgres;
+use crate::locks;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 /// `None` when somebody else holds the job, or nobody, or its dump is gone.
@@ -48,7 +48,7 @@ pub(super) async fn postpone(
     conn: &mut Connection,
     postponement: &PostponeJob,
 ) -> Result<Option<Finished>, Failure> {
-    conn.lock_device(postponement.device_id).await?;
+    on!(conn, |c| locks::device(c, postponement.device_id))?;
     let job = held(postponement.id, postponement.owner.as_str().to_owned());
     let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
     let given_back = (
@@ -57,7 +57,7 @@ pub(super) async fn postpone(
         coredumps::next_attempt_at.eq(At(postponement.due)),
         (!postponement.counts).then_some(coredumps::attempts.eq(uncounted)),
     );
-    if on!(&mut *conn, |c| Prepared(diesel::update(job).set(given_back)).execute(c))? == 0 {
+    if on!(conn, |c| Prepared(diesel::update(job).set(given_back)).execute(c))? == 0 {
         return Ok(None);
     }
     let quota = DumpQuota {
@@ -74,7 +74,7 @@ pub(super) async fn postpone(
 /// one of them must see the `ERROR` that is about to be written, or be seen here.
 async fn has_come(conn: &mut Connection, missing: Option<&MissingElf>) -> Result<bool, Failure> {
     let Some(missing) = missing else { return Ok(false) };
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let held = match &missing.wanted {
         WantedElf::Build(wanted) => {
             let held = builds::find(conn, wanted).await?;
@@ -99,11 +99,12 @@ async fn requeue(
     let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
     let again = (PendingAgain::due(At(result.now)), build_id);
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(locked!(conn, |c| (
-        postgres::lock_device(c, quota.device_id),
+    let ((), written, beyond) = on!(conn, |c| (
+        locks::device(c, quota.device_id),
         Prepared(diesel::update(job).set(again)).execute(c),
         beyond.load::<i64>(c)
-    ))?)
+    ))?;
+    Ok((written, beyond))
 }
 
 async fn write_result(
@@ -130,9 +131,10 @@ async fn write_result(
         coredumps::next_attempt_at.eq(None::<At>),
     );
     let beyond = retention::beyond(quota.device_id, quota.kept());
-    Ok(locked!(conn, |c| (
-        postgres::lock_device(c, quota.device_id),
+    let ((), written, beyond) = on!(conn, |c| (
+        locks::device(c, quota.device_id),
         Prepared(diesel::update(job).set(columns)).execute(c),
         beyond.load::<i64>(c)
-    ))?)
+    ))?;
+    Ok((written, beyond))
 }

@@ -12,15 +12,16 @@ use coredock_domain::symbolication::index_jobs::{
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::Database;
 use crate::artifacts::deletes;
 use crate::artifacts::deletes::MOST_BINDS;
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::versions::read_digest;
+use crate::locks;
 use crate::schema::symbol_indexes;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime};
 
 const TABLE: &str = "symbol_indexes";
@@ -114,17 +115,19 @@ impl SymbolIndexRepository for Database {
         let format = stored_format(claim.format);
         let first = due(format, At(claim.now)).select(symbol_indexes::elf_sha256);
         // An idle worker should not write every time it looks.
-        let waits = read!(self, "symbol_index.due", |conn| {
-            Ok(on!(conn, |c| first.first::<String>(c)).optional()?.is_some())
-        })?;
+        let waits = self
+            .read("symbol_index.due", async |conn| {
+                Ok(on!(conn, |c| first.first::<String>(c)).optional()?.is_some())
+            })
+            .await?;
         if !waits {
             return Ok(None);
         }
-        write!(self, "symbol_index.claim", |conn| { claim_first_due(conn, &claim).await })
+        self.write("symbol_index.claim", async |conn| claim_first_due(conn, &claim).await).await
     }
 
     async fn finish(&self, result: FinishIndex) -> Result<bool, RepositoryError> {
-        write!(self, "symbol_index.finish", |conn| { finish(conn, &result).await })
+        self.write("symbol_index.finish", async |conn| finish(conn, &result).await).await
     }
 
     async fn postpone(
@@ -137,19 +140,21 @@ impl SymbolIndexRepository for Database {
         let uncounted = symbol_indexes::attempts.eq(symbol_indexes::attempts - 1);
         let changes =
             (unleased(), symbol_indexes::due_at.eq(At(due)), (!counts).then_some(uncounted));
-        write!(self, "symbol_index.postpone", |conn| {
+        self.write("symbol_index.postpone", async |conn| {
             on!(conn, |c| diesel::update(row).set(changes).execute(c))?;
             Ok(())
         })
+        .await
     }
 
     async fn find(&self, elf_sha256: Sha256Digest) -> Result<Option<StoredIndex>, RepositoryError> {
         let query = of_build(elf_sha256.to_string());
-        read!(self, "symbol_index.find", |conn| {
+        self.read("symbol_index.find", async |conn| {
             let row = on!(conn, |c| query.select(IndexRow::as_select()).first::<IndexRow>(c));
             let row = row.optional()?;
             Ok(row.map(|row| row.read()).transpose()?.flatten())
         })
+        .await
     }
 
     async fn forget(
@@ -160,10 +165,11 @@ impl SymbolIndexRepository for Database {
     ) -> Result<(), RepositoryError> {
         let same = of_build(elf_sha256.to_string())
             .filter(symbol_indexes::sha256.eq(index.facts.sha256.to_string()));
-        write!(self, "symbol_index.forget", |conn| {
+        self.write("symbol_index.forget", async |conn| {
             on!(conn, |c| diesel::update(same).set(unmade(now)).execute(c))?;
             Ok(())
         })
+        .await
     }
 }
 
@@ -195,7 +201,7 @@ pub(crate) async fn expect(
     now: Timestamp,
 ) -> Result<(), Failure> {
     let row = (symbol_indexes::elf_sha256.eq(elf_sha256), unmade(now));
-    on!(&mut *conn, |c| diesel::insert_into(symbol_indexes::table)
+    on!(conn, |c| diesel::insert_into(symbol_indexes::table)
         .values(row)
         .on_conflict_do_nothing()
         .execute(c))?;
@@ -212,7 +218,7 @@ pub(crate) async fn forget_builds(
     let mut keys = Vec::new();
     for batch in builds.chunks(MOST_BINDS) {
         let of_builds = symbol_indexes::table.filter(symbol_indexes::elf_sha256.eq_any(batch));
-        let rows = on!(&mut *conn, |c| diesel::delete(of_builds)
+        let rows = on!(conn, |c| diesel::delete(of_builds)
             .returning(IndexRow::as_returning())
             .load::<IndexRow>(c))?;
         for row in rows {
@@ -248,9 +254,9 @@ async fn claim_first_due(
     conn: &mut Connection,
     claim: &ClaimIndex,
 ) -> Result<Option<IndexJob>, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let first = due(stored_format(claim.format), At(claim.now)).select(symbol_indexes::elf_sha256);
-    let Some(build) = on!(&mut *conn, |c| first.first::<String>(c)).optional()? else {
+    let Some(build) = on!(conn, |c| first.first::<String>(c)).optional()? else {
         return Ok(None);
     };
     let lease = (
@@ -269,13 +275,13 @@ async fn claim_first_due(
 }
 
 async fn finish(conn: &mut Connection, result: &FinishIndex) -> Result<bool, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let FinishIndex { job, format, outcome, now } = result;
     let (elf_sha256, build) = (job.elf_sha256, job.elf_sha256.to_string());
     let made = ArtifactKey::SymbolIndex { elf_sha256, format: *format };
     let row = held(build.clone(), job.owner.as_str().to_owned());
     let before = row.clone();
-    let before = on!(&mut *conn, |c| before.select(IndexRow::as_select()).first::<IndexRow>(c));
+    let before = on!(conn, |c| before.select(IndexRow::as_select()).first::<IndexRow>(c));
     let Some(before) = before.optional()? else {
         // Whoever holds the build now has an index made of his own.
         if outcome.is_ok() {
@@ -298,7 +304,7 @@ async fn finish(conn: &mut Connection, result: &FinishIndex) -> Result<bool, Fai
         symbol_indexes::error.eq(outcome.as_ref().err()),
         symbol_indexes::attempts.eq(0),
     );
-    on!(&mut *conn, |c| diesel::update(row).set(columns).execute(c))?;
+    on!(conn, |c| diesel::update(row).set(columns).execute(c))?;
     let older = before.key()?.filter(|key| *key != made);
     deletes::queue(conn, older.as_slice(), *now).await?;
     Ok(true)

@@ -14,15 +14,15 @@ use diesel::dsl::{auto_type, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use diesel_async::RunQueryDsl;
 
 use super::{builds, claim, claim_postgres, finish, queue};
-use crate::connection::{Connection, on, one_statement, read, write, write_at_once};
+use crate::connection::{Connection, on};
 use crate::coredumps::retention::log_pruned;
 use crate::coredumps::row::PendingAgain;
 use crate::failure::Failure;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 use crate::{Database, audit};
 
@@ -47,27 +47,30 @@ impl ParseJobRepository for Database {
         claim: ClaimJob,
         most: u32,
     ) -> Result<Vec<Claimed>, RepositoryError> {
-        if self.sqlite().is_none() {
+        if !self.is_sqlite() {
             let claimed = ParseJobRepository::claim(self, claim).await?;
             return Ok(if claimed == Claimed::Nothing { Vec::new() } else { vec![claimed] });
         }
         // An idle worker looks every second: it should not wait for the writer every second.
-        if !read!(self, "parse_job.due", |conn| { claim::is_due(conn, claim.now).await })? {
+        if !self.read("parse_job.due", async |conn| claim::is_due(conn, claim.now).await).await? {
             return Ok(Vec::new());
         }
-        write_at_once!(self, "parse_job.claim", |conn| { claim::claim(conn, &claim, most).await })
+        self.write_at_once("parse_job.claim", async move |conn| {
+            claim::claim(conn, &claim, most).await
+        })
+        .await
     }
 
     async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError> {
-        if self.sqlite().is_some() {
+        if self.is_sqlite() {
             let claimed = self.claim_many(claim, 1).await?;
             return Ok(claimed.into_iter().next().unwrap_or(Claimed::Nothing));
         }
-        one_statement!(self, "parse_job.claim", |conn| {
-            conn.on_postgres(async |c| claim_postgres::claim(c, &claim).await)
-                .await?
-                .unwrap_or(Ok(Claimed::Nothing))
+        self.write_statement("parse_job.claim", async |conn| match conn {
+            Connection::Postgres(lent) => claim_postgres::claim(lent, &claim).await,
+            Connection::Sqlite(_) => Ok(Claimed::Nothing),
         })
+        .await
     }
 
     async fn renew(
@@ -77,18 +80,21 @@ impl ParseJobRepository for Database {
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let job = held(id, owner.as_str().to_owned());
-        write_at_once!(self, "parse_job.renew", |conn| {
+        self.write_at_once("parse_job.renew", async move |conn| {
             let until = coredumps::lease_until.eq(At(until));
             let renewed = on!(conn, |c| Prepared(diesel::update(job).set(until)).execute(c))?;
             Ok(renewed > 0)
         })
+        .await
     }
 
     async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError> {
         let now = result.now;
-        let finished = write_at_once!(self, "parse_job.finish", |conn| {
-            finish::finish(conn, &result).await
-        })?;
+        let finished = self
+            .write_at_once("parse_job.finish", async move |conn| {
+                finish::finish(conn, &result).await
+            })
+            .await?;
         if let Some(finished) = &finished {
             log_pruned(&finished.pruned, now);
         }
@@ -99,7 +105,7 @@ impl ParseJobRepository for Database {
         &self,
         results: Vec<FinishJob>,
     ) -> Result<Vec<Option<Finished>>, RepositoryError> {
-        if self.sqlite().is_none() {
+        if !self.is_sqlite() {
             let mut all = Vec::new();
             for result in results {
                 all.push(ParseJobRepository::finish(self, result).await?);
@@ -107,13 +113,15 @@ impl ParseJobRepository for Database {
             return Ok(all);
         }
         let times: Vec<_> = results.iter().map(|result| result.now).collect();
-        let all = write_at_once!(self, "parse_job.finish", |conn| {
-            let mut all = Vec::new();
-            for result in &results {
-                all.push(finish::finish(conn, result).await?);
-            }
-            Ok(all)
-        })?;
+        let all = self
+            .write_at_once("parse_job.finish", async move |conn| {
+                let mut all = Vec::new();
+                for result in &results {
+                    all.push(finish::finish(conn, result).await?);
+                }
+                Ok(all)
+            })
+            .await?;
         for (finished, now) in all.iter().zip(times) {
             log_pruned(finished.as_ref().map_or(&[], |finished| &finished.pruned), now);
         }
@@ -125,9 +133,11 @@ impl ParseJobRepository for Database {
         postponement: PostponeJob,
     ) -> Result<Option<Finished>, RepositoryError> {
         let now = postponement.now;
-        let postponed = write_at_once!(self, "parse_job.postpone", |conn| {
-            finish::postpone(conn, &postponement).await
-        })?;
+        let postponed = self
+            .write_at_once("parse_job.postpone", async move |conn| {
+                finish::postpone(conn, &postponement).await
+            })
+            .await?;
         if let Some(postponed) = &postponed {
             log_pruned(&postponed.pruned, now);
         }
@@ -140,10 +150,12 @@ impl ParseJobRepository for Database {
         id: i64,
         change: &Change,
     ) -> Result<Option<Coredump>, RepositoryError> {
-        let (changed, coredump) = write!(self, "parse_job.reparse", |conn| {
-            let changed = reparse(conn, device_id, id, change).await?;
-            Ok((changed, crate::coredumps::load(conn, device_id, id).await?))
-        })?;
+        let (changed, coredump) = self
+            .write("parse_job.reparse", async |conn| {
+                let changed = reparse(conn, device_id, id, change).await?;
+                Ok((changed, crate::coredumps::load(conn, device_id, id).await?))
+            })
+            .await?;
         if changed {
             change.log(AuditAction::CoredumpUpdated, id);
         }
@@ -151,11 +163,11 @@ impl ParseJobRepository for Database {
     }
 
     async fn builds(&self, wanted: WantedBuild) -> Result<Vec<HeldBuild>, RepositoryError> {
-        read!(self, "parse_job.builds", |conn| { builds::find(conn, &wanted).await })
+        self.read("parse_job.builds", async |conn| builds::find(conn, &wanted).await).await
     }
 
     async fn queue(&self, now: Timestamp) -> Result<QueueState, RepositoryError> {
-        read!(self, "parse_job.queue", |conn| { queue::count(conn, At(now)).await })
+        self.read("parse_job.queue", async |conn| queue::count(conn, At(now)).await).await
     }
 }
 
@@ -171,7 +183,7 @@ async fn reparse(
         .filter(coredumps::device_id.eq(device_id))
         .filter(coredumps::parse_status.ne(ParseStatus::Pending.as_str()));
     let again = PendingAgain::due(At(change.at));
-    let changed = on!(&mut *conn, |c| diesel::update(with_result).set(again).execute(c))?;
+    let changed = on!(conn, |c| diesel::update(with_result).set(again).execute(c))?;
     if changed > 0 {
         audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
     }

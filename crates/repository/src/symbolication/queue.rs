@@ -3,10 +3,10 @@
 use coredock_domain::symbolication::jobs::QueueState;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
-use diesel_async::RunQueryDsl;
 
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime, UtcTimestamp, read_optional};
 
 /// Counts everything at one instant. States stand in the text, not in binds: `SQLite` has indexes

@@ -10,14 +10,15 @@ use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::outbox::{Backlog, ClaimDeletes, OutboxRepository, QueuedDelete};
 use diesel::dsl::{count_star, exists, min, not};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::Database;
 use crate::artifacts::deletes::MOST_BINDS;
 use crate::artifacts::references;
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::failure::Failure;
+use crate::locks;
 use crate::schema::{leases, outbox};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime, read_optional};
 
 #[derive(Queryable, Selectable)]
@@ -42,23 +43,25 @@ impl EntryRow {
 impl OutboxRepository for Database {
     async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError> {
         // An idle worker looks every second: it should not write every second.
-        if read!(self, "outbox.due", |conn| { due(conn, &claim).await })?.is_empty() {
+        if self.read("outbox.due", async |conn| due(conn, &claim).await).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let (claimed, cancelled) = write!(self, "outbox.claim", |conn| {
-            conn.lock_publications().await?;
-            let mut leased = due(conn, &claim).await?;
-            // First the lease, then the look: a dump that is being recorded either took its entry
-            // away before, or finds it leased and is not recorded.
-            let ids = lease(conn, &leased, &claim).await?;
-            leased.retain(|entry| ids.contains(&entry.id));
-            let keys: Vec<ArtifactKey> = leased.iter().map(|entry| entry.key.clone()).collect();
-            let references = references::to(conn, &keys, claim.now).await?;
-            let (cancelled, claimed): (Vec<_>, Vec<_>) =
-                leased.into_iter().partition(|entry| references.contain(&entry.key));
-            remove(conn, &cancelled).await?;
-            Ok((claimed, cancelled))
-        })?;
+        let (claimed, cancelled) = self
+            .write("outbox.claim", async |conn| {
+                on!(conn, |c| locks::publications(c))?;
+                let mut leased = due(conn, &claim).await?;
+                // First the lease, then the look: a dump that is being recorded either took its entry
+                // away before, or finds it leased and is not recorded.
+                let ids = lease(conn, &leased, &claim).await?;
+                leased.retain(|entry| ids.contains(&entry.id));
+                let keys: Vec<ArtifactKey> = leased.iter().map(|entry| entry.key.clone()).collect();
+                let references = references::to(conn, &keys, claim.now).await?;
+                let (cancelled, claimed): (Vec<_>, Vec<_>) =
+                    leased.into_iter().partition(|entry| references.contain(&entry.key));
+                remove(conn, &cancelled).await?;
+                Ok((claimed, cancelled))
+            })
+            .await?;
         for entry in cancelled {
             tracing::warn!(key = %entry.key, "queued delete of an object in use was cancelled");
         }
@@ -66,14 +69,15 @@ impl OutboxRepository for Database {
     }
 
     async fn finish(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
-        write!(self, "outbox.finish", |conn| {
-            conn.lock_publications().await?;
+        self.write("outbox.finish", async |conn| {
+            on!(conn, |c| locks::publications(c))?;
             for batch in ids.chunks(MOST_BINDS) {
                 let done = held(owner, batch);
-                on!(&mut *conn, |c| diesel::delete(done).execute(c))?;
+                on!(conn, |c| diesel::delete(done).execute(c))?;
             }
             Ok(())
         })
+        .await
     }
 
     async fn retry(
@@ -82,40 +86,43 @@ impl OutboxRepository for Database {
         ids: &[i64],
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError> {
-        write!(self, "outbox.retry", |conn| {
+        self.write("outbox.retry", async |conn| {
             let again = (
                 outbox::next_attempt_at.eq(At(next_attempt_at)),
                 outbox::attempts.eq(outbox::attempts + 1),
                 outbox::lease_owner.eq(None::<String>),
                 outbox::lease_until.eq(None::<At>),
             );
-            conn.lock_publications().await?;
+            on!(conn, |c| locks::publications(c))?;
             for batch in ids.chunks(MOST_BINDS) {
                 let failed = held(owner, batch);
-                on!(&mut *conn, |c| diesel::update(failed).set(again.clone()).execute(c))?;
+                on!(conn, |c| diesel::update(failed).set(again.clone()).execute(c))?;
             }
             Ok(())
         })
+        .await
     }
 
     async fn leave(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
-        write!(self, "outbox.leave", |conn| {
+        self.write("outbox.leave", async |conn| {
             let attempts = outbox::attempts.eq(outbox::attempts + 1);
-            conn.lock_publications().await?;
+            on!(conn, |c| locks::publications(c))?;
             for batch in ids.chunks(MOST_BINDS) {
                 let open = held(owner, batch);
-                on!(&mut *conn, |c| diesel::update(open).set(attempts).execute(c))?;
+                on!(conn, |c| diesel::update(open).set(attempts).execute(c))?;
             }
             Ok(())
         })
+        .await
     }
 
     async fn backlog(&self) -> Result<Backlog, RepositoryError> {
         let query = outbox::table.select((count_star(), min(outbox::queued_at)));
-        read!(self, "outbox.backlog", |conn| {
+        self.read("outbox.backlog", async |conn| {
             let (pending, oldest) = on!(conn, |c| query.first::<(i64, Option<StoredTime>)>(c))?;
             Ok(Backlog { pending, oldest: read_optional(oldest, Column("outbox", "queued_at"))? })
         })
+        .await
     }
 }
 
@@ -146,7 +153,7 @@ async fn remove(conn: &mut Connection, entries: &[QueuedDelete]) -> Result<(), F
     for batch in entries.chunks(MOST_BINDS) {
         let ids = batch.iter().map(|entry| entry.id);
         let batch = outbox::table.filter(outbox::id.eq_any(ids));
-        on!(&mut *conn, |c| diesel::delete(batch).execute(c))?;
+        on!(conn, |c| diesel::delete(batch).execute(c))?;
     }
     Ok(())
 }
@@ -163,7 +170,7 @@ async fn lease(
         let batch = outbox::table.filter(outbox::id.eq_any(ids));
         let lease =
             (outbox::lease_owner.eq(claim.owner.as_str()), outbox::lease_until.eq(At(claim.until)));
-        leased.extend(on!(&mut *conn, |c| diesel::update(batch)
+        leased.extend(on!(conn, |c| diesel::update(batch)
             .set(lease)
             .returning(outbox::id)
             .get_results::<i64>(c))?);

@@ -11,18 +11,19 @@ use coredock_domain::upkeep::sweep_repository::{
     RetentionRules, Retired, StoreOwnership, SweepRepository,
 };
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::Database;
 use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::artifacts::leases;
 use crate::artifacts::references;
-use crate::connection::{Connection, on, read, write};
+use crate::connection::{Connection, on};
 use crate::database::{INSTALLATION_ID, setting};
 use crate::failure::Failure;
 use crate::firmware::retention::{self, Quota};
 use crate::firmware::versions;
+use crate::locks;
 use crate::schema::{devices, outbox, settings};
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column};
 
 /// The setting that counts armed sweeps.
@@ -38,7 +39,7 @@ impl SweepRepository for Database {
         keys: &[ArtifactKey],
         now: Timestamp,
     ) -> Result<Vec<ArtifactKey>, RepositoryError> {
-        read!(self, "sweep.unreferenced", |conn| { unreferenced(conn, keys, now).await })
+        self.read("sweep.unreferenced", async |conn| unreferenced(conn, keys, now).await).await
     }
 
     async fn queue_garbage(
@@ -46,19 +47,21 @@ impl SweepRepository for Database {
         keys: &[ArtifactKey],
         now: Timestamp,
     ) -> Result<u64, RepositoryError> {
-        write!(self, "sweep.queue_garbage", |conn| {
-            conn.lock_publications().await?;
+        self.write("sweep.queue_garbage", async |conn| {
+            on!(conn, |c| locks::publications(c))?;
             // Dumps that are being recorded become visible before the look, or find the entry.
             let devices = devices_of(conn, keys).await?;
-            conn.lock_devices(&devices).await?;
+            on!(conn, |c| locks::devices(c, &devices))?;
             let garbage = unreferenced(conn, keys, now).await?;
             deletes::queue(conn, &garbage, now).await
         })
+        .await
     }
 
     async fn apply_retention(&self, rules: RetentionRules) -> Result<Retired, RepositoryError> {
-        let retired =
-            write!(self, "sweep.apply_retention", |conn| { apply_retention(conn, rules).await })?;
+        let retired = self
+            .write("sweep.apply_retention", async |conn| apply_retention(conn, rules).await)
+            .await?;
         for (model, version) in &retired.versions {
             retention::log_pruned(model, std::slice::from_ref(version), rules.now);
         }
@@ -71,18 +74,19 @@ impl SweepRepository for Database {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        write!(self, "sweep.hold", |conn| {
-            conn.lock_publications().await?;
+        self.write("sweep.hold", async |conn| {
+            on!(conn, |c| locks::publications(c))?;
             leases::take_over(conn, SWEEP_LEASE, owner.as_str(), (At(now), At(until))).await
         })
+        .await
     }
 
     async fn release(&self, owner: &UploadId) -> Result<(), RepositoryError> {
-        write!(self, "sweep.release", |conn| { leases::drop_of(conn, owner.as_str()).await })
+        self.write("sweep.release", async |conn| leases::drop_of(conn, owner.as_str()).await).await
     }
 
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError> {
-        read!(self, "sweep.ownership", |conn| {
+        self.read("sweep.ownership", async |conn| {
             let column = Column("settings", "value");
             let installation_id = column.holds(setting(conn, INSTALLATION_ID).await?)?;
             let epoch = match setting(conn, SWEEP_EPOCH).await? {
@@ -91,12 +95,13 @@ impl SweepRepository for Database {
             };
             Ok(StoreOwnership { installation_id, epoch })
         })
+        .await
     }
 
     async fn arm(&self, epoch: u64, now: Timestamp) -> Result<(), RepositoryError> {
         let epoch = epoch.to_string();
         let value = (settings::value.eq(&epoch), settings::updated_at.eq(At(now)));
-        write!(self, "sweep.arm", |conn| {
+        self.write("sweep.arm", async |conn| {
             on!(conn, |c| diesel::insert_into(settings::table)
                 .values((settings::key.eq(SWEEP_EPOCH), value))
                 .on_conflict(settings::key)
@@ -105,6 +110,7 @@ impl SweepRepository for Database {
                 .execute(c))?;
             Ok(())
         })
+        .await
     }
 }
 
@@ -137,7 +143,7 @@ async fn devices_of(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<Vec<i
     let mut ids = Vec::new();
     for batch in names.chunks(MOST_BINDS) {
         let of_names = devices::table.filter(devices::key.eq_any(batch)).select(devices::id);
-        ids.extend(on!(&mut *conn, |c| of_names.load::<i64>(c))?);
+        ids.extend(on!(conn, |c| of_names.load::<i64>(c))?);
     }
     ids.sort_unstable();
     Ok(ids)
@@ -149,13 +155,13 @@ async fn queued(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<HashSet<S
         let batch = deletes::texts(batch);
         let waiting =
             outbox::table.filter(outbox::object_key.eq_any(&batch)).select(outbox::object_key);
-        queued.extend(on!(&mut *conn, |c| waiting.load::<String>(c))?);
+        queued.extend(on!(conn, |c| waiting.load::<String>(c))?);
     }
     Ok(queued)
 }
 
 async fn apply_retention(conn: &mut Connection, rules: RetentionRules) -> Result<Retired, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let quota = Quota { kept_versions: rules.kept_versions, now: rules.now };
     let mut retired = Retired::default();
     for id in retention::models_beyond(conn, rules.kept_versions).await? {

@@ -6,21 +6,22 @@ use coredock_domain::ids::ModelCode;
 use coredock_domain::ids::VersionText;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use crate::artifacts::deletes;
 use crate::artifacts::leases::{self, LeaseRow};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::versions;
+use crate::locks;
 use crate::schema::outbox;
+use crate::statement::RunQueryDsl;
 use crate::values::At;
 
 pub(super) async fn begin(
     conn: &mut Connection,
     request: &BeginPublication,
 ) -> Result<PublicationStart, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     leases::drop_expired(conn, request.now).await?;
     let scope = scope_of(&request.model, &request.version);
     let holder = leases::holder(conn, &scope, request.now).await?;

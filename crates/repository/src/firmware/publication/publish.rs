@@ -11,7 +11,6 @@ use coredock_domain::ids::VersionText;
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::max;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
 
 use super::begin::scope_of;
 use crate::artifacts::deletes;
@@ -24,7 +23,9 @@ use crate::firmware::late_symbols::{self, PublishedBuild};
 use crate::firmware::point_at;
 use crate::firmware::retention::{self, Quota};
 use crate::firmware::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
+use crate::locks;
 use crate::schema::firmware_versions;
+use crate::statement::RunQueryDsl;
 use crate::values::{At, Column, StoredTime, read_optional};
 
 /// `None` when there is nothing to commit to: the lease or the model is gone, or the row whose set
@@ -34,7 +35,7 @@ pub(super) async fn publish(
     publication: &PublishVersion,
     change: &Change,
 ) -> Result<Option<(ModelCode, Published)>, Failure> {
-    conn.lock_publications().await?;
+    on!(conn, |c| locks::publications(c))?;
     let Some(mut model) = versions::head(conn, publication.model_id).await? else {
         return Ok(None);
     };
