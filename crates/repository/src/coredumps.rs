@@ -15,9 +15,9 @@ use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 
+use crate::columns::read_key;
 use crate::connection::{Connection, on};
 use crate::coredumps::row::{DetailRow, SummaryRow};
-use crate::devices::read_key;
 use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{coredumps, devices};

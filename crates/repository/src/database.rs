@@ -11,6 +11,7 @@ use coredock_domain::timestamp::Timestamp;
 use deadpool::managed::Pool;
 use diesel::prelude::*;
 
+use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::offers::Offers;
@@ -20,7 +21,7 @@ use crate::schema::settings;
 use crate::sqlite::{self, LentSqlite, Sqlite, SqliteManager};
 use crate::start::{SchemaStatus, StartError};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, UtcTimestamp};
+use crate::values::{At, StoredTime, UtcTimestamp};
 
 /// The setting that holds the id of the installation.
 pub(crate) const INSTALLATION_ID: &str = "installation_id";

@@ -15,8 +15,8 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 
 use crate::artifacts::deletes;
+use crate::columns::read_key;
 use crate::connection::{Connection, on};
-pub(crate) use crate::devices::row::read_key;
 use crate::devices::row::{DeviceRow, SummaryRow};
 use crate::failure::Failure;
 use crate::locks;

@@ -23,9 +23,10 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
 
+use crate::columns::read_code;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::{VersionRow, read_code};
+use crate::firmware::versions::VersionRow;
 use crate::locks;
 use crate::schema::{coredumps, device_models, devices, firmware_versions, symbol_indexes};
 use crate::statement::RunQueryDsl;

@@ -14,12 +14,13 @@ pub(crate) use group_commit::CoredumpQueue;
 pub(crate) use ids::CoredumpIds;
 
 use crate::Database;
+use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::coredumps::retention;
 use crate::failure::Failure;
 use crate::schema::{audit_records, coredumps, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column};
+use crate::values::At;
 
 /// The newest dump of the device of the enclosing query with this body that was uploaded since then;
 /// none where there is no such body or instant.

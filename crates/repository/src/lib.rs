@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod audit;
+mod columns;
 mod connection;
 mod coredumps;
 mod database;

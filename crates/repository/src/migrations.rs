@@ -40,7 +40,8 @@ pub(crate) fn compare<B: Backend>(applied: &[String], known: &Migrations<B>) -> 
 /// Applies what waits with `apply_one`, which says whether it still had to; returns the names.
 pub(crate) fn apply<B: Backend, C: MigrationHarness<B>>(
     connection: &mut C,
-    (applied, known): (&[String], &Migrations<B>),
+    applied: &[String],
+    known: &Migrations<B>,
     mut apply_one: impl FnMut(&mut C, &dyn Migration<B>) -> diesel::migration::Result<bool>,
 ) -> Result<Vec<String>, StartError> {
     let status = compare(applied, known);

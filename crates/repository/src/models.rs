@@ -9,13 +9,14 @@ use coredock_domain::models::repository::{ModelDeletion, ModelRepository};
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
 
+use crate::columns::{Column, read_code};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::{self, HeldVersion, read_code};
+use crate::firmware::versions::{self, HeldVersion};
 use crate::locks;
 use crate::schema::{device_models, devices, firmware_versions};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime};
+use crate::values::{At, StoredTime};
 use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]

@@ -15,12 +15,13 @@ use diesel::prelude::*;
 
 use crate::artifacts::deletes;
 use crate::artifacts::leases::{self, LeaseRow};
+use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::locks;
 use crate::schema::rom_elfs;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime};
+use crate::values::{At, StoredTime};
 use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]

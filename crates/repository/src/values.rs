@@ -6,6 +6,7 @@ use diesel::expression::AsExpression;
 use diesel::query_builder::QueryId;
 use diesel::sql_types::{SqlOrd, SqlType};
 
+use crate::columns::Column;
 use crate::failure::Failure;
 
 /// The SQL type of instants: a text on `SQLite`, `timestamptz` on `PostgreSQL`.
@@ -30,25 +31,6 @@ impl StoredTime {
     pub(crate) fn read(self, column: Column) -> Result<Timestamp, Failure> {
         column.holds(self.0)
     }
-}
-
-/// Names a column, for complaints about what it holds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Column(pub(crate) &'static str, pub(crate) &'static str);
-
-impl Column {
-    /// The value, if the column holds a possible one.
-    pub(crate) fn holds<T>(self, value: Option<T>) -> Result<T, Failure> {
-        value.ok_or(Failure::Corrupt { table: self.0, column: self.1 })
-    }
-}
-
-/// The instant of a column that may be empty.
-pub(crate) fn read_optional(
-    time: Option<StoredTime>,
-    column: Column,
-) -> Result<Option<Timestamp>, Failure> {
-    time.map(|time| time.read(column)).transpose()
 }
 
 mod sqlite {

@@ -34,12 +34,13 @@ pub(crate) async fn take(conn: &mut Connection, lease: LeaseRow) -> Result<(), F
     Ok(())
 }
 
-/// Takes a lease that nobody else holds now, or extends it; `false` when somebody does.
+/// Takes a lease that no other owner holds now, or extends it; `false` if another owner holds it.
 pub(crate) async fn take_over(
     conn: &mut Connection,
     name: &str,
     owner: &str,
-    (now, until): (At, At),
+    now: At,
+    until: At,
 ) -> Result<bool, Failure> {
     let free = leases::table
         .filter(leases::name.eq(name))

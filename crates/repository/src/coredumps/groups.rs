@@ -13,10 +13,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use crate::Database;
+use crate::columns::{Column, read_count};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, UtcTimestamp};
+use crate::values::{At, StoredTime, UtcTimestamp};
 
 #[derive(QueryableByName)]
 struct HeadRow {
@@ -237,13 +238,13 @@ fn group(head: HeadRow, versions: &[VersionRow], sample: SampleRow) -> Result<Cr
     let last = |row: &VersionRow| row.last_seen_at.read(Column("coredumps", "last_seen_at"));
     let first = versions.iter().map(first).collect::<Result<Vec<_>, _>>()?;
     let last = versions.iter().map(last).collect::<Result<Vec<_>, _>>()?;
-    let count = |row: &VersionRow| unsigned(row.count);
+    let count = |row: &VersionRow| read_count(row.count);
     let newest_at = head.newest_at()?;
     Ok(CrashGroup {
         signature: head.signature,
         title: sample.title,
         count: versions.iter().map(count).sum(),
-        devices: unsigned(head.devices),
+        devices: read_count(head.devices),
         first_seen_at: first.into_iter().min().unwrap_or(newest_at),
         last_seen_at: last.into_iter().max().unwrap_or(newest_at),
         versions: versions
@@ -252,10 +253,6 @@ fn group(head: HeadRow, versions: &[VersionRow], sample: SampleRow) -> Result<Cr
             .collect(),
         sample_id: sample.id,
     })
-}
-
-fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub(super) async fn load(
     page: &CoredumpPage,
 ) -> Result<Vec<FleetCoredump>, Failure> {
     let rows = on!(conn, |c| page_query!(page).load::<PageRow>(c))?;
-    rows.into_iter().map(|(row, key, name, code)| row.read_with((key, name), code)).collect()
+    rows.into_iter().map(|(row, key, name, code)| row.read_with(key, name, code)).collect()
 }
 
 #[cfg(test)]

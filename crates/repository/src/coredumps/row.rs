@@ -6,11 +6,10 @@ use coredock_domain::coredumps::coredump::{
 use coredock_domain::digest::Sha256Digest;
 use diesel::prelude::*;
 
-use crate::devices::read_key;
+use crate::columns::{Column, read_attempts, read_key, read_optional, read_sha256, read_size};
 use crate::failure::Failure;
-use crate::firmware::versions::read_digest;
 use crate::schema::coredumps;
-use crate::values::{At, Column, StoredTime, read_optional};
+use crate::values::{At, StoredTime};
 
 const TABLE: &str = "coredumps";
 
@@ -58,7 +57,8 @@ impl SummaryRow {
 
     pub(super) fn read_with(
         self,
-        (device_key, device_name): (String, Option<String>),
+        device_key: String,
+        device_name: Option<String>,
         model_code: String,
     ) -> Result<FleetCoredump, Failure> {
         Ok(FleetCoredump { summary: self.read()?, device_key, device_name, model_code })
@@ -106,22 +106,6 @@ fn read_fault(code: Option<&str>, message: Option<String>) -> Result<Option<Pars
     let Some(code) = code else { return Ok(None) };
     let code = Column(TABLE, "error_code").holds(ParseErrorCode::parse(code))?;
     Ok(Some(ParseFault { code, message: message.unwrap_or_default() }))
-}
-
-/// The length of an object.
-pub(crate) fn read_size(size: i32) -> Result<u64, Failure> {
-    Column(TABLE, "size").holds(size.try_into().ok())
-}
-
-/// The digest of an object.
-pub(crate) fn read_sha256(text: Option<&str>) -> Result<Sha256Digest, Failure> {
-    let column = Column(TABLE, "sha256");
-    read_digest(column.holds(text)?, column)
-}
-
-/// Attempts so far.
-pub(crate) fn read_attempts(attempts: i32) -> Result<u32, Failure> {
-    Column(TABLE, "attempts").holds(attempts.try_into().ok())
 }
 
 /// The columns of a dump that is to be parsed, whatever came of it before: no attempts, due at once,

@@ -5,10 +5,10 @@ use coredock_domain::devices::device::{Device, DeviceSummary, ModelOfDevice, Rot
 use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 
+use crate::columns::{Column, read_code, read_key, read_optional, read_state};
 use crate::failure::Failure;
-use crate::firmware::versions::read_code;
 use crate::schema::{device_models, devices};
-use crate::values::{Column, StoredTime, read_optional};
+use crate::values::StoredTime;
 
 const TABLE: &str = "devices";
 
@@ -105,13 +105,4 @@ impl DeviceRow {
             updated_at: self.updated_at.read(Column(TABLE, "updated_at"))?,
         })
     }
-}
-
-/// The key of a device.
-pub(crate) fn read_key(text: &str) -> Result<DeviceKey, Failure> {
-    Column(TABLE, "key").holds(DeviceKey::parse(text))
-}
-
-fn read_state(text: &str) -> Result<RotationState, Failure> {
-    Column(TABLE, "rotation_state").holds(RotationState::parse(text))
 }

@@ -14,13 +14,14 @@ use diesel::prelude::*;
 
 use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::audit;
+use crate::columns::{Column, read_digest, read_version};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::{self, HeldVersion, ModelHead, read_digest, read_version};
+use crate::firmware::versions::{self, HeldVersion, ModelHead};
 use crate::schema::{coredumps, device_models, devices, firmware_versions, known_builds};
 use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes;
-use crate::values::{At, Column};
+use crate::values::At;
 
 /// Shortest build id that says enough to keep symbols for.
 const SHORTEST_BUILD_ID: usize = 8;

@@ -2,7 +2,6 @@
 
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
 use coredock_domain::artifacts::store::ArtifactFacts;
-use coredock_domain::digest::Sha256Digest;
 use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion};
 use coredock_domain::ids::ModelCode;
 use coredock_domain::ids::UploadId;
@@ -11,12 +10,13 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 
 use crate::artifacts::deletes;
+use crate::columns::{Column, read_code, read_digest, read_staging, read_version};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::schema::{device_models, firmware_versions};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime};
+use crate::values::{At, StoredTime};
 
 const TABLE: &str = "firmware_versions";
 
@@ -50,17 +50,11 @@ impl VersionRow {
     /// The version as the domain knows it.
     pub(crate) fn read(self, model: &str) -> Result<FirmwareVersion, Failure> {
         let facts = FirmwareFacts {
-            bin: artifact((self.bin_size, "bin_size"), (&self.bin_sha256, "bin_sha256"))?,
-            elf: artifact((self.elf_size, "elf_size"), (&self.elf_sha256, "elf_sha256"))?,
-            map: artifact((self.map_size, "map_size"), (&self.map_sha256, "map_sha256"))?,
-            sdkconfig: artifact(
-                (self.sdkconfig_size, "sdkconfig_size"),
-                (&self.sdkconfig_sha256, "sdkconfig_sha256"),
-            )?,
-            version_json: artifact(
-                (self.version_json_size, "version_json_size"),
-                (&self.version_json_sha256, "version_json_sha256"),
-            )?,
+            bin: BIN.read(self.bin_size, &self.bin_sha256)?,
+            elf: ELF.read(self.elf_size, &self.elf_sha256)?,
+            map: MAP.read(self.map_size, &self.map_sha256)?,
+            sdkconfig: SDKCONFIG.read(self.sdkconfig_size, &self.sdkconfig_sha256)?,
+            version_json: VERSION_JSON.read(self.version_json_size, &self.version_json_sha256)?,
             chip: self.chip,
             project_name: self.project_name,
             idf_version: self.idf_version,
@@ -80,35 +74,30 @@ impl VersionRow {
     }
 }
 
-fn artifact(
-    size: (i64, &'static str),
-    sha256: (&str, &'static str),
-) -> Result<ArtifactFacts, Failure> {
-    Ok(ArtifactFacts {
-        size: Column(TABLE, size.1).holds(u64::try_from(size.0).ok())?,
-        sha256: read_digest(sha256.0, Column(TABLE, sha256.1))?,
-    })
+/// The two columns of an artifact.
+struct ArtifactColumns {
+    size: Column,
+    sha256: Column,
 }
 
-/// The digest a column holds.
-pub(crate) fn read_digest(text: &str, column: Column) -> Result<Sha256Digest, Failure> {
-    column.holds(text.parse().ok())
-}
+const BIN: ArtifactColumns = ArtifactColumns::new("bin_size", "bin_sha256");
+const ELF: ArtifactColumns = ArtifactColumns::new("elf_size", "elf_sha256");
+const MAP: ArtifactColumns = ArtifactColumns::new("map_size", "map_sha256");
+const SDKCONFIG: ArtifactColumns = ArtifactColumns::new("sdkconfig_size", "sdkconfig_sha256");
+const VERSION_JSON: ArtifactColumns =
+    ArtifactColumns::new("version_json_size", "version_json_sha256");
 
-/// The code of a model.
-pub(crate) fn read_code(text: &str) -> Result<ModelCode, Failure> {
-    Column("device_models", "code").holds(ModelCode::parse(text))
-}
+impl ArtifactColumns {
+    const fn new(size: &'static str, sha256: &'static str) -> Self {
+        Self { size: Column(TABLE, size), sha256: Column(TABLE, sha256) }
+    }
 
-/// The text of a version.
-pub(crate) fn read_version(text: &str) -> Result<VersionText, Failure> {
-    Column(TABLE, "version").holds(VersionText::parse(text))
-}
-
-/// The mark "read from staging".
-pub(crate) fn read_staging(text: Option<&str>) -> Result<Option<UploadId>, Failure> {
-    let column = Column(TABLE, "staging_upload_id");
-    text.map(|text| column.holds(UploadId::parse(text))).transpose()
+    fn read(&self, size: i64, sha256: &str) -> Result<ArtifactFacts, Failure> {
+        Ok(ArtifactFacts {
+            size: self.size.holds(u64::try_from(size).ok())?,
+            sha256: read_digest(sha256, self.sha256)?,
+        })
+    }
 }
 
 /// The columns a publication writes.

@@ -8,11 +8,11 @@ use diesel::sql_types::BigInt;
 use tokio::sync::Mutex;
 
 use crate::Database;
+use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::postgres::PostgresDialect;
 use crate::statement::RunQueryDsl;
-use crate::values::Column;
 
 /// Ids reserved by one commit. What is left of them when the process ends stays unused.
 const BLOCK: i64 = 64;

@@ -14,6 +14,7 @@ use super::{delivered, newest_of_body};
 use crate::artifacts::deletes;
 use crate::audit;
 use crate::audit::AuditRow;
+use crate::columns::{Column, read_optional};
 use crate::connection::{Connection, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::failure::Failure;
@@ -21,7 +22,7 @@ use crate::locks;
 use crate::prepared::Prepared;
 use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, read_optional};
+use crate::values::{At, StoredTime};
 
 /// What one look at the device of a new dump tells.
 #[derive(Queryable)]

@@ -69,7 +69,7 @@ pub(crate) async fn apply(postgres: &Postgres) -> Result<Vec<String>, StartError
             check_permission(&mut connection)?;
         }
         // The lock goes with the connection.
-        migrations::apply(&mut connection, (&applied, &known), |connection, migration| {
+        migrations::apply(&mut connection, &applied, &known, |connection, migration| {
             connection
                 .transaction(|connection| migrations::run_unless_applied(connection, migration))
         })

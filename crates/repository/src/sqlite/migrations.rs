@@ -29,7 +29,7 @@ pub(crate) async fn apply(path: String) -> Result<Vec<String>, StartError> {
     blocking("migrate", move || {
         let (mut connection, applied) = open(&path, "migrate")?;
         let known = migrations::known::<Sqlite>(&MIGRATIONS)?;
-        migrations::apply(&mut connection, (&applied, &known), |connection, migration| {
+        migrations::apply(&mut connection, &applied, &known, |connection, migration| {
             connection.exclusive_transaction(|connection| {
                 migrations::run_unless_applied(connection, migration)
             })

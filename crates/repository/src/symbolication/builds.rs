@@ -6,12 +6,12 @@ use coredock_domain::symbolication::jobs::{HeldBuild, WantedBuild};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 
+use crate::columns::{Column, read_code, read_digest, read_staging, read_version};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::{read_code, read_digest, read_staging, read_version};
 use crate::schema::{device_models, firmware_versions, known_builds};
 use crate::statement::RunQueryDsl;
-use crate::values::{Column, StoredTime};
+use crate::values::StoredTime;
 
 /// A build, the model and version it was published as, and when it was last.
 type BuildRow = (String, String, String, StoredTime);

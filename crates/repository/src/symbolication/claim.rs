@@ -7,11 +7,9 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
+use crate::columns::{read_attempts, read_code, read_key, read_sha256, read_size};
 use crate::connection::{Connection, on};
-use crate::coredumps::row::{read_attempts, read_sha256, read_size};
-use crate::devices::read_key;
 use crate::failure::Failure;
-use crate::firmware::versions::read_code;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::sqlite::SqliteDialect;

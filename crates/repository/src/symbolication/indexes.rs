@@ -16,13 +16,13 @@ use diesel::prelude::*;
 use crate::Database;
 use crate::artifacts::deletes;
 use crate::artifacts::deletes::MOST_BINDS;
+use crate::columns::{Column, read_digest};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::read_digest;
 use crate::locks;
 use crate::schema::symbol_indexes;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime};
+use crate::values::{At, StoredTime};
 
 const TABLE: &str = "symbol_indexes";
 

@@ -4,10 +4,11 @@ use coredock_domain::symbolication::jobs::QueueState;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
 
+use crate::columns::{Column, read_count, read_optional};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, UtcTimestamp, read_optional};
+use crate::values::{At, StoredTime, UtcTimestamp};
 
 /// Counts everything at one instant. States stand in the text, not in binds: `SQLite` has indexes
 /// of single states. Pending dumps without a time are nobody's job.
@@ -48,18 +49,14 @@ pub(super) async fn count(conn: &mut Connection, now: At) -> Result<QueueState, 
     let counts = on!(conn, |c| query.get_result::<CountsRow>(c))?;
     let column = Column("coredumps", "next_attempt_at");
     Ok(QueueState {
-        parsed: unsigned(counts.dumps - counts.errors - counts.pending),
-        errors: unsigned(counts.errors),
-        pending: unsigned(counts.pending),
-        ready: unsigned(counts.ready),
-        delayed: unsigned(counts.delayed),
-        running: unsigned(counts.running),
+        parsed: read_count(counts.dumps - counts.errors - counts.pending),
+        errors: read_count(counts.errors),
+        pending: read_count(counts.pending),
+        ready: read_count(counts.ready),
+        delayed: read_count(counts.delayed),
+        running: read_count(counts.running),
         oldest_ready: read_optional(counts.oldest_ready, column)?,
     })
-}
-
-fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ use diesel::prelude::*;
 use crate::Database;
 use crate::artifacts::deletes::MOST_BINDS;
 use crate::artifacts::references;
+use crate::columns::{Column, read_optional};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{leases, outbox};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, read_optional};
+use crate::values::{At, StoredTime};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = outbox)]

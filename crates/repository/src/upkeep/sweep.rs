@@ -16,6 +16,7 @@ use crate::Database;
 use crate::artifacts::deletes::{self, MOST_BINDS};
 use crate::artifacts::leases;
 use crate::artifacts::references;
+use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::database::{INSTALLATION_ID, setting};
 use crate::failure::Failure;
@@ -24,7 +25,7 @@ use crate::firmware::versions;
 use crate::locks;
 use crate::schema::{devices, outbox, settings};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column};
+use crate::values::At;
 
 /// The setting that counts armed sweeps.
 const SWEEP_EPOCH: &str = "sweep_epoch";
@@ -76,7 +77,7 @@ impl SweepRepository for Database {
     ) -> Result<bool, RepositoryError> {
         self.write("sweep.hold", async |conn| {
             on!(conn, |c| locks::publications(c))?;
-            leases::take_over(conn, SWEEP_LEASE, owner.as_str(), (At(now), At(until))).await
+            leases::take_over(conn, SWEEP_LEASE, owner.as_str(), At(now), At(until)).await
         })
         .await
     }

@@ -16,17 +16,18 @@ use super::begin::scope_of;
 use crate::artifacts::deletes;
 use crate::artifacts::leases;
 use crate::audit;
+use crate::columns::{Column, read_optional, read_staging};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::firmware::late_symbols::{self, PublishedBuild};
 use crate::firmware::point_at;
 use crate::firmware::retention::{self, Quota};
-use crate::firmware::versions::{self, HeldVersion, ModelHead, SetRow, read_staging};
+use crate::firmware::versions::{self, HeldVersion, ModelHead, SetRow};
 use crate::locks;
 use crate::schema::firmware_versions;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, Column, StoredTime, read_optional};
+use crate::values::{At, StoredTime};
 
 /// `None` when there is nothing to commit to: the lease or the model is gone, or the row whose set
 /// should stay as it is.

@@ -170,7 +170,7 @@ impl Bench {
     }
 
     /// Gives a job back until a second; the attempt counts or not.
-    pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, (due, counts): (i64, bool)) {
+    pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, due: i64, counts: bool) {
         let owner = upload(owner);
         let (now, kept_coredumps) = (second(due), 100);
         let postponement = PostponeJob {

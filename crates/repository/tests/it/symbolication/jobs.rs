@@ -169,19 +169,19 @@ async fn a_postponed_job_is_due_later_and_its_attempt_counts_or_not() {
     let id = bench.store(&Dump::default()).await;
     let attempts = async || bench.coredump(device_id, id).await.attempts;
     let job = bench.job("aa", 100).await;
-    bench.postpone(&job, "ff", (500, true)).await;
+    bench.postpone(&job, "ff", 500, true).await;
     assert_eq!(bench.claim_job("bb", 110).await, Claimed::Nothing, "a stranger gives nothing back");
-    bench.postpone(&job, "aa", (130, true)).await;
+    bench.postpone(&job, "aa", 130, true).await;
     assert_eq!(attempts().await, 1);
     assert_eq!(bench.coredump(device_id, id).await.next_attempt_at, Some(second(130)));
     assert_eq!(bench.claim_job("bb", 129).await, Claimed::Nothing);
     let job = bench.job("bb", 130).await;
     assert_eq!(job.attempts, 2);
-    bench.postpone(&job, "bb", (160, false)).await;
+    bench.postpone(&job, "bb", 160, false).await;
     assert_eq!(attempts().await, 1);
     let job = bench.job("cc", 160).await;
     bench.sql("UPDATE coredumps SET attempts = 0");
-    bench.postpone(&job, "cc", (170, false)).await;
+    bench.postpone(&job, "cc", 170, false).await;
     assert_eq!(attempts().await, 0);
 }
 
@@ -197,7 +197,7 @@ async fn the_queue_is_counted_by_what_its_jobs_wait_for() {
     bench.finish(FinishJob { kept_coredumps: 10, ..parsed(&jobs[0], "a1", 111) }).await.unwrap();
     bench.sql("UPDATE coredumps SET parse_status = 'ERROR', next_attempt_at = NULL WHERE id = 6");
     let delayed = bench.job("a3", 110).await;
-    bench.postpone(&delayed, "a3", (200, true)).await;
+    bench.postpone(&delayed, "a3", 200, true).await;
     bench.store(&Dump { body: "g", at: 100, kept: 10, ..Dump::default() }).await;
     let before = bench.db.statement_count();
     let expected = QueueState {

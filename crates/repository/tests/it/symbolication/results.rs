@@ -38,7 +38,7 @@ async fn a_result_that_comes_after_its_lease_was_lost_changes_nothing() {
     let second_job = bench.job("bb", 160).await;
     let before = bench.coredump(device_id, id).await;
     assert_eq!(bench.finish(parsed(&first, "aa", 161)).await, None);
-    bench.postpone(&first, "aa", (500, false)).await;
+    bench.postpone(&first, "aa", 500, false).await;
     assert_eq!(bench.coredump(device_id, id).await, before);
     assert!(bench.finish(parsed(&second_job, "bb", 162)).await.is_some());
     let parsed_once = bench.coredump(device_id, id).await;
@@ -53,7 +53,7 @@ async fn a_result_for_a_dump_of_a_deleted_device_is_dropped() {
     let job = bench.job("aa", 100).await;
     assert!(DeviceRepository::delete(&bench.db, device_id, &change(110)).await.unwrap());
     assert_eq!(bench.finish(parsed(&job, "aa", 111)).await, None);
-    bench.postpone(&job, "aa", (120, true)).await;
+    bench.postpone(&job, "aa", 120, true).await;
     assert_eq!(bench.claim_job("bb", 1000).await, Claimed::Nothing);
 }
 
