@@ -136,6 +136,8 @@ mod tests {
         assert!(found("coredock-repository", TESTKIT, None));
         assert!(found("coredock-repository", "coredock-artifact-store", Some("dev")));
         assert!(found("coredock-repository", APP, None));
+        assert!(!found(SYMBOLIZER_NATIVE, SYMBOLIZER, None));
+        assert!(found(SYMBOLIZER, SYMBOLIZER_NATIVE, None));
         assert!(!found(APP, "coredock-repository", None));
         assert!(!found(DOMAIN, TESTKIT, Some("dev")));
         assert!(found(DOMAIN, TESTKIT, None));

@@ -10,12 +10,12 @@ use coredock_artifact_store::{
 use coredock_domain::error::RepositoryError;
 use coredock_domain::{Clock, Upkeep};
 use coredock_repository::{Database, PostgresOptions, SqliteOptions, StartError};
+use coredock_symbolizer_native::NativeOptions;
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
 use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, SymbolizerConfig};
 use crate::database_clock::DatabaseClock;
 use crate::lock::{DataLock, LockError};
-use crate::native_symbolizer::NativeOptions;
 use crate::system::SystemClock;
 use crate::wiring::{Engine, Outside};
 

@@ -11,12 +11,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use coredock_symbolizer_native::child::BUILD_INDEX;
 
 use crate::backends::OpenError;
 use crate::config::{Config, Overrides};
 use crate::http::openapi;
 use crate::logging;
-use crate::native_symbolizer::BUILD_INDEX;
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;

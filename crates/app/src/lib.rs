@@ -12,7 +12,6 @@ pub mod lock;
 pub mod logging;
 pub mod metered_store;
 pub mod metrics;
-pub mod native_symbolizer;
 pub mod readying;
 pub mod rescue_directory;
 pub mod server;

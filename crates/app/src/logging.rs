@@ -21,7 +21,8 @@ pub fn start(config: &LogConfig) {
     // Libraries narrate their own business below warnings; actix_http complains of its callers.
     let filter = EnvFilter::new(format!(
         "warn,actix_http=off,coredock={level},coredock_domain={level},coredock_repository={level},\
-         coredock_artifact_store={level},coredock_symbolizer_sidecar={level},audit={level}",
+         coredock_artifact_store={level},coredock_symbolizer_native={level},\
+         coredock_symbolizer_sidecar={level},audit={level}",
         level = config.level
     ));
     let registry = tracing_subscriber::registry().with(filter);

@@ -11,6 +11,7 @@ use coredock_domain::artifacts::verified_reads::ResumeCounts;
 use coredock_domain::coredumps::coredump::ParseStatus;
 use coredock_domain::symbolication::jobs::QueueState;
 use coredock_repository::Database;
+use coredock_symbolizer_native::IndexSource;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -289,6 +290,18 @@ impl Metrics {
     /// Takes over how many dumps retention deleted.
     pub fn read_pruned_dumps(&self, pruned: &AtomicU64) {
         raise(&self.retention_removed, "coredumps", pruned);
+    }
+
+    /// Counts a use of an index.
+    pub fn count_index(&self, source: IndexSource) {
+        let result = match source {
+            IndexSource::Kept => "kept",
+            IndexSource::Loaded => "loaded",
+            IndexSource::Built => "built",
+            IndexSource::Unreadable => "unreadable",
+            IndexSource::Failed => "failed",
+        };
+        self.symbol_indexes.with_label_values(&[result]).inc();
     }
 
     /// Counts a broken invariant.

@@ -30,11 +30,11 @@ use coredock_domain::{
     SymbolIndexes, Symbolizer, Upkeep,
 };
 use coredock_repository::Database;
+use coredock_symbolizer_native::{NativeOptions, NativePorts, NativeSymbolizer};
 
 use crate::config::Config;
 use crate::metered_store::MeteredStore;
 use crate::metrics::Metrics;
-use crate::native_symbolizer::{NativeOptions, NativePorts, NativeSymbolizer};
 use crate::rescue_directory::RescueDirectory;
 use crate::system::{SystemClock, SystemEntropy, WorkerWakeup};
 
@@ -285,6 +285,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn native(&self, options: &NativeOptions) -> NativeSymbolizer {
+        let metrics = self.metrics.clone();
         let ports = NativePorts {
             roms: self.outside.rows.rom_elfs.clone(),
             reads: self.reads.clone(),
@@ -294,7 +295,7 @@ impl<'a> Wiring<'a> {
                 clock: self.clock(),
                 indexing: self.indexing.clone(),
             },
-            metrics: self.metrics.clone(),
+            observe: Arc::new(move |source| metrics.count_index(source)),
         };
         NativeSymbolizer::new(ports, options.clone())
     }

@@ -1,78 +1,20 @@
-//! `coredock build-index`: the child of the native symbolizer. Reads an ELF from standard input and
-//! writes its index to standard output; says on standard error why the ELF cannot be read.
-//!
-//! The ELF may be made to do harm: the first thing this process does is to take away what it will
-//! not need.
+//! `coredock build-index`: the child of the native symbolizer.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-
-use coredock_domain::digest::Sha256Digest;
-use coredock_symbolizer::{ElfError, MAX_ELF_BYTES, build_index};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use coredock_symbolizer_native::child::{self, BROKEN, ChildError, ELF_UNREADABLE};
 
 use super::{DONE, fail};
-use crate::native_symbolizer::{ELF_UNREADABLE, LARGEST_INDEX_BYTES};
-
-/// Nothing is wrong with the ELF; it could not be read, or the index not be written.
-const BROKEN: u8 = 3;
-/// Memory of this process, in bytes of address space.
-const MOST_MEMORY: u64 = 1 << 30;
-/// Seconds on a processor; an ELF of some megabytes takes less than one.
-const MOST_SECONDS: u64 = 30;
 
 pub(super) fn run() -> u8 {
-    if let Err(error) = confine() {
-        return fail(&error, BROKEN);
-    }
-    let elf = match read() {
-        Ok(elf) => elf,
-        Err(error) => return fail(&error, BROKEN),
-    };
-    match build_index(&elf, Sha256Digest::of(&elf)) {
-        Ok(index) => match write(&index) {
-            Ok(()) => DONE,
-            Err(error) => fail(&error, BROKEN),
-        },
-        Err(error) => say_why(&error),
+    match child::run() {
+        Ok(()) => DONE,
+        Err(ChildError::Elf(error)) => refuse(&error),
+        Err(error @ ChildError::Broken(_)) => fail(&error, BROKEN),
     }
 }
 
-/// For the parent, which passes it on.
+/// The parent reads this line and passes it on.
 #[expect(clippy::print_stderr, reason = "this is where the parent reads it")]
-fn say_why(error: &ElfError) -> u8 {
+fn refuse(error: &impl std::fmt::Display) -> u8 {
     eprintln!("{error}");
     ELF_UNREADABLE
-}
-
-/// Whoever exceeds these is ended by the system, and leaves no core.
-fn confine() -> io::Result<()> {
-    limit(Resource::Core, 0, 0)?;
-    limit(Resource::As, MOST_MEMORY, MOST_MEMORY)?;
-    limit(Resource::Fsize, LARGEST_INDEX_BYTES, LARGEST_INDEX_BYTES)?;
-    // The first one can be told from being killed by somebody else.
-    limit(Resource::Cpu, MOST_SECONDS, MOST_SECONDS + 1)
-}
-
-/// Lowers a limit; one that is lower already stays.
-fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
-    let inherited = getrlimit(resource);
-    let lower = |inherited: Option<u64>, wanted: u64| inherited.map_or(wanted, |it| it.min(wanted));
-    let maximum = lower(inherited.maximum, maximum);
-    let current = lower(inherited.current, current).min(maximum);
-    let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
-    Ok(setrlimit(resource, limit)?)
-}
-
-fn read() -> io::Result<Vec<u8>> {
-    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let length = file.metadata()?.len().min(MAX_ELF_BYTES as u64);
-    let mut elf = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    file.take(MAX_ELF_BYTES as u64 + 1).read_to_end(&mut elf)?;
-    Ok(elf)
-}
-
-fn write(index: &[u8]) -> io::Result<()> {
-    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(index)
 }

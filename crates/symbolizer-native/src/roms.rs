@@ -14,27 +14,27 @@ use coredock_symbolizer::Rom;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use super::unavailable;
+use crate::unavailable;
 
 /// ROM ELFs kept in memory, in bytes; one has about a megabyte.
 const KEPT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The bytes of a ROM ELF.
-pub(super) struct RomFile {
+pub(crate) struct RomFile {
     chip: KnownChip,
     name: String,
     bytes: Bytes,
 }
 
 /// The ROM ELFs that are held.
-pub(super) struct Roms {
+pub(crate) struct Roms {
     rows: Arc<dyn RomElfRepository>,
     reads: VerifiedReads,
     kept: Cache<Sha256Digest, Bytes>,
 }
 
 impl Roms {
-    pub(super) fn new(rows: Arc<dyn RomElfRepository>, reads: VerifiedReads) -> Self {
+    pub(crate) fn new(rows: Arc<dyn RomElfRepository>, reads: VerifiedReads) -> Self {
         let kept = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
@@ -45,7 +45,7 @@ impl Roms {
 
     /// Those of a chip; damaged and missing ones are left out. Fails when database or store are
     /// down: a report without the names in them would be there for good.
-    pub(super) async fn of_chip(&self, chip: KnownChip) -> Result<Vec<RomFile>, SymbolizerError> {
+    pub(crate) async fn of_chip(&self, chip: KnownChip) -> Result<Vec<RomFile>, SymbolizerError> {
         let mut files = Vec::new();
         for rom in self.rows.list_of_chip(chip).await.map_err(unavailable)? {
             if let Some(bytes) = self.bytes(&rom).await? {
@@ -80,7 +80,7 @@ impl Roms {
 }
 
 /// Those the engine can read.
-pub(super) fn opened(files: &[RomFile]) -> Vec<Rom<'_>> {
+pub(crate) fn opened(files: &[RomFile]) -> Vec<Rom<'_>> {
     files.iter().filter_map(open).collect()
 }
 

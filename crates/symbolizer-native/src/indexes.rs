@@ -11,24 +11,42 @@ use coredock_symbolizer::{INDEX_FORMAT, Index};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
-use super::indexer::{Indexed, Indexer};
-use crate::metrics::Metrics;
+use crate::indexer::{Indexed, Indexer};
 
 /// Indexes kept in memory, in bytes: those of some dozens of builds.
 const KEPT_BYTES: u64 = 64 * 1024 * 1024;
 /// What it takes to remember that there is none, about, in bytes.
 const UNREADABLE_BYTES: u32 = 1024;
 
+/// Where the index of an attempt came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexSource {
+    /// It was in memory.
+    Kept,
+    /// It was in the store.
+    Loaded,
+    /// It was built now.
+    Built,
+    /// There is none: the ELF cannot be read.
+    Unreadable,
+    /// There is none: it could not be built.
+    Failed,
+}
+
 /// Indexes by the digest of their ELF, the least recently used ones forgotten first.
-pub(super) struct Indexes {
+pub(crate) struct Indexes {
     stored: StoredIndexes,
     indexer: Indexer,
     kept: Cache<Sha256Digest, Indexed>,
-    metrics: Metrics,
+    observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
 }
 
 impl Indexes {
-    pub(super) fn new(stored: StoredIndexes, indexer: Indexer, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        stored: StoredIndexes,
+        indexer: Indexer,
+        observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
+    ) -> Self {
         let kept = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, indexed: &Indexed| match indexed {
@@ -37,31 +55,31 @@ impl Indexes {
             })
             .max_capacity(KEPT_BYTES)
             .build();
-        Self { stored, indexer, kept, metrics }
+        Self { stored, indexer, kept, observe }
     }
 
     /// The index of an ELF: the stored one, if there is any. Jobs of one build wait for the one that
     /// has it loaded or made; when that one is dropped, the next has.
-    pub(super) async fn of(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
+    pub(crate) async fn of(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
         let asked = AtomicBool::new(false);
         let sha256 = elf.sha256();
         let make = async {
             asked.store(true, Ordering::Relaxed);
             if let Some(index) = self.load(sha256).await? {
-                self.count("loaded");
+                (self.observe)(IndexSource::Loaded);
                 return Ok(Indexed::Open(index));
             }
             let made = self.indexer.index(elf.open().await?).await;
-            self.count(match &made {
-                Ok(Indexed::Open(_)) => "built",
-                Ok(Indexed::Unreadable(_)) => "unreadable",
-                Err(_) => "failed",
+            (self.observe)(match &made {
+                Ok(Indexed::Open(_)) => IndexSource::Built,
+                Ok(Indexed::Unreadable(_)) => IndexSource::Unreadable,
+                Err(_) => IndexSource::Failed,
             });
             made
         };
         let indexed = self.kept.try_get_with(sha256, make).await.map_err(unshared)?;
         if !asked.into_inner() {
-            self.count("kept");
+            (self.observe)(IndexSource::Kept);
         }
         match indexed {
             Indexed::Open(index) => Ok(index),
@@ -79,10 +97,6 @@ impl Indexes {
         };
         let index = Index::open(bytes).ok();
         Ok(index.filter(|index| index.elf_sha256() == elf_sha256))
-    }
-
-    fn count(&self, result: &str) {
-        self.metrics.symbol_indexes.with_label_values(&[result]).inc();
     }
 }
 

@@ -5,6 +5,7 @@
 //! it, which is kept in memory; dumps are decoded with the index, on the blocking pool. Files on the
 //! way to and from the child have no names: nothing is left of an attempt, however it ends.
 
+pub mod child;
 mod indexer;
 mod indexes;
 mod roms;
@@ -31,12 +32,12 @@ use coredock_symbolizer::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::metrics::Metrics;
 use indexer::Indexer;
 use indexes::Indexes;
 use roms::{RomFile, Roms, opened};
 
-pub use indexer::{BUILD_INDEX, ELF_UNREADABLE, IndexerOptions, LARGEST_INDEX_BYTES, this_program};
+pub use indexer::{IndexerOptions, this_program};
+pub use indexes::IndexSource;
 
 /// Jobs whose claims and results share a commit.
 const MOST_JOBS: u32 = 32;
@@ -49,8 +50,8 @@ pub struct NativePorts {
     pub reads: VerifiedReads,
     /// Indexes that were made before.
     pub indexes: StoredIndexes,
-    /// Where builds of indexes are counted.
-    pub metrics: Metrics,
+    /// Called once for every use of an index.
+    pub observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
 }
 
 /// How the native symbolizer is run.
@@ -85,9 +86,9 @@ pub struct NativeSymbolizer {
 impl NativeSymbolizer {
     /// Knows no build yet.
     pub fn new(ports: NativePorts, options: NativeOptions) -> Self {
-        let NativePorts { roms, reads, indexes, metrics } = ports;
+        let NativePorts { roms, reads, indexes, observe } = ports;
         Self {
-            indexes: Indexes::new(indexes, Indexer::new(options.indexer), metrics),
+            indexes: Indexes::new(indexes, Indexer::new(options.indexer), observe),
             roms: Roms::new(roms, reads),
         }
     }

@@ -21,14 +21,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{failed, unavailable};
+use crate::child::{BUILD_INDEX, ELF_UNREADABLE, LARGEST_INDEX_BYTES};
+use crate::{failed, unavailable};
 
-/// The command of the child.
-pub const BUILD_INDEX: &str = "build-index";
-/// What the child ends with when the ELF is at fault.
-pub const ELF_UNREADABLE: u8 = 1;
-/// Largest index in bytes; that of a large firmware has a few megabytes.
-pub const LARGEST_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 /// ELFs indexed at once; each may take a gigabyte.
 const MOST_AT_ONCE: usize = 2;
 /// What is read of the child's last words, in bytes.
@@ -60,7 +55,7 @@ pub fn this_program() -> PathBuf {
 
 /// What came of indexing an ELF; every time the same.
 #[derive(Clone)]
-pub(super) enum Indexed {
+pub(crate) enum Indexed {
     Open(Index),
     /// For people.
     Unreadable(Arc<str>),
@@ -89,18 +84,18 @@ enum IndexFault {
 }
 
 /// Has ELFs indexed.
-pub(super) struct Indexer {
+pub(crate) struct Indexer {
     options: IndexerOptions,
     turns: Semaphore,
 }
 
 impl Indexer {
-    pub(super) fn new(options: IndexerOptions) -> Self {
+    pub(crate) fn new(options: IndexerOptions) -> Self {
         Self { options, turns: Semaphore::new(MOST_AT_ONCE) }
     }
 
     /// Indexes an ELF. The child is killed when this is dropped.
-    pub(super) async fn index(&self, elf: ElfFile) -> Result<Indexed, SymbolizerError> {
+    pub(crate) async fn index(&self, elf: ElfFile) -> Result<Indexed, SymbolizerError> {
         let _turn = self.turns.acquire().await.map_err(unavailable)?;
         let sha256 = elf.sha256;
         // Too slow or broken, the store is not the engine: the attempt does not count.

@@ -1,0 +1,76 @@
+//! What the child process does: it reads an ELF from standard input and writes its index to standard
+//! output.
+//!
+//! The ELF may be made to do harm: the first thing this process does is to take away what it will
+//! not need.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+use coredock_domain::digest::Sha256Digest;
+use coredock_symbolizer::{ElfError, MAX_ELF_BYTES, build_index};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The command of the child.
+pub const BUILD_INDEX: &str = "build-index";
+/// Exit status when the ELF is at fault.
+pub const ELF_UNREADABLE: u8 = 1;
+/// Exit status when the ELF could not be read, or its index not be written.
+pub const BROKEN: u8 = 3;
+/// Largest index in bytes; that of a large firmware has a few megabytes.
+pub const LARGEST_INDEX_BYTES: u64 = 64 * 1024 * 1024;
+/// Memory of this process, in bytes of address space.
+const MOST_MEMORY: u64 = 1 << 30;
+/// Seconds on a processor; an ELF of some megabytes takes less than one.
+const MOST_SECONDS: u64 = 30;
+
+/// Why there is no index.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// It would be so every time. The parent passes the text on.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// Nothing is wrong with the ELF.
+    #[error(transparent)]
+    Broken(#[from] io::Error),
+}
+
+/// Confines this process, then makes the index.
+pub fn run() -> Result<(), ChildError> {
+    confine()?;
+    let elf = read()?;
+    let index = build_index(&elf, Sha256Digest::of(&elf))?;
+    Ok(write(&index)?)
+}
+
+/// What exceeds these is ended by the system, and leaves no core.
+fn confine() -> io::Result<()> {
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::As, MOST_MEMORY, MOST_MEMORY)?;
+    limit(Resource::Fsize, LARGEST_INDEX_BYTES, LARGEST_INDEX_BYTES)?;
+    // The first one is told apart from being killed by another process.
+    limit(Resource::Cpu, MOST_SECONDS, MOST_SECONDS + 1)
+}
+
+/// Lowers a limit; one that is lower already stays.
+fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+    let inherited = getrlimit(resource);
+    let lower = |inherited: Option<u64>, wanted: u64| inherited.map_or(wanted, |it| it.min(wanted));
+    let maximum = lower(inherited.maximum, maximum);
+    let current = lower(inherited.current, current).min(maximum);
+    let limit = Rlimit { current: Some(current), maximum: Some(maximum) };
+    Ok(setrlimit(resource, limit)?)
+}
+
+fn read() -> io::Result<Vec<u8>> {
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let length = file.metadata()?.len().min(MAX_ELF_BYTES as u64);
+    let mut elf = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    file.take(MAX_ELF_BYTES as u64 + 1).read_to_end(&mut elf)?;
+    Ok(elf)
+}
+
+fn write(index: &[u8]) -> io::Result<()> {
+    File::from(io::stdout().as_fd().try_clone_to_owned()?).write_all(index)
+}
