@@ -1,4 +1,8 @@
 //! One JSON object per line on standard output (contract §14.3).
+//!
+//! `tracing_subscriber::fmt`'s own JSON format (0.3.23, with `flatten_event`) cannot give these members:
+//! it calls the time `timestamp`, nests the fields of the span of a request under `span`, so that
+//! `correlation_id` is not a member of the line, and shows errors without their sources.
 
 use std::fmt;
 use std::io::{self, Write};
