@@ -301,8 +301,7 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
 
 fn check_secret(reader: &mut Reader<'_>) {
     let secret = reader.text("SECRET_KEY");
-    let default = settings::SETTINGS.iter().find(|setting| setting.name == "SECRET_KEY");
-    if default.is_some_and(|setting| setting.default == secret) {
+    if settings::setting("SECRET_KEY").default == secret {
         reader.fault("SECRET_KEY: must be set in production");
     } else if secret.chars().count() < SHORTEST_SECRET {
         reader.fault(format!("SECRET_KEY: must have at least {SHORTEST_SECRET} characters"));

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::settings::{LONG, Rule, SETTINGS, Setting, Stage};
+use super::settings::{LONG, Rule, SETTINGS, Setting, Stage, setting};
 use super::sources::Sources;
 
-/// Reads settings one by one. A faulty one is noted and read as its default.
+/// Reads settings one by one. A faulty one is noted and read as its default; a name which is not in the
+/// table panics, whether it is set or not.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     faults: Vec<String>,
@@ -38,14 +39,14 @@ impl<'a> Reader<'a> {
 
     /// Whether somebody set it, whatever its default.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        self.sources.get(name).is_some()
+        self.set(name).is_some()
     }
 
     /// The text, if it is set or has a default.
     pub(super) fn optional(&self, name: &str) -> Option<String> {
-        let default =
-            || setting(name).map(|setting| setting.default).filter(|text| !text.is_empty());
-        self.sources.get(name).or_else(default).map(str::to_owned)
+        let default = setting(name).default;
+        let text = self.set(name).or_else(|| Some(default).filter(|text| !text.is_empty()));
+        text.map(str::to_owned)
     }
 
     /// The text; empty when it is neither set nor has a default.
@@ -87,13 +88,12 @@ impl<'a> Reader<'a> {
 
     /// The set value if it can be read, else the default.
     fn parsed<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
-        let default = || setting(name).and_then(|setting| parse(setting.default));
-        self.sources.get(name).and_then(parse).or_else(default)
+        self.set(name).and_then(parse).or_else(|| parse(setting(name).default))
     }
-}
 
-fn setting(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    fn set(&self, name: &str) -> Option<&str> {
+        self.sources.get(setting(name).name)
+    }
 }
 
 fn not_built(name: &str, part: &str) -> String {
@@ -165,4 +165,16 @@ fn split_list(text: &str) -> impl Iterator<Item = &str> {
     let text = text.trim();
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     inner.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic = "NO_SUCH_SETTING is not in the table of settings"]
+    fn a_name_which_is_not_in_the_table_is_a_mistake_in_the_code() {
+        let sources = Sources::default();
+        Reader::new(&sources, Vec::new()).is_set("NO_SUCH_SETTING");
+    }
 }

@@ -177,6 +177,16 @@ pub const SETTINGS: &[Setting] = &[
     row("DRAIN_AUTH_KEY", "", Text, Switch("draining by request")),
 ];
 
+/// The row of a name.
+///
+/// # Panics
+/// When the table does not have the name: code asks for settings by name, and a typing mistake must
+/// not read as "not set".
+pub fn setting(name: &str) -> &'static Setting {
+    let found = SETTINGS.iter().find(|setting| setting.name == name);
+    found.unwrap_or_else(|| panic!("{name} is not in the table of settings"))
+}
+
 /// Names of a legacy deployment that are accepted and without effect.
 pub fn is_legacy(name: &str) -> bool {
     const LEGACY: [&str; 7] = [
