@@ -1,8 +1,7 @@
 //! What the child process does: it reads an ELF from standard input and writes its index to standard
 //! output.
 //!
-//! The ELF may be made to do harm: the first thing this process does is to take away what it will
-//! not need.
+//! The ELF may be hostile: the first thing this process does is to lower its own limits.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,24 +13,23 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The command of the child.
 pub const BUILD_INDEX: &str = "build-index";
-/// Exit status when the ELF is at fault.
+/// Exit status when the ELF is not usable.
 pub const ELF_UNREADABLE: u8 = 1;
 /// Exit status when the ELF could not be read, or its index not be written.
 pub const BROKEN: u8 = 3;
-/// Largest index in bytes; that of a large firmware has a few megabytes.
+/// Largest index in bytes; the index of a large firmware has a few megabytes.
 pub const LARGEST_INDEX_BYTES: u64 = 64 * 1024 * 1024;
-/// Memory of this process, in bytes of address space.
+/// Bytes of address space.
 const MOST_MEMORY: u64 = 1 << 30;
-/// Seconds on a processor; an ELF of some megabytes takes less than one.
+/// Processor time; an ELF of some megabytes takes less than a second.
 const MOST_SECONDS: u64 = 30;
 
-/// Why there is no index.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// It would be so every time. The parent passes the text on.
+    /// Every attempt would end so. The parent passes the text on.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// Nothing is wrong with the ELF.
+    /// The ELF may be usable.
     #[error(transparent)]
     Broken(#[from] io::Error),
 }
@@ -44,16 +42,16 @@ pub fn run() -> Result<(), ChildError> {
     Ok(write(&index)?)
 }
 
-/// What exceeds these is ended by the system, and leaves no core.
+/// The kernel ends a process that exceeds these limits, without a core file.
 fn confine() -> io::Result<()> {
     limit(Resource::Core, 0, 0)?;
     limit(Resource::As, MOST_MEMORY, MOST_MEMORY)?;
     limit(Resource::Fsize, LARGEST_INDEX_BYTES, LARGEST_INDEX_BYTES)?;
-    // The first one is told apart from being killed by another process.
+    // The soft limit sends SIGXCPU, which the parent can tell from a kill by another process.
     limit(Resource::Cpu, MOST_SECONDS, MOST_SECONDS + 1)
 }
 
-/// Lowers a limit; one that is lower already stays.
+/// Lowers a limit; a lower one which was inherited stays.
 fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
     let inherited = getrlimit(resource);
     let lower = |inherited: Option<u64>, wanted: u64| inherited.map_or(wanted, |it| it.min(wanted));

@@ -1,4 +1,4 @@
-//! Makes indexes of ELFs in a child process, which hostile ones may take with them.
+//! Builds indexes of ELFs in a child process, because a hostile ELF may crash the process that parses it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -24,27 +24,26 @@ use tokio::time::timeout;
 use crate::child::{BUILD_INDEX, ELF_UNREADABLE, LARGEST_INDEX_BYTES};
 use crate::{failed, unavailable};
 
-/// ELFs indexed at once; each may take a gigabyte.
+/// ELFs indexed at the same time; each may take a gigabyte of memory.
 const MOST_AT_ONCE: usize = 2;
-/// What is read of the child's last words, in bytes.
-const MOST_SAID: u64 = 4096;
+/// Bytes read from standard error of the child.
+const MOST_STDERR_BYTES: u64 = 4096;
 /// Longest reason that is passed on, in characters.
 const MOST_REASON: usize = 300;
-/// What Rust says before it aborts for want of memory (`std::alloc::handle_alloc_error`).
+/// What Rust prints before it aborts for lack of memory (`std::alloc::handle_alloc_error`).
 const OUT_OF_MEMORY: &str = "memory allocation of ";
 
-/// How ELFs are indexed.
 #[derive(Debug, Clone)]
 pub struct IndexerOptions {
-    /// A program that knows the command `build-index`.
+    /// A program with the command `build-index`.
     pub program: PathBuf,
-    /// Where files without names are made.
+    /// Directory of temporary files.
     pub scratch: PathBuf,
-    /// How long an ELF may take to come out of the store.
-    pub patience: Duration,
+    /// How long reading an ELF from the store may take.
+    pub elf_timeout: Duration,
 }
 
-/// This very program, even when its file was replaced by a newer version meanwhile.
+/// The program of this process, even if its file was replaced by a newer version since the start.
 pub fn this_program() -> PathBuf {
     let of_this_process = Path::new("/proc/self/exe");
     if of_this_process.exists() {
@@ -53,15 +52,14 @@ pub fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "coredock".into())
 }
 
-/// What came of indexing an ELF; every time the same.
+/// The outcome of indexing an ELF, which is the same for every attempt.
 #[derive(Clone)]
 pub(crate) enum Indexed {
     Open(Index),
-    /// For people.
+    /// The reason, for people.
     Unreadable(Arc<str>),
 }
 
-/// Why an ELF is not in a file of ours.
 #[derive(Debug, thiserror::Error)]
 enum SpoolElfError {
     #[error("the ELF could not be written to a temporary file")]
@@ -70,36 +68,35 @@ enum SpoolElfError {
     Store(#[from] ArtifactStoreError),
 }
 
-/// Why there is no index, though it is not the ELF's fault.
+/// Failures which another attempt may not meet.
 #[derive(Debug, thiserror::Error)]
 enum IndexFault {
     #[error("the indexer could not be run")]
     Run(#[from] io::Error),
-    #[error("the indexer ended with {status}: {said}")]
-    Crash { status: ExitStatus, said: String },
-    #[error("the indexer made no index")]
+    #[error("the indexer ended with {status}: {stderr}")]
+    Crash { status: ExitStatus, stderr: String },
+    #[error("the output of the indexer is not an index")]
     NoIndex(#[from] IndexError),
-    #[error("the index is of ELF {0}, which is another one")]
-    OtherElf(Sha256Digest),
+    #[error("expected the index of ELF {expected}, found that of ELF {found}")]
+    OtherElf { expected: Sha256Digest, found: Sha256Digest },
 }
 
-/// Has ELFs indexed.
 pub(crate) struct Indexer {
     options: IndexerOptions,
-    turns: Semaphore,
+    permits: Semaphore,
 }
 
 impl Indexer {
     pub(crate) fn new(options: IndexerOptions) -> Self {
-        Self { options, turns: Semaphore::new(MOST_AT_ONCE) }
+        Self { options, permits: Semaphore::new(MOST_AT_ONCE) }
     }
 
     /// Indexes an ELF. The child is killed when this is dropped.
     pub(crate) async fn index(&self, elf: ElfFile) -> Result<Indexed, SymbolizerError> {
-        let _turn = self.turns.acquire().await.map_err(unavailable)?;
+        let _permit = self.permits.acquire().await.map_err(unavailable)?;
         let sha256 = elf.sha256;
-        // Too slow or broken, the store is not the engine: the attempt does not count.
-        let spooled = timeout(self.options.patience, self.spool(elf)).await;
+        // A slow or broken store is not a failure of the engine: the attempt does not count.
+        let spooled = timeout(self.options.elf_timeout, self.spool(elf)).await;
         let elf = spooled.map_err(unavailable)?.map_err(unspooled)?;
         let crashed = |fault| failed("the indexer of ELFs crashed", fault);
         let indexed = self.run(elf, sha256).await;
@@ -107,7 +104,7 @@ impl Indexer {
             .map_err(|fault| crashed(Box::new(fault) as Box<dyn std::error::Error + Send + Sync>))
     }
 
-    /// The ELF in a file without a name, to be read from its start.
+    /// Copies the ELF to a file without a name, positioned at its start.
     async fn spool(&self, elf: ElfFile) -> Result<File, SpoolElfError> {
         let mut file = tokio::fs::File::from_std(self.scratch_file().await?);
         let mut pieces = elf.bytes;
@@ -119,7 +116,7 @@ impl Indexer {
         Ok(file.into_std().await)
     }
 
-    /// It is gone when the last handle closes, after a crash too.
+    /// The kernel removes the file when the last handle closes, also after a crash.
     async fn scratch_file(&self) -> io::Result<File> {
         let scratch = self.options.scratch.clone();
         spawn_blocking(move || tempfile::tempfile_in(scratch)).await?
@@ -128,23 +125,24 @@ impl Indexer {
     async fn run(&self, elf: File, sha256: Sha256Digest) -> Result<Indexed, IndexFault> {
         let index = self.scratch_file().await?;
         let child = self.spawn(elf, index.try_clone()?)?;
-        let (status, said) = last_words(child).await?;
-        if let Some(reason) = unreadable(status, &said) {
+        let Output { status, stderr } = output_of(child).await?;
+        if let Some(reason) = unreadable(status, &stderr) {
             return Ok(Indexed::Unreadable(reason.into()));
         }
         if !status.success() {
-            return Err(IndexFault::Crash { status, said });
+            return Err(IndexFault::Crash { status, stderr });
         }
         let bytes = spawn_blocking(move || read_index(index)).await.map_err(io::Error::from)??;
         let index = Index::open(bytes)?;
-        if index.elf_sha256() != sha256 {
-            return Err(IndexFault::OtherElf(index.elf_sha256()));
+        let found = index.elf_sha256();
+        if found != sha256 {
+            return Err(IndexFault::OtherElf { expected: sha256, found });
         }
         Ok(Indexed::Open(index))
     }
 
-    /// The child has its three files and nothing else of ours: every other one is closed on exec, as
-    /// the standard library opens them.
+    /// The child inherits these three files only: the standard library opens every other one with
+    /// close-on-exec.
     fn spawn(&self, elf: File, index: File) -> io::Result<Child> {
         Command::new(&self.options.program)
             .arg(BUILD_INDEX)
@@ -158,19 +156,25 @@ impl Indexer {
     }
 }
 
-/// How the child ended, and the beginning of what it said.
-async fn last_words(mut child: Child) -> io::Result<(ExitStatus, String)> {
-    let mut said = Vec::new();
-    if let Some(words) = child.stderr.take() {
-        words.take(MOST_SAID).read_to_end(&mut said).await?;
-    }
-    Ok((child.wait().await?, String::from_utf8_lossy(&said).into_owned()))
+struct Output {
+    status: ExitStatus,
+    /// Its beginning.
+    stderr: String,
 }
 
-/// Why the ELF is at fault, if it is: it would be so every time.
-fn unreadable(status: ExitStatus, said: &str) -> Option<String> {
+async fn output_of(mut child: Child) -> io::Result<Output> {
+    let mut stderr = Vec::new();
+    if let Some(pipe) = child.stderr.take() {
+        pipe.take(MOST_STDERR_BYTES).read_to_end(&mut stderr).await?;
+    }
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    Ok(Output { status: child.wait().await?, stderr })
+}
+
+/// The reason, if every attempt with this ELF would end so.
+fn unreadable(status: ExitStatus, stderr: &str) -> Option<String> {
     if status.code() == Some(ELF_UNREADABLE.into()) {
-        return Some(one_line(said));
+        return Some(one_line(stderr));
     }
     let is = |signal: Signal| status.signal() == Some(signal.as_raw());
     if is(Signal::XCPU) {
@@ -179,12 +183,12 @@ fn unreadable(status: ExitStatus, said: &str) -> Option<String> {
     if is(Signal::XFSZ) {
         return Some("the index of the ELF is too large".into());
     }
-    let no_memory = is(Signal::ABORT) && said.contains(OUT_OF_MEMORY);
+    let no_memory = is(Signal::ABORT) && stderr.contains(OUT_OF_MEMORY);
     no_memory.then(|| "the ELF takes too much memory to be indexed".into())
 }
 
-fn one_line(said: &str) -> String {
-    let words = said.split(|c: char| c.is_whitespace() || c.is_control());
+fn one_line(stderr: &str) -> String {
+    let words = stderr.split(|c: char| c.is_whitespace() || c.is_control());
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let reason: String = line.chars().take(MOST_REASON).collect();
     if reason.is_empty() { "the ELF cannot be indexed".into() } else { reason }
@@ -198,7 +202,7 @@ fn read_index(mut file: File) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// A directory that is gone comes back; one that is too small for an ELF stays so.
+/// A missing directory may come back; one that is too small for the ELF stays too small.
 fn unspooled(error: SpoolElfError) -> SymbolizerError {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match &error {
@@ -207,9 +211,9 @@ fn unspooled(error: SpoolElfError) -> SymbolizerError {
         {
             failed("there is no room for the ELF in the directory for temporary files", error)
         }
-        // The next read may be whole; but not for ever.
+        // The next read may succeed, but the number of attempts is limited.
         SpoolElfError::Store(ArtifactStoreError::Damaged { .. }) => {
-            failed("the ELF is not what was stored", error)
+            failed("the stored bytes of the ELF are damaged", error)
         }
         SpoolElfError::Scratch(_)
         | SpoolElfError::Store(
@@ -232,14 +236,14 @@ mod tests {
 
     #[test]
     fn what_would_happen_every_time_is_the_fault_of_the_elf() {
-        let unreadable = |status, said: &str| unreadable(status, said).unwrap_or_default();
-        assert_eq!(unreadable(exited(1), " it is\n no ELF\u{1b}\n"), "it is no ELF");
+        let unreadable = |status, stderr: &str| unreadable(status, stderr).unwrap_or_default();
+        assert_eq!(unreadable(exited(1), " not\n an ELF\u{1b}\n"), "not an ELF");
         assert_eq!(unreadable(exited(1), ""), "the ELF cannot be indexed");
         assert_eq!(unreadable(exited(1), &"é".repeat(1000)).chars().count(), MOST_REASON);
         assert!(unreadable(signalled(Signal::XCPU), "").contains("too long"));
         assert!(unreadable(signalled(Signal::XFSZ), "").contains("too large"));
-        let said = "memory allocation of 17 bytes failed\n";
-        assert!(unreadable(signalled(Signal::ABORT), said).contains("memory"));
+        let stderr = "memory allocation of 17 bytes failed\n";
+        assert!(unreadable(signalled(Signal::ABORT), stderr).contains("memory"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is known of builds: their indexes, or why there is none.
+//! The cache of indexes: per build its index, or the reason why it has none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,9 @@ use moka::policy::EvictionPolicy;
 
 use crate::indexer::{Indexed, Indexer};
 
-/// Indexes kept in memory, in bytes: those of some dozens of builds.
-const KEPT_BYTES: u64 = 64 * 1024 * 1024;
-/// What it takes to remember that there is none, about, in bytes.
+/// Indexes of some dozens of builds.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// What an entry without an index takes, roughly.
 const UNREADABLE_BYTES: u32 = 1024;
 
 /// Where the index of an attempt came from.
@@ -33,11 +33,11 @@ pub enum IndexSource {
     Failed,
 }
 
-/// Indexes by the digest of their ELF, the least recently used ones forgotten first.
+/// Indexes by the digest of their ELF; the least recently used ones are evicted first.
 pub(crate) struct Indexes {
     stored: StoredIndexes,
     indexer: Indexer,
-    kept: Cache<Sha256Digest, Indexed>,
+    cache: Cache<Sha256Digest, Indexed>,
     observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
 }
 
@@ -47,24 +47,24 @@ impl Indexes {
         indexer: Indexer,
         observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
     ) -> Self {
-        let kept = Cache::builder()
+        let cache = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, indexed: &Indexed| match indexed {
                 Indexed::Open(index) => u32::try_from(index.bytes().len()).unwrap_or(u32::MAX),
                 Indexed::Unreadable(_) => UNREADABLE_BYTES,
             })
-            .max_capacity(KEPT_BYTES)
+            .max_capacity(CACHE_BYTES)
             .build();
-        Self { stored, indexer, kept, observe }
+        Self { stored, indexer, cache, observe }
     }
 
-    /// The index of an ELF: the stored one, if there is any. Jobs of one build wait for the one that
-    /// has it loaded or made; when that one is dropped, the next has.
-    pub(crate) async fn of(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
-        let asked = AtomicBool::new(false);
+    /// The index of an ELF: the stored one if there is one, else it is built. Jobs of one build wait for
+    /// the first of them; when that one is dropped, the next takes over.
+    pub(crate) async fn get(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
+        let missed = AtomicBool::new(false);
         let sha256 = elf.sha256();
         let make = async {
-            asked.store(true, Ordering::Relaxed);
+            missed.store(true, Ordering::Relaxed);
             if let Some(index) = self.load(sha256).await? {
                 (self.observe)(IndexSource::Loaded);
                 return Ok(Indexed::Open(index));
@@ -77,8 +77,8 @@ impl Indexes {
             });
             made
         };
-        let indexed = self.kept.try_get_with(sha256, make).await.map_err(unshared)?;
-        if !asked.into_inner() {
+        let indexed = self.cache.try_get_with(sha256, make).await.map_err(unshared)?;
+        if !missed.into_inner() {
             (self.observe)(IndexSource::Kept);
         }
         match indexed {
@@ -90,7 +90,7 @@ impl Indexes {
         }
     }
 
-    /// The stored index, if it is one of this ELF.
+    /// The stored index, if it belongs to this ELF.
     async fn load(&self, elf_sha256: Sha256Digest) -> Result<Option<Index>, SymbolizerError> {
         let Some(bytes) = self.stored.load(elf_sha256, INDEX_FORMAT).await? else {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Indexes {
     }
 }
 
-/// The error of whoever made the index, for one of those that waited.
+/// The error of the job that built the index, for a job that waited for it.
 fn unshared(error: Arc<SymbolizerError>) -> SymbolizerError {
     Arc::try_unwrap(error).unwrap_or_else(|shared| match &*shared {
         SymbolizerError::Rejected { code, reason } => {

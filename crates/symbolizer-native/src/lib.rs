@@ -1,9 +1,9 @@
-//! The native symbolizer as the engine of the server: [`Symbolizer`] over [`coredock_symbolizer`]
+//! The ports [`Symbolizer`] and [`SymbolIndexer`] over the native engine, [`coredock_symbolizer`]
 //! (contract §6.5, §6.9).
 //!
-//! This process never looks into an ELF of a firmware. A child process under limits makes an index of
-//! it, which is kept in memory; dumps are decoded with the index, on the blocking pool. Files on the
-//! way to and from the child have no names: nothing is left of an attempt, however it ends.
+//! This process never parses the ELF of a firmware. A child process under limits builds an index of it,
+//! which is cached in memory; dumps are decoded with the index. Files which go to and come from the
+//! child have no names: nothing remains of an attempt, however it ends.
 
 pub mod child;
 mod indexer;
@@ -39,52 +39,45 @@ use roms::{RomFile, Roms, opened};
 pub use indexer::{IndexerOptions, this_program};
 pub use indexes::IndexSource;
 
-/// Jobs whose claims and results share a commit.
+/// Jobs whose claims and results share a commit: each takes milliseconds.
 const MOST_JOBS: u32 = 32;
 
-/// What the native symbolizer works with.
 pub struct NativePorts {
-    /// Rows of ROM ELFs.
     pub roms: Arc<dyn RomElfRepository>,
-    /// Reads of where their bytes lie.
+    /// Reads the bytes of ROM ELFs.
     pub reads: VerifiedReads,
-    /// Indexes that were made before.
     pub indexes: StoredIndexes,
     /// Called once for every use of an index.
     pub observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
 }
 
-/// How the native symbolizer is run.
 #[derive(Debug, Clone)]
 pub struct NativeOptions {
-    /// How ELFs are indexed.
     pub indexer: IndexerOptions,
 }
 
 impl NativeOptions {
-    /// With this very program as the indexer, and temporary files in `scratch`, which must exist once
-    /// the first dump comes. Attempts end by themselves within about `longest_attempt`.
+    /// This program is the indexer; `scratch`, the directory of temporary files, must exist when the
+    /// first dump arrives. Attempts end by themselves within about `longest_attempt`.
     pub fn new(scratch: PathBuf, longest_attempt: Duration) -> Self {
         Self {
             indexer: IndexerOptions {
                 program: this_program(),
                 scratch,
-                // An ELF that does not come is the store's fault, which has to be found out before
-                // the attempt is over.
-                patience: longest_attempt / 2,
+                // A slow store must be noticed before the attempt is over: then the attempt does not
+                // count.
+                elf_timeout: longest_attempt / 2,
             },
         }
     }
 }
 
-/// Makes reports without anybody's help.
 pub struct NativeSymbolizer {
     indexes: Indexes,
     roms: Roms,
 }
 
 impl NativeSymbolizer {
-    /// Knows no build yet.
     pub fn new(ports: NativePorts, options: NativeOptions) -> Self {
         let NativePorts { roms, reads, indexes, observe } = ports;
         Self {
@@ -108,7 +101,7 @@ impl Symbolizer for NativeSymbolizer {
 
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         let SymbolicateCoredump { dump, elf } = job;
-        let index = self.indexes.of(&*elf).await?;
+        let index = self.indexes.get(&*elf).await?;
         let roms = match chip_of(&dump).await? {
             Some(chip) => self.roms.of_chip(chip).await?,
             None => Vec::new(),
@@ -132,16 +125,16 @@ impl SymbolIndexer for NativeSymbolizer {
     }
 
     async fn index(&self, elf: &dyn ElfSource) -> Result<Bytes, SymbolizerError> {
-        Ok(self.indexes.of(elf).await?.bytes().clone())
+        Ok(self.indexes.get(elf).await?.bytes().clone())
     }
 }
 
-/// The chip the dump tells of, else the one the device named.
+/// The chip in the dump, else the one the device named.
 async fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
     let named = KnownChip::named(&dump.chip);
     let body = dump.body.clone();
-    let told = apart(move || chip_of_body(&body).map_err(|error| undecoded(&error.into()))).await?;
-    Ok(told.and_then(KnownChip::named).or(named))
+    let found = apart(move || chip_of_body(&body).map_err(|error| undecoded(&error.into())));
+    Ok(found.await?.and_then(KnownChip::named).or(named))
 }
 
 fn make_report(
@@ -159,7 +152,7 @@ fn make_report(
     })
 }
 
-/// The report, with what only the server knows.
+/// The report, with the model and the version, which only the server knows.
 fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report, SymbolizerError> {
     let report = decode_unwrapped(&dump.body, firmware);
     let mut report = report.map_err(|error| undecoded(&error))?;
@@ -179,14 +172,14 @@ fn undecoded(error: &DecodeError) -> SymbolizerError {
     SymbolizerError::Rejected { code, reason: error.to_string() }
 }
 
-/// Runs the engine where it may take its time, and where a panic ends nothing else.
+/// Runs the engine on a thread which may block. A panic of it becomes a failed attempt.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SymbolizerError> + Send + 'static,
 ) -> Result<T, SymbolizerError> {
     const CRASHED: &str = "the engine crashed";
     if blocking::is_allowed() {
         let outcome = catch_unwind(AssertUnwindSafe(work));
-        return outcome.unwrap_or_else(|_| Err(failed(CRASHED, "a panic, which is in the log")));
+        return outcome.unwrap_or_else(|_| Err(failed(CRASHED, "the panic is in the log")));
     }
     spawn_blocking(work).await.map_err(|error| failed(CRASHED, error))?
 }
@@ -208,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_engine_is_a_failed_attempt() {
-        let panics = || apart::<()>(|| panic!("a fault of ours"));
+        let panics = || apart::<()>(|| panic!("a bug"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let here = blocking::allow(|| runtime.block_on(panics()));
         for outcome in [runtime.block_on(panics()), here] {

@@ -1,4 +1,4 @@
-//! The ROM ELFs of a chip, out of the store.
+//! The ROM ELFs of a chip, read from the store and cached.
 
 use std::sync::Arc;
 
@@ -16,35 +16,33 @@ use moka::sync::Cache;
 
 use crate::unavailable;
 
-/// ROM ELFs kept in memory, in bytes; one has about a megabyte.
-const KEPT_BYTES: u64 = 16 * 1024 * 1024;
+/// A ROM ELF has about a megabyte.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The bytes of a ROM ELF.
 pub(crate) struct RomFile {
     chip: KnownChip,
     name: String,
     bytes: Bytes,
 }
 
-/// The ROM ELFs that are held.
 pub(crate) struct Roms {
     rows: Arc<dyn RomElfRepository>,
     reads: VerifiedReads,
-    kept: Cache<Sha256Digest, Bytes>,
+    cache: Cache<Sha256Digest, Bytes>,
 }
 
 impl Roms {
     pub(crate) fn new(rows: Arc<dyn RomElfRepository>, reads: VerifiedReads) -> Self {
-        let kept = Cache::builder()
+        let cache = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
-            .max_capacity(KEPT_BYTES)
+            .max_capacity(CACHE_BYTES)
             .build();
-        Self { rows, reads, kept }
+        Self { rows, reads, cache }
     }
 
-    /// Those of a chip; damaged and missing ones are left out. Fails when database or store are
-    /// down: a report without the names in them would be there for good.
+    /// Leaves out damaged and missing ones. Fails when the database or the store does not answer:
+    /// a report without the names of ROM functions would stay that way.
     pub(crate) async fn of_chip(&self, chip: KnownChip) -> Result<Vec<RomFile>, SymbolizerError> {
         let mut files = Vec::new();
         for rom in self.rows.list_of_chip(chip).await.map_err(unavailable)? {
@@ -57,14 +55,19 @@ impl Roms {
 
     async fn bytes(&self, rom: &RomElf) -> Result<Option<Bytes>, SymbolizerError> {
         let sha256 = rom.facts.sha256;
-        if let Some(bytes) = self.kept.get(&sha256) {
+        if let Some(bytes) = self.cache.get(&sha256) {
             return Ok(Some(bytes));
         }
         let read = self.read(rom).await.map_err(unavailable)?;
         if let Some(bytes) = &read {
-            self.kept.insert(sha256, bytes.clone());
+            self.cache.insert(sha256, bytes.clone());
         } else {
-            tracing::warn!(id = rom.id, "a ROM ELF is missing or damaged");
+            let key = rom.key();
+            tracing::warn!(
+                id = rom.id,
+                "ROM ELF {} not used: object {key} missing or damaged",
+                rom.id
+            );
         }
         Ok(read)
     }
@@ -79,7 +82,7 @@ impl Roms {
     }
 }
 
-/// Those the engine can read.
+/// Leaves out those the engine cannot read.
 pub(crate) fn opened(files: &[RomFile]) -> Vec<Rom<'_>> {
     files.iter().filter_map(open).collect()
 }
@@ -88,7 +91,8 @@ fn open(file: &RomFile) -> Option<Rom<'_>> {
     let opened = Rom::of_chip(file.chip.name(), &file.name, &file.bytes);
     if let Err(error) = &opened {
         let error = error as &dyn std::error::Error;
-        tracing::warn!(error, name = file.name, "a ROM ELF cannot be used");
+        let (name, chip) = (&file.name, file.chip.name());
+        tracing::warn!(error, name, "ROM ELF {name} of {chip} not used: the engine cannot read it");
     }
     opened.ok()
 }
