@@ -14,7 +14,7 @@ use coredock_symbolizer_native::NativeOptions;
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
 use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, SymbolizerConfig};
-use crate::database_clock::DatabaseClock;
+use crate::database_clock::{ClockReading, DatabaseClock};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
 use crate::wiring::{Engine, Outside};
@@ -141,10 +141,12 @@ impl Backends {
     /// Asks the database for the time, where processes share it.
     pub async fn ask_time(&self) {
         let Some(clock) = &self.clock else { return };
-        match clock.ask(&self.outside.database).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!("the time was told too slowly"),
-            Err(error) => warn("the time of the database is not known", &error),
+        match clock.read(&self.outside.database).await {
+            Ok(ClockReading::Used | ClockReading::NoServer) => {}
+            Ok(ClockReading::TooSlow { took }) => {
+                tracing::debug!("reading of the database clock not used: it took {took:?}");
+            }
+            Err(error) => warn("database clock not read; the last reading continues", &error),
         }
     }
 

@@ -24,12 +24,11 @@ use sources::Sources;
 /// Shortest acceptable `SECRET_KEY` in production, in characters.
 const SHORTEST_SECRET: usize = 16;
 
-/// A text that is never shown.
+/// A text which `Debug` does not show.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -41,86 +40,65 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What kind of deployment this is (`COREDOCK_ENV`).
+/// The kind of deployment (`COREDOCK_ENV`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {
-    /// A laptop.
     Development,
-    /// A test bench.
     Testing,
-    /// Users depend on it.
     Production,
 }
 
-/// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What kind of deployment this is.
     pub environment: Environment,
-    /// Where everything embedded lives.
+    /// Directory of everything embedded.
     pub data_dir: PathBuf,
-    /// The HTTP server.
     pub http: HttpConfig,
-    /// The database.
     pub database: DatabaseConfig,
-    /// The artifact store.
     pub artifacts: ArtifactStoreConfig,
-    /// Firmware.
     pub firmware: FirmwareConfig,
-    /// Devices.
     pub devices: DeviceConfigRules,
-    /// Dumps.
     pub coredumps: CoredumpConfig,
-    /// The sweep.
     pub sweep: SweepConfig,
-    /// Shutdown.
     pub shutdown: ShutdownConfig,
-    /// Logs.
     pub log: LogConfig,
 }
 
-/// The HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// Where it listens.
     pub listen: SocketAddr,
-    /// Whether it may listen on other than loopback without authentication.
+    /// Whether an address other than loopback is allowed without authentication.
     pub allow_insecure: bool,
-    /// Origins browsers may call from.
     pub cors_origins: Vec<String>,
-    /// Right-most forwarded entries to trust.
+    /// How many right-most forwarded entries are trusted.
     pub trusted_proxy_hops: usize,
     /// Longest transfer without a byte of progress.
     pub stall: Duration,
-    /// What `/metrics` asks for, if anything.
+    /// `None`: `/metrics` is open.
     pub metrics_token: Option<Secret>,
-    /// Whether the store decides readiness.
+    /// Whether the server is not ready while the artifact store does not answer.
     pub store_decides_readiness: bool,
 }
 
-/// Firmware.
 #[derive(Debug, Clone)]
 pub struct FirmwareConfig {
     /// Largest upload in bytes.
     pub upload_bytes: u64,
-    /// Caps and gate of bundles.
     pub bundle: BundleRules,
-    /// Versions kept of a model.
+    /// Versions of a model that retention keeps.
     pub kept_versions: u32,
-    /// How long symbols outlive their last version.
+    /// How long symbol files are kept after their last version was deleted.
     pub symbols_kept: Duration,
 }
 
-/// Devices.
 #[derive(Debug, Clone)]
 pub struct DeviceConfigRules {
-    /// How strictly configurations are taken and served.
+    /// How strictly configurations are checked and served.
     pub mode: ConfigMode,
-    /// How often devices should ask for a version.
+    /// The poll interval devices are asked to use.
     pub poll: Duration,
 }
 
-/// The sweep.
 #[derive(Debug, Clone)]
 pub struct SweepConfig {
     /// Time between two runs.
@@ -129,7 +107,6 @@ pub struct SweepConfig {
     pub grace: Duration,
 }
 
-/// Shutdown.
 #[derive(Debug, Clone)]
 pub struct ShutdownConfig {
     /// How long requests in flight may take.
@@ -138,16 +115,15 @@ pub struct ShutdownConfig {
     pub drain: Duration,
 }
 
-/// Logs.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
     /// `trace` … `error`.
     pub level: String,
-    /// One JSON object per line, or text for terminals.
+    /// One JSON object per line; else text for terminals.
     pub json: bool,
 }
 
-/// What the command line says over file and environment.
+/// The options of the command line, which win over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--config`
@@ -166,12 +142,12 @@ pub struct Overrides {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Where temporary files are made.
+    /// Directory of temporary files.
     pub fn spool_dir(&self) -> PathBuf {
         self.data_dir.join("tmp")
     }
 
-    /// Whether rows or bytes lie on disks of this machine.
+    /// Whether the database or the artifact store is on a disk of this machine.
     pub fn uses_disks(&self) -> bool {
         matches!(self.database.place, DatabasePlace::Sqlite(_))
             || matches!(self.artifacts, ArtifactStoreConfig::Local(_))
@@ -248,7 +224,7 @@ fn with_overrides(
                 sources.set("HOST", host.trim_matches(['[', ']']).to_owned());
                 sources.set("PORT", port.to_owned());
             }
-            None => faults.push(format!("--listen: {listen} is not HOST:PORT")),
+            None => faults.push(format!("--listen: expected HOST:PORT, found {listen}")),
         }
     }
     sources
@@ -302,9 +278,14 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
 fn check_secret(reader: &mut Reader<'_>) {
     let secret = reader.text("SECRET_KEY");
     if settings::setting("SECRET_KEY").default == secret {
-        reader.fault("SECRET_KEY: must be set in production");
-    } else if secret.chars().count() < SHORTEST_SECRET {
-        reader.fault(format!("SECRET_KEY: must have at least {SHORTEST_SECRET} characters"));
+        reader.fault("SECRET_KEY: must be set in production; the default is public");
+        return;
+    }
+    let length = secret.chars().count();
+    if length < SHORTEST_SECRET {
+        reader.fault(format!(
+            "SECRET_KEY: must have at least {SHORTEST_SECRET} characters in production, has {length}"
+        ));
     }
 }
 
@@ -335,7 +316,8 @@ fn listen_address(reader: &mut Reader<'_>) -> SocketAddr {
     let Some(host) = reader.optional("HOST") else { return fallback };
     let resolved = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut all| all.next());
     resolved.unwrap_or_else(|| {
-        reader.fault(format!("HOST: {host} is not an address of this machine"));
+        reader
+            .fault(format!("HOST: expected an address or a host name that resolves, found {host}"));
         fallback
     })
 }
@@ -344,7 +326,10 @@ fn firmware(reader: &mut Reader<'_>) -> FirmwareConfig {
     let entry_bytes = reader.integer("MAX_FIRMWARE_ENTRY_BYTES");
     let total_bytes = reader.integer("MAX_FIRMWARE_TOTAL_BYTES");
     if total_bytes < entry_bytes {
-        reader.fault("MAX_FIRMWARE_TOTAL_BYTES: must not be below MAX_FIRMWARE_ENTRY_BYTES");
+        reader.fault(format!(
+            "MAX_FIRMWARE_TOTAL_BYTES: must be at least MAX_FIRMWARE_ENTRY_BYTES ({entry_bytes}), \
+             found {total_bytes}"
+        ));
     }
     let gate = match reader.text("FIRMWARE_IMAGE_GATE").as_str() {
         "full" => ImageGate::Full,

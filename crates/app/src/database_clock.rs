@@ -1,8 +1,8 @@
 //! One time for all processes on a database server.
 //!
-//! Leases end at an instant that another process compares with its own clock. With two clocks that
-//! disagree, or one that is set, a lease would end early or never. So the time is that of the
-//! database server, asked for now and then and carried on by the monotonic clock in between.
+//! Leases end at an instant which another process compares with its own clock. If two clocks disagree,
+//! or one is set, a lease ends early or never. So the time is that of the database server: it is read
+//! from time to time, and the monotonic clock continues it in between.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,32 +15,44 @@ use coredock_repository::Database;
 
 use crate::system::SystemClock;
 
-/// An answer that took longer tells the time too roughly.
+/// The time of a slower answer is too imprecise.
 const SLOWEST_ANSWER: Duration = Duration::from_secs(1);
 
-/// The time of the database server; that of this machine until it was asked for once.
+/// The time of the database server; that of this machine until the first reading.
 #[derive(Default)]
 pub struct DatabaseClock {
     known: RwLock<Option<(Instant, Timestamp)>>,
 }
 
 impl DatabaseClock {
-    /// Asks the server; `false` when it answered too slowly to be believed.
-    pub async fn ask(&self, database: &Database) -> Result<bool, RepositoryError> {
+    /// Reads the time of the server.
+    pub async fn read(&self, database: &Database) -> Result<ClockReading, RepositoryError> {
         let asked = Instant::now();
-        let Some(told) = database.shared_time().await? else { return Ok(false) };
+        let Some(time) = database.shared_time().await? else { return Ok(ClockReading::NoServer) };
         let answered = Instant::now();
         let took = answered.duration_since(asked);
         if took > SLOWEST_ANSWER {
-            return Ok(false);
+            return Ok(ClockReading::TooSlow { took });
         }
-        self.set(answered, told.after(took / 2));
-        Ok(true)
+        self.set(answered, time.after(took / 2));
+        Ok(ClockReading::Used)
     }
 
     fn set(&self, at: Instant, time: Timestamp) {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some((at, time));
     }
+}
+
+/// What became of a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockReading {
+    Used,
+    /// The answer took longer than a second; the reading before stays.
+    TooSlow {
+        took: Duration,
+    },
+    /// The database is a file.
+    NoServer,
 }
 
 #[async_trait]
@@ -62,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_goes_on_from_what_the_server_told() {
+    fn the_time_continues_from_the_reading_of_the_server() {
         let clock = DatabaseClock::default();
         let before = clock.now();
-        assert!(SystemClock.now().since(before) < Duration::from_secs(5), "not asked yet");
-        let told = Timestamp::from_micros(1_000_000);
+        assert!(SystemClock.now().since(before) < Duration::from_secs(5), "not read yet");
+        let read = Timestamp::from_micros(1_000_000);
         let asked = Instant::now();
-        clock.set(asked, told);
-        let (now, most) = (clock.now(), told.after(asked.elapsed()));
-        assert!(told <= now && now <= most.after(Duration::from_millis(1)), "{now:?}");
+        clock.set(asked, read);
+        let (now, most) = (clock.now(), read.after(asked.elapsed()));
+        assert!(read <= now && now <= most.after(Duration::from_millis(1)), "{now:?}");
     }
 }

@@ -19,20 +19,19 @@ const LONGEST_CHECK: Duration = Duration::from_secs(2);
 const CACHED_FOR: Duration = Duration::from_secs(10);
 const PROBE: &[u8] = b"coredock probe";
 
-/// What the last look at the dependencies found.
+/// The state of the dependencies at the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// The database answers.
     pub database: bool,
-    /// Migrations that wait; `None` when that could not be found out.
+    /// `None` when the database did not answer.
     pub migrations_pending: Option<usize>,
-    /// The store takes, returns and deletes an object.
+    /// An object could be written, read and deleted.
     pub store: bool,
-    /// The symbolizer answers, or there is none.
+    /// The symbolizer answers, or is switched off.
     pub symbolizer: bool,
 }
 
-/// Looks at the dependencies, at most every ten seconds.
+/// Checks the dependencies, at most every ten seconds.
 pub struct Health {
     database: Database,
     store: Arc<dyn ArtifactStore>,
@@ -43,7 +42,6 @@ pub struct Health {
 }
 
 impl Health {
-    /// Watches what the features work with.
     pub fn new(outside: &Outside, features: &Features) -> Self {
         Self {
             database: outside.database.clone(),
@@ -55,12 +53,10 @@ impl Health {
         }
     }
 
-    /// What kind of store it is.
     pub const fn store_kind(&self) -> &'static str {
         self.store_kind
     }
 
-    /// The name of the symbolizer.
     pub fn engine(&self) -> &'static str {
         self.symbolizer.as_ref().map_or("off", |symbolizer| symbolizer.engine())
     }
@@ -70,7 +66,7 @@ impl Health {
         &self.database
     }
 
-    /// The state of the dependencies.
+    /// The cached state, or a new one.
     pub async fn readiness(&self) -> Readiness {
         let mut last = self.last.lock().await;
         if let Some((at, readiness)) = *last
@@ -78,15 +74,15 @@ impl Health {
         {
             return readiness;
         }
-        let readiness = self.look().await;
+        let readiness = self.check().await;
         *last = Some((Instant::now(), readiness));
         readiness
     }
 
-    async fn look(&self) -> Readiness {
-        let database = tokio::time::timeout(LONGEST_CHECK, self.look_at_database());
+    async fn check(&self) -> Readiness {
+        let database = tokio::time::timeout(LONGEST_CHECK, self.check_database());
         let store = tokio::time::timeout(LONGEST_CHECK, self.probe_store());
-        let symbolizer = tokio::time::timeout(LONGEST_CHECK, self.look_at_symbolizer());
+        let symbolizer = tokio::time::timeout(LONGEST_CHECK, self.check_symbolizer());
         let (database, store, symbolizer) = tokio::join!(database, store, symbolizer);
         let migrations_pending = database.ok().flatten();
         Readiness {
@@ -97,15 +93,16 @@ impl Health {
         }
     }
 
-    /// How many migrations wait, if the connections in use answer at all.
-    async fn look_at_database(&self) -> Option<usize> {
-        // A newer process may have migrated it meanwhile; this one goes on until it is replaced.
+    /// The number of pending migrations, if the database answers.
+    async fn check_database(&self) -> Option<usize> {
+        // Migrations this version does not know are no reason to be unready: a newer replica has applied
+        // them, and this one works until it is replaced.
         let pending = self.database.schema_status().await.ok()?.pending.len();
         let answers = pending > 0 || self.database.ping().await.is_ok();
         answers.then_some(pending)
     }
 
-    async fn look_at_symbolizer(&self) -> bool {
+    async fn check_symbolizer(&self) -> bool {
         match &self.symbolizer {
             Some(symbolizer) => symbolizer.is_ready().await,
             None => true,

@@ -6,30 +6,22 @@ use std::path::{Path, PathBuf};
 
 const LOCK_NAME: &str = "coredock.lock";
 
-/// Holds the directories of the database and of the local store until it is dropped.
+/// Locks the directories of the database and of the local store until it is dropped.
 #[derive(Debug)]
 pub struct DataLock {
     _files: Vec<File>,
 }
 
-/// Why the data could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
     #[error("{} is in use by another coredock process; stop it first", .0.display())]
     InUse(PathBuf),
-    /// The directory cannot be used.
     #[error("data directory {} cannot be used: {source}", path.display())]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    Unusable { path: PathBuf, source: io::Error },
 }
 
 impl DataLock {
-    /// Creates the directories if they are absent and locks each of them.
+    /// Creates missing directories and locks each of them.
     pub fn take(directories: &[&Path]) -> Result<Self, LockError> {
         let mut locked: Vec<PathBuf> = Vec::new();
         let mut files = Vec::new();

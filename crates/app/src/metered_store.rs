@@ -15,7 +15,6 @@ use futures::stream::BoxStream;
 
 use crate::metrics::Metrics;
 
-/// An artifact store with metrics.
 pub struct MeteredStore {
     inner: Arc<dyn ArtifactStore>,
     backend: &'static str,
@@ -28,7 +27,7 @@ impl MeteredStore {
         Self { inner, backend, metrics }
     }
 
-    fn note<T>(
+    fn count<T>(
         &self,
         operation: &str,
         began: Instant,
@@ -52,7 +51,7 @@ impl ArtifactStore for MeteredStore {
         body: &ArtifactBody,
     ) -> Result<StoredArtifact, ArtifactStoreError> {
         let began = Instant::now();
-        let stored = self.note("put", began, self.inner.put(key, body).await)?;
+        let stored = self.count("put", began, self.inner.put(key, body).await)?;
         self.metrics.storage_bytes.with_label_values(&[self.backend, "in"]).inc_by(body.length());
         Ok(stored)
     }
@@ -63,7 +62,7 @@ impl ArtifactStore for MeteredStore {
         range: ByteRange,
     ) -> Result<Option<Artifact>, ArtifactStoreError> {
         let began = Instant::now();
-        let opened = self.note("open", began, self.inner.open(key, range).await)?;
+        let opened = self.count("open", began, self.inner.open(key, range).await)?;
         let bytes = self.metrics.storage_bytes.with_label_values(&[self.backend, "out"]);
         Ok(opened.map(|artifact| {
             let body = artifact.body.inspect(move |piece| {
@@ -77,12 +76,12 @@ impl ArtifactStore for MeteredStore {
 
     async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError> {
         let began = Instant::now();
-        self.note("copy", began, self.inner.copy(from, to).await)
+        self.count("copy", began, self.inner.copy(from, to).await)
     }
 
     async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError> {
         let began = Instant::now();
-        self.note("delete", began, self.inner.delete(keys).await)
+        self.count("delete", began, self.inner.delete(keys).await)
     }
 
     fn list(

@@ -1,12 +1,12 @@
 //! The rescue spool as a directory (contract §4.5): one file per dump, `{received}-{random}.dump`.
 //!
-//! It lies here and not in a crate of its own because it is a few calls of `std::fs`, and not in the
-//! domain because they have to wait on threads of the runtime.
+//! It is not a crate of its own because it is a few calls of `std::fs`, and not in the domain because
+//! they block and need threads of the runtime.
 //!
-//! A file is written under a temporary name, synced, renamed, and its directory synced. Whoever works
-//! on one holds its lock, which ends with the process; locks of files and of the whole directory
-//! also keep processes apart that share it. What is locked is the file, not its name: after locking,
-//! the name must still lead to it.
+//! A file is written under a temporary name, synced, renamed, and its directory synced. A file that is
+//! being read or written is locked; the lock ends with the process. Locks of files and of the whole
+//! directory also serve processes that share it. A lock belongs to the file, not to its name: after
+//! locking, the name must still lead to the file.
 
 mod format;
 
@@ -31,10 +31,10 @@ use format::{Decoded, Unreadable};
 const WAITING: &str = "dump";
 const UNFINISHED: &str = "part";
 const DAMAGED: &str = "damaged";
-/// Held while the room is measured and a file is begun.
+/// Locked while the free space is measured and a file is created.
 const LOCK_NAME: &str = "rescue.lock";
 
-/// A directory of rescued dumps; made when the first one is saved.
+/// A directory of rescued dumps; created when the first one is saved.
 #[derive(Debug, Clone)]
 pub struct RescueDirectory {
     path: Arc<Path>,
@@ -42,13 +42,13 @@ pub struct RescueDirectory {
 }
 
 impl RescueDirectory {
-    /// Everything in `path` together takes at most `budget` bytes; with 0 nothing is saved, and what
-    /// waits is still taken in.
+    /// The files in `path` have at most `budget` bytes together. With 0 nothing is saved, and dumps
+    /// which wait are still replayed.
     pub fn new(path: &Path, budget: u64) -> Self {
         Self { path: path.into(), budget }
     }
 
-    fn save_here(&self, dump: &RescuedDump) -> Result<HeldFile, RescueError> {
+    fn save_here(&self, dump: &RescuedDump) -> Result<LockedFile, RescueError> {
         let failed = |source: io::Error| RescueError::unavailable("save a dump", source);
         if self.budget == 0 {
             return Err(RescueError::Full { budget: 0 });
@@ -58,27 +58,27 @@ impl RescueDirectory {
         let received = dump.delivery.change.at.micros().max(0);
         let name = self.path.join(format!("{received:020}-{}", Uuid::new_v4().simple()));
         let names = (name.with_extension(UNFINISHED), name.with_extension(WAITING));
-        let Some(mut file) = self.begin(&names.0, size).map_err(failed)? else {
+        let Some(mut file) = self.create(&names.0, size).map_err(failed)? else {
             return Err(RescueError::Full { budget: self.budget });
         };
         let written = write_all(&mut file, &head, dump)
             .and_then(|()| fs::rename(&names.0, &names.1))
             .and_then(|()| sync(&self.path));
         if let Err(error) = written {
-            // Whoever is told that it was not saved must not find it later. What cannot even be
-            // removed is taken in, like any dump whose end its device did not hear of.
+            // A device which gets an error must not find its dump recorded later. If even removing
+            // fails the dump is replayed, like any other whose answer did not reach its device.
             drop(fs::remove_file(&names.0));
             drop(fs::remove_file(&names.1));
             return Err(failed(error));
         }
-        Ok(HeldFile::new(file, names.1, size))
+        Ok(LockedFile::new(file, names.1, size))
     }
 
-    /// A locked temporary file for `size` bytes, or `None` when that is more than there may be.
-    fn begin(&self, temporary: &Path, size: u64) -> io::Result<Option<File>> {
-        self.make()?;
+    /// A locked temporary file of `size` bytes, or `None` if the budget does not allow it.
+    fn create(&self, temporary: &Path, size: u64) -> io::Result<Option<File>> {
+        self.create_directory()?;
         let _lock = self.lock()?;
-        if self.held_bytes()?.saturating_add(size) > self.budget {
+        if self.used_bytes()?.saturating_add(size) > self.budget {
             return Ok(None);
         }
         let file = File::options().write(true).create_new(true).open(temporary)?;
@@ -87,12 +87,12 @@ impl RescueDirectory {
         Ok(Some(file))
     }
 
-    fn held_bytes(&self) -> io::Result<u64> {
+    fn used_bytes(&self) -> io::Result<u64> {
         let mut bytes: u64 = 0;
         for entry in fs::read_dir(&*self.path)? {
             match entry?.metadata() {
                 Ok(file) => bytes = bytes.saturating_add(file.len()),
-                // Taken in meanwhile.
+                // It was replayed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -100,13 +100,13 @@ impl RescueDirectory {
         Ok(bytes)
     }
 
-    fn make(&self) -> io::Result<()> {
+    fn create_directory(&self) -> io::Result<()> {
         fs::create_dir_all(&*self.path)?;
-        // Also where somebody else has made it: he may not have come to this yet.
+        // Also if another process has created it: it may not have synced the parent yet.
         self.path.parent().map_or(Ok(()), sync)
     }
 
-    /// Keeps others from beginning files until it is dropped.
+    /// No other process or thread creates files until the lock is dropped.
     fn lock(&self) -> io::Result<File> {
         let mut options = File::options();
         let file =
@@ -138,12 +138,12 @@ impl RescueDirectory {
         Ok(names)
     }
 
-    /// Removes temporary files whose writers died: those that nobody holds.
+    /// Removes temporary files whose writers died: those which are not locked.
     fn remove_abandoned(&self, unfinished: &[PathBuf]) -> io::Result<()> {
-        // Between creating a file and locking it a writer holds the directory.
+        // Between creating a file and locking it a writer has the directory locked.
         let _lock = self.lock()?;
         for path in unfinished {
-            if hold(path)?.is_some() {
+            if open_locked(path)?.is_some() {
                 fs::remove_file(path)?;
             }
         }
@@ -156,16 +156,16 @@ impl RescueDirectory {
     ) -> Result<Option<OpenedRescue>, RescueError> {
         let failed = |source: io::Error| RescueError::unavailable("read a dump", source);
         let path = self.path.join(name);
-        let Some(mut file) = hold(&path).map_err(failed)? else { return Ok(None) };
+        let Some(mut file) = open_locked(&path).map_err(failed)? else { return Ok(None) };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
         match format::decode(bytes) {
             Ok(Decoded { dump, end }) => {
-                let file = Box::new(HeldFile::new(file, path, end));
+                let file = Box::new(LockedFile::new(file, path, end));
                 Ok(Some(OpenedRescue { dump, file }))
             }
             Err(Unreadable::Newer) => {
-                Err(RescueError::unavailable("read a dump", "it is of a newer version"))
+                Err(RescueError::unavailable("read a dump", "a newer version has written it"))
             }
             Err(Unreadable::Damaged(reason)) => {
                 fs::rename(&path, path.with_extension(DAMAGED)).map_err(failed)?;
@@ -175,8 +175,8 @@ impl RescueDirectory {
     }
 }
 
-/// Opens a file and locks it; `None` when somebody else holds it or it is gone.
-fn hold(path: &Path) -> io::Result<Option<File>> {
+/// `None` when the file does not exist or is locked already.
+fn open_locked(path: &Path) -> io::Result<Option<File>> {
     let file = match File::options().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -212,25 +212,24 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// A locked file of the directory.
 #[derive(Debug, Clone)]
-struct HeldFile(Arc<Held>);
+struct LockedFile(Arc<Locked>);
 
 #[derive(Debug)]
-struct Held {
+struct Locked {
     file: File,
     path: PathBuf,
-    /// Where the next mark goes.
+    /// Offset of the next mark.
     end: AtomicU64,
 }
 
-impl HeldFile {
+impl LockedFile {
     fn new(file: File, path: PathBuf, end: u64) -> Self {
-        Self(Arc::new(Held { file, path, end: AtomicU64::new(end) }))
+        Self(Arc::new(Locked { file, path, end: AtomicU64::new(end) }))
     }
 
     fn fix_id_here(&self, id: i64) -> io::Result<()> {
-        let Held { file, end, .. } = &*self.0;
+        let Locked { file, end, .. } = &*self.0;
         let mark = format::mark(id);
         let at = end.load(Ordering::SeqCst);
         file.write_all_at(&mark, at)?;
@@ -241,11 +240,11 @@ impl HeldFile {
 }
 
 #[async_trait]
-impl RescueFile for HeldFile {
+impl RescueFile for LockedFile {
     async fn fix_id(&self, id: i64) -> Result<(), RescueError> {
         let this = self.clone();
         wait_for(move || {
-            let failed = |source| RescueError::unavailable("note the id of a dump", source);
+            let failed = |source| RescueError::unavailable("record the id of a dump", source);
             this.fix_id_here(id).map_err(failed)
         })
         .await
@@ -280,7 +279,7 @@ impl RescueSpool for RescueDirectory {
     }
 }
 
-/// Runs what waits for the disk where that keeps nobody else waiting.
+/// Runs a job which waits for the disk on a thread which may block.
 async fn wait_for<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, RescueError> + Send + 'static,
 ) -> Result<T, RescueError> {

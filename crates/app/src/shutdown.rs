@@ -1,4 +1,4 @@
-//! How the process ends (contract §14.4).
+//! The state of a shutdown and the signals that begin one (contract §14.4).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Shutdown(Arc<AtomicBool>);
 
 impl Shutdown {
-    /// Turns readiness off.
+    /// Readiness fails from now on.
     pub fn begin(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
@@ -28,7 +27,6 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Listens from now on.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -1,4 +1,4 @@
-//! The real clock and the real randomness.
+//! The clock, the randomness and the wake-ups of a process.
 
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use coredock_domain::{Clock, Entropy};
 use rand::Rng;
 use tokio::sync::Notify;
 
-/// The time of the machine.
 pub struct SystemClock;
 
 #[async_trait]
@@ -24,7 +23,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Unpredictable bytes: a generator per thread, seeded by the operating system.
+/// A generator per thread, seeded by the operating system.
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {

@@ -6,16 +6,15 @@ use coredock_artifact_store::{OpenStoreError, S3Options};
 
 use super::reader::Reader;
 
-/// Where bytes lie (`ARTIFACT_STORE`).
+/// Where artifacts are stored (`ARTIFACT_STORE`).
 #[derive(Debug, Clone)]
 pub enum ArtifactStoreConfig {
-    /// In a directory of ours (`ARTIFACT_DIR`).
+    /// The directory `ARTIFACT_DIR`.
     Local(PathBuf),
-    /// In a bucket.
     S3(S3Options),
 }
 
-/// Any of these, set, means S3 where `ARTIFACT_STORE` is `auto`.
+/// One of these settings selects S3 while `ARTIFACT_STORE` is `auto`.
 const SIGNS_OF_S3: [&str; 3] = ["S3_ENDPOINT_URL", "S3_BUCKET_NAME", "S3_ACCESS_KEY_ID"];
 
 pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> ArtifactStoreConfig {

@@ -1,4 +1,4 @@
-//! Settings of dumps and of who parses them.
+//! Settings of dumps and of the symbolizer.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,36 +7,30 @@ use coredock_domain::coredumps::CoredumpSettings;
 
 use super::reader::Reader;
 
-/// More workers than this only wait for the same engine.
+/// More workers only wait for the same engine.
 const MOST_WORKERS_BY_DEFAULT: usize = 8;
 
-/// Dumps.
 #[derive(Debug, Clone)]
 pub struct CoredumpConfig {
-    /// Limits of keeping and parsing.
     pub settings: CoredumpSettings,
-    /// Most bytes of dumps that wait for the end of an outage (`RESCUE_SPOOL_BYTES`).
+    /// Largest size of the rescue spool (`RESCUE_SPOOL_BYTES`).
     pub rescue_bytes: u64,
-    /// The sidecar, whether or not it is used.
+    /// Set if the sidecar is configured, even if `symbolizer` does not use it.
     pub sidecar: Option<SidecarConfig>,
-    /// Who makes reports.
     pub symbolizer: SymbolizerConfig,
-    /// Jobs worked on at once.
+    /// Parse jobs that run at the same time.
     pub workers: usize,
 }
 
-/// Who makes reports (`SYMBOLIZER`).
+/// The engine that parses dumps (`SYMBOLIZER`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SymbolizerConfig {
-    /// Nobody: jobs wait.
+    /// Jobs wait.
     Off,
-    /// This process.
     Native,
-    /// The HTTP sidecar.
     Sidecar,
 }
 
-/// The HTTP sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarConfig {
     /// `PARSE_SIDECAR_URL`
@@ -47,7 +41,9 @@ pub struct SidecarConfig {
 
 pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
     if reader.integer("PARSE_LEASE_SECONDS") <= reader.integer("PARSE_TIMEOUT_SECONDS") {
-        reader.fault("PARSE_LEASE_SECONDS: must be above PARSE_TIMEOUT_SECONDS");
+        let timeout = reader.integer("PARSE_TIMEOUT_SECONDS");
+        reader
+            .fault(format!("PARSE_LEASE_SECONDS: must be above PARSE_TIMEOUT_SECONDS ({timeout})"));
     }
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let workers = reader.optional_integer("SYMBOLIZER_WORKERS");
@@ -76,7 +72,7 @@ fn default_workers() -> usize {
     cpus.min(MOST_WORKERS_BY_DEFAULT)
 }
 
-/// Its URL and its directory are set together or not at all.
+/// URL and directory are set together or not at all.
 fn sidecar(reader: &mut Reader<'_>) -> Option<SidecarConfig> {
     let (url, directory) = ("PARSE_SIDECAR_URL", "PARSE_SIDECAR_XFER_DIR");
     match (reader.optional(url), reader.optional(directory)) {
@@ -94,7 +90,7 @@ fn sidecar(reader: &mut Reader<'_>) -> Option<SidecarConfig> {
     None
 }
 
-/// `auto` is the sidecar if there is one, else this process.
+/// `auto` is the sidecar if it is configured, else the native engine.
 fn symbolizer(reader: &Reader<'_>, sidecar: Option<&SidecarConfig>) -> SymbolizerConfig {
     match reader.text("SYMBOLIZER").as_str() {
         "off" => SymbolizerConfig::Off,

@@ -7,10 +7,9 @@ use coredock_repository::PostgresUrl;
 
 use super::reader::Reader;
 
-/// The database.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// Where rows lie (`DATABASE_URL`).
+    /// `DATABASE_URL`
     pub place: DatabasePlace,
     /// Connections that stay open (`DB_POOL_SIZE`).
     pub kept: usize,
@@ -18,16 +17,14 @@ pub struct DatabaseConfig {
     pub overflow: usize,
     /// Longest wait for a connection and for an answer (`DB_POOL_TIMEOUT`).
     pub wait: Duration,
-    /// Whether the server migrates at start.
+    /// Whether the server applies pending migrations at start.
     pub auto_migrate: bool,
 }
 
-/// Where rows lie.
 #[derive(Debug, Clone)]
 pub enum DatabasePlace {
-    /// In a file of ours.
+    /// The database file.
     Sqlite(PathBuf),
-    /// In a database on a server.
     Postgres(PostgresUrl),
 }
 
@@ -50,8 +47,8 @@ pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
     }
 }
 
-/// `sqlite:FILE` or `sqlite://FILE`, so that three slashes begin an absolute path; or a server. The
-/// complaint never repeats the URL, which may hold a password.
+/// `sqlite:FILE`, `sqlite://FILE` (so that three slashes begin an absolute path) or a PostgreSQL URL. The
+/// error text never repeats the URL, which may contain a password.
 fn place_of(url: &str) -> Result<DatabasePlace, String> {
     let Some(rest) = url.strip_prefix("sqlite:") else {
         return PostgresUrl::parse(url).map(DatabasePlace::Postgres);

@@ -1,12 +1,12 @@
-//! Checks texts against the table and hands out typed values, collecting every fault.
+//! Checks texts against the table of settings and returns typed values; every fault is collected.
 
 use std::time::Duration;
 
 use super::settings::{LONG, Rule, SETTINGS, Setting, Stage, setting};
 use super::sources::Sources;
 
-/// Reads settings one by one. A faulty one is noted and read as its default; a name which is not in the
-/// table panics, whether it is set or not.
+/// Reads settings one by one. A faulty one is recorded and read as its default; a name which is not in
+/// the table panics, whether it is set or not.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     faults: Vec<String>,
@@ -27,22 +27,22 @@ impl<'a> Reader<'a> {
         Self { sources, faults }
     }
 
-    /// Notes a fault found across several settings.
+    /// Records a fault which concerns several settings.
     pub(super) fn fault(&mut self, fault: impl Into<String>) {
         self.faults.push(fault.into());
     }
 
-    /// Everything found wrong.
+    /// Every fault.
     pub(super) fn finish(self) -> Vec<String> {
         self.faults
     }
 
-    /// Whether somebody set it, whatever its default.
+    /// Whether a source sets it, whatever its default.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.set(name).is_some()
     }
 
-    /// The text, if it is set or has a default.
+    /// `None` when it is neither set nor has a default.
     pub(super) fn optional(&self, name: &str) -> Option<String> {
         let default = setting(name).default;
         let text = self.set(name).or_else(|| Some(default).filter(|text| !text.is_empty()));
@@ -54,29 +54,25 @@ impl<'a> Reader<'a> {
         self.optional(name).unwrap_or_default()
     }
 
-    /// A whole number.
     pub(super) fn integer(&self, name: &str) -> u64 {
         self.parsed(name, parse_integer).unwrap_or_default()
     }
 
-    /// A whole number, if it is set or has a default.
+    /// `None` when it is neither set nor has a default.
     pub(super) fn optional_integer(&self, name: &str) -> Option<u64> {
         self.parsed(name, parse_integer)
     }
 
-    /// A number of seconds.
     pub(super) fn seconds(&self, name: &str) -> Duration {
         Duration::from_secs(self.integer(name))
     }
 
-    /// Several numbers of seconds.
     pub(super) fn all_seconds(&self, name: &str) -> Vec<Duration> {
         let text = self.text(name);
         let seconds = split_list(&text).filter_map(parse_integer);
         seconds.map(Duration::from_secs).collect()
     }
 
-    /// A boolean.
     pub(super) fn boolean(&self, name: &str) -> bool {
         self.parsed(name, parse_bool).unwrap_or_default()
     }
@@ -97,7 +93,7 @@ impl<'a> Reader<'a> {
 }
 
 fn not_built(name: &str, part: &str) -> String {
-    format!("{name}: switches on {part}, which this version does not have")
+    format!("{name}: enables {part}, which this version does not have; remove the setting")
 }
 
 fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {

@@ -1,6 +1,6 @@
-//! Every setting there is (contract §13): its name, its default and the rule its text obeys.
+//! The table of settings (contract §13): name, default and rule of each.
 
-/// What a setting's text must be.
+/// What the text of a setting must be.
 #[derive(Debug, Clone, Copy)]
 pub enum Rule {
     /// Anything.
@@ -21,30 +21,26 @@ pub enum Rule {
     Seconds,
 }
 
-/// Whether a setting does something yet.
+/// Whether a setting has an effect yet.
 #[derive(Debug, Clone, Copy)]
 pub enum Stage {
-    /// It works.
     Built,
-    /// It tunes a part this binary does not have: checked, and without effect.
-    Tuning,
-    /// It switches on the part named here, which this binary does not have.
-    Switch(&'static str),
-    /// These values switch on a part this binary does not have.
-    SwitchValues(&'static [&'static str], &'static str),
-    /// A secret that works.
+    /// A secret which has an effect.
     BuiltSecret,
+    /// Tunes a part which is not built: its text is checked, but has no effect.
+    Tuning,
+    /// Enables the part named here, which is not built.
+    Switch(&'static str),
+    /// These values enable a part which is not built.
+    SwitchValues(&'static [&'static str], &'static str),
 }
 
-/// One row of the table.
 pub struct Setting {
     /// Name in environment and file.
     pub name: &'static str,
-    /// Its text when it is not set; empty: none.
+    /// The text of a setting which is not set; empty for none.
     pub default: &'static str,
-    /// What its text must be.
     pub rule: Rule,
-    /// Whether it does something yet.
     pub stage: Stage,
 }
 
@@ -61,7 +57,7 @@ use Rule::{Bool, Choice, HttpUrl, HttpUrls, Integer, Seconds, SweepSeconds, Text
 use Stage::{Built, BuiltSecret, Switch, SwitchValues, Tuning};
 
 const ANY: u64 = u64::MAX;
-/// Ten years: longer durations are typing mistakes.
+/// Ten years in seconds: longer durations are typing mistakes.
 pub(super) const LONG: u64 = 315_360_000;
 
 /// The table, in the order of contract §13.
@@ -187,7 +183,7 @@ pub fn setting(name: &str) -> &'static Setting {
     found.unwrap_or_else(|| panic!("{name} is not in the table of settings"))
 }
 
-/// Names of a legacy deployment that are accepted and without effect.
+/// Names of a legacy deployment, which are accepted and have no effect.
 pub fn is_legacy(name: &str) -> bool {
     const LEGACY: [&str; 7] = [
         "DEBUG",

@@ -1,4 +1,4 @@
-//! Where settings come from: file, environment, command line; later wins.
+//! The sources of settings: file, environment, command line; the last one wins.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,7 +41,7 @@ impl Sources {
         }
     }
 
-    /// Takes the known names out of the environment; others are ignored.
+    /// Reads the known names of the environment and ignores others.
     pub(super) fn read_environment(
         &mut self,
         variables: impl Iterator<Item = (String, String)>,
@@ -49,25 +49,23 @@ impl Sources {
     ) {
         for (name, value) in variables {
             if is_known(&name) && value.contains(char::REPLACEMENT_CHARACTER) {
-                faults.push(format!("{name}: is not UTF-8"));
+                faults.push(format!("{name}: must be UTF-8"));
             } else if is_known(&name) && !value.is_empty() {
                 self.set(&name, value);
             }
         }
     }
 
-    /// Sets one name, over everything read before.
     pub(super) fn set(&mut self, name: &str, text: String) {
         self.texts.insert(name.to_owned(), text);
     }
 
-    /// The text of a name, if it is set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 }
 
-/// What the parser says without the line it quotes, which may hold a secret.
+/// The parser's message without the line it quotes, which may contain a secret.
 fn without_source(error: &str) -> String {
     let is_quote = |line: &str| {
         line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')

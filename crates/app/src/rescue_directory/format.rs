@@ -1,4 +1,4 @@
-//! What is in a file of a rescued dump:
+//! The format of a file of a rescued dump:
 //!
 //! | Bytes | Content |
 //! |---|---|
@@ -6,12 +6,12 @@
 //! | 4 | version of the format, little endian |
 //! | 4 | length of the header, little endian |
 //! | 32 | SHA-256 of the header |
-//! | … | the header, JSON; tells length and SHA-256 of the body |
+//! | … | the header, JSON; contains length and SHA-256 of the body |
 //! | … | the body |
 //! | 16 each | marks: an id, little endian, and the first half of the SHA-256 of its 8 bytes |
 //!
 //! Marks are appended when an id is reserved, and the last whole one counts. One that was cut by a
-//! crash was never acted upon.
+//! crash was never used.
 
 use std::io;
 
@@ -44,23 +44,22 @@ struct Header {
     sha256: String,
 }
 
-/// A file that was read.
 pub(super) struct Decoded {
     pub(super) dump: RescuedDump,
-    /// Where the next mark goes.
+    /// Offset of the next mark.
     pub(super) end: u64,
 }
 
 /// Why a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// A later version of the program has written it.
+    /// A newer version of the program has written it.
     Newer,
-    /// It is not what was written.
+    /// With the reason.
     Damaged(&'static str),
 }
 
-/// What stands before the body.
+/// The bytes before the body.
 pub(super) fn head(dump: &RescuedDump) -> io::Result<Vec<u8>> {
     let Delivery { device, chip, firmware_version, body, change } = &dump.delivery;
     let header = serde_json::to_vec(&Header {
@@ -90,7 +89,7 @@ pub(super) fn size(head: &[u8], dump: &RescuedDump) -> u64 {
     head.len() as u64 + dump.delivery.body.length() + mark as u64
 }
 
-/// What is appended for an id.
+/// The bytes appended for an id.
 pub(super) fn mark(id: i64) -> [u8; MARK] {
     let id = id.to_le_bytes();
     let mut mark = [0; MARK];
@@ -103,7 +102,7 @@ pub(super) fn mark(id: i64) -> [u8; MARK] {
 pub(super) fn decode(file: Vec<u8>) -> Result<Decoded, Unreadable> {
     let file = Bytes::from(file);
     let (header, body_at) = decode_header(&file)?;
-    let cut = Unreadable::Damaged("it ends early");
+    let cut = Unreadable::Damaged("it ends before the end of its body");
     let body_end =
         usize::try_from(header.length).ok().and_then(|length| body_at.checked_add(length));
     let Some(body_end) = body_end.filter(|end| *end <= file.len()) else { return Err(cut) };
@@ -124,7 +123,7 @@ fn decode_header(file: &[u8]) -> Result<(Header, usize), Unreadable> {
     let cut = || Unreadable::Damaged("it ends within its header");
     let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(cut)?;
     if magic != MAGIC {
-        return Err(Unreadable::Damaged("it does not begin like one"));
+        return Err(Unreadable::Damaged("it does not begin with CDRESCUE"));
     }
     let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     if u32::from_le_bytes(*version) > VERSION {

@@ -67,15 +67,15 @@ async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
 }
 
 #[test]
-fn the_oldest_comes_first_and_one_that_is_held_is_passed_over() {
+fn the_oldest_comes_first_and_a_locked_one_is_passed_over() {
     let root = tempfile::tempdir().unwrap();
     let (one, other) =
         (RescueDirectory::new(root.path(), ROOMY), RescueDirectory::new(root.path(), 0));
     drop(one.save_here(&dump("young", 20, None)).unwrap());
-    let held = one.save_here(&dump("old", 3, None)).unwrap();
+    let locked = one.save_here(&dump("old", 3, None)).unwrap();
     let waiting = names(&other);
     assert!(other.open_here(&waiting[0]).unwrap().is_none());
-    drop(held);
+    drop(locked);
     let opened = other.open_here(&waiting[0]).unwrap().unwrap();
     assert_eq!(bytes(&opened.dump.delivery.body), b"old");
     assert!(one.open_here(&waiting[0]).unwrap().is_none());
@@ -103,7 +103,7 @@ fn everything_in_the_directory_counts() {
 fn what_dead_writers_left_is_removed_and_what_is_being_written_stays() {
     let root = tempfile::tempdir().unwrap();
     let directory = RescueDirectory::new(root.path(), ROOMY);
-    let writing = directory.begin(&root.path().join("2.part"), 10).unwrap().unwrap();
+    let writing = directory.create(&root.path().join("2.part"), 10).unwrap().unwrap();
     fs::write(root.path().join("1.part"), "cut").unwrap();
     assert_eq!(names(&directory), []);
     assert_eq!(files(&directory), [root.path().join("2.part")]);
@@ -148,9 +148,9 @@ fn a_mark_that_was_cut_does_not_count_and_is_overwritten() {
     assert_eq!(opened.dump.id, Some(5));
     drop(opened);
     let Decoded { end, .. } = format::decode(fs::read(&path).unwrap()).unwrap();
-    let held = HeldFile::new(hold(&path).unwrap().unwrap(), path, end);
-    held.fix_id_here(7).unwrap();
-    drop(held);
+    let locked = LockedFile::new(open_locked(&path).unwrap().unwrap(), path, end);
+    locked.fix_id_here(7).unwrap();
+    drop(locked);
     assert_eq!(directory.open_here(&name).unwrap().unwrap().dump.id, Some(7));
 }
 

@@ -72,7 +72,7 @@ fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
         ("DRAIN_AUTH_KEY", SECRET),
     ] {
         let ended = refused(directory.path(), &[], &[(name, value)]);
-        assert!(ended.stderr.contains(&format!("{name}: switches on ")), "{name}: {ended:?}");
+        assert!(ended.stderr.contains(&format!("{name}: enables ")), "{name}: {ended:?}");
     }
 }
 
