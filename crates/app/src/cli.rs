@@ -36,7 +36,7 @@ enum Command {
     Configured(ConfiguredCommand),
     /// Turn a coredump into a crash report, without a server
     Decode(decode::Decode),
-    /// Make an index of an ELF, from standard input to standard output
+    /// Build the index of an ELF, from standard input to standard output
     #[command(name = BUILD_INDEX, hide = true)]
     BuildIndex,
 }
@@ -54,12 +54,12 @@ enum ConfiguredCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// Apply the database migrations that wait
+    /// Apply pending database migrations
     UpgradeDb {
         #[command(flatten)]
         place: Place,
     },
-    /// Show which database migrations are applied and which wait
+    /// Show which database migrations are applied and which are pending
     DbStatus {
         #[command(flatten)]
         place: Place,
@@ -67,12 +67,12 @@ enum ConfiguredCommand {
     /// Print the `OpenAPI` document, as served under /api/docs/openapi.json
     #[command(hide = true)]
     Openapi,
-    /// Remove stored objects that nothing refers to
+    /// Remove stored objects which no row refers to
     Sweep {
         /// Only report
         #[arg(long, conflicts_with = "confirm")]
         dry_run: bool,
-        /// Adopt a store this database did not make, or remove more than is plausible
+        /// Adopt a store of another installation, or remove more than is plausible
         #[arg(long)]
         confirm: bool,
         #[command(flatten)]
@@ -96,7 +96,6 @@ impl Place {
     }
 }
 
-/// Runs the command the process was started with.
 pub fn run() -> ExitCode {
     let command = match Cli::parse().command {
         // These need neither configuration nor runtime.
@@ -108,7 +107,7 @@ pub fn run() -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let status = runtime.block_on(dispatch(command));
-            // A thread that hangs on a dead disk must not keep the process.
+            // A thread that hangs on a dead disk must not keep the process alive.
             runtime.shutdown_background();
             ExitCode::from(status)
         }
@@ -159,7 +158,7 @@ fn overrides_of(command: ConfiguredCommand) -> (Overrides, Chosen) {
     }
 }
 
-/// What a command that could not open its backends ends with: an outage is no misuse.
+/// The exit status of a command which could not open its adapters: an outage is not misuse.
 fn status_of(error: &OpenError) -> u8 {
     if error.is_outage() { FAILED } else { MISUSED }
 }
@@ -174,14 +173,13 @@ fn print_openapi() -> u8 {
     }
 }
 
-/// Says what went wrong on standard error.
+/// Prints an error and its causes to standard error.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
 fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> u8 {
     eprintln!("coredock: {}", logging::chain(error));
     status
 }
 
-/// Says something on standard output.
 #[expect(clippy::print_stdout, reason = "this is the command line")]
 fn say(text: impl std::fmt::Display) {
     println!("{text}");

@@ -4,14 +4,14 @@ use super::{DONE, FAILED, MISUSED, fail, say, status_of};
 use crate::backends::{OpenError, open_database, shown_file};
 use crate::config::{Config, DatabasePlace};
 
-/// Only looks; works beside a running server.
+/// Changes nothing; works beside a running server.
 pub(super) async fn run(config: &Config) -> u8 {
     match &config.database.place {
         DatabasePlace::Postgres(url) => say(format_args!("database {url}")),
         DatabasePlace::Sqlite(path) => {
             say(format_args!("database {}", shown_file(path)));
             if !path.exists() {
-                say("does not exist yet; `coredock serve` or `coredock upgrade-db` makes it");
+                say("does not exist yet; `coredock serve` or `coredock upgrade-db` creates it");
                 return FAILED;
             }
         }

@@ -20,10 +20,9 @@ use super::{DONE, FAILED, MISUSED, fail};
 
 /// Longest dump that is read, in bytes: what 16 MiB are as Base64 with the noise of a console.
 const MOST_DUMP_BYTES: u64 = 64 << 20;
-/// What files of indexes are called, behind the digest of their ELF.
+/// Extension of index files; the name is the digest of the ELF.
 const INDEX: &str = "index";
 
-/// What to decode, and with what.
 #[derive(Args)]
 pub(super) struct Decode {
     /// The dump: as the device sent it, an ELF core, Base64 text of a console, or one of these in gzip
@@ -31,29 +30,28 @@ pub(super) struct Decode {
     /// ELF of the firmware that crashed
     #[arg(long, value_name = "FILE", required_unless_present = "index_dir")]
     elf: Option<PathBuf>,
-    /// ELF of the ROM of the chip, or a directory of such: the dump tells which one it is of
+    /// ROM ELF of the chip, or a directory of ROM ELFs, of which the dump selects one
     #[arg(long, value_name = "FILE")]
     rom: Vec<PathBuf>,
     /// Print the structured report (JSON)
     #[arg(long)]
     json: bool,
-    /// Directory where indexes of ELFs are kept, and made when they are missing
+    /// Directory of ELF indexes; missing ones are built and stored there
     #[arg(long, value_name = "DIR")]
     index_dir: Option<PathBuf>,
 }
 
-/// Why nothing was decoded.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{} cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is longer than {limit} bytes", path.display())]
     TooLong { path: PathBuf, limit: u64 },
-    #[error("{} is no firmware that can be used", path.display())]
+    #[error("{} is not a usable firmware ELF", path.display())]
     Elf { path: PathBuf, source: ElfError },
-    #[error("{} has no index that can be used", path.display())]
+    #[error("the index of {} is not usable", path.display())]
     Index { path: PathBuf, source: IndexError },
-    #[error("the dump tells no build, or {} has no index of it: name its ELF with --elf", path.display())]
+    #[error("the dump has no build id, or {} has no index of that build: name its ELF with --elf", path.display())]
     NoIndex { path: PathBuf },
     #[error("{} cannot be decoded", path.display())]
     Decode { path: PathBuf, source: DecodeError },
@@ -61,16 +59,16 @@ enum Failure {
     Print(#[source] io::Error),
 }
 
-/// The index was made, and has to be made again next time.
+/// The index was built, and must be built again next time.
 #[derive(Debug, thiserror::Error)]
-#[error("the index cannot be kept in {}", directory.display())]
+#[error("the index cannot be stored in {}", directory.display())]
 struct Unkept {
     directory: PathBuf,
     source: io::Error,
 }
 
 impl Failure {
-    /// A file that is not there is misuse; one that is no dump is an answer.
+    /// A missing file is misuse; a file which is not a dump is a reported failure.
     const fn status(&self) -> u8 {
         match self {
             Self::Read { .. } | Self::NoIndex { .. } => MISUSED,
@@ -115,7 +113,7 @@ fn report(arguments: &Decode) -> Result<Report, Failure> {
     decode(&dump, Some(&firmware)).map_err(|source| Failure::Decode { path: path.clone(), source })
 }
 
-/// The files that were named, and those of directories that are called `.elf`, by name.
+/// The named files, and the `.elf` files of the named directories in order of their names.
 fn read_roms(named: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
     let mut paths = Vec::new();
     for path in named {
@@ -136,21 +134,21 @@ fn read_roms(named: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
     paths.into_iter().map(|path| Ok((path.clone(), read(&path, most_elf_bytes())?))).collect()
 }
 
-/// The index of the build the dump names, else of the ELF that was named.
+/// The index of the build the dump names, else of the named ELF.
 fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Failure> {
     let build = build_id(&mut io::Cursor::new(unwrap(dump).bytes));
-    if let Some(index) = build.and_then(|build| kept_index(directory, &build)) {
+    if let Some(index) = build.and_then(|build| stored_index(directory, &build)) {
         return Ok(index);
     }
     let Some(path) = elf else { return Err(Failure::NoIndex { path: directory.to_owned() }) };
     let bytes = read(path, most_elf_bytes())?;
     let sha256 = Sha256Digest::of(&bytes);
-    let kept = open_index(&directory.join(format!("{sha256}.{INDEX}")));
-    if let Some(index) = kept.filter(|index| index.elf_sha256() == sha256) {
+    let stored = open_index(&directory.join(format!("{sha256}.{INDEX}")));
+    if let Some(index) = stored.filter(|index| index.elf_sha256() == sha256) {
         return Ok(index);
     }
     let index = build_index(&bytes, sha256).map_err(|source| unusable(path, source))?;
-    if let Err(source) = keep(directory, sha256, &index) {
+    if let Err(source) = store(directory, sha256, &index) {
         // The report does not depend on it.
         let unkept = Unkept { directory: directory.to_owned(), source };
         fail(&unkept, DONE);
@@ -159,8 +157,8 @@ fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Fa
     Index::open(index.into()).map_err(failed)
 }
 
-/// An index whose ELF the build id is the beginning of; of several none, as nothing tells which.
-fn kept_index(directory: &Path, build: &BuildId) -> Option<Index> {
+/// The index whose ELF digest begins with the build id; `None` if several do.
+fn stored_index(directory: &Path, build: &BuildId) -> Option<Index> {
     let names = std::fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path());
     let mut found = names.filter(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -171,17 +169,17 @@ fn kept_index(directory: &Path, build: &BuildId) -> Option<Index> {
     if found.next().is_some() { None } else { open_index(&path) }
 }
 
-/// `None` when there is none that this version can read: it is made anew.
+/// `None` when this version cannot read it: then it is built again.
 fn open_index(path: &Path) -> Option<Index> {
     Index::open(read(path, most_elf_bytes()).ok()?.into()).ok()
 }
 
-/// Whole or not at all, also when two do so at once.
-fn keep(directory: &Path, sha256: Sha256Digest, index: &[u8]) -> io::Result<()> {
+/// Stores the whole index or nothing, also when two processes do so at once.
+fn store(directory: &Path, sha256: Sha256Digest, index: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(index)?;
-    // Others may read it: it tells no more than the ELF.
+    // Readable for everybody: an index discloses no more than its ELF.
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;
     file.persist(directory.join(format!("{sha256}.{INDEX}")))?;
     Ok(())
@@ -210,7 +208,7 @@ fn unusable(path: &Path, source: ElfError) -> Failure {
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     let text = if json { format!("{:#}\n", report.structured()) } else { report.text() };
     match io::stdout().lock().write_all(text.as_bytes()) {
-        // A reader that has seen enough, as `head`.
+        // The reader has closed the pipe, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::Print),
     }

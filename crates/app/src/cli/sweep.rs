@@ -16,7 +16,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
     match backends.prepare_database(config.database.auto_migrate && !is_dry).await {
         Ok(true) => {}
         Ok(false) => {
-            say("the database waits for migrations: run `coredock upgrade-db` first");
+            say("the database has pending migrations: run `coredock upgrade-db` first");
             return FAILED;
         }
         Err(error) => return fail(&error, super::status_of(&error)),
@@ -42,7 +42,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
     status
 }
 
-/// No server is there to do it.
+/// No server runs beside this command to do it.
 async fn delete_now(features: &Features) -> Result<(), coredock_domain::upkeep::UpkeepError> {
     while features.upkeep.delete_queued().await?.deleted > 0 {}
     Ok(())
@@ -55,7 +55,10 @@ fn show(report: &SweepReport) {
         say(format_args!("{}/: {objects} garbage, {removed} removed", prefix.as_str()));
     }
     if report.unknown > 0 {
-        say(format_args!("{} objects have names Coredock never gives; left alone", report.unknown));
+        say(format_args!(
+            "{} objects have names Coredock does not use; left alone",
+            report.unknown
+        ));
     }
     say(explain(&report.verdict));
 }
@@ -65,8 +68,8 @@ fn explain(verdict: &SweepVerdict) -> String {
         SweepVerdict::Removed => "done".into(),
         SweepVerdict::DryRun => "dry run: nothing was changed".into(),
         SweepVerdict::Foreign { owner: None } => {
-            "the store holds objects but no mark of an owner; if they belong to this database, \
-             adopt it with --confirm"
+            "the store has objects but no owner mark; if they belong to this database, adopt it with \
+             --confirm"
                 .into()
         }
         SweepVerdict::Foreign { owner: Some(owner) } => format!(
@@ -76,13 +79,13 @@ fn explain(verdict: &SweepVerdict) -> String {
         SweepVerdict::Adopted => "the store was adopted; the next run only reports".into(),
         SweepVerdict::FirstRun => {
             "first run after adoption, restore or change of store: nothing was removed; the next \
-             run will"
+             run removes garbage"
                 .into()
         }
         SweepVerdict::Busy => "another process is sweeping; nothing was changed".into(),
         SweepVerdict::TooMuch => {
-            "that is more than is plausible: no garbage was removed; run again with --confirm if it \
-             is right"
+            "more garbage than is plausible: nothing was removed; run again with --confirm if the \
+             numbers are right"
                 .into()
         }
     }

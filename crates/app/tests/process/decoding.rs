@@ -79,7 +79,7 @@ fn a_directory_that_cannot_be_written_keeps_no_report_back() {
     let (dump, elf) = (fixture("O2/2.dmp"), fixture("O2/firmware.elf"));
     let output = decode(&[&dump, Path::new("--elf"), &elf, Path::new("--index-dir"), &file]);
     assert_eq!(text(&output), text(&decode(&[&dump, Path::new("--elf"), &elf])));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be kept"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be stored"));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_does_not_belong_together_is_refused_in_one_line() {
     refused(&decode(&[&dump, with, &other]), 1, "expected the ELF of build");
     refused(&decode(&[&elf, with, &elf]), 1, "expected a 32-bit little-endian ELF core");
     refused(&decode(&[&fixture("Og/0.json"), with, &elf]), 1, "expected a core dump");
-    refused(&decode(&[&dump, with, &dump]), 1, "is no firmware that can be used");
+    refused(&decode(&[&dump, with, &dump]), 1, "is not a usable firmware ELF");
     refused(&decode(&[&dump, with, Path::new("/nowhere")]), 2, "/nowhere cannot be read");
     refused(&decode(&[Path::new("/nowhere"), with, &elf]), 2, "/nowhere cannot be read");
 }

@@ -101,7 +101,7 @@ async fn old_garbage_is_removed_and_everything_else_stays() {
     let before = site.objects();
     let ended = site.sweep(&[]).expect(0);
     assert_says(&ended, "firmware/: 1 garbage, 1 removed");
-    assert_says(&ended, "6 objects have names Coredock never gives; left alone");
+    assert_says(&ended, "6 objects have names Coredock does not use; left alone");
     assert_eq!(site.objects(), without(&before, &[GARBAGE]));
     site.assert_versions_are_whole().await;
 }
@@ -146,7 +146,7 @@ async fn a_store_without_a_mark_is_adopted_reported_and_only_then_swept() {
     std::fs::remove_file(site.owner()).unwrap();
     let before = site.objects();
     let ended = site.sweep(&[]).expect(1);
-    assert_says(&ended, "no mark of an owner");
+    assert_says(&ended, "no owner mark");
     let server = Server::start(&site.data_dir, &[]);
     server.get("/health/readyz").await.expect(200);
     server.stop();
