@@ -132,7 +132,7 @@ async fn more_than_a_tenth_waits_for_a_confirmation() {
         assert_eq!(site.objects(), before);
     }
     let ended = site.sweep(&[]).expect(1);
-    assert_says(&ended, "more than is plausible");
+    assert_says(&ended, "more garbage than is plausible");
     assert_says(&ended, "--confirm");
     site.sweep(&["--confirm"]).expect(0);
     assert_eq!(site.objects(), without(&before, &[GARBAGE, MORE_GARBAGE]));
