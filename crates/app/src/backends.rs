@@ -97,7 +97,7 @@ impl Backends {
             SymbolizerConfig::Off => Engine::Off,
             SymbolizerConfig::Native => Engine::Native(NativeOptions::new(
                 config.spool_dir(),
-                config.coredumps.settings.longest_attempt,
+                config.coredumps.symbolication.longest_attempt,
             )),
             SymbolizerConfig::Sidecar => {
                 sidecar.clone().map_or(Engine::Off, |sidecar| Engine::Outside(sidecar))
@@ -114,7 +114,7 @@ impl Backends {
         if bucket.is_some() {
             outside.store_kind = "s3";
         }
-        let longest_attempt = config.coredumps.settings.longest_attempt;
+        let longest_attempt = config.coredumps.symbolication.longest_attempt;
         Ok(Self { outside, store, bucket, sidecar, clock, longest_attempt, lock })
     }
 
@@ -223,7 +223,7 @@ fn open_sidecar(config: &Config) -> Result<Option<Arc<SidecarSymbolizer>>, Sidec
     let Some(SidecarConfig { url, directory }) = config.coredumps.sidecar.clone() else {
         return Ok(None);
     };
-    let timeout = config.coredumps.settings.longest_attempt;
+    let timeout = config.coredumps.symbolication.longest_attempt;
     Ok(Some(Arc::new(SidecarSymbolizer::new(SidecarOptions { url, directory, timeout })?)))
 }
 

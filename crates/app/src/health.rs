@@ -47,7 +47,7 @@ impl Health {
             database: outside.database.clone(),
             store: features.store.clone(),
             store_kind: outside.store_kind,
-            symbolizer: features.coredumps.symbolizer().cloned(),
+            symbolizer: features.symbolication.symbolizer().cloned(),
             probe: ArtifactKey::Health { instance: UploadId::random(&*outside.entropy) },
             last: Mutex::new(None),
         }

@@ -288,8 +288,8 @@ impl Metrics {
     }
 
     /// Takes over how many dumps retention deleted.
-    pub fn read_pruned_dumps(&self, pruned: &AtomicU64) {
-        raise(&self.retention_removed, "coredumps", pruned);
+    pub fn read_pruned_dumps(&self, pruned: u64) {
+        raise(&self.retention_removed, "coredumps", &AtomicU64::new(pruned));
     }
 
     /// Counts a use of an index.

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::blocking;
-use coredock_domain::intake::replay::RescueSpool;
-use coredock_domain::intake::replay::{
+use coredock_domain::intake::spool::RescueSpool;
+use coredock_domain::intake::spool::{
     OpenedRescue, RescueError, RescueFile, RescueName, RescuedDump,
 };
 use uuid::Uuid;

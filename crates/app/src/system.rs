@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coredock_domain::timestamp::Timestamp;
-use coredock_domain::wakeup::Wakeup;
+use coredock_domain::wakeup::{Wakeup, Worker};
 use coredock_domain::{Clock, Entropy};
 use rand::Rng;
 use tokio::sync::Notify;
@@ -32,19 +32,33 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Wakes the worker that waits on it.
+/// Wakes the background workers, one notification for each of them.
 #[derive(Default)]
-pub struct WorkerWakeup(Notify);
+pub struct WorkerWakeups {
+    outbox: Notify,
+    indexing: Notify,
+    parsing: Notify,
+    replay: Notify,
+}
 
-impl WorkerWakeup {
-    /// Returns when somebody called [`Wakeup::wake`], at once if that was before.
-    pub async fn woken(&self) {
-        self.0.notified().await;
+impl WorkerWakeups {
+    /// Returns when a worker was woken, at once if that was before.
+    pub async fn woken(&self, worker: Worker) {
+        self.of(worker).notified().await;
+    }
+
+    fn of(&self, worker: Worker) -> &Notify {
+        match worker {
+            Worker::Outbox => &self.outbox,
+            Worker::Indexing => &self.indexing,
+            Worker::Parsing => &self.parsing,
+            Worker::Replay => &self.replay,
+        }
     }
 }
 
-impl Wakeup for WorkerWakeup {
-    fn wake(&self) {
-        self.0.notify_one();
+impl Wakeup for WorkerWakeups {
+    fn wake(&self, worker: Worker) {
+        self.of(worker).notify_one();
     }
 }

@@ -6,16 +6,20 @@ use std::time::Duration;
 use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::artifacts::verified_reads::VerifiedReads;
 use coredock_domain::coredumps::CoredumpPorts;
-use coredock_domain::coredumps::groups::CrashGroupRepository;
+use coredock_domain::coredumps::pruned::PrunedCoredumps;
 use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::devices::DevicePorts;
 use coredock_domain::devices::repository::DeviceRepository;
 use coredock_domain::firmware::publication::PublicationRepository;
 use coredock_domain::firmware::repository::FirmwareRepository;
 use coredock_domain::firmware::{FirmwarePorts, FirmwareSettings};
+use coredock_domain::intake::IntakePorts;
+use coredock_domain::intake::repository::IntakeRepository;
+use coredock_domain::models::ModelPorts;
 use coredock_domain::models::repository::ModelRepository;
 use coredock_domain::rom_elfs::RomElfPorts;
 use coredock_domain::rom_elfs::repository::RomElfRepository;
+use coredock_domain::symbolication::SymbolicationPorts;
 use coredock_domain::symbolication::index_jobs::SymbolIndexRepository;
 use coredock_domain::symbolication::indexes::{
     StoredIndexes, SymbolIndexPorts, SymbolIndexSettings,
@@ -26,8 +30,8 @@ use coredock_domain::upkeep::outbox::OutboxRepository;
 use coredock_domain::upkeep::sweep::SweepSettings;
 use coredock_domain::upkeep::sweep_repository::SweepRepository;
 use coredock_domain::{
-    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, RomElfs,
-    SymbolIndexes, Symbolizer, Upkeep,
+    ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, Intake, RomElfs,
+    SymbolIndexes, Symbolication, Symbolizer, Upkeep,
 };
 use coredock_repository::Database;
 use coredock_symbolizer_native::{NativeOptions, NativePorts, NativeSymbolizer};
@@ -36,7 +40,7 @@ use crate::config::Config;
 use crate::metered_store::MeteredStore;
 use crate::metrics::Metrics;
 use crate::rescue_directory::RescueDirectory;
-use crate::system::{SystemClock, SystemEntropy, WorkerWakeup};
+use crate::system::{SystemClock, SystemEntropy, WorkerWakeups};
 
 /// Images kept in memory: a fleet seldom rolls out more than a few at once, of 1–2 MB each.
 const IMAGE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -58,8 +62,8 @@ pub struct Rows {
     pub symbol_indexes: Arc<dyn SymbolIndexRepository>,
     /// Dumps.
     pub coredumps: Arc<dyn CoredumpRepository>,
-    /// The same rows, grouped.
-    pub groups: Arc<dyn CrashGroupRepository>,
+    /// The same rows, as deliveries write them.
+    pub deliveries: Arc<dyn IntakeRepository>,
     /// The same rows as a queue.
     pub jobs: Arc<dyn ParseJobRepository>,
     /// Queued deletes.
@@ -80,7 +84,7 @@ impl Rows {
             rom_elfs: rows.clone(),
             symbol_indexes: rows.clone(),
             coredumps: rows.clone(),
-            groups: rows.clone(),
+            deliveries: rows.clone(),
             jobs: rows.clone(),
             outbox: rows.clone(),
             sweep: rows,
@@ -146,20 +150,20 @@ pub struct Features {
     pub rom_elfs: RomElfs,
     /// Indexes of ELFs; `None`: nobody needs any.
     pub symbol_indexes: Option<SymbolIndexes>,
-    /// Dumps.
+    /// Stored dumps.
     pub coredumps: Coredumps,
+    /// The intake of dumps.
+    pub intake: Intake,
+    /// Reports of dumps.
+    pub symbolication: Symbolication,
+    /// What the retention of dumps deleted.
+    pub pruned: PrunedCoredumps,
     /// Deletes and sweeps.
     pub upkeep: Upkeep,
     /// Every metric.
     pub metrics: Metrics,
-    /// Wakes the worker of queued deletes.
-    pub wakeup: Arc<WorkerWakeup>,
-    /// Wakes the worker of indexes.
-    pub indexing: Arc<WorkerWakeup>,
-    /// Wakes a worker that parses.
-    pub due: Arc<WorkerWakeup>,
-    /// Wakes the worker of rescued dumps.
-    pub rescued: Arc<WorkerWakeup>,
+    /// Wakes the workers.
+    pub wakeups: Arc<WorkerWakeups>,
     /// The store with metrics.
     pub store: Arc<dyn ArtifactStore>,
 }
@@ -169,19 +173,21 @@ impl Features {
     pub fn new(config: &Config, outside: &Outside) -> Result<Self, prometheus::Error> {
         let wiring = Wiring::new(config, outside)?;
         let (symbolizer, symbol_indexes) = wiring.engine();
+        let pruned = PrunedCoredumps::default();
+        let intake = wiring.intake(pruned.clone());
         Ok(Self {
             models: wiring.models(),
             devices: wiring.devices(),
             firmware: wiring.firmware(),
             rom_elfs: wiring.rom_elfs(),
             symbol_indexes,
-            coredumps: wiring.coredumps(symbolizer),
+            coredumps: wiring.coredumps(),
+            symbolication: wiring.symbolication(symbolizer, &intake, pruned.clone()),
+            intake,
+            pruned,
             upkeep: wiring.upkeep(),
             metrics: wiring.metrics,
-            wakeup: wiring.outbox,
-            indexing: wiring.indexing,
-            due: wiring.due,
-            rescued: wiring.rescued,
+            wakeups: wiring.wakeups,
             store: wiring.store,
         })
     }
@@ -194,10 +200,7 @@ struct Wiring<'a> {
     store: Arc<dyn ArtifactStore>,
     reads: VerifiedReads,
     metrics: Metrics,
-    outbox: Arc<WorkerWakeup>,
-    indexing: Arc<WorkerWakeup>,
-    due: Arc<WorkerWakeup>,
-    rescued: Arc<WorkerWakeup>,
+    wakeups: Arc<WorkerWakeups>,
 }
 
 impl<'a> Wiring<'a> {
@@ -207,17 +210,7 @@ impl<'a> Wiring<'a> {
         let store: Arc<dyn ArtifactStore> =
             Arc::new(MeteredStore::new(store, outside.store_kind, metrics.clone()));
         let reads = VerifiedReads::new(store.clone(), Arc::clone(&outside.clock));
-        Ok(Self {
-            config,
-            outside,
-            store,
-            reads,
-            metrics,
-            outbox: Arc::default(),
-            indexing: Arc::default(),
-            due: Arc::default(),
-            rescued: Arc::default(),
-        })
+        Ok(Self { config, outside, store, reads, metrics, wakeups: Arc::default() })
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -229,7 +222,11 @@ impl<'a> Wiring<'a> {
     }
 
     fn models(&self) -> DeviceModels {
-        DeviceModels::new(self.outside.rows.models.clone(), self.clock(), self.outbox.clone())
+        DeviceModels::new(ModelPorts {
+            models: self.outside.rows.models.clone(),
+            clock: self.clock(),
+            wakeup: self.wakeups.clone(),
+        })
     }
 
     fn devices(&self) -> Devices {
@@ -238,7 +235,7 @@ impl<'a> Wiring<'a> {
             models: self.outside.rows.models.clone(),
             clock: self.clock(),
             entropy: self.entropy(),
-            outbox: self.outbox.clone(),
+            wakeup: self.wakeups.clone(),
         };
         Devices::new(ports, self.config.devices.mode)
     }
@@ -251,8 +248,7 @@ impl<'a> Wiring<'a> {
             reads: self.reads.clone(),
             clock: self.clock(),
             entropy: self.entropy(),
-            outbox: self.outbox.clone(),
-            indexing: self.indexing.clone(),
+            wakeup: self.wakeups.clone(),
         };
         let settings = FirmwareSettings {
             kept_versions: self.config.firmware.kept_versions,
@@ -263,12 +259,12 @@ impl<'a> Wiring<'a> {
 
     fn rom_elfs(&self) -> RomElfs {
         RomElfs::new(RomElfPorts {
-            rows: self.outside.rows.rom_elfs.clone(),
+            rom_elfs: self.outside.rows.rom_elfs.clone(),
             leases: self.outside.rows.publications.clone(),
             store: self.store.clone(),
             clock: self.clock(),
             entropy: self.entropy(),
-            outbox: self.outbox.clone(),
+            wakeup: self.wakeups.clone(),
         })
     }
 
@@ -293,7 +289,7 @@ impl<'a> Wiring<'a> {
                 rows: self.outside.rows.symbol_indexes.clone(),
                 reads: self.reads.clone(),
                 clock: self.clock(),
-                indexing: self.indexing.clone(),
+                wakeup: self.wakeups.clone(),
             },
             observe: Arc::new(move |source| metrics.count_index(source)),
         };
@@ -309,7 +305,7 @@ impl<'a> Wiring<'a> {
             clock: self.clock(),
             entropy: self.entropy(),
         };
-        let parses = &self.config.coredumps.settings;
+        let parses = &self.config.coredumps.symbolication;
         let settings = SymbolIndexSettings {
             longest_attempt: parses.longest_attempt,
             most_attempts: parses.most_attempts,
@@ -318,25 +314,46 @@ impl<'a> Wiring<'a> {
         SymbolIndexes::new(ports, settings)
     }
 
-    fn coredumps(&self, symbolizer: Option<Arc<dyn Symbolizer>>) -> Coredumps {
-        let rescue = self.config.data_dir.join("rescue");
-        let settings = &self.config.coredumps;
-        let ports = CoredumpPorts {
+    fn coredumps(&self) -> Coredumps {
+        Coredumps::new(CoredumpPorts {
             coredumps: self.outside.rows.coredumps.clone(),
-            groups: self.outside.rows.groups.clone(),
-            jobs: self.outside.rows.jobs.clone(),
-            versions: self.outside.rows.versions.clone(),
+            reads: self.reads.clone(),
+            clock: self.clock(),
+            wakeup: self.wakeups.clone(),
+        })
+    }
+
+    fn intake(&self, pruned: PrunedCoredumps) -> Intake {
+        let directory = self.config.data_dir.join("rescue");
+        let config = &self.config.coredumps;
+        let ports = IntakePorts {
+            deliveries: self.outside.rows.deliveries.clone(),
+            coredumps: self.outside.rows.coredumps.clone(),
             store: self.store.clone(),
+            spool: Arc::new(RescueDirectory::new(&directory, config.rescue_bytes)),
+            clock: self.clock(),
+            wakeup: self.wakeups.clone(),
+        };
+        Intake::new(ports, config.intake.clone(), pruned)
+    }
+
+    fn symbolication(
+        &self,
+        symbolizer: Option<Arc<dyn Symbolizer>>,
+        intake: &Intake,
+        pruned: PrunedCoredumps,
+    ) -> Symbolication {
+        let ports = SymbolicationPorts {
+            jobs: self.outside.rows.jobs.clone(),
+            coredumps: self.outside.rows.coredumps.clone(),
             reads: self.reads.clone(),
             symbolizer,
             clock: self.clock(),
             entropy: self.entropy(),
-            rescue: Arc::new(RescueDirectory::new(&rescue, settings.rescue_bytes)),
-            rescued: self.rescued.clone(),
-            outbox: self.outbox.clone(),
-            due: self.due.clone(),
+            wakeup: self.wakeups.clone(),
         };
-        Coredumps::new(ports, settings.settings.clone())
+        let settings = self.config.coredumps.symbolication.clone();
+        Symbolication::new(ports, settings, intake.arrivals().clone(), pruned)
     }
 
     fn upkeep(&self) -> Upkeep {
@@ -346,7 +363,7 @@ impl<'a> Wiring<'a> {
             store: self.store.clone(),
             clock: self.clock(),
             entropy: self.entropy(),
-            wakeup: self.outbox.clone(),
+            wakeup: self.wakeups.clone(),
         };
         let settings = SweepSettings {
             grace: self.config.sweep.grace.max(Duration::from_secs(1)),

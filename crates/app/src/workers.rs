@@ -8,14 +8,14 @@ use coredock_domain::firmware::Firmware;
 use coredock_domain::symbolication::worker::{ParseResult, Symbolicated};
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::sweep::{SweepMode, SweepReport, SweepVerdict};
-use coredock_domain::wakeup::Wakeup;
-use coredock_domain::{Clock, Coredumps, SymbolIndexes, Upkeep, blocking};
+use coredock_domain::wakeup::{Wakeup, Worker};
+use coredock_domain::{Clock, Intake, SymbolIndexes, Symbolication, Upkeep, blocking};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
-use crate::system::WorkerWakeup;
+use crate::system::WorkerWakeups;
 
 /// The outbox is looked at this often even if nobody says that there is work.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,16 +39,12 @@ pub struct Workers {
     pub firmware: Firmware,
     /// Indexes of ELFs; `None`: nobody needs any.
     pub symbol_indexes: Option<SymbolIndexes>,
-    /// Dumps.
-    pub coredumps: Coredumps,
-    /// Says that deletes were queued.
-    pub wakeup: Arc<WorkerWakeup>,
-    /// Says that a build waits for its index.
-    pub indexing: Arc<WorkerWakeup>,
-    /// Says that a dump is due.
-    pub due: Arc<WorkerWakeup>,
-    /// Says that a dump was rescued.
-    pub rescued: Arc<WorkerWakeup>,
+    /// The intake of dumps.
+    pub intake: Intake,
+    /// Reports of dumps.
+    pub symbolication: Symbolication,
+    /// Wakes the workers.
+    pub wakeups: Arc<WorkerWakeups>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where results are counted.
@@ -111,7 +107,7 @@ impl Workers {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.indexing.woken() => {}
+                () = self.wakeups.woken(Worker::Indexing) => {}
                 () = self.clock.sleep(INDEX_INTERVAL) => {}
             }
         }
@@ -119,11 +115,11 @@ impl Workers {
 
     /// Works on parse jobs.
     async fn parse(&self, stop: &CancellationToken) {
-        let Some(symbolizer) = self.coredumps.symbolizer() else { return };
+        let Some(symbolizer) = self.symbolication.symbolizer() else { return };
         while !stop.is_cancelled() {
-            match self.coredumps.symbolicate_due(stop.cancelled()).await {
+            match self.symbolication.symbolicate_due(stop.cancelled()).await {
                 Ok(parsed) if parsed.is_empty() => {
-                    let _ = stop.run_until_cancelled(self.due.woken()).await;
+                    let _ = stop.run_until_cancelled(self.wakeups.woken(Worker::Parsing)).await;
                 }
                 Ok(parsed) => {
                     for parsed in parsed {
@@ -161,7 +157,7 @@ impl Workers {
     async fn watch(&self) {
         let looks = (QUEUE_INTERVAL.as_secs() / PARSE_INTERVAL.as_secs()).max(1);
         loop {
-            match self.coredumps.queue().await {
+            match self.symbolication.queue().await {
                 Ok(queue) => {
                     let age = |since| self.clock.now().since(since);
                     let oldest_ready = queue.oldest_ready.map(age).unwrap_or_default();
@@ -171,7 +167,7 @@ impl Workers {
             }
             for _ in 0..looks {
                 self.clock.sleep(PARSE_INTERVAL).await;
-                self.due.wake();
+                self.wakeups.wake(Worker::Parsing);
             }
         }
     }
@@ -181,12 +177,12 @@ impl Workers {
     async fn ingest(&self) {
         let mut wait = SHORTEST_RESCUE_WAIT;
         loop {
-            let waiting = match self.coredumps.ingest_rescued().await {
+            let waiting = match self.intake.replay().await {
                 Ok(round) => {
                     self.metrics
                         .rescue_pending
                         .set(i64::try_from(round.waiting).unwrap_or(i64::MAX));
-                    if round.settled > 0 {
+                    if round.replayed > 0 {
                         wait = SHORTEST_RESCUE_WAIT;
                     }
                     round.waiting > 0
@@ -204,7 +200,7 @@ impl Workers {
             wait = SHORTEST_RESCUE_WAIT;
             tokio::select! {
                 // What has just failed is not tried again at once.
-                () = self.rescued.woken() => self.clock.sleep(wait).await,
+                () = self.wakeups.woken(Worker::Replay) => self.clock.sleep(wait).await,
                 () = self.clock.sleep(LONGEST_RESCUE_WAIT) => {}
             }
         }
@@ -220,7 +216,7 @@ impl Workers {
             self.note_backlog().await;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.wakeup.woken() => {}
+                () = self.wakeups.woken(Worker::Outbox) => {}
                 () = self.clock.sleep(OUTBOX_INTERVAL) => {}
             }
         }

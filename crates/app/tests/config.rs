@@ -560,7 +560,8 @@ fn the_sidecar_has_a_url_and_a_directory_or_neither() {
 
 #[test]
 fn retry_delays_are_read_in_their_order() {
-    let delays = |text| config(&[("PARSE_RETRY_DELAYS", text)]).coredumps.settings.retry_delays;
+    let delays =
+        |text| config(&[("PARSE_RETRY_DELAYS", text)]).coredumps.symbolication.retry_delays;
     assert_eq!(delays("0, 5,60"), [0, 5, 60].map(Duration::from_secs));
     assert_eq!(delays("[10]"), [10].map(Duration::from_secs));
     assert_refused("PARSE_RETRY_DELAYS", &[("PARSE_RETRY_DELAYS", "99999999999")]);

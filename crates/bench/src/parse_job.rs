@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use coredock::system::SystemEntropy;
-use coredock_domain::ids::UploadId;
-use coredock_domain::symbolication::jobs::{ClaimJob, FinishJob, ParseJob};
+use coredock_domain::ids::LeaseOwner;
+use coredock_domain::symbolication::jobs::{ClaimJobs, FinishJob, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 
 /// Defaults of the settings.
@@ -12,14 +12,14 @@ const LEASE: Duration = Duration::from_mins(5);
 const MOST_ATTEMPTS: u32 = 3;
 
 /// A claim of a new owner.
-pub(super) fn claim(now: Timestamp) -> ClaimJob {
-    let owner = UploadId::random(&SystemEntropy);
-    ClaimJob { owner, now, until: now.after(LEASE), most_attempts: MOST_ATTEMPTS }
+pub(super) fn claim(now: Timestamp) -> ClaimJobs {
+    let owner = LeaseOwner::random(&SystemEntropy);
+    ClaimJobs { owner, now, until: now.after(LEASE), most_attempts: MOST_ATTEMPTS, most_jobs: 1 }
 }
 
 /// An empty result of a job, from its owner.
 pub(super) fn empty_result(
-    (job, owner): (&ParseJob, UploadId),
+    (job, owner): (&ParseJob, LeaseOwner),
     now: Timestamp,
     kept_coredumps: u32,
 ) -> FinishJob {

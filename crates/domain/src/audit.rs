@@ -1,5 +1,6 @@
 //! Who did what (contract §3.8).
 
+use crate::clock::Clock;
 use crate::timestamp::Timestamp;
 
 /// What kind of caller acted.
@@ -136,6 +137,11 @@ impl AuditAction {
 }
 
 impl Change {
+    /// A change at the present instant.
+    pub fn now(clock: &dyn Clock, origin: Origin) -> Self {
+        Self { at: clock.now(), origin }
+    }
+
     /// Writes the log line that goes with the audit record, once the change is committed.
     pub fn log(&self, action: AuditAction, target_id: impl std::fmt::Display) {
         tracing::info!(

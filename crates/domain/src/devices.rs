@@ -19,7 +19,7 @@ use crate::error::RepositoryError;
 use crate::fields::FieldFault;
 use crate::ids::DeviceKey;
 use crate::models::repository::ModelRepository;
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Wakeup, Worker};
 use last_served::LastServed;
 
 /// Fresh keys drawn before giving up; one collision in a fleet of a million is a rarity.
@@ -30,24 +30,18 @@ const KEY_DRAWS: u32 = 5;
 const STALE_AFTER: Duration = Duration::from_secs(3);
 
 /// What the use cases of devices work with.
-#[derive(Clone)]
 pub struct DevicePorts {
-    /// Rows of devices.
     pub devices: Arc<dyn DeviceRepository>,
-    /// Rows of models.
     pub models: Arc<dyn ModelRepository>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Told when deletes were queued.
-    pub outbox: Arc<dyn Wakeup>,
+    pub wakeup: Arc<dyn Wakeup>,
 }
 
 /// Devices.
 #[derive(Clone)]
 pub struct Devices {
-    ports: DevicePorts,
+    ports: Arc<DevicePorts>,
     config_mode: ConfigMode,
     last_served: LastServed,
 }
@@ -81,7 +75,7 @@ pub enum SaveDeviceError {
 impl Devices {
     /// Builds the use cases over their ports.
     pub fn new(ports: DevicePorts, config_mode: ConfigMode) -> Self {
-        Self { ports, config_mode, last_served: LastServed::default() }
+        Self { ports: Arc::new(ports), config_mode, last_served: LastServed::default() }
     }
 
     /// How strictly configurations are taken.
@@ -107,7 +101,7 @@ impl Devices {
         origin: Origin,
     ) -> Result<Device, SaveDeviceError> {
         self.check_schema(model_id, &config).await?;
-        let change = self.change(origin);
+        let change = Change::now(&*self.ports.clock, origin);
         let mut draws = 1;
         loop {
             let key = DeviceKey::random(&*self.ports.entropy);
@@ -131,14 +125,16 @@ impl Devices {
         let unknown = || SaveDeviceError::UnknownDevice(id);
         let device = self.ports.devices.find(id).await?.ok_or_else(unknown)?;
         self.check_schema(device.model.id, &update.config).await?;
-        let updated = self.ports.devices.update(id, update, &self.change(origin)).await?;
+        let change = Change::now(&*self.ports.clock, origin);
+        let updated = self.ports.devices.update(id, update, &change).await?;
         updated.ok_or_else(unknown)
     }
 
     /// Deletes a device with its dumps, whose objects follow; `false` when there is none.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<bool, RepositoryError> {
-        let deleted = self.ports.devices.delete(id, &self.change(origin)).await?;
-        self.ports.outbox.wake();
+        let change = Change::now(&*self.ports.clock, origin);
+        let deleted = self.ports.devices.delete(id, &change).await?;
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(deleted)
     }
 
@@ -189,9 +185,5 @@ impl Devices {
         let corrupt = RepositoryError::Corrupt { table: "device_models", column: "config_schema" };
         let Ok(schema) = ConfigSchema::compile(&text) else { return Err(corrupt.into()) };
         config.check(&schema).map_err(SaveDeviceError::Config)
-    }
-
-    fn change(&self, origin: Origin) -> Change {
-        Change { at: self.ports.clock.now(), origin }
     }
 }

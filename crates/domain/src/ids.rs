@@ -102,6 +102,27 @@ impl fmt::Display for DeviceKey {
     }
 }
 
+/// Identifies one holder of leases: a fresh value for each claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseOwner(String);
+
+impl LeaseOwner {
+    /// Accepts 1–64 characters `0-9a-f`.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_short_hex(text).then(|| Self(text.to_owned()))
+    }
+
+    /// A fresh one.
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        Self(random_id(entropy))
+    }
+
+    /// The text form: 32 lower-case hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Identifies one upload; its objects wait under `staging/{upload_id}/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
@@ -109,8 +130,7 @@ pub struct UploadId(String);
 impl UploadId {
     /// Accepts 1–64 characters `0-9a-f`.
     pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        (hex && (1..=64).contains(&text.len())).then(|| Self(text.to_owned()))
+        is_short_hex(text).then(|| Self(text.to_owned()))
     }
 
     /// A fresh one.
@@ -122,6 +142,11 @@ impl UploadId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn is_short_hex(text: &str) -> bool {
+    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    hex && (1..=64).contains(&text.len())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows SQL, HTTP, S3 or an async runtime. Outsiders stand behind ports
 //! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]); the features ([`DeviceModels`],
-//! [`Devices`], [`Firmware`], [`RomElfs`], [`SymbolIndexes`], [`Coredumps`], [`Upkeep`]) are plain
+//! [`Devices`], [`Firmware`], [`RomElfs`], [`Coredumps`],
+//! [`Intake`], [`Symbolication`], [`SymbolIndexes`], [`Upkeep`]) are plain
 //! structs over them, built once at start.
 
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -32,8 +33,10 @@ pub use clock::{Clock, Entropy};
 pub use coredumps::Coredumps;
 pub use devices::Devices;
 pub use firmware::Firmware;
+pub use intake::Intake;
 pub use models::DeviceModels;
 pub use rom_elfs::RomElfs;
+pub use symbolication::Symbolication;
 pub use symbolication::indexes::SymbolIndexes;
 pub use symbolication::symbolizer::Symbolizer;
 pub use upkeep::Upkeep;

@@ -12,29 +12,29 @@ use crate::ids::ModelCode;
 use crate::models::model::{DeviceModel, ModelSummary, ModelUpdate, NewModel};
 use crate::models::repository::ModelDeletion;
 use crate::models::repository::ModelRepository;
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Wakeup, Worker};
+
+/// What the use cases of device models work with.
+pub struct ModelPorts {
+    pub models: Arc<dyn ModelRepository>,
+    pub clock: Arc<dyn Clock>,
+    pub wakeup: Arc<dyn Wakeup>,
+}
 
 /// Device models.
 #[derive(Clone)]
 pub struct DeviceModels {
-    rows: Arc<dyn ModelRepository>,
-    clock: Arc<dyn Clock>,
-    outbox: Arc<dyn Wakeup>,
+    ports: Arc<ModelPorts>,
 }
 
 impl DeviceModels {
-    /// Builds the use cases over their ports.
-    pub fn new(
-        rows: Arc<dyn ModelRepository>,
-        clock: Arc<dyn Clock>,
-        outbox: Arc<dyn Wakeup>,
-    ) -> Self {
-        Self { rows, clock, outbox }
+    pub fn new(ports: ModelPorts) -> Self {
+        Self { ports: Arc::new(ports) }
     }
 
     /// All models, by code.
     pub async fn list(&self) -> Result<Vec<ModelSummary>, RepositoryError> {
-        self.rows.list().await
+        self.ports.models.list().await
     }
 
     /// Adds a model; `Conflict` when its code is taken.
@@ -43,12 +43,13 @@ impl DeviceModels {
         model: NewModel,
         origin: Origin,
     ) -> Result<DeviceModel, RepositoryError> {
-        self.rows.create(model, &self.change(origin)).await
+        let change = Change::now(&*self.ports.clock, origin);
+        self.ports.models.create(model, &change).await
     }
 
     /// The model of this id.
     pub async fn find(&self, id: i64) -> Result<Option<DeviceModel>, RepositoryError> {
-        self.rows.find(id).await
+        self.ports.models.find(id).await
     }
 
     /// The model of this code.
@@ -56,7 +57,7 @@ impl DeviceModels {
         &self,
         code: &ModelCode,
     ) -> Result<Option<DeviceModel>, RepositoryError> {
-        self.rows.find_by_code(code).await
+        self.ports.models.find_by_code(code).await
     }
 
     /// Changes a model; `None` when there is none of this id.
@@ -66,17 +67,15 @@ impl DeviceModels {
         update: ModelUpdate,
         origin: Origin,
     ) -> Result<Option<DeviceModel>, RepositoryError> {
-        self.rows.update(id, update, &self.change(origin)).await
+        let change = Change::now(&*self.ports.clock, origin);
+        self.ports.models.update(id, update, &change).await
     }
 
     /// Deletes a model no device refers to, with its versions; their objects follow.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<ModelDeletion, RepositoryError> {
-        let deletion = self.rows.delete(id, &self.change(origin)).await?;
-        self.outbox.wake();
+        let change = Change::now(&*self.ports.clock, origin);
+        let deletion = self.ports.models.delete(id, &change).await?;
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(deletion)
-    }
-
-    fn change(&self, origin: Origin) -> Change {
-        Change { at: self.clock.now(), origin }
     }
 }

@@ -17,25 +17,20 @@ use crate::ids::UploadId;
 use crate::rom_elfs::repository::RomElfRepository;
 use crate::rom_elfs::repository::{BeginRomElf, RecordRomElf, RomElfStart};
 use crate::rom_elfs::rom_elf::{RomElf, RomElfFile, RomElfName};
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Wakeup, Worker};
 
 /// How often an upload starts over because its lease was lost.
 const ATTEMPTS: u32 = 5;
 
 /// What the use cases of ROM ELFs work with.
 pub struct RomElfPorts {
-    /// Their rows.
-    pub rows: Arc<dyn RomElfRepository>,
+    pub rom_elfs: Arc<dyn RomElfRepository>,
     /// The leases of uploads.
     pub leases: Arc<dyn PublicationRepository>,
-    /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Told when deletes were queued.
-    pub outbox: Arc<dyn Wakeup>,
+    pub wakeup: Arc<dyn Wakeup>,
 }
 
 /// ROM ELFs.
@@ -83,7 +78,7 @@ impl RomElfs {
 
     /// All of them, by chip and name.
     pub async fn list(&self) -> Result<Vec<RomElf>, RepositoryError> {
-        self.ports.rows.list().await
+        self.ports.rom_elfs.list().await
     }
 
     /// Takes a ROM ELF in. When it returns `Ok` the bytes are durable and the row is committed
@@ -100,8 +95,9 @@ impl RomElfs {
 
     /// Deletes a ROM ELF, whose object follows; `false` when there is none.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<bool, RepositoryError> {
-        let deleted = self.ports.rows.delete(id, &self.change(origin)).await?;
-        self.ports.outbox.wake();
+        let change = Change::now(&*self.ports.clock, origin);
+        let deleted = self.ports.rom_elfs.delete(id, &change).await?;
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(deleted)
     }
 
@@ -129,7 +125,7 @@ impl RomElfs {
         let mut wait = Wait::begin(&*self.ports.clock);
         loop {
             let now = self.ports.clock.now();
-            let start = self.ports.rows.begin(BeginRomElf {
+            let start = self.ports.rom_elfs.begin(BeginRomElf {
                 upload: upload.clone(),
                 sha256: request.file.facts().sha256,
                 now,
@@ -162,12 +158,8 @@ impl RomElfs {
             name: request.name.clone(),
             facts: request.file.facts(),
         };
-        let change = self.change(request.origin.clone());
-        let recorded = self.ports.rows.record(row, &change).await?;
+        let change = Change::now(&*self.ports.clock, request.origin.clone());
+        let recorded = self.ports.rom_elfs.record(row, &change).await?;
         recorded.ok_or_else(|| LeaseLost.into())
-    }
-
-    fn change(&self, origin: Origin) -> Change {
-        Change { at: self.ports.clock.now(), origin }
     }
 }

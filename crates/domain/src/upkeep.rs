@@ -15,7 +15,7 @@ use crate::artifacts::key::ArtifactKey;
 use crate::artifacts::store::{ArtifactStore, ArtifactStoreError};
 use crate::clock::{Clock, Entropy};
 use crate::error::RepositoryError;
-use crate::ids::UploadId;
+use crate::ids::LeaseOwner;
 use crate::timestamp::Timestamp;
 use crate::upkeep::outbox::OutboxRepository;
 use crate::upkeep::outbox::{Backlog, ClaimDeletes, QueuedDelete};
@@ -34,17 +34,11 @@ const LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// What upkeep works with.
 pub struct UpkeepPorts {
-    /// Queued deletes.
     pub outbox: Arc<dyn OutboxRepository>,
-    /// Tells garbage apart.
     pub sweep: Arc<dyn SweepRepository>,
-    /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Told when deletes were queued.
     pub wakeup: Arc<dyn Wakeup>,
 }
 
@@ -83,7 +77,7 @@ impl Upkeep {
 
     /// Deletes what the outbox holds due, one batch; call again while something was deleted.
     pub async fn delete_queued(&self) -> Result<DeleteRound, UpkeepError> {
-        let owner = UploadId::random(&*self.ports.entropy);
+        let owner = LeaseOwner::random(&*self.ports.entropy);
         let now = self.ports.clock.now();
         let until = now.after(DELETE_LEASE);
         let claim = ClaimDeletes { owner: owner.clone(), now, until, limit: DELETE_BATCH };
@@ -145,7 +139,7 @@ impl Upkeep {
 
     async fn put_back(
         &self,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         entries: &[QueuedDelete],
     ) -> Result<(), RepositoryError> {
         let mut by_attempts: BTreeMap<u32, Vec<i64>> = BTreeMap::new();

@@ -1,7 +1,21 @@
 //! Hints to background workers.
 
-/// Tells a worker that there is something to do; a hint that may be lost.
+/// A background worker which can be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Worker {
+    /// Deletes the objects which the outbox names.
+    Outbox,
+    /// Builds missing symbol indexes.
+    Indexing,
+    /// Works on due parse jobs.
+    Parsing,
+    /// Replays the rescue spool.
+    Replay,
+}
+
+/// Wakes background workers. A wake-up is a hint and may get lost: every worker also looks for work
+/// by itself from time to time.
 pub trait Wakeup: Send + Sync {
-    /// Wakes the worker.
-    fn wake(&self);
+    /// Wakes a worker, or lets it skip its next wait.
+    fn wake(&self, worker: Worker);
 }

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use coredock_domain::coredumps::body::glance;
+use coredock_domain::coredumps::body::cause_hint;
 use coredock_testkit::coredumps::{CoreBuilder, gzip, raw, strip};
 
 /// A task status whose registers begin with this program counter.
@@ -21,7 +21,7 @@ fn core(pc: u32, words: &str) -> CoreBuilder {
 }
 
 fn site(body: &[u8]) -> Option<u64> {
-    glance(&mut Cursor::new(body)).crash_site
+    cause_hint(&mut Cursor::new(body)).crash_site
 }
 
 #[test]

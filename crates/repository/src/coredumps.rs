@@ -7,22 +7,21 @@ pub(crate) mod row;
 
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use coredock_domain::coredumps::repository::{
-    CoredumpPage, CoredumpRepository, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
-};
+use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump, ParseStatus};
+use coredock_domain::coredumps::groups::{CrashGroupPage, CrashGroups};
+use coredock_domain::coredumps::repository::{CoredumpPage, CoredumpRepository, WhichCoredumps};
 use coredock_domain::error::RepositoryError;
-use coredock_domain::ids::DeviceKey;
 use diesel::prelude::*;
 
 use crate::columns::read_key;
 use crate::connection::{Connection, on};
-use crate::coredumps::row::{DetailRow, SummaryRow};
+use crate::coredumps::row::{DetailRow, PendingAgain, SummaryRow};
 use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{coredumps, devices};
 use crate::statement::RunQueryDsl;
-use crate::{Database, audit, intake};
+use crate::values::At;
+use crate::{Database, audit};
 
 /// The dumps of a device.
 #[diesel::dsl::auto_type]
@@ -34,34 +33,6 @@ pub(crate) fn newest_first(device_id: i64) -> _ {
 
 #[async_trait]
 impl CoredumpRepository for Database {
-    async fn reserve_id(&self) -> Result<i64, RepositoryError> {
-        intake::reserve_id(self).await
-    }
-
-    async fn find_sender(
-        &self,
-        device: &DeviceKey,
-        body: Option<SameBody>,
-    ) -> Result<Option<Sender>, RepositoryError> {
-        intake::find_sender(self, device, body).await
-    }
-
-    async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
-        intake::repeat(self, id, change).await
-    }
-
-    async fn record(
-        &self,
-        dump: RecordCoredump,
-        change: &Change,
-    ) -> Result<Recorded, RepositoryError> {
-        intake::record(self, dump, change).await
-    }
-
-    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
-        intake::find_delivery(self, change).await
-    }
-
     async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
         let device = devices::table.find(device_id).select(devices::id);
         self.read("coredump.list", async |conn| {
@@ -78,6 +49,10 @@ impl CoredumpRepository for Database {
 
     async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
         self.read("coredump.page", async |conn| page::load(conn, &page).await).await
+    }
+
+    async fn groups(&self, page: CrashGroupPage) -> Result<CrashGroups, RepositoryError> {
+        self.read("crash_group.page", async |conn| groups::load(conn, &page).await).await
     }
 
     async fn find(&self, device_id: i64, id: i64) -> Result<Option<Coredump>, RepositoryError> {
@@ -97,6 +72,24 @@ impl CoredumpRepository for Database {
             change.log(AuditAction::CoredumpDeleted, id);
         }
         Ok(deleted.map(|ids| ids.len() as u64))
+    }
+
+    async fn reparse(
+        &self,
+        device_id: i64,
+        id: i64,
+        change: &Change,
+    ) -> Result<Option<Coredump>, RepositoryError> {
+        let (changed, coredump) = self
+            .write("parse_job.reparse", async |conn| {
+                let changed = reparse(conn, device_id, id, change).await?;
+                Ok((changed, load(conn, device_id, id).await?))
+            })
+            .await?;
+        if changed {
+            change.log(AuditAction::CoredumpUpdated, id);
+        }
+        Ok(coredump)
     }
 }
 
@@ -144,6 +137,25 @@ async fn delete(
     retention::queue_objects(conn, &read_key(&key)?, &ids, change.at).await?;
     audit::record_all(conn, change, AuditAction::CoredumpDeleted, &ids).await?;
     Ok(Some(ids))
+}
+
+/// Whether there was a dump with a result.
+async fn reparse(
+    conn: &mut Connection,
+    device_id: i64,
+    id: i64,
+    change: &Change,
+) -> Result<bool, Failure> {
+    let with_result = coredumps::table
+        .filter(coredumps::id.eq(id))
+        .filter(coredumps::device_id.eq(device_id))
+        .filter(coredumps::parse_status.ne(ParseStatus::Pending.as_str()));
+    let again = PendingAgain::due(At(change.at));
+    let changed = on!(conn, |c| diesel::update(with_result).set(again).execute(c))?;
+    if changed > 0 {
+        audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
+    }
+    Ok(changed > 0)
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ mod group_commit;
 mod ids;
 mod record;
 
+use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change, Origin};
-use coredock_domain::coredumps::repository::{RecordCoredump, Recorded, SameBody, Sender};
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
+use coredock_domain::intake::repository::{
+    IntakeRepository, RecordCoredump, Recorded, SameBody, Sender,
+};
 use diesel::prelude::*;
 
 pub(crate) use group_commit::CoredumpQueue;
@@ -55,65 +58,61 @@ async fn delivered(conn: &mut Connection, change: &Change) -> Result<Option<i64>
     id.map(|id| column.holds(id.parse().ok())).transpose()
 }
 
-pub(crate) async fn reserve_id(database: &Database) -> Result<i64, RepositoryError> {
-    ids::reserve(database).await
-}
+#[async_trait]
+impl IntakeRepository for Database {
+    async fn reserve_id(&self) -> Result<i64, RepositoryError> {
+        ids::reserve(self).await
+    }
 
-pub(crate) async fn find_sender(
-    database: &Database,
-    device: &DeviceKey,
-    body: Option<SameBody>,
-) -> Result<Option<Sender>, RepositoryError> {
-    let sha256 = body.map(|body| body.sha256.to_string());
-    let since = body.map(|body| At(body.since));
-    let query = devices::table
-        .filter(devices::key.eq(device.as_str()))
-        .select((devices::id, newest_of_body(sha256, since)));
-    database
-        .read("coredump.find_sender", async |conn| {
+    async fn find_sender(
+        &self,
+        device: &DeviceKey,
+        body: Option<SameBody>,
+    ) -> Result<Option<Sender>, RepositoryError> {
+        let sha256 = body.map(|body| body.sha256.to_string());
+        let since = body.map(|body| At(body.since));
+        let query = devices::table
+            .filter(devices::key.eq(device.as_str()))
+            .select((devices::id, newest_of_body(sha256, since)));
+        self.read("coredump.find_sender", async |conn| {
             let row = on!(conn, |c| query.first::<(i64, Option<i64>)>(c)).optional()?;
             Ok(row.map(|(device_id, repeated)| Sender { device_id, repeated }))
         })
         .await
-}
-
-pub(crate) async fn repeat(
-    database: &Database,
-    id: i64,
-    change: &Change,
-) -> Result<bool, RepositoryError> {
-    let owned = change.clone();
-    let repeated = database
-        .write_at_once("coredump.repeat", async move |conn| record::repeat(conn, id, &owned).await)
-        .await?;
-    if repeated {
-        change.log(AuditAction::CoredumpUpdated, id);
     }
-    Ok(repeated)
-}
 
-pub(crate) async fn record(
-    database: &Database,
-    dump: RecordCoredump,
-    change: &Change,
-) -> Result<Recorded, RepositoryError> {
-    let id = dump.id;
-    let recorded = if database.is_sqlite() {
-        group_commit::record(database, dump, change.clone()).await?
-    } else {
-        database
-            .write("coredump.record", async |conn| record::record(conn, &dump, change).await)
-            .await?
-    };
-    log_recorded(&recorded, id, change);
-    Ok(recorded)
-}
+    async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError> {
+        let owned = change.clone();
+        let repeated = self
+            .write_at_once("coredump.repeat", async move |conn| {
+                record::repeat(conn, id, &owned).await
+            })
+            .await?;
+        if repeated {
+            change.log(AuditAction::CoredumpUpdated, id);
+        }
+        Ok(repeated)
+    }
 
-pub(crate) async fn find_delivery(
-    database: &Database,
-    change: &Change,
-) -> Result<Option<i64>, RepositoryError> {
-    database.read("coredump.find_delivery", async |conn| delivered(conn, change).await).await
+    async fn record(
+        &self,
+        dump: RecordCoredump,
+        change: &Change,
+    ) -> Result<Recorded, RepositoryError> {
+        let id = dump.id;
+        let recorded = if self.is_sqlite() {
+            group_commit::record(self, dump, change.clone()).await?
+        } else {
+            self.write("coredump.record", async |conn| record::record(conn, &dump, change).await)
+                .await?
+        };
+        log_recorded(&recorded, id, change);
+        Ok(recorded)
+    }
+
+    async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError> {
+        self.read("coredump.find_delivery", async |conn| delivered(conn, change).await).await
+    }
 }
 
 /// The audit lines of a committed record.

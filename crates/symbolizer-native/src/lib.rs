@@ -39,9 +39,6 @@ use roms::{RomFile, Roms, opened};
 pub use indexer::{IndexerOptions, this_program};
 pub use indexes::IndexSource;
 
-/// Jobs whose claims and results share a commit: each takes milliseconds.
-const MOST_JOBS: u32 = 32;
-
 pub struct NativePorts {
     pub roms: Arc<dyn RomElfRepository>,
     /// Reads the bytes of ROM ELFs.
@@ -107,10 +104,6 @@ impl Symbolizer for NativeSymbolizer {
             None => Vec::new(),
         };
         apart(move || make_report(&dump, index, &roms)).await
-    }
-
-    fn most_jobs(&self) -> u32 {
-        MOST_JOBS
     }
 
     async fn is_ready(&self) -> bool {

@@ -83,6 +83,11 @@ impl Symbolizer for SidecarSymbolizer {
         "sidecar"
     }
 
+    /// The service makes no structured reports.
+    async fn preview(&self, _: &CrashDump) -> Result<Option<String>, SymbolizerError> {
+        Ok(None)
+    }
+
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         let started = Instant::now();
         let SymbolicateCoredump { dump, elf } = job;

@@ -3,16 +3,21 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use coredock_domain::coredumps::CoredumpSettings;
+use coredock_domain::intake::IntakeSettings;
+use coredock_domain::symbolication::SymbolicationSettings;
 
 use super::reader::Reader;
 
+/// Jobs which one claim takes for the native engine, which needs less than a millisecond for most: they
+/// share the commit of the claim and that of the results.
+const MOST_CLAIMED: u32 = 32;
 /// More workers only wait for the same engine.
 const MOST_WORKERS_BY_DEFAULT: usize = 8;
 
 #[derive(Debug, Clone)]
 pub struct CoredumpConfig {
-    pub settings: CoredumpSettings,
+    pub intake: IntakeSettings,
+    pub symbolication: SymbolicationSettings,
     /// Largest size of the rescue spool (`RESCUE_SPOOL_BYTES`).
     pub rescue_bytes: u64,
     /// Set if the sidecar is configured, even if `symbolizer` does not use it.
@@ -48,18 +53,27 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let workers = reader.optional_integer("SYMBOLIZER_WORKERS");
     let sidecar = sidecar(reader);
+    let symbolizer = symbolizer(reader, sidecar.as_ref());
+    let kept_coredumps = small(reader.integer("MAX_COREDUMPS"));
     CoredumpConfig {
-        settings: CoredumpSettings {
+        intake: IntakeSettings {
             largest_body: reader.integer("MAX_COREDUMP_BYTES"),
-            kept_coredumps: small(reader.integer("MAX_COREDUMPS")),
+            kept_coredumps,
             same_body_for: reader.seconds("COREDUMP_DEDUPE_SECONDS"),
+        },
+        symbolication: SymbolicationSettings {
+            kept_coredumps,
             lease: reader.seconds("PARSE_LEASE_SECONDS"),
             longest_attempt: reader.seconds("PARSE_TIMEOUT_SECONDS"),
             most_attempts: small(reader.integer("PARSE_MAX_ATTEMPTS")),
             retry_delays: reader.all_seconds("PARSE_RETRY_DELAYS"),
+            most_claimed: match symbolizer {
+                SymbolizerConfig::Native => MOST_CLAIMED,
+                SymbolizerConfig::Off | SymbolizerConfig::Sidecar => 1,
+            },
         },
         rescue_bytes: reader.integer("RESCUE_SPOOL_BYTES"),
-        symbolizer: symbolizer(reader, sidecar.as_ref()),
+        symbolizer,
         sidecar,
         workers: workers.map_or_else(default_workers, |workers| {
             usize::try_from(workers).unwrap_or(MOST_WORKERS_BY_DEFAULT)

@@ -95,6 +95,7 @@ pub(super) fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiErro
         ReceiveCoredumpError::Empty | ReceiveCoredumpError::TooLarge { .. } => {
             ApiError::invalid(format!("{error}; a dump has from 1 to {limit} bytes"))
         }
+        ReceiveCoredumpError::Unreadable => ApiError::invalid(error.to_string()),
         ReceiveCoredumpError::Repository(error) => error.into(),
         ReceiveCoredumpError::Store(error) => error.into(),
         ReceiveCoredumpError::Rescued(_) => ApiError::unavailable(error),

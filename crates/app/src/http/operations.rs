@@ -7,7 +7,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
-use coredock_domain::{Coredumps, Firmware};
+use coredock_domain::Firmware;
+use coredock_domain::coredumps::pruned::PrunedCoredumps;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -91,11 +92,11 @@ pub async fn get_metrics(
     metrics: Data<Metrics>,
     health: Data<Health>,
     firmware: Data<Firmware>,
-    coredumps: Data<Coredumps>,
+    pruned: Data<PrunedCoredumps>,
 ) -> ApiResult<HttpResponse> {
     metrics.read_database(health.database());
     metrics.read_resumes(firmware.resumes());
-    metrics.read_pruned_dumps(coredumps.pruned());
+    metrics.read_pruned_dumps(pruned.count());
     let text = metrics.text().map_err(|error| ApiError::unexpected(error.to_string()))?;
     let content_type = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
     Ok(HttpResponse::Ok().insert_header(content_type).body(text))

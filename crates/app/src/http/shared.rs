@@ -4,7 +4,8 @@ use std::io;
 
 use actix_web::web::{Data, ServiceConfig};
 use coredock_domain::artifacts::spooled_file::SpoolDirectory;
-use coredock_domain::{Coredumps, DeviceModels, Devices, Firmware, RomElfs};
+use coredock_domain::coredumps::pruned::PrunedCoredumps;
+use coredock_domain::{Coredumps, DeviceModels, Devices, Firmware, Intake, RomElfs};
 
 use super::firmware::polls::PollInterval;
 use super::firmware::uploads::FirmwareUploads;
@@ -39,6 +40,8 @@ pub struct Shared {
     firmware_uploads: Data<FirmwareUploads>,
     rom_elfs: Data<RomElfs>,
     coredumps: Data<Coredumps>,
+    intake: Data<Intake>,
+    pruned: Data<PrunedCoredumps>,
     dump_receiver: Data<DumpReceiver>,
     metrics: Data<Metrics>,
     health: Data<Health>,
@@ -72,9 +75,9 @@ impl Shared {
             tasks: uploading.clone(),
             metrics: features.metrics.clone(),
         };
-        let coredumps = features.coredumps.clone();
+        let intake = features.intake.clone();
         let disks = config.uses_disks();
-        let receiver = DumpReceiver::new(coredumps, metrics.clone(), uploading.clone(), disks);
+        let receiver = DumpReceiver::new(intake, metrics.clone(), uploading.clone(), disks);
         Ok(Self {
             shutdown: Data::new(Shutdown::default()),
             uploading: Data::new(uploading),
@@ -85,6 +88,8 @@ impl Shared {
             firmware_uploads: Data::new(uploads),
             rom_elfs: Data::new(features.rom_elfs.clone()),
             coredumps: Data::new(features.coredumps.clone()),
+            intake: Data::new(features.intake.clone()),
+            pruned: Data::new(features.pruned.clone()),
             dump_receiver: Data::new(receiver),
             metrics,
             health: Data::new(Health::new(outside, features)),
@@ -109,6 +114,8 @@ impl Shared {
             .app_data(self.firmware_uploads.clone())
             .app_data(self.rom_elfs.clone())
             .app_data(self.coredumps.clone())
+            .app_data(self.intake.clone())
+            .app_data(self.pruned.clone())
             .app_data(self.dump_receiver.clone())
             .app_data(self.metrics.clone())
             .app_data(self.health.clone())
@@ -141,7 +148,7 @@ fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> Excha
         routes: RouteMap::new(&table()),
         limits: BodyLimits {
             firmware_bundle: config.firmware.upload_bytes,
-            dump: config.coredumps.settings.largest_body,
+            dump: config.coredumps.intake.largest_body,
         },
         spool,
         cors: CorsOrigins(config.http.cors_origins.clone()),

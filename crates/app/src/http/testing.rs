@@ -10,7 +10,7 @@ use coredock_domain::coredumps::coredump::{Chip, ParseStatus, ReportedVersion};
 use coredock_domain::fields::{JsonFields, integer, verbatim_text};
 use coredock_domain::ids::DeviceKey;
 use coredock_domain::intake::receive::SeedCoredump;
-use coredock_domain::{Coredumps, Devices};
+use coredock_domain::{Devices, Intake};
 use serde_json::Value;
 
 use super::coredumps::views::CoredumpView;
@@ -59,12 +59,12 @@ pub async fn seed_coredump(
     caller: Editor,
     wanted: ValidBody<WantedCoredump>,
     devices: Data<Devices>,
-    coredumps: Data<Coredumps>,
+    intake: Data<Intake>,
 ) -> ApiResult<Created<CoredumpView>> {
     let device_id = wanted.0.device_id;
     let device = devices.find(device_id).await?.ok_or_else(|| unknown_device(device_id))?;
-    let seeded = coredumps.seed(wanted.0.of(device.key, caller.origin())).await;
-    let limit = coredumps.settings().largest_body;
+    let seeded = intake.seed(wanted.0.of(device.key, caller.origin())).await;
+    let limit = intake.settings().largest_body;
     let seeded = seeded.map_err(|error| receive_error(&error, limit))?;
     Ok(Created(seeded.ok_or_else(|| unknown_device(device_id))?.into()))
 }

@@ -22,7 +22,7 @@ use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::ids::DeviceKey;
 use coredock_domain::intake::receive::Delivery;
-use coredock_domain::intake::replay::RescuedDump;
+use coredock_domain::intake::spool::RescuedDump;
 use coredock_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 

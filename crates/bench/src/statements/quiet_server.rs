@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
 use coredock::readying::Ready;
@@ -10,7 +10,7 @@ use coredock::server::{self, RunningServer};
 use coredock::system::SystemClock;
 use coredock::wiring::{Features, Outside};
 use coredock_domain::Clock;
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::LeaseOwner;
 use coredock_domain::symbolication::jobs::{Claimed, ParseJob};
 use coredock_testkit::clock::SettableClock;
 use serde_json::Value;
@@ -27,7 +27,7 @@ const WORKERS: usize = 5;
 pub(super) const KEPT: u32 = 4;
 
 /// A job and its new owner.
-type ClaimedJob = (Box<ParseJob>, UploadId);
+type ClaimedJob = (Box<ParseJob>, LeaseOwner);
 
 /// The server and a connection to it.
 pub(super) struct QuietServer {
@@ -81,10 +81,9 @@ impl QuietServer {
         let before = self.outside.database.statement_count();
         let claimed = self.runtime.block_on(self.outside.rows.jobs.claim(claim))?;
         let statements = self.outside.database.statement_count() - before;
-        let job = match claimed {
-            Claimed::Job(job) | Claimed::Exhausted(job) => Some((job, owner)),
-            Claimed::Nothing => None,
-        };
+        let job = claimed.into_iter().next().map(|claimed| match claimed {
+            Claimed::Job(job) | Claimed::Exhausted(job) => (job, owner),
+        });
         Ok((job, statements))
     }
 
@@ -92,8 +91,8 @@ impl QuietServer {
     pub(super) fn finish(&self, (job, owner): ClaimedJob) -> Result<u64> {
         let result = parse_job::empty_result((&job, owner), self.outside.clock.now(), KEPT);
         let before = self.outside.database.statement_count();
-        let finished = self.runtime.block_on(self.outside.rows.jobs.finish(result))?;
-        finished.context("a job was taken away")?;
+        let finished = self.runtime.block_on(self.outside.rows.jobs.finish(&[result]))?;
+        ensure!(finished.iter().all(Option::is_some), "a job was taken away");
         Ok(self.outside.database.statement_count() - before)
     }
 }
@@ -115,9 +114,7 @@ async fn serve(config: &Config) -> Result<(RunningServer, Outside)> {
     outside.clock = clock.clone();
     let mut features = Features::new(config, &outside)?;
     // Workers wait for hints that nobody gives.
-    features.wakeup = Arc::default();
-    features.due = Arc::default();
-    features.rescued = Arc::default();
+    features.wakeups = Arc::default();
     Ready::default().advance(&backends, (&features.upkeep, true)).await?;
     let server = RunningServer::start(config, &outside, features, listener)?;
     clock.until_sleeping(WORKERS).await;

@@ -11,7 +11,7 @@ mod wrapping;
 
 use bytes::Bytes;
 
-pub use elf::{Glance, build_id, glance};
+pub use elf::{CauseHint, build_id, cause_hint};
 pub use framing::RawParts;
 pub use notes::{Note, Notes};
 

@@ -1,17 +1,6 @@
-//! Dumps of one cause, counted (contract §8.5).
+//! Groups of dumps which share a signature (contract §8.5).
 
-use async_trait::async_trait;
-
-use crate::error::RepositoryError;
 use crate::timestamp::Timestamp;
-
-/// Groups dumps by their signatures. Those without one are in no group.
-#[async_trait]
-pub trait CrashGroupRepository: Send + Sync {
-    /// A page of groups, by the upload of the newest dump of each and by signature, both downwards.
-    /// A constant number of statements.
-    async fn page(&self, page: CrashGroupPage) -> Result<CrashGroups, RepositoryError>;
-}
 
 /// Which dumps are grouped. What is `None` matches all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -4,7 +4,7 @@
 use crate::artifacts::body::ArtifactBody;
 use crate::artifacts::key::{ArtifactKey, ArtifactName};
 use crate::artifacts::store::ArtifactStoreError;
-use crate::audit::Origin;
+use crate::audit::{Change, Origin};
 use crate::error::RepositoryError;
 use crate::firmware::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
@@ -14,6 +14,7 @@ use crate::firmware::{Firmware, FirmwareBundle, FirmwareVersion};
 use crate::ids::ModelCode;
 use crate::ids::UploadId;
 use crate::ids::VersionText;
+use crate::wakeup::Worker;
 
 /// How often a publication starts over because the ground moved under it.
 const ATTEMPTS: u32 = 5;
@@ -104,7 +105,7 @@ impl Firmware {
         &self,
         request: &PublishFirmware,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
-        let upload = UploadId::random(&*self.entropy);
+        let upload = UploadId::random(&*self.ports.entropy);
         let held = self.begin(&upload, request).await?;
         let outcome = match self.commit_set(&upload, request, held.as_deref()).await {
             Ok(outcome) => outcome,
@@ -117,17 +118,17 @@ impl Firmware {
             self.settle_committed(&upload, request, outcome.commit.version_id).await;
         }
         self.lease(&upload).give_back().await;
-        self.outbox.wake();
-        self.indexing.wake();
+        self.ports.wakeup.wake(Worker::Outbox);
+        self.ports.wakeup.wake(Worker::Indexing);
         Ok(outcome)
     }
 
     /// Finishes publications whose last step was interrupted; returns how many.
     pub async fn settle_interrupted(&self) -> Result<usize, PublishFirmwareError> {
-        let now = self.clock.now();
+        let now = self.ports.clock.now();
         let mut settled = 0;
-        for version in self.publications.unsettled(now, UNSETTLED_BATCH).await? {
-            let upload = UploadId::random(&*self.entropy);
+        for version in self.ports.publications.unsettled(now, UNSETTLED_BATCH).await? {
+            let upload = UploadId::random(&*self.ports.entropy);
             let elf_sha256 = version.facts.build_id();
             let lease = BeginPublication {
                 upload: upload.clone(),
@@ -139,7 +140,7 @@ impl Firmware {
                 until: now.after(LEASE),
             };
             let PublicationStart::Granted { held: Some(held) } =
-                self.publications.begin(lease).await?
+                self.ports.publications.begin(lease).await?
             else {
                 continue;
             };
@@ -156,10 +157,10 @@ impl Firmware {
         upload: &UploadId,
         request: &PublishFirmware,
     ) -> Result<Option<Box<FirmwareVersion>>, PublishFirmwareError> {
-        let mut wait = Wait::begin(&*self.clock);
+        let mut wait = Wait::begin(&*self.ports.clock);
         loop {
-            let now = self.clock.now();
-            let start = self.publications.begin(BeginPublication {
+            let now = self.ports.clock.now();
+            let start = self.ports.publications.begin(BeginPublication {
                 upload: upload.clone(),
                 model_id: request.model_id,
                 model: request.model.clone(),
@@ -205,10 +206,10 @@ impl Firmware {
             objects,
             kept_versions: self.settings.kept_versions,
         };
-        let change = self.change(request.origin.clone());
-        let commit = match self.publications.publish(publication, &change).await? {
+        let change = Change::now(&*self.ports.clock, request.origin.clone());
+        let commit = match self.ports.publications.publish(publication, &change).await? {
             Some(commit) => commit,
-            None if self.versions.offered_by(request.model_id).await?.is_none() => {
+            None if self.ports.versions.offered_by(request.model_id).await?.is_none() => {
                 return Err(PublishFirmwareError::ModelGone);
             }
             None => return Err(LeaseLost.into()),
@@ -220,12 +221,12 @@ impl Firmware {
     /// upload repairs what was lost behind our back.
     async fn is_intact(&self, held: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
         for artifact in ArtifactName::ALL {
-            if !self.reads.holds(&held.key(artifact), held.facts.of(artifact)).await? {
+            if !self.ports.reads.holds(&held.key(artifact), held.facts.of(artifact)).await? {
                 return Ok(false);
             }
         }
         let elf_sha256 = held.facts.build_id();
-        Ok(self.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await?)
+        Ok(self.ports.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await?)
     }
 
     /// Writes symbols first, `firmware.bin` last (contract §5.7).
@@ -238,9 +239,9 @@ impl Firmware {
         let bundle = &request.bundle;
         let elf_sha256 = bundle.facts().build_id();
         let symbols = ArtifactKey::Symbols { elf_sha256 };
-        if !self.reads.holds(&symbols, bundle.facts().elf).await? {
+        if !self.ports.reads.holds(&symbols, bundle.facts().elf).await? {
             let elf = ArtifactBody::File(bundle.artifact(ArtifactName::Elf).clone());
-            self.store.put(&symbols, &elf).await?;
+            self.ports.store.put(&symbols, &elf).await?;
         }
         for artifact in ArtifactName::ALL {
             let key = match objects {
@@ -252,7 +253,7 @@ impl Firmware {
                 }
             };
             let body = ArtifactBody::File(bundle.artifact(artifact).clone());
-            self.store.put(&key, &body).await?;
+            self.ports.store.put(&key, &body).await?;
         }
         Ok(())
     }
@@ -266,7 +267,7 @@ impl Firmware {
             model: request.model.clone(),
             version: request.bundle.version().clone(),
             facts: request.bundle.facts().clone(),
-            uploaded_at: self.clock.now(),
+            uploaded_at: self.ports.clock.now(),
             staging: Some(upload.clone()),
         };
         if let Err(error) = self.lease(upload).keep(self.settle(&version)).await {
@@ -284,20 +285,20 @@ impl Firmware {
         let Some(staging) = &version.staging else { return Ok(false) };
         for artifact in ArtifactName::ALL {
             let to = version.settled_key(artifact);
-            self.store.copy(&version.key(artifact), &to).await?;
-            if !self.reads.holds(&to, version.facts.of(artifact)).await? {
+            self.ports.store.copy(&version.key(artifact), &to).await?;
+            if !self.ports.reads.holds(&to, version.facts.of(artifact)).await? {
                 let error = "copy is not the object it was made from";
                 return Err(ArtifactStoreError::unavailable("copy", to, error).into());
             }
         }
-        let now = self.clock.now();
-        let settled = self.publications.settle(version.id, staging, now).await?;
-        self.outbox.wake();
+        let now = self.ports.clock.now();
+        let settled = self.ports.publications.settle(version.id, staging, now).await?;
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(settled)
     }
 
     fn lease<'a>(&'a self, upload: &'a UploadId) -> UploadLease<'a> {
-        UploadLease { leases: &*self.publications, clock: &*self.clock, upload }
+        UploadLease { leases: &*self.ports.publications, clock: &*self.ports.clock, upload }
     }
 }
 

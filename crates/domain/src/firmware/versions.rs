@@ -20,7 +20,7 @@ use crate::firmware::repository::{Activation, ListedVersion, OfferedFirmware, Ve
 use crate::ids::DeviceKey;
 use crate::ids::ModelCode;
 use crate::ids::VersionText;
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Wakeup, Worker};
 
 /// How often a read starts over because the row changed under it.
 const LOOKS: u32 = 5;
@@ -36,35 +36,19 @@ pub struct FirmwareSettings {
 
 /// What the use cases of firmware work with.
 pub struct FirmwarePorts {
-    /// Rows of versions.
     pub versions: Arc<dyn FirmwareRepository>,
-    /// Commits of publications.
     pub publications: Arc<dyn PublicationRepository>,
-    /// Where bytes lie.
     pub store: Arc<dyn ArtifactStore>,
-    /// Reads of the same store.
     pub reads: VerifiedReads,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub entropy: Arc<dyn Entropy>,
-    /// Told when deletes were queued.
-    pub outbox: Arc<dyn Wakeup>,
-    /// Told when a build may wait for its index.
-    pub indexing: Arc<dyn Wakeup>,
+    pub wakeup: Arc<dyn Wakeup>,
 }
 
 /// Firmware delivery: publishing, retention, downloads.
 #[derive(Clone)]
 pub struct Firmware {
-    pub(super) versions: Arc<dyn FirmwareRepository>,
-    pub(super) publications: Arc<dyn PublicationRepository>,
-    pub(super) store: Arc<dyn ArtifactStore>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) entropy: Arc<dyn Entropy>,
-    pub(super) outbox: Arc<dyn Wakeup>,
-    pub(super) indexing: Arc<dyn Wakeup>,
-    pub(super) reads: VerifiedReads,
+    pub(super) ports: Arc<FirmwarePorts>,
     pub(super) settings: FirmwareSettings,
     images: ImageCache,
 }
@@ -154,25 +138,14 @@ enum Look {
 }
 
 impl Firmware {
-    /// Builds the use cases over their ports.
     pub fn new(ports: FirmwarePorts, settings: FirmwareSettings) -> Self {
-        Self {
-            versions: ports.versions,
-            publications: ports.publications,
-            store: ports.store,
-            clock: ports.clock,
-            entropy: ports.entropy,
-            outbox: ports.outbox,
-            indexing: ports.indexing,
-            reads: ports.reads,
-            settings,
-            images: ImageCache::new(settings.image_cache_bytes),
-        }
+        let images = ImageCache::new(settings.image_cache_bytes);
+        Self { ports: Arc::new(ports), settings, images }
     }
 
     /// How often broken transfers were taken up again.
     pub fn resumes(&self) -> &ResumeCounts {
-        self.reads.resumes()
+        self.ports.reads.resumes()
     }
 
     /// What is offered to a device; `None` when there is no such device.
@@ -180,12 +153,12 @@ impl Firmware {
         &self,
         device: &DeviceKey,
     ) -> Result<Option<OfferedFirmware>, RepositoryError> {
-        self.versions.offered_to(device).await
+        self.ports.versions.offered_to(device).await
     }
 
     /// The versions of a model, newest first; `None` when there is no such model.
     pub async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
-        self.versions.list(model_id, self.clock.now()).await
+        self.ports.versions.list(model_id, self.ports.clock.now()).await
     }
 
     /// Makes a held version current; `None` when there is no such version.
@@ -195,7 +168,8 @@ impl Firmware {
         version: &VersionText,
         origin: Origin,
     ) -> Result<Option<Activation>, RepositoryError> {
-        self.versions.activate(model_id, version, &self.change(origin)).await
+        let change = Change::now(&*self.ports.clock, origin);
+        self.ports.versions.activate(model_id, version, &change).await
     }
 
     /// Deletes a version that is neither current nor needed; its objects follow.
@@ -205,8 +179,9 @@ impl Firmware {
         version: &VersionText,
         origin: Origin,
     ) -> Result<VersionDeletion, RepositoryError> {
-        let deletion = self.versions.delete(model_id, version, &self.change(origin)).await?;
-        self.outbox.wake();
+        let change = Change::now(&*self.ports.clock, origin);
+        let deletion = self.ports.versions.delete(model_id, version, &change).await?;
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(deletion)
     }
 
@@ -241,10 +216,10 @@ impl Firmware {
 
     async fn row_of(&self, of: FirmwareOf<'_>) -> Result<Arc<FirmwareVersion>, ReadFirmwareError> {
         let offered = match of {
-            FirmwareOf::Device(key) => self.versions.offered_to(key).await?,
-            FirmwareOf::Model(id) => self.versions.offered_by(id).await?,
+            FirmwareOf::Device(key) => self.ports.versions.offered_to(key).await?,
+            FirmwareOf::Model(id) => self.ports.versions.offered_by(id).await?,
             FirmwareOf::Version(id, version) => {
-                let found = self.versions.find(id, version).await?;
+                let found = self.ports.versions.find(id, version).await?;
                 return found.map(Arc::new).ok_or(ReadFirmwareError::UnknownVersion);
             }
         };
@@ -271,7 +246,7 @@ impl Firmware {
                 },
             };
         }
-        Ok(match self.reads.open(&key, facts, range).await? {
+        Ok(match self.ports.reads.open(&key, facts, range).await? {
             OpenedObject::Bytes(bytes) => Look::Bytes(bytes),
             OpenedObject::Missing => Look::Missing,
             OpenedObject::Different => Look::Different,
@@ -279,7 +254,7 @@ impl Firmware {
     }
 
     async fn load(&self, key: &ArtifactKey, facts: ArtifactFacts) -> Result<Bytes, LoadImageError> {
-        match self.reads.open(key, facts, 0..facts.size).await? {
+        match self.ports.reads.open(key, facts, 0..facts.size).await? {
             OpenedObject::Missing => Err(LoadImageError::Missing),
             OpenedObject::Different => Err(LoadImageError::Different),
             OpenedObject::Bytes(bytes) => {
@@ -295,10 +270,6 @@ impl Firmware {
                 }
             }
         }
-    }
-
-    pub(super) fn change(&self, origin: Origin) -> Change {
-        Change { at: self.clock.now(), origin }
     }
 }
 

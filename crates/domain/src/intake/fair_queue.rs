@@ -1,42 +1,42 @@
 //! The order in which dumps are parsed (contract §6.5): fair between devices and causes, the first of
 //! a new cause first.
 //!
-//! Each dump gets a turn when it arrives, a time that workers order by: the present, or a step behind
-//! the turn that its device or its cause was given last. So whatever comes in thousands is spread over
-//! the time to come, and what comes alone is let in between. A turn is an order, not a delay: when
-//! nothing else waits, the last turn is worked on at once. Nobody waits for ever: the present reaches
-//! every turn.
+//! Each dump gets a position when it arrives, a time by which workers order: the present, or a step
+//! behind the position which its device or its cause got last. So a device or a cause which sends
+//! thousands is spread over the time to come, and a single dump gets in between. A position is an
+//! order, not a delay: when nothing else waits, the last one is worked on at once. No dump waits for
+//! ever: the present reaches every position.
 //!
-//! Replicas remember for themselves; a process that has just started knows no cause.
+//! Replicas remember for themselves; a process which has just started knows no cause.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::coredumps::body::Glance;
+use crate::coredumps::body::CauseHint;
 use crate::coredumps::coredump::BuildId;
 use crate::ids::DeviceKey;
 use crate::timestamp::Timestamp;
 
-/// The distance of two turns of one device or one cause.
+/// The distance of two positions of one device or one cause.
 const STEP: Duration = Duration::from_secs(1);
-/// How far turns reach into the future; those beyond are in the order they came.
+/// How far positions reach into the future; dumps beyond are in the order of their arrival.
 const FURTHEST: Duration = Duration::from_hours(1);
-/// How long before the present the turn of a new cause is.
+/// How long before the present the position of a new cause is.
 const HEAD_START: Duration = Duration::from_hours(1);
-/// Turns remembered in each of the two generations.
+/// Positions remembered in each of the two generations.
 const MOST_REMEMBERED: usize = 50_000;
 
-/// What turns are fairly given to.
+/// What positions are spread between.
 #[derive(Hash)]
 enum Flow<'a> {
     /// Dumps of one device.
     Device(&'a DeviceKey),
-    /// Dumps of one cause, as far as it can be told without an ELF.
+    /// Dumps of one cause, as far as it shows without an ELF.
     Cause(&'a BuildId, u64),
-    /// Firsts of new causes of one build: there may be thousands, too.
-    Novelties(&'a BuildId),
+    /// The first dumps of new causes of one build: they may be thousands, too.
+    NewCauses(&'a BuildId),
 }
 
 impl Flow<'_> {
@@ -47,53 +47,58 @@ impl Flow<'_> {
     }
 }
 
-/// Gives turns.
+/// Gives each dump its position.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
-    last: Mutex<Last>,
+pub(super) struct FairQueue {
+    last: Mutex<LastPositions>,
 }
 
-impl Turns {
-    /// The turn of a dump that arrived at `now`.
-    pub(crate) fn of(&self, now: Timestamp, device: &DeviceKey, glance: &Glance) -> Timestamp {
+impl FairQueue {
+    /// The position of a dump which arrived at `now`.
+    pub(super) fn position(
+        &self,
+        now: Timestamp,
+        device: &DeviceKey,
+        hint: &CauseHint,
+    ) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let of_device = last.next(&Flow::Device(device), now);
-        let Some((build, site)) = glance.build_id.as_ref().zip(glance.crash_site) else {
+        let Some((build, site)) = hint.build_id.as_ref().zip(hint.crash_site) else {
             return of_device;
         };
         let cause = Flow::Cause(build, site);
         let is_new = last.find(&cause).is_none();
         let of_cause = last.next(&cause, now);
         if is_new {
-            return last.next(&Flow::Novelties(build), now).before(HEAD_START);
+            return last.next(&Flow::NewCauses(build), now).before(HEAD_START);
         }
         of_device.max(of_cause)
     }
 }
 
-/// The turns that were given last, in two generations: when the younger one is full, it takes the
-/// place of the older.
+/// The last position of each flow, in two generations: when the younger one is full, it replaces the
+/// older.
 #[derive(Debug, Default)]
-struct Last {
+struct LastPositions {
     younger: HashMap<u64, Timestamp>,
     older: HashMap<u64, Timestamp>,
 }
 
-impl Last {
+impl LastPositions {
     fn find(&self, flow: &Flow<'_>) -> Option<Timestamp> {
         let flow = flow.hashed();
         self.younger.get(&flow).or_else(|| self.older.get(&flow)).copied()
     }
 
-    /// The next turn of a flow.
+    /// The next position of a flow.
     fn next(&mut self, flow: &Flow<'_>, now: Timestamp) -> Timestamp {
         let after_last = self.find(flow).map_or(now, |last| last.after(STEP));
-        let turn = after_last.max(now).min(now.after(FURTHEST));
+        let position = after_last.max(now).min(now.after(FURTHEST));
         if self.younger.len() >= MOST_REMEMBERED {
             self.older = std::mem::take(&mut self.younger);
         }
-        self.younger.insert(flow.hashed(), turn);
-        turn
+        self.younger.insert(flow.hashed(), position);
+        position
     }
 }
 
@@ -105,8 +110,8 @@ mod tests {
         DeviceKey::parse(&format!("abcd{:04}", number + 2222)).unwrap()
     }
 
-    fn crash(build: &str, site: u64) -> Glance {
-        Glance { build_id: BuildId::parse(build), crash_site: Some(site) }
+    fn crash(build: &str, site: u64) -> CauseHint {
+        CauseHint { build_id: BuildId::parse(build), crash_site: Some(site) }
     }
 
     fn second(second: i64) -> Timestamp {
@@ -117,62 +122,63 @@ mod tests {
 
     #[test]
     fn a_storm_of_one_cause_lets_others_in_between() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let storm: Vec<_> =
-            (0..1000).map(|n| turns.of(second(0), &device(n), &crash(BUILD, 1))).collect();
+            (0..1000).map(|n| queue.position(second(0), &device(n), &crash(BUILD, 1))).collect();
         assert!(storm.is_sorted(), "in the order they came");
-        turns.of(second(0), &device(1001), &crash(BUILD, 2));
-        let known = turns.of(second(10), &device(1002), &crash(BUILD, 2));
-        assert_eq!(storm.iter().filter(|turn| **turn < known).count(), 10);
+        queue.position(second(0), &device(1001), &crash(BUILD, 2));
+        let known = queue.position(second(10), &device(1002), &crash(BUILD, 2));
+        assert_eq!(storm.iter().filter(|position| **position < known).count(), 10);
     }
 
     #[test]
     fn a_device_that_crashes_in_a_loop_waits_behind_others_whatever_it_sends() {
-        let turns = Turns::default();
-        let loops: Vec<_> =
-            (0..100).map(|_| turns.of(second(0), &device(0), &Glance::default())).collect();
+        let queue = FairQueue::default();
+        let loops: Vec<_> = (0..100)
+            .map(|_| queue.position(second(0), &device(0), &CauseHint::default()))
+            .collect();
         assert_eq!((loops[0], loops[99]), (second(0), second(99)));
-        assert_eq!(turns.of(second(5), &device(1), &Glance::default()), second(5));
-        assert_eq!(turns.of(second(500), &device(0), &Glance::default()), second(500));
+        assert_eq!(queue.position(second(5), &device(1), &CauseHint::default()), second(5));
+        assert_eq!(queue.position(second(500), &device(0), &CauseHint::default()), second(500));
     }
 
     #[test]
     fn the_first_of_a_new_cause_comes_first() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let storm: Vec<_> =
-            (0..1000).map(|n| turns.of(second(0), &device(n), &crash(BUILD, 1))).collect();
-        let new = turns.of(second(60), &device(0), &crash(BUILD, 7));
-        assert!(storm[1..].iter().all(|turn| new < *turn));
-        let again = turns.of(second(60), &device(1), &crash(BUILD, 7));
+            (0..1000).map(|n| queue.position(second(0), &device(n), &crash(BUILD, 1))).collect();
+        let new = queue.position(second(60), &device(0), &crash(BUILD, 7));
+        assert!(storm[1..].iter().all(|position| new < *position));
+        let again = queue.position(second(60), &device(1), &crash(BUILD, 7));
         assert_eq!(again, second(61), "it is known now");
     }
 
     #[test]
     fn causes_that_are_all_new_are_no_way_to_be_first_always() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         let all_new: Vec<_> =
-            (0..5000).map(|n| turns.of(second(0), &device(0), &crash(BUILD, n))).collect();
+            (0..5000).map(|n| queue.position(second(0), &device(0), &crash(BUILD, n))).collect();
         assert!(all_new.is_sorted());
-        let of_other_build = turns.of(second(1), &device(1), &crash("a0b1c2d3e", 1));
-        assert!(all_new[2..].iter().all(|turn| of_other_build < *turn));
-        let known = turns.of(second(1), &device(2), &crash("a0b1c2d3e", 1));
+        let of_other_build = queue.position(second(1), &device(1), &crash("a0b1c2d3e", 1));
+        assert!(all_new[2..].iter().all(|position| of_other_build < *position));
+        let known = queue.position(second(1), &device(2), &crash("a0b1c2d3e", 1));
         assert!(*all_new.last().unwrap() <= second(0) && known > second(0));
     }
 
     #[test]
     fn the_present_reaches_every_turn() {
-        let turns = Turns::default();
-        let all = (0..50_000).map(|_| turns.of(second(0), &device(0), &Glance::default()));
+        let queue = FairQueue::default();
+        let all = (0..50_000).map(|_| queue.position(second(0), &device(0), &CauseHint::default()));
         assert_eq!(all.max(), Some(second(3600)));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let turns = Turns::default();
+        let queue = FairQueue::default();
         for site in 0..150_000 {
-            turns.of(second(0), &device(0), &crash(BUILD, site));
+            queue.position(second(0), &device(0), &crash(BUILD, site));
         }
-        let last = turns.last.lock().unwrap();
+        let last = queue.last.lock().unwrap();
         assert!(last.younger.len() + last.older.len() <= 2 * MOST_REMEMBERED);
         assert!(last.find(&Flow::Device(&device(0))).is_some());
     }

@@ -8,67 +8,92 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{Either, select};
 
+use super::Symbolication;
+use super::batch::LeasedJob;
+use super::elf_choice::{BuildChoice, ElfMatch};
 use crate::artifacts::key::ArtifactKey;
 use crate::artifacts::store::{ArtifactFacts, ArtifactStoreError};
 use crate::artifacts::verified_reads::ReadObject;
-use crate::coredumps::Coredumps;
 use crate::coredumps::body;
 use crate::coredumps::coredump::{BuildId, ParseErrorCode, ParseFault};
 use crate::error::RepositoryError;
-use crate::symbolication::elf_choice::{ElfMatch, LookedUp, WantedBuilds};
 use crate::symbolication::jobs::{MissingElf, ParseJob};
 use crate::symbolication::symbolizer::{CrashDump, CrashReport, Symbolizer, SymbolizerError};
 
 /// Why an attempt made no report.
-pub(crate) enum AttemptError {
+pub(super) enum AttemptError {
     /// Every attempt would end so.
     Permanent(ParseFault),
-    /// Another attempt may go better.
+    /// Another attempt may succeed.
     Transient { reason: String },
-    /// A dependency is down.
+    /// A dependency is down; the cause is logged.
     Outage,
     /// The dump was deleted meanwhile.
     Deleted,
 }
 
+/// The failure of an attempt, before it is logged with the id of its dump.
+pub(super) enum Failure {
+    Known(AttemptError),
+    Outage(Box<dyn std::error::Error + Send + Sync>),
+    Engine { reason: String, source: Option<Box<dyn std::error::Error + Send + Sync>> },
+}
+
 impl AttemptError {
-    pub(crate) fn permanent(code: ParseErrorCode, message: impl Into<String>) -> Self {
+    fn permanent(code: ParseErrorCode, message: impl Into<String>) -> Self {
         Self::Permanent(ParseFault { code, message: message.into() })
     }
+}
 
-    fn outage(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::warn!(error, "a parse waits for a dependency");
-        Self::Outage
+impl Failure {
+    pub(super) fn permanent(code: ParseErrorCode, message: impl Into<String>) -> Self {
+        Self::Known(AttemptError::permanent(code, message))
+    }
+
+    fn log(self, id: i64) -> AttemptError {
+        match self {
+            Self::Known(error) => error,
+            Self::Outage(error) => {
+                let error = &*error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    id,
+                    "parse of dump {id} postponed: a dependency is unavailable"
+                );
+                AttemptError::Outage
+            }
+            Self::Engine { reason, source } => {
+                let error = source.as_deref().map(|source| source as &dyn std::error::Error);
+                tracing::warn!(error, id, "an attempt to parse dump {id} failed: {reason}");
+                AttemptError::Transient { reason }
+            }
+        }
     }
 }
 
-impl From<RepositoryError> for AttemptError {
+impl From<RepositoryError> for Failure {
     fn from(error: RepositoryError) -> Self {
-        Self::outage(&error)
+        Self::Outage(error.into())
     }
 }
 
-impl From<ArtifactStoreError> for AttemptError {
+impl From<ArtifactStoreError> for Failure {
     fn from(error: ArtifactStoreError) -> Self {
         // The next read may be whole; but not for ever.
         if let ArtifactStoreError::Damaged { .. } = error {
-            return Self::Transient { reason: error.to_string() };
+            return Self::Known(AttemptError::Transient { reason: error.to_string() });
         }
-        Self::outage(&error)
+        Self::Outage(error.into())
     }
 }
 
-impl From<SymbolizerError> for AttemptError {
+impl From<SymbolizerError> for Failure {
     fn from(error: SymbolizerError) -> Self {
         match error {
             SymbolizerError::Rejected { code, reason } => Self::permanent(code, reason),
-            SymbolizerError::Failed { reason, source } => {
-                let error = source.as_deref().map(|source| source as &dyn std::error::Error);
-                tracing::warn!(error, "an attempt of a parse failed: {reason}");
-                Self::Transient { reason }
-            }
+            SymbolizerError::Failed { reason, source } => Self::Engine { reason, source },
             SymbolizerError::Unavailable { .. } | SymbolizerError::ElfMissing => {
-                Self::outage(&error)
+                Self::Outage(error.into())
             }
         }
     }
@@ -76,48 +101,57 @@ impl From<SymbolizerError> for AttemptError {
 
 /// What is found out during an attempt, whether or not it makes a report.
 #[derive(Default)]
-pub(crate) struct Findings {
-    /// The build the dump tells of.
-    pub(crate) build_id: Option<BuildId>,
+pub(super) struct Findings {
+    /// The build the dump names.
+    pub(super) build_id: Option<BuildId>,
     /// How its ELF was chosen.
-    pub(crate) elf_match: Option<ElfMatch>,
+    pub(super) elf_match: Option<ElfMatch>,
     /// What the body was read as, when it had to be repaired.
-    pub(crate) salvaged: Option<&'static str>,
+    pub(super) salvaged: Option<&'static str>,
     /// The structured report of what needs no ELF.
-    pub(crate) preview: Option<String>,
-    /// The ELF that was looked for in vain.
-    pub(crate) missing_elf: Option<MissingElf>,
-    /// Objects of visible rows that are missing or other ones.
-    pub(crate) broken_objects: u64,
+    pub(super) preview: Option<String>,
+    /// The ELF which was looked for in vain.
+    pub(super) missing_elf: Option<MissingElf>,
+    /// Objects of visible rows which are missing or different.
+    pub(super) broken_objects: u64,
 }
 
-impl Coredumps {
-    pub(crate) async fn attempt(
+impl Symbolication {
+    /// Makes the report of a leased job, or finds out why there is none.
+    pub(super) async fn attempt(
         &self,
-        (job, known): (&ParseJob, &LookedUp),
+        leased: LeasedJob<'_>,
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
     ) -> Result<CrashReport, AttemptError> {
+        let id = leased.job.id;
         let limit = self.settings.longest_attempt;
         let began = self.ports.clock.now();
-        let Some(prepared) = self.within(limit, self.prepare((job, known), findings)).await else {
-            tracing::warn!(id = job.id, "the dump could not be read in time");
+        let Some(prepared) = self.within(limit, self.prepare(leased, findings)).await else {
+            tracing::warn!(
+                id,
+                "parse of dump {id} postponed: its object could not be read within {} s",
+                limit.as_secs()
+            );
             return Err(AttemptError::Outage);
         };
-        let (dump, builds) = prepared?;
+        let (dump, choice) = prepared.map_err(|failure| failure.log(id))?;
         let left = limit.saturating_sub(self.ports.clock.now().since(began));
-        let symbolicated = self.symbolicate((job, &dump, builds), symbolizer, findings);
-        let outcome = self.within(left, symbolicated).await.unwrap_or_else(|| {
+        let symbolicated = self.symbolicate(&dump, choice, symbolizer, findings);
+        let outcome = if let Some(outcome) = self.within(left, symbolicated).await {
+            outcome.map_err(|failure| failure.log(id))
+        } else {
             let reason = format!("the engine did not answer within {} s", limit.as_secs());
             Err(AttemptError::Transient { reason })
-        });
+        };
         if let Err(AttemptError::Permanent(_) | AttemptError::Transient { .. }) = outcome {
-            self.preview(&dump, symbolizer, findings).await?;
+            let previewed = self.preview(&dump, symbolizer, findings).await;
+            previewed.map_err(|failure| failure.log(id))?;
         }
         outcome
     }
 
-    /// What `work` comes to; `None` when it takes longer.
+    /// The outcome of `work`; `None` when it takes longer than `limit`.
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         match select(pin!(work), self.ports.clock.sleep(limit)).await {
             Either::Left((outcome, _)) => Some(outcome),
@@ -125,14 +159,15 @@ impl Coredumps {
         }
     }
 
+    /// Reads and unwraps the stored dump, and looks up its builds.
     async fn prepare(
         &self,
-        (job, known): (&ParseJob, &LookedUp),
+        leased: LeasedJob<'_>,
         findings: &mut Findings,
-    ) -> Result<(CrashDump, WantedBuilds), AttemptError> {
+    ) -> Result<(CrashDump, BuildChoice), Failure> {
+        let job = leased.job;
         let stored = self.load(job, findings).await?;
         let body = {
-            // One at a time: a hostile body may take a second and 200 MiB.
             let _turn = self.unwrapping.lock().await;
             body::unwrap(&stored)
         };
@@ -145,17 +180,18 @@ impl Coredumps {
             chip: job.chip.clone(),
             body,
         };
-        Ok((dump, self.wanted_builds((job, known), findings.build_id.clone()).await?))
+        let choice = self.choose_builds(leased, findings.build_id.clone()).await?;
+        Ok((dump, choice))
     }
 
-    /// Notes what can be told of a dump that gets no report. That no ELF would help goes before
+    /// Notes what can be said about a dump which gets no report. That no ELF would help goes before
     /// every other reason.
     async fn preview(
         &self,
         dump: &CrashDump,
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
-    ) -> Result<(), AttemptError> {
+    ) -> Result<(), Failure> {
         match self.within(self.settings.longest_attempt, symbolizer.preview(dump)).await {
             Some(Ok(preview)) => findings.preview = preview,
             Some(Err(rejected @ SymbolizerError::Rejected { .. })) => {
@@ -168,20 +204,21 @@ impl Coredumps {
     }
 
     /// The stored body, at most 16 MiB.
-    async fn load(&self, job: &ParseJob, findings: &mut Findings) -> Result<Bytes, AttemptError> {
-        let key = ArtifactKey::Coredump { device: job.device.clone(), id: job.id };
+    async fn load(&self, job: &ParseJob, findings: &mut Findings) -> Result<Bytes, Failure> {
+        let id = job.id;
+        let key = ArtifactKey::Coredump { device: job.device.clone(), id };
         let facts = ArtifactFacts { size: job.size, sha256: job.sha256 };
         let message = match self.ports.reads.read(&key, facts).await? {
             ReadObject::Bytes(bytes) => return Ok(bytes),
-            ReadObject::Missing => "the stored dump is gone",
+            ReadObject::Missing => "the stored dump is missing",
             ReadObject::Different => "the stored object is not the dump that was received",
         };
-        // Deleted between the two looks: then nothing is broken.
-        if self.find(job.device_id, job.id).await?.is_none() {
-            return Err(AttemptError::Deleted);
+        // A dump deleted between claim and read is not a broken one.
+        if self.ports.coredumps.find(job.device_id, id).await?.is_none() {
+            return Err(Failure::Known(AttemptError::Deleted));
         }
         findings.broken_objects += 1;
-        tracing::error!(id = job.id, "{message}");
-        Err(AttemptError::permanent(ParseErrorCode::DumpMissing, message))
+        tracing::error!(id, %key, "dump {id} cannot be parsed: {message}");
+        Err(Failure::permanent(ParseErrorCode::DumpMissing, message))
     }
 }

@@ -1,31 +1,31 @@
-//! Which ELF belongs to a dump (contract §6.7). One of another build is never used: its answer would
+//! Which ELF belongs to a dump (contract §6.7). One of another build is never used: its report would
 //! be confident nonsense.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::artifacts::key::{ArtifactKey, ArtifactName};
-use crate::coredumps::Coredumps;
+use super::Symbolication;
+use super::attempt::{Failure, Findings};
+use super::batch::LeasedJob;
+use super::stored_elf::StoredElf;
+use crate::artifacts::key::ArtifactKey;
 use crate::coredumps::coredump::{BuildId, ParseErrorCode};
 use crate::error::RepositoryError;
-use crate::ids::VersionText;
-use crate::symbolication::attempt::{AttemptError, Findings};
-use crate::symbolication::held_elf::HeldElf;
-use crate::symbolication::jobs::{HeldBuild, MissingElf, ParseJob, WantedBuild, WantedElf};
+use crate::symbolication::jobs::{MissingElf, ParseJob, StoredBuild, WantedBuild, WantedElf};
 use crate::symbolication::symbolizer::{
     CrashDump, CrashReport, SymbolicateCoredump, Symbolizer, SymbolizerError,
 };
 
 /// How an ELF was chosen (contract §6.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ElfMatch {
-    /// By the build the dump tells of.
+pub(super) enum ElfMatch {
+    /// By the build the dump names.
     Exact,
-    /// By model and version text: the dump tells of no build.
+    /// By model and version text: the dump names no build.
     Version,
 }
 
 impl ElfMatch {
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Version => "version",
@@ -34,12 +34,12 @@ impl ElfMatch {
 }
 
 /// The builds a dump may come from, the preferred one first, and what was asked for.
-pub(crate) struct WantedBuilds {
+pub(super) struct BuildChoice {
     wanted: WantedElf,
-    held: Vec<HeldBuild>,
+    stored: Vec<StoredBuild>,
 }
 
-impl WantedBuilds {
+impl BuildChoice {
     const fn elf_match(&self) -> ElfMatch {
         match self.wanted {
             WantedElf::Build(_) => ElfMatch::Exact,
@@ -48,103 +48,58 @@ impl WantedBuilds {
     }
 }
 
-/// What was looked up for jobs that were claimed together, mostly dumps of one build. It is not asked
-/// again whether a build that was missing has come, or one that was there has gone: the first is found
-/// out when the result is written, the second when its ELF is read; an index that is open needs none.
-#[derive(Default)]
-pub(crate) struct LookedUp(Mutex<Vec<(WantedElf, Vec<HeldBuild>)>>);
-
-impl LookedUp {
-    fn get(&self, wanted: &WantedElf) -> Option<Vec<HeldBuild>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(known, _)| known == wanted).map(|(_, held)| held.clone())
-    }
-
-    fn add(&self, wanted: WantedElf, held: Vec<HeldBuild>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((wanted, held));
-    }
-}
-
-impl Coredumps {
-    /// The builds that a dump of this id, or without one, may come from, looked up unless they are
-    /// known.
-    pub(crate) async fn wanted_builds(
+impl Symbolication {
+    /// The builds which a dump of this build id, or without one, may come from.
+    pub(super) async fn choose_builds(
         &self,
-        (job, known): (&ParseJob, &LookedUp),
+        leased: LeasedJob<'_>,
         build_id: Option<BuildId>,
-    ) -> Result<WantedBuilds, RepositoryError> {
-        let version = job.firmware_version.clone();
-        let wanted = match build_id {
-            Some(build_id) => {
-                WantedElf::Build(WantedBuild { build_id, model: job.model.clone(), version })
-            }
-            None => WantedElf::Version { model_id: job.model_id, version },
-        };
-        if let Some(held) = known.get(&wanted) {
-            return Ok(WantedBuilds { wanted, held });
+    ) -> Result<BuildChoice, RepositoryError> {
+        let wanted = wanted_elf(leased.job, build_id);
+        if let Some(stored) = leased.builds.get(&wanted) {
+            return Ok(BuildChoice { wanted, stored });
         }
-        let held = self.held_builds(&wanted).await?;
-        known.add(wanted.clone(), held.clone());
-        Ok(WantedBuilds { wanted, held })
+        let stored = self.ports.jobs.builds(&wanted).await?;
+        leased.builds.add(wanted.clone(), stored.clone());
+        Ok(BuildChoice { wanted, stored })
     }
 
-    async fn held_builds(&self, wanted: &WantedElf) -> Result<Vec<HeldBuild>, RepositoryError> {
-        match wanted {
-            WantedElf::Build(wanted) => self.ports.jobs.builds(wanted.clone()).await,
-            WantedElf::Version { model_id, version } => self.held_version(*model_id, version).await,
-        }
-    }
-
-    /// The version the device named, if its model has it.
-    async fn held_version(
+    /// Has the report made with the first build whose ELF is in the store, and notes how that was
+    /// chosen or what was missing.
+    pub(super) async fn symbolicate(
         &self,
-        model_id: i64,
-        version: &str,
-    ) -> Result<Vec<HeldBuild>, RepositoryError> {
-        let Some(text) = VersionText::parse(version) else { return Ok(Vec::new()) };
-        let row = self.ports.versions.find(model_id, &text).await?;
-        let held = row.map(|row| HeldBuild {
-            elf_sha256: row.facts.build_id(),
-            of_version: Some(row.key(ArtifactName::Elf)),
-        });
-        Ok(held.into_iter().collect())
-    }
-
-    /// Has the report made with the first build whose ELF is there, and notes how that was chosen or
-    /// what was missing.
-    pub(crate) async fn symbolicate(
-        &self,
-        (job, dump, builds): (&ParseJob, &CrashDump, WantedBuilds),
+        dump: &CrashDump,
+        choice: BuildChoice,
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
-    ) -> Result<CrashReport, AttemptError> {
+    ) -> Result<CrashReport, Failure> {
         let mut broken = Vec::new();
-        for build in &builds.held {
+        for build in &choice.stored {
             let elf = Arc::new(self.elf_of(build.clone()));
             let task = SymbolicateCoredump { dump: dump.clone(), elf: elf.clone() };
             let outcome = symbolizer.symbolicate(task).await;
             let keys = elf.take_broken().into_iter();
             broken.extend(keys.map(|key| BrokenElf { build: build.clone(), key }));
             if !matches!(outcome, Err(SymbolizerError::ElfMissing)) {
-                findings.elf_match = Some(builds.elf_match());
-                self.note_broken(&builds.wanted, broken, findings).await?;
+                findings.elf_match = Some(choice.elf_match());
+                self.note_broken(&choice.wanted, broken, findings).await?;
                 return Ok(outcome?);
             }
         }
-        self.note_broken(&builds.wanted, broken, findings).await?;
-        let message = not_held(&builds.wanted, job);
-        let tried = builds.held.iter().map(|build| build.elf_sha256).collect();
-        findings.missing_elf = Some(MissingElf { wanted: builds.wanted, tried });
-        Err(AttemptError::permanent(ParseErrorCode::ElfNotFound, message))
+        self.note_broken(&choice.wanted, broken, findings).await?;
+        let message = not_stored(&choice.wanted, dump);
+        let tried = choice.stored.iter().map(|build| build.elf_sha256).collect();
+        findings.missing_elf = Some(MissingElf { wanted: choice.wanted, tried });
+        Err(Failure::permanent(ParseErrorCode::ElfNotFound, message))
     }
 
-    fn elf_of(&self, build: HeldBuild) -> HeldElf {
-        // Found out before the attempt is over, it is the store's fault and not the engine's.
-        let patience = self.settings.longest_attempt / 2;
-        HeldElf::new(build, self.ports.reads.clone(), self.ports.clock.clone(), patience)
+    fn elf_of(&self, build: StoredBuild) -> StoredElf {
+        // Found out before the attempt is over, a slow store is not taken for a slow engine.
+        let limit = self.settings.longest_attempt / 2;
+        StoredElf::new(build, self.ports.reads.clone(), self.ports.clock.clone(), limit)
     }
 
-    /// Counts objects that are not what rows say, unless the rows went meanwhile.
+    /// Counts objects which are not what their rows describe, unless the rows were deleted meanwhile.
     async fn note_broken(
         &self,
         wanted: &WantedElf,
@@ -154,28 +109,38 @@ impl Coredumps {
         if broken.is_empty() {
             return Ok(());
         }
-        let still = self.held_builds(wanted).await?;
+        let still = self.ports.jobs.builds(wanted).await?;
         for BrokenElf { build, key } in broken {
             if still.contains(&build) {
                 findings.broken_objects += 1;
-                tracing::error!(%key, "the ELF of a build that is held is missing or another one");
+                tracing::error!(%key, "ELF {key} of a stored build is missing or different");
             }
         }
         Ok(())
     }
 }
 
-/// An object that was not the ELF of a build.
+/// An object which is not the ELF of its build.
 struct BrokenElf {
-    build: HeldBuild,
+    build: StoredBuild,
     key: ArtifactKey,
 }
 
-fn not_held(wanted: &WantedElf, job: &ParseJob) -> String {
+fn wanted_elf(job: &ParseJob, build_id: Option<BuildId>) -> WantedElf {
+    let version = job.firmware_version.clone();
+    match build_id {
+        Some(build_id) => {
+            WantedElf::Build(WantedBuild { build_id, model: job.model.clone(), version })
+        }
+        None => WantedElf::Version { model_id: job.model_id, version },
+    }
+}
+
+fn not_stored(wanted: &WantedElf, dump: &CrashDump) -> String {
     match wanted {
-        WantedElf::Build(wanted) => format!("no ELF of build {} is held", wanted.build_id),
+        WantedElf::Build(wanted) => format!("no ELF of build {} is stored", wanted.build_id),
         WantedElf::Version { version, .. } => {
-            format!("no ELF of version {version} of model {} is held", job.model)
+            format!("no ELF of version {version} of model {} is stored", dump.model)
         }
     }
 }

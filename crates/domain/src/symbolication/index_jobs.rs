@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use crate::artifacts::store::ArtifactFacts;
 use crate::digest::Sha256Digest;
 use crate::error::RepositoryError;
-use crate::ids::UploadId;
+use crate::ids::LeaseOwner;
 use crate::timestamp::Timestamp;
 
 /// Keeps what is known of indexes. A publication makes the row of its build, and has an index that
@@ -25,7 +25,7 @@ pub trait SymbolIndexRepository: Send + Sync {
     /// Gives the lease back and makes the job due again at `due`; the attempt counts if `counts`.
     async fn postpone(
         &self,
-        job: HeldIndexJob,
+        job: LeasedIndexJob,
         due: Timestamp,
         counts: bool,
     ) -> Result<(), RepositoryError>;
@@ -45,8 +45,8 @@ pub trait SymbolIndexRepository: Send + Sync {
 /// Which build to lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimIndex {
-    /// Who claims; fresh for each claim.
-    pub owner: UploadId,
+    /// Fresh for each claim.
+    pub owner: LeaseOwner,
     /// The format that would be made, from 1.
     pub format: u32,
     /// The present.
@@ -66,18 +66,18 @@ pub struct IndexJob {
 
 /// A leased job and the holder of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldIndexJob {
+pub struct LeasedIndexJob {
     /// The build.
     pub elf_sha256: Sha256Digest,
     /// Holder of the lease.
-    pub owner: UploadId,
+    pub owner: LeaseOwner,
 }
 
 /// What came of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishIndex {
     /// The job.
-    pub job: HeldIndexJob,
+    pub job: LeasedIndexJob,
     /// The format that was made, or tried.
     pub format: u32,
     /// The stored object, or why there is none; for people.

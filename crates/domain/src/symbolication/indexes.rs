@@ -19,15 +19,15 @@ use crate::artifacts::verified_reads::{ReadObject, VerifiedReads};
 use crate::clock::{Clock, Entropy};
 use crate::digest::Sha256Digest;
 use crate::error::RepositoryError;
-use crate::ids::UploadId;
-use crate::symbolication::held_elf::HeldElf;
+use crate::ids::LeaseOwner;
 use crate::symbolication::index_jobs::SymbolIndexRepository;
 use crate::symbolication::index_jobs::{
-    ClaimIndex, FinishIndex, HeldIndexJob, IndexJob, StoredIndex,
+    ClaimIndex, FinishIndex, IndexJob, LeasedIndexJob, StoredIndex,
 };
-use crate::symbolication::jobs::HeldBuild;
+use crate::symbolication::jobs::StoredBuild;
+use crate::symbolication::stored_elf::StoredElf;
 use crate::symbolication::symbolizer::{ElfSource, SymbolizerError};
-use crate::wakeup::Wakeup;
+use crate::wakeup::{Wakeup, Worker};
 
 /// A job that met an outage is due again after this; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
@@ -53,8 +53,7 @@ pub struct StoredIndexes {
     pub reads: VerifiedReads,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Told when an index has to be made anew.
-    pub indexing: Arc<dyn Wakeup>,
+    pub wakeup: Arc<dyn Wakeup>,
 }
 
 impl StoredIndexes {
@@ -73,7 +72,7 @@ impl StoredIndexes {
             tracing::warn!(%key, "a stored index is missing or another one, and is made anew");
             let now = self.clock.now();
             self.rows.forget(elf_sha256, held, now).await.map_err(unavailable)?;
-            self.indexing.wake();
+            self.wakeup.wake(Worker::Indexing);
         }
         Ok(bytes)
     }
@@ -140,14 +139,14 @@ impl SymbolIndexes {
         interrupted: impl Future<Output = ()>,
     ) -> Result<bool, RepositoryError> {
         let SymbolIndexPorts { rows, indexer, clock, entropy, .. } = &*self.ports;
-        let owner = UploadId::random(&**entropy);
+        let owner = LeaseOwner::random(&**entropy);
         let now = clock.now();
         let until = now.after(self.settings.longest_attempt + LEASE_MARGIN);
         let claim = ClaimIndex { owner: owner.clone(), format: indexer.format(), now, until };
         let Some(IndexJob { elf_sha256, attempts }) = rows.claim(claim).await? else {
             return Ok(false);
         };
-        let job = HeldIndexJob { elf_sha256, owner };
+        let job = LeasedIndexJob { elf_sha256, owner };
         let outcome = match select(pin!(self.attempt(elf_sha256)), pin!(interrupted)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(((), _)) => {
@@ -173,9 +172,9 @@ impl SymbolIndexes {
 
     async fn make(&self, elf_sha256: Sha256Digest) -> Result<ArtifactFacts, SymbolizerError> {
         let SymbolIndexPorts { store, reads, indexer, clock, .. } = &*self.ports;
-        let build = HeldBuild { elf_sha256, of_version: None };
+        let build = StoredBuild { elf_sha256, of_version: None };
         let patience = self.settings.longest_attempt / 2;
-        let elf = HeldElf::new(build, reads.clone(), clock.clone(), patience);
+        let elf = StoredElf::new(build, reads.clone(), clock.clone(), patience);
         let bytes = indexer.index(&elf).await?;
         let body = ArtifactBody::from(bytes);
         let key = ArtifactKey::SymbolIndex { elf_sha256, format: indexer.format() };
@@ -185,7 +184,7 @@ impl SymbolIndexes {
 
     async fn end(
         &self,
-        job: HeldIndexJob,
+        job: LeasedIndexJob,
         attempts: u32,
         outcome: Result<ArtifactFacts, SymbolizerError>,
     ) -> Result<(), RepositoryError> {

@@ -4,96 +4,75 @@
 use async_trait::async_trait;
 
 use crate::artifacts::key::ArtifactKey;
-use crate::audit::Change;
-use crate::coredumps::coredump::{BuildId, Coredump, ParseFault};
+use crate::coredumps::coredump::{BuildId, ParseFault};
 use crate::digest::Sha256Digest;
 use crate::error::RepositoryError;
 use crate::ids::DeviceKey;
+use crate::ids::LeaseOwner;
 use crate::ids::ModelCode;
-use crate::ids::UploadId;
 use crate::timestamp::Timestamp;
 
-/// Hands out jobs. Two claims never hold the same dump at once (I10).
+/// The rows of dumps as a queue. Two claims never lease the same dump at once (I10).
 #[async_trait]
 pub trait ParseJobRepository: Send + Sync {
-    /// Leases the due job of the earliest turn, then of the lowest id, and counts the attempt. A job
-    /// whose last lease ran out and that has no attempt left comes back as `Exhausted`, leased like
-    /// any other.
-    async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError>;
+    /// Leases the due job which is first in the queue, then of the lowest id, and counts the attempt. A
+    /// job whose last lease ran out and which has no attempt left is returned as `Exhausted`, leased
+    /// like any other. Where one commit for several is cheaper, also the jobs which follow, at most
+    /// `claim.most_jobs` in all, as long as none of them was ever tried: a dump which kills its worker
+    /// costs the others no more than one attempt. Empty when nothing is due.
+    async fn claim(&self, claim: ClaimJobs) -> Result<Vec<Claimed>, RepositoryError>;
 
-    /// [`claim`](Self::claim), and where that is cheaper than one by one, the jobs that follow: at
-    /// most `most` in all, as long as none of them was ever tried. So a dump that takes its worker with
-    /// it costs others no more than one attempt. Empty when nothing is due.
-    async fn claim_many(&self, claim: ClaimJob, most: u32)
-    -> Result<Vec<Claimed>, RepositoryError>;
-
-    /// Extends a lease to `until`; `false` when `owner` no longer holds the job.
+    /// Extends a lease to `until`; `false` when `owner` does not have the job any more.
     async fn renew(
         &self,
         id: i64,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         until: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Writes the result, gives the lease back and applies the retention of the device, which may
-    /// have waited for it (contract §6.3). A job that misses an ELF which was published meanwhile
-    /// becomes due again instead (contract §6.12). `None` when `owner` no longer holds the job; then
-    /// nothing was changed.
-    async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError>;
-
-    /// [`finish`](Self::finish) for several jobs; where that is cheaper, in one commit, which writes
-    /// all results or none.
-    async fn finish_all(
-        &self,
-        results: Vec<FinishJob>,
-    ) -> Result<Vec<Option<Finished>>, RepositoryError>;
+    /// Writes results, gives the leases back and applies the retention of the devices, which may have
+    /// waited for it (contract §6.3); where it is cheaper, all of them in one commit. A job which
+    /// misses an ELF that was published meanwhile becomes due again instead (contract §6.12). For each
+    /// result `None` when its owner does not have the job any more; then nothing was changed for it.
+    async fn finish(&self, results: &[FinishJob])
+    -> Result<Vec<Option<Finished>>, RepositoryError>;
 
     /// Gives the lease back, makes the job due again at `postponement.due` and applies the retention
-    /// of the device. `None` when `owner` no longer holds the job; then nothing was changed.
+    /// of the device. `None` when `owner` does not have the job any more; then nothing was changed.
     async fn postpone(
         &self,
         postponement: PostponeJob,
     ) -> Result<Option<Finished>, RepositoryError>;
 
-    /// Makes a dump `PENDING` again: no attempts, due and its turn at once, result cleared, not audited when it
-    /// was `PENDING` already, which changes nothing. `None` when there is no such dump of the device.
-    async fn reparse(
-        &self,
-        device_id: i64,
-        id: i64,
-        change: &Change,
-    ) -> Result<Option<Coredump>, RepositoryError>;
-
-    /// The builds held whose id begins so, those of the model first, then those of the version, then
-    /// the newest (contract §6.7).
-    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<HeldBuild>, RepositoryError>;
+    /// The stored builds whose id begins so, those of the model first, then those of the version, then
+    /// the newest (contract §6.7); or the build of the version of the model.
+    async fn builds(&self, wanted: &WantedElf) -> Result<Vec<StoredBuild>, RepositoryError>;
 
     /// How many dumps there are in which state.
     async fn queue(&self, now: Timestamp) -> Result<QueueState, RepositoryError>;
 }
 
-/// Which job to lease.
+/// Which jobs to lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimJob {
-    /// Who claims; fresh for each claim.
-    pub owner: UploadId,
-    /// The present.
+pub struct ClaimJobs {
+    /// Fresh for each claim.
+    pub owner: LeaseOwner,
     pub now: Timestamp,
     /// When the lease ends by itself.
     pub until: Timestamp,
-    /// Attempts a job has (`PARSE_MAX_ATTEMPTS`).
+    /// Attempts per job (`PARSE_MAX_ATTEMPTS`).
     pub most_attempts: u32,
+    /// Jobs to lease, at most and at least 1.
+    pub most_jobs: u32,
 }
 
-/// What a claim got.
+/// A claimed job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
     /// A job to work on.
     Job(Box<ParseJob>),
-    /// A job that used up its attempts; to be finished as failed.
+    /// A job which used up its attempts; to be finished as failed.
     Exhausted(Box<ParseJob>),
-    /// Nothing is due.
-    Nothing,
 }
 
 /// A leased job.
@@ -130,8 +109,8 @@ pub struct FinishJob {
     pub device_id: i64,
     /// Key of its device.
     pub device: DeviceKey,
-    /// Holder of the lease.
-    pub owner: UploadId,
+    /// Owner of the lease.
+    pub owner: LeaseOwner,
     /// The present.
     pub now: Timestamp,
     /// `ERROR` for this reason; `None`: `PARSED`.
@@ -142,20 +121,20 @@ pub struct FinishJob {
     pub report: Option<String>,
     /// Hash that dumps of one cause share.
     pub signature: Option<String>,
-    /// The ELF that was looked for in vain, when that is the fault.
+    /// The ELF which was looked for in vain, when that is the fault.
     pub missing_elf: Option<MissingElf>,
-    /// The build the dump tells of; `None` leaves what the row has.
+    /// The build the dump names; `None` leaves what the row has.
     pub build_id: Option<BuildId>,
     /// Dumps kept of a device (`MAX_COREDUMPS`, at least 1).
     pub kept_coredumps: u32,
 }
 
-/// An ELF that was looked for in vain.
+/// An ELF which was looked for in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingElf {
     /// Which one.
     pub wanted: WantedElf,
-    /// Builds that are held by their rows and whose objects are not there.
+    /// Builds which have a row and whose objects are missing.
     pub tried: Vec<Sha256Digest>,
 }
 
@@ -164,7 +143,7 @@ pub struct MissingElf {
 pub enum WantedElf {
     /// By the build the dump tells of.
     Build(WantedBuild),
-    /// By the version the device named; the dump tells of no build.
+    /// By the version the device named; the dump names no build.
     Version {
         /// Row of the model.
         model_id: i64,
@@ -173,12 +152,12 @@ pub enum WantedElf {
     },
 }
 
-/// What ending work on a job changed beside its dump.
+/// What the end of work on a job changed beside its dump.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finished {
-    /// Dumps of the device that retention deleted.
+    /// Dumps of the device which retention deleted.
     pub pruned: Vec<i64>,
-    /// Whether the job is due again, because the ELF it misses has come.
+    /// Whether the job is due again, because the ELF it misses was published.
     pub requeued: bool,
 }
 
@@ -191,11 +170,11 @@ pub struct PostponeJob {
     pub device_id: i64,
     /// Key of its device.
     pub device: DeviceKey,
-    /// Holder of the lease.
-    pub owner: UploadId,
+    /// Owner of the lease.
+    pub owner: LeaseOwner,
     /// When it is due again.
     pub due: Timestamp,
-    /// Whether the attempt that was begun counts.
+    /// Whether the attempt which was begun counts.
     pub counts: bool,
     /// The present.
     pub now: Timestamp,
@@ -214,9 +193,9 @@ pub struct WantedBuild {
     pub version: String,
 }
 
-/// A build that is held.
+/// A build whose ELF is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldBuild {
+pub struct StoredBuild {
     /// Digest of its ELF.
     pub elf_sha256: Sha256Digest,
     /// The ELF of a version of this build, beside the copy under its digest.

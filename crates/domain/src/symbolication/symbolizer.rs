@@ -1,4 +1,4 @@
-//! The port to the one who turns a dump into a report.
+//! The port to the engine which turns a dump into a report.
 
 use std::sync::Arc;
 
@@ -17,20 +17,13 @@ pub trait Symbolizer: Send + Sync {
     /// The name in metrics and on the health page.
     fn engine(&self) -> &'static str;
 
-    /// What can be told of a dump without its ELF: a structured report (contract §6.9), by those who
-    /// make any. `Rejected` when no ELF would help.
-    async fn preview(&self, _dump: &CrashDump) -> Result<Option<String>, SymbolizerError> {
-        Ok(None)
-    }
+    /// What can be said about a dump without its ELF: a structured report (contract §6.9), `None` from
+    /// an engine which makes none. `Rejected` when no ELF would help.
+    async fn preview(&self, dump: &CrashDump) -> Result<Option<String>, SymbolizerError>;
 
     /// Makes the report of one dump. Gives up by itself within its time limit; whatever it made for
-    /// the job is gone when it returns or is dropped. `ElfMissing` when it opened the ELF in vain.
+    /// the job is deleted when it returns or is dropped. `ElfMissing` when it opened the ELF in vain.
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
-
-    /// How many jobs a worker takes at once: more than one only if each is a matter of milliseconds.
-    fn most_jobs(&self) -> u32 {
-        1
-    }
 
     /// Whether it answers at all.
     async fn is_ready(&self) -> bool;
@@ -51,7 +44,7 @@ impl From<ArtifactStoreError> for SymbolizerError {
     }
 }
 
-/// A dump and what is known of it.
+/// A dump and what is known about it.
 #[derive(Debug, Clone)]
 pub struct CrashDump {
     /// Row id of the dump, unique among all jobs that run.
@@ -74,13 +67,13 @@ pub struct SymbolicateCoredump {
     pub elf: Arc<dyn ElfSource>,
 }
 
-/// Where an ELF is had from; by those only who need it.
+/// Opens an ELF for an engine which needs it.
 #[async_trait]
 pub trait ElfSource: Send + Sync {
     /// Digest of the whole file: the build id.
     fn sha256(&self) -> Sha256Digest;
 
-    /// The file; `ElfMissing` when there is none, `Unavailable` when it cannot be had now.
+    /// The file; `ElfMissing` when it does not exist, `Unavailable` when it cannot be opened now.
     async fn open(&self) -> Result<ElfFile, SymbolizerError>;
 }
 
@@ -94,7 +87,7 @@ pub struct ElfFile {
     pub bytes: ArtifactBytes,
 }
 
-/// What a symbolizer makes of a dump.
+/// The report of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CrashReport {
     /// For people.
@@ -116,10 +109,10 @@ pub enum SymbolizerError {
         /// For people.
         reason: String,
     },
-    /// The ELF that was handed over is not where it should be.
-    #[error("the ELF is not there")]
+    /// The ELF is not in the store.
+    #[error("the ELF does not exist")]
     ElfMissing,
-    /// The engine crashed, took too long or answered nonsense: worth another attempt.
+    /// The engine crashed, took too long or answered nonsense: another attempt may succeed.
     #[error("{reason}")]
     Failed {
         /// For people; names no address.
@@ -128,8 +121,8 @@ pub enum SymbolizerError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// What the engine works with is down: the attempt does not count.
-    #[error("the symbolizer cannot work now")]
+    /// A dependency of the engine is down: the attempt does not count.
+    #[error("the symbolizer is unavailable")]
     Unavailable {
         /// What happened, for the log.
         #[source]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::artifacts::key::ArtifactKey;
 use crate::error::RepositoryError;
-use crate::ids::UploadId;
+use crate::ids::LeaseOwner;
 use crate::timestamp::Timestamp;
 
 /// Keeps queued deletes.
@@ -15,20 +15,20 @@ pub trait OutboxRepository: Send + Sync {
     async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError>;
 
     /// Removes entries whose objects are gone, as far as `owner` still holds them.
-    async fn finish(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError>;
+    async fn finish(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
     /// Gives entries back to be tried again at `next_attempt_at`, counting the attempt, as far as
     /// `owner` still holds them.
     async fn retry(
         &self,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         ids: &[i64],
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError>;
 
     /// Counts an attempt whose delete may still reach the store, as far as `owner` still holds the
     /// entries. The lease stays: until it ends nobody writes or refers to their objects (I5).
-    async fn leave(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError>;
+    async fn leave(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
     /// How many deletes wait, and since when the oldest does.
     async fn backlog(&self) -> Result<Backlog, RepositoryError>;
@@ -38,7 +38,7 @@ pub trait OutboxRepository: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimDeletes {
     /// Who claims; fresh for each claim.
-    pub owner: UploadId,
+    pub owner: LeaseOwner,
     /// The present.
     pub now: Timestamp,
     /// When the lease ends by itself.

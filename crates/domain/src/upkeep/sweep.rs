@@ -13,9 +13,10 @@ use futures::TryStreamExt;
 use crate::artifacts::body::ArtifactBody;
 use crate::artifacts::key::{ArtifactKey, ArtifactPrefix};
 use crate::artifacts::store::{ListedObject, read_all};
-use crate::ids::UploadId;
+use crate::ids::LeaseOwner;
 use crate::upkeep::sweep_repository::{RetentionRules, Retired, StoreOwnership};
 use crate::upkeep::{Upkeep, UpkeepError};
+use crate::wakeup::Worker;
 
 /// A run that would remove more waits for confirmation.
 const MAX_REMOVED: usize = 1000;
@@ -174,7 +175,7 @@ impl Upkeep {
             return self.sweep_alone(mode, None).await;
         }
         // Two that sweep at once would count the mark on against each other.
-        let owner = UploadId::random(&*self.ports.entropy);
+        let owner = LeaseOwner::random(&*self.ports.entropy);
         if !self.hold(&owner).await? {
             return Ok(SweepReport::busy());
         }
@@ -184,7 +185,7 @@ impl Upkeep {
     }
 
     /// Takes or extends the lease.
-    async fn hold(&self, owner: &UploadId) -> Result<bool, UpkeepError> {
+    async fn hold(&self, owner: &LeaseOwner) -> Result<bool, UpkeepError> {
         let now = self.ports.clock.now();
         Ok(self.ports.sweep.hold(owner, now, now.after(SWEEP_LEASE)).await?)
     }
@@ -192,7 +193,7 @@ impl Upkeep {
     async fn sweep_alone(
         &self,
         mode: SweepMode,
-        owner: Option<&UploadId>,
+        owner: Option<&LeaseOwner>,
     ) -> Result<SweepReport, UpkeepError> {
         let ownership = self.ports.sweep.ownership().await?;
         let standing = self.standing(&ownership).await?;
@@ -229,7 +230,7 @@ impl Upkeep {
             | SweepVerdict::TooMuch
             | SweepVerdict::Busy => {}
         }
-        self.ports.wakeup.wake();
+        self.ports.wakeup.wake(Worker::Outbox);
         Ok(report)
     }
 
@@ -278,7 +279,7 @@ impl Upkeep {
     /// `None` when the lease was lost on the way.
     async fn find_garbage(
         &self,
-        owner: Option<&UploadId>,
+        owner: Option<&LeaseOwner>,
     ) -> Result<Option<Findings>, UpkeepError> {
         let now = self.ports.clock.now();
         let oldest_kept = now.before(self.settings.grace);

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use crate::artifacts::key::ArtifactKey;
 use crate::digest::Sha256Digest;
 use crate::error::RepositoryError;
+use crate::ids::LeaseOwner;
 use crate::ids::ModelCode;
-use crate::ids::UploadId;
 use crate::ids::VersionText;
 use crate::timestamp::Timestamp;
 
@@ -38,13 +38,13 @@ pub trait SweepRepository: Send + Sync {
     /// one holds it.
     async fn hold(
         &self,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
     /// Gives that lease back; without effect when `owner` does not hold it.
-    async fn release(&self, owner: &UploadId) -> Result<(), RepositoryError>;
+    async fn release(&self, owner: &LeaseOwner) -> Result<(), RepositoryError>;
 
     /// What is known of this database and its store.
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError>;

@@ -1,18 +1,14 @@
-//! The port to groups of dumps (contract §8.5).
+//! Groups of dumps which share a signature (contract §8.5).
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
 use coredock_domain::coredumps::groups::{
-    CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroupRepository,
-    CrashGroups, VersionCount,
+    CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups, VersionCount,
 };
-use coredock_domain::error::RepositoryError;
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use crate::Database;
 use crate::columns::{Column, read_count};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
@@ -64,14 +60,10 @@ struct SampleRow {
     title: Option<String>,
 }
 
-#[async_trait]
-impl CrashGroupRepository for Database {
-    async fn page(&self, page: CrashGroupPage) -> Result<CrashGroups, RepositoryError> {
-        self.read("crash_group.page", async |conn| load(conn, &page).await).await
-    }
-}
-
-async fn load(conn: &mut Connection, page: &CrashGroupPage) -> Result<CrashGroups, Failure> {
+pub(super) async fn load(
+    conn: &mut Connection,
+    page: &CrashGroupPage,
+) -> Result<CrashGroups, Failure> {
     let mut heads = heads(conn, page).await?;
     let limit = page.limit as usize;
     let more = heads.len() > limit;

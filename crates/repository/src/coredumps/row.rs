@@ -3,7 +3,6 @@
 use coredock_domain::coredumps::coredump::{
     BuildId, Coredump, CoredumpSummary, FleetCoredump, ParseErrorCode, ParseFault, ParseStatus,
 };
-use coredock_domain::digest::Sha256Digest;
 use diesel::prelude::*;
 
 use crate::columns::{Column, read_attempts, read_key, read_optional, read_sha256, read_size};

@@ -1,8 +1,7 @@
 //! Rows of devices.
 
 use coredock_domain::devices::config::DeviceConfig;
-use coredock_domain::devices::device::{Device, DeviceSummary, ModelOfDevice, RotationState};
-use coredock_domain::ids::DeviceKey;
+use coredock_domain::devices::device::{Device, DeviceSummary, ModelOfDevice};
 use diesel::prelude::*;
 
 use crate::columns::{Column, read_code, read_key, read_optional, read_state};

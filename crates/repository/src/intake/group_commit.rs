@@ -18,8 +18,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use coredock_domain::audit::Change;
-use coredock_domain::coredumps::repository::{RecordCoredump, Recorded};
 use coredock_domain::error::RepositoryError;
+use coredock_domain::intake::repository::{RecordCoredump, Recorded};
 use tokio::sync::oneshot;
 
 use crate::Database;

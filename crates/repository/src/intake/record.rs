@@ -5,7 +5,7 @@ use std::time::Duration;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredumps::coredump::ParseStatus;
-use coredock_domain::coredumps::repository::{InitialState, RecordCoredump, Recorded};
+use coredock_domain::intake::repository::{InitialState, RecordCoredump, Recorded};
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{case_when, exists, max};
 use diesel::prelude::*;
@@ -123,7 +123,7 @@ async fn insert(
     let now = change.at;
     let size = Column("coredumps", "size").holds(i32::try_from(dump.size).ok())?;
     let (status, parsed_output, turn) = match &dump.state {
-        InitialState::Due { turn } => (ParseStatus::Pending, None, Some(At(*turn))),
+        InitialState::Due { position } => (ParseStatus::Pending, None, Some(At(*position))),
         InitialState::Fixed { status, parsed_output } => (*status, parsed_output.as_deref(), None),
     };
     let due = turn.map(|_| At(now));

@@ -2,7 +2,7 @@
 
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::symbolication::jobs::{HeldBuild, WantedBuild};
+use coredock_domain::symbolication::jobs::{StoredBuild, WantedBuild, WantedElf};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 
@@ -25,11 +25,21 @@ struct Ranked {
     elf_sha256: Sha256Digest,
 }
 
-/// Each build once, the preferred one first.
+/// The builds a dump may come from, each once, the preferred one first.
 pub(super) async fn find(
     conn: &mut Connection,
+    wanted: &WantedElf,
+) -> Result<Vec<StoredBuild>, Failure> {
+    match wanted {
+        WantedElf::Build(wanted) => of_build_id(conn, wanted).await,
+        WantedElf::Version { model_id, version } => of_version(conn, *model_id, version).await,
+    }
+}
+
+async fn of_build_id(
+    conn: &mut Connection,
     wanted: &WantedBuild,
-) -> Result<Vec<HeldBuild>, Failure> {
+) -> Result<Vec<StoredBuild>, Failure> {
     let (mut ranked, of_versions) = (Vec::new(), versions_of(conn, wanted).await?);
     // Behind every hex text that begins with the id, before every other one.
     let (from, to) = (wanted.build_id.as_str(), format!("{}g", wanted.build_id));
@@ -55,18 +65,40 @@ pub(super) async fn find(
 }
 
 /// The build of a version of a model.
-pub(super) async fn of_version(
+async fn of_version(
     conn: &mut Connection,
     model_id: i64,
     version: &str,
-) -> Result<Vec<Sha256Digest>, Failure> {
+) -> Result<Vec<StoredBuild>, Failure> {
     let query = firmware_versions::table
+        .inner_join(device_models::table)
         .filter(firmware_versions::device_model_id.eq(model_id))
         .filter(firmware_versions::version.eq(version))
-        .select(firmware_versions::elf_sha256);
-    let found = on!(conn, |c| query.load::<String>(c))?;
+        .select((
+            firmware_versions::elf_sha256,
+            device_models::code,
+            firmware_versions::staging_upload_id,
+        ));
+    let found = on!(conn, |c| query.load::<(String, String, Option<String>)>(c))?;
     let column = Column("firmware_versions", "elf_sha256");
-    found.iter().map(|text| read_digest(text, column)).collect()
+    let builds = found.into_iter().map(|(elf_sha256, code, staging)| {
+        let key = elf_key(&code, version, staging.as_deref())?;
+        Ok(StoredBuild { elf_sha256: read_digest(&elf_sha256, column)?, of_version: Some(key) })
+    });
+    builds.collect()
+}
+
+/// The key of the ELF of a version.
+fn elf_key(model: &str, version: &str, staging: Option<&str>) -> Result<ArtifactKey, Failure> {
+    let artifact = ArtifactName::Elf;
+    Ok(match read_staging(staging)? {
+        Some(upload) => ArtifactKey::Staging { upload, artifact },
+        None => ArtifactKey::Firmware {
+            model: read_code(model)?,
+            version: read_version(version)?,
+            artifact,
+        },
+    })
 }
 
 /// Versions of such builds, each with the key of its ELF.
@@ -90,15 +122,7 @@ async fn versions_of(
         ));
     let rows = on!(conn, |c| query.load::<(BuildRow, Option<String>)>(c))?;
     let with_key = rows.into_iter().map(|(row, staging)| {
-        let artifact = ArtifactName::Elf;
-        let key = match read_staging(staging.as_deref())? {
-            Some(upload) => ArtifactKey::Staging { upload, artifact },
-            None => ArtifactKey::Firmware {
-                model: read_code(&row.1)?,
-                version: read_version(&row.2)?,
-                artifact,
-            },
-        };
+        let key = elf_key(&row.1, &row.2, staging.as_deref())?;
         Ok((row, key))
     });
     with_key.collect()
@@ -119,13 +143,13 @@ fn rank(
 fn preferred_first(
     mut ranked: Vec<Ranked>,
     keys: &[(Sha256Digest, ArtifactKey)],
-) -> Vec<HeldBuild> {
+) -> Vec<StoredBuild> {
     ranked.sort_unstable_by(|one, other| other.cmp(one));
-    let mut held: Vec<HeldBuild> = Vec::new();
+    let mut held: Vec<StoredBuild> = Vec::new();
     for Ranked { elf_sha256, .. } in ranked {
         if held.iter().all(|build| build.elf_sha256 != elf_sha256) {
             let key = keys.iter().find(|(build, _)| *build == elf_sha256);
-            held.push(HeldBuild { elf_sha256, of_version: key.map(|(_, key)| key.clone()) });
+            held.push(StoredBuild { elf_sha256, of_version: key.map(|(_, key)| key.clone()) });
         }
     }
     held

@@ -1,6 +1,6 @@
 //! Leasing a job.
 
-use coredock_domain::symbolication::jobs::{ClaimJob, Claimed, ParseJob};
+use coredock_domain::symbolication::jobs::{ClaimJobs, Claimed, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -70,12 +70,12 @@ pub(super) type ClaimedColumns =
 pub(super) type Origin = (String, i64, String);
 
 impl JobRow {
-    fn is_exhausted(&self, claim: &ClaimJob) -> bool {
+    fn is_exhausted(&self, claim: &ClaimJobs) -> bool {
         i64::from(self.attempts) >= i64::from(claim.most_attempts)
     }
 
     /// The job as it is once it is leased.
-    pub(super) fn claimed(self, origin: Origin, claim: &ClaimJob) -> Result<Claimed, Failure> {
+    pub(super) fn claimed(self, origin: Origin, claim: &ClaimJobs) -> Result<Claimed, Failure> {
         let is_exhausted = self.is_exhausted(claim);
         let mut job = self.read(origin)?;
         if is_exhausted {
@@ -110,10 +110,10 @@ pub(super) async fn is_due(conn: &mut Connection, now: Timestamp) -> Result<bool
 /// those that follow if none was ever tried.
 pub(super) async fn claim(
     conn: &mut Connection,
-    claim: &ClaimJob,
-    most: u32,
+    claim: &ClaimJobs,
 ) -> Result<Vec<Claimed>, Failure> {
-    let mut jobs = due(conn, DueJobs { now: At(claim.now), most: most.max(1).into() }).await?;
+    let mut jobs =
+        due(conn, DueJobs { now: At(claim.now), most: claim.most_jobs.max(1).into() }).await?;
     let untried = jobs.iter().take_while(|(job, _)| job.attempts == 0).count();
     jobs.truncate(untried.max(1));
     let [(first, _), ..] = &*jobs else { return Ok(Vec::new()) };

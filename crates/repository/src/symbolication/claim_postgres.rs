@@ -1,7 +1,7 @@
 //! The claiming statement of `PostgreSQL`: choosing, locking and leasing in one, so that workers
 //! neither wait for each other nor hold a transaction between two messages.
 
-use coredock_domain::symbolication::jobs::{ClaimJob, Claimed};
+use coredock_domain::symbolication::jobs::{ClaimJobs, Claimed};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
@@ -24,7 +24,7 @@ struct ClaimStatement {
 }
 
 impl ClaimStatement {
-    fn new(claim: &ClaimJob) -> Self {
+    fn new(claim: &ClaimJobs) -> Self {
         Self {
             owner: claim.owner.as_str().to_owned(),
             now: At(claim.now),
@@ -72,8 +72,11 @@ impl QueryFragment<Pg> for ClaimStatement {
 }
 
 /// Leases the first due job that nobody else is about to lease.
-pub(super) async fn claim(lent: &mut LentPostgres, claim: &ClaimJob) -> Result<Claimed, Failure> {
+pub(super) async fn claim(
+    lent: &mut LentPostgres,
+    claim: &ClaimJobs,
+) -> Result<Vec<Claimed>, Failure> {
     let statement = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(PostgresDialect);
     let claimed = lent.start(statement).await.optional()?;
-    claimed.map_or(Ok(Claimed::Nothing), |(row, origin)| row.claimed(origin, claim))
+    claimed.into_iter().map(|(row, origin)| row.claimed(origin, claim)).collect()
 }

@@ -1,9 +1,7 @@
 //! Writing the result of a job.
 
 use coredock_domain::coredumps::coredump::{ParseFault, ParseStatus};
-use coredock_domain::symbolication::jobs::{
-    FinishJob, Finished, MissingElf, PostponeJob, WantedElf,
-};
+use coredock_domain::symbolication::jobs::{FinishJob, Finished, MissingElf, PostponeJob};
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 
@@ -75,16 +73,8 @@ pub(super) async fn postpone(
 async fn has_come(conn: &mut Connection, missing: Option<&MissingElf>) -> Result<bool, Failure> {
     let Some(missing) = missing else { return Ok(false) };
     on!(conn, |c| locks::publications(c))?;
-    let held = match &missing.wanted {
-        WantedElf::Build(wanted) => {
-            let held = builds::find(conn, wanted).await?;
-            held.into_iter().map(|build| build.elf_sha256).collect()
-        }
-        WantedElf::Version { model_id, version } => {
-            builds::of_version(conn, *model_id, version).await?
-        }
-    };
-    Ok(held.iter().any(|elf_sha256| !missing.tried.contains(elf_sha256)))
+    let stored = builds::find(conn, &missing.wanted).await?;
+    Ok(stored.iter().any(|build| !missing.tried.contains(&build.elf_sha256)))
 }
 
 /// How many rows were written, and the dumps beyond the quota.

@@ -6,7 +6,7 @@ use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::symbolication::index_jobs::{
-    ClaimIndex, FinishIndex, HeldIndexJob, IndexJob, IndexStatus, StoredIndex,
+    ClaimIndex, FinishIndex, IndexJob, IndexStatus, LeasedIndexJob, StoredIndex,
     SymbolIndexRepository,
 };
 use coredock_domain::timestamp::Timestamp;
@@ -132,7 +132,7 @@ impl SymbolIndexRepository for Database {
 
     async fn postpone(
         &self,
-        job: HeldIndexJob,
+        job: LeasedIndexJob,
         due: Timestamp,
         counts: bool,
     ) -> Result<(), RepositoryError> {

@@ -1,13 +1,11 @@
 //! The port to parse jobs: rows of dumps as a queue (contract §6.5).
 
 use async_trait::async_trait;
-use coredock_domain::audit::{AuditAction, Change};
-use coredock_domain::coredumps::coredump::{Coredump, ParseStatus};
 use coredock_domain::error::RepositoryError;
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::LeaseOwner;
 use coredock_domain::symbolication::jobs::{
-    ClaimJob, Claimed, FinishJob, Finished, HeldBuild, ParseJobRepository, PostponeJob, QueueState,
-    WantedBuild,
+    ClaimJobs, Claimed, FinishJob, Finished, ParseJobRepository, PostponeJob, QueueState,
+    StoredBuild, WantedElf,
 };
 use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::{auto_type, sql};
@@ -16,15 +14,13 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::{builds, claim, claim_postgres, finish, queue};
+use crate::Database;
 use crate::connection::{Connection, on};
 use crate::coredumps::retention::log_pruned;
-use crate::coredumps::row::PendingAgain;
-use crate::failure::Failure;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::statement::RunQueryDsl;
 use crate::values::At;
-use crate::{Database, audit};
 
 /// The state stands in the text: a bind that an index of one state depends on has `SQLite` prepare
 /// the statement anew each time.
@@ -42,41 +38,27 @@ pub(super) fn held(id: i64, owner: String) -> _ {
 
 #[async_trait]
 impl ParseJobRepository for Database {
-    async fn claim_many(
-        &self,
-        claim: ClaimJob,
-        most: u32,
-    ) -> Result<Vec<Claimed>, RepositoryError> {
+    async fn claim(&self, claim: ClaimJobs) -> Result<Vec<Claimed>, RepositoryError> {
         if !self.is_sqlite() {
-            let claimed = ParseJobRepository::claim(self, claim).await?;
-            return Ok(if claimed == Claimed::Nothing { Vec::new() } else { vec![claimed] });
+            return self
+                .write_statement("parse_job.claim", async |conn| match conn {
+                    Connection::Postgres(lent) => claim_postgres::claim(lent, &claim).await,
+                    Connection::Sqlite(_) => Ok(Vec::new()),
+                })
+                .await;
         }
         // An idle worker looks every second: it should not wait for the writer every second.
         if !self.read("parse_job.due", async |conn| claim::is_due(conn, claim.now).await).await? {
             return Ok(Vec::new());
         }
-        self.write_at_once("parse_job.claim", async move |conn| {
-            claim::claim(conn, &claim, most).await
-        })
-        .await
-    }
-
-    async fn claim(&self, claim: ClaimJob) -> Result<Claimed, RepositoryError> {
-        if self.is_sqlite() {
-            let claimed = self.claim_many(claim, 1).await?;
-            return Ok(claimed.into_iter().next().unwrap_or(Claimed::Nothing));
-        }
-        self.write_statement("parse_job.claim", async |conn| match conn {
-            Connection::Postgres(lent) => claim_postgres::claim(lent, &claim).await,
-            Connection::Sqlite(_) => Ok(Claimed::Nothing),
-        })
-        .await
+        self.write_at_once("parse_job.claim", async move |conn| claim::claim(conn, &claim).await)
+            .await
     }
 
     async fn renew(
         &self,
         id: i64,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
         let job = held(id, owner.as_str().to_owned());
@@ -88,42 +70,28 @@ impl ParseJobRepository for Database {
         .await
     }
 
-    async fn finish(&self, result: FinishJob) -> Result<Option<Finished>, RepositoryError> {
-        let now = result.now;
-        let finished = self
-            .write_at_once("parse_job.finish", async move |conn| {
-                finish::finish(conn, &result).await
-            })
-            .await?;
-        if let Some(finished) = &finished {
-            log_pruned(&finished.pruned, now);
-        }
-        Ok(finished)
-    }
-
-    async fn finish_all(
+    async fn finish(
         &self,
-        results: Vec<FinishJob>,
+        results: &[FinishJob],
     ) -> Result<Vec<Option<Finished>>, RepositoryError> {
-        if !self.is_sqlite() {
-            let mut all = Vec::new();
-            for result in results {
-                all.push(ParseJobRepository::finish(self, result).await?);
+        // PostgreSQL lets commits share a sync by itself, and hands out one job at a time.
+        let together = if self.is_sqlite() { results.len().max(1) } else { 1 };
+        let mut all = Vec::with_capacity(results.len());
+        for results in results.chunks(together) {
+            let owned = results.to_vec();
+            let finished = self
+                .write_at_once("parse_job.finish", async move |conn| {
+                    let mut all = Vec::with_capacity(owned.len());
+                    for result in &owned {
+                        all.push(finish::finish(conn, result).await?);
+                    }
+                    Ok(all)
+                })
+                .await?;
+            for (finished, result) in finished.iter().zip(results) {
+                log_pruned(finished.as_ref().map_or(&[], |done| &done.pruned), result.now);
             }
-            return Ok(all);
-        }
-        let times: Vec<_> = results.iter().map(|result| result.now).collect();
-        let all = self
-            .write_at_once("parse_job.finish", async move |conn| {
-                let mut all = Vec::new();
-                for result in &results {
-                    all.push(finish::finish(conn, result).await?);
-                }
-                Ok(all)
-            })
-            .await?;
-        for (finished, now) in all.iter().zip(times) {
-            log_pruned(finished.as_ref().map_or(&[], |finished| &finished.pruned), now);
+            all.extend(finished);
         }
         Ok(all)
     }
@@ -144,48 +112,11 @@ impl ParseJobRepository for Database {
         Ok(postponed)
     }
 
-    async fn reparse(
-        &self,
-        device_id: i64,
-        id: i64,
-        change: &Change,
-    ) -> Result<Option<Coredump>, RepositoryError> {
-        let (changed, coredump) = self
-            .write("parse_job.reparse", async |conn| {
-                let changed = reparse(conn, device_id, id, change).await?;
-                Ok((changed, crate::coredumps::load(conn, device_id, id).await?))
-            })
-            .await?;
-        if changed {
-            change.log(AuditAction::CoredumpUpdated, id);
-        }
-        Ok(coredump)
-    }
-
-    async fn builds(&self, wanted: WantedBuild) -> Result<Vec<HeldBuild>, RepositoryError> {
-        self.read("parse_job.builds", async |conn| builds::find(conn, &wanted).await).await
+    async fn builds(&self, wanted: &WantedElf) -> Result<Vec<StoredBuild>, RepositoryError> {
+        self.read("parse_job.builds", async |conn| builds::find(conn, wanted).await).await
     }
 
     async fn queue(&self, now: Timestamp) -> Result<QueueState, RepositoryError> {
         self.read("parse_job.queue", async |conn| queue::count(conn, At(now)).await).await
     }
-}
-
-/// Whether there was a dump with a result.
-async fn reparse(
-    conn: &mut Connection,
-    device_id: i64,
-    id: i64,
-    change: &Change,
-) -> Result<bool, Failure> {
-    let with_result = coredumps::table
-        .filter(coredumps::id.eq(id))
-        .filter(coredumps::device_id.eq(device_id))
-        .filter(coredumps::parse_status.ne(ParseStatus::Pending.as_str()));
-    let again = PendingAgain::due(At(change.at));
-    let changed = on!(conn, |c| diesel::update(with_result).set(again).execute(c))?;
-    if changed > 0 {
-        audit::record(conn, change, AuditAction::CoredumpUpdated, id).await?;
-    }
-    Ok(changed > 0)
 }

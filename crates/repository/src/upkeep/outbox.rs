@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::error::RepositoryError;
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::LeaseOwner;
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::outbox::{Backlog, ClaimDeletes, OutboxRepository, QueuedDelete};
 use diesel::dsl::{count_star, exists, min, not};
@@ -69,7 +69,7 @@ impl OutboxRepository for Database {
         Ok(claimed)
     }
 
-    async fn finish(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
+    async fn finish(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError> {
         self.write("outbox.finish", async |conn| {
             on!(conn, |c| locks::publications(c))?;
             for batch in ids.chunks(MOST_BINDS) {
@@ -83,7 +83,7 @@ impl OutboxRepository for Database {
 
     async fn retry(
         &self,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         ids: &[i64],
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError> {
@@ -104,7 +104,7 @@ impl OutboxRepository for Database {
         .await
     }
 
-    async fn leave(&self, owner: &UploadId, ids: &[i64]) -> Result<(), RepositoryError> {
+    async fn leave(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError> {
         self.write("outbox.leave", async |conn| {
             let attempts = outbox::attempts.eq(outbox::attempts + 1);
             on!(conn, |c| locks::publications(c))?;
@@ -129,7 +129,7 @@ impl OutboxRepository for Database {
 
 /// Of these entries those that `owner` holds.
 #[diesel::dsl::auto_type]
-fn held<'a>(owner: &'a UploadId, ids: &'a [i64]) -> _ {
+fn held<'a>(owner: &'a LeaseOwner, ids: &'a [i64]) -> _ {
     let owner: &'a str = owner.as_str();
     outbox::table.filter(outbox::id.eq_any(ids)).filter(outbox::lease_owner.eq(owner))
 }

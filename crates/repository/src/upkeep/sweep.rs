@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::error::RepositoryError;
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::LeaseOwner;
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::sweep_repository::{
     RetentionRules, Retired, StoreOwnership, SweepRepository,
@@ -71,7 +71,7 @@ impl SweepRepository for Database {
 
     async fn hold(
         &self,
-        owner: &UploadId,
+        owner: &LeaseOwner,
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
@@ -82,7 +82,7 @@ impl SweepRepository for Database {
         .await
     }
 
-    async fn release(&self, owner: &UploadId) -> Result<(), RepositoryError> {
+    async fn release(&self, owner: &LeaseOwner) -> Result<(), RepositoryError> {
         self.write("sweep.release", async |conn| leases::drop_of(conn, owner.as_str()).await).await
     }
 

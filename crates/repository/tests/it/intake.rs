@@ -4,12 +4,11 @@ use std::time::Duration;
 use coredock_domain::audit::Change;
 use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, ParseStatus};
 use coredock_domain::coredumps::repository::CoredumpRepository;
-use coredock_domain::coredumps::repository::{
-    InitialState, RecordCoredump, Recorded, SameBody, Sender,
-};
 use coredock_domain::devices::repository::DeviceRepository;
 use coredock_domain::error::RepositoryError;
-use coredock_domain::symbolication::jobs::Claimed;
+use coredock_domain::intake::repository::{
+    InitialState, IntakeRepository, RecordCoredump, Recorded, SameBody, Sender,
+};
 use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_repository::{Database, SqliteOptions};
 use diesel::connection::SimpleConnection;
@@ -118,7 +117,7 @@ async fn a_dump_in_a_fixed_state_is_never_claimed() {
         assert_eq!(dump.summary.parsed_at.is_some(), status == ParseStatus::Parsed);
         assert_eq!(dump.next_attempt_at, None);
     }
-    assert_eq!(bench.claim_job("aa", 1000).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("aa", 1000).await, None);
     let queue = bench.db.queue(second(1000)).await.unwrap();
     assert_eq!((queue.pending, queue.ready, queue.delayed), (1, 0, 0));
 }
@@ -262,7 +261,7 @@ async fn waiting_to_be_recorded_ends() {
     let db = Database::open_sqlite(&bench.file(), options).await.unwrap();
     let change: Change = change(100);
     let record = |id, body| {
-        CoredumpRepository::record(&db, Dump { body, ..Dump::default() }.with_id(id), &change)
+        IntakeRepository::record(&db, Dump { body, ..Dump::default() }.with_id(id), &change)
     };
     record(7, "opens the connection").await.unwrap();
     let mut blocker = connect(&bench.file());

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use coredock_domain::symbolication::jobs::ParseJobRepository;
-use coredock_domain::symbolication::jobs::{ClaimJob, Claimed, FinishJob};
+use coredock_domain::symbolication::jobs::{ClaimJobs, Claimed, FinishJob};
 use coredock_repository::Database;
 
 use crate::support::dumps::parsed;
-use crate::support::{Bench, MINUTE, connect_to, second, upload};
+use crate::support::{Bench, MINUTE, connect_to, owner as owner_of, second};
 
 const JOBS: usize = 10_000;
 
@@ -17,16 +17,17 @@ async fn work(db: Database, worker: usize) -> Vec<i64> {
     loop {
         let owner = format!("{worker:x}{:08x}", ids.len());
         let (now, until) = (second(100), second(100).after(MINUTE));
-        let claim = ClaimJob { owner: upload(&owner), now, until, most_attempts: 3 };
-        match ParseJobRepository::claim(&db, claim).await.unwrap() {
-            Claimed::Job(job) => {
+        let claim =
+            ClaimJobs { owner: owner_of(&owner), now, until, most_attempts: 3, most_jobs: 1 };
+        match ParseJobRepository::claim(&db, claim).await.unwrap().pop() {
+            Some(Claimed::Job(job)) => {
                 let result = FinishJob { kept_coredumps: 1_000, ..parsed(&job, &owner, 110) };
-                let finished = db.finish(result).await.unwrap();
-                assert!(finished.is_some(), "nobody else had it");
+                let finished = ParseJobRepository::finish(&db, &[result]).await.unwrap();
+                assert!(finished[0].is_some(), "no other worker had it");
                 ids.push(job.id);
             }
-            Claimed::Exhausted(job) => panic!("{job:?}"),
-            Claimed::Nothing => return ids,
+            Some(Claimed::Exhausted(job)) => panic!("{job:?}"),
+            None => return ids,
         }
     }
 }

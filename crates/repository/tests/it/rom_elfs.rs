@@ -11,7 +11,7 @@ use coredock_domain::rom_elfs::rom_elf::{RomElf, RomElfName};
 use coredock_domain::upkeep::outbox::OutboxRepository;
 use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
-use crate::support::{Bench, MINUTE, change, paths, second, upload};
+use crate::support::{Bench, MINUTE, change, owner, paths, second, upload};
 
 /// A ROM ELF on its way into the database, at a second.
 #[derive(Clone, Copy)]
@@ -199,7 +199,7 @@ async fn uploading_again_cancels_a_queued_delete_and_waits_for_one_that_has_begu
     assert_eq!(bench.queued(), Vec::<String>::new());
     let recorded = again(180).try_record(&bench).await.unwrap().unwrap();
     assert!(recorded.id > held.id, "an id is never given again");
-    bench.db.finish(&upload("cc"), &[1]).await.unwrap();
+    bench.db.finish(&owner("cc"), &[1]).await.unwrap();
     assert_eq!(list(&bench).await, [recorded]);
 }
 

@@ -21,8 +21,8 @@ use coredock_domain::firmware::repository::FirmwareRepository;
 use coredock_domain::firmware::{FirmwareFacts, FirmwareVersion};
 use coredock_domain::ids::DeviceKey;
 use coredock_domain::ids::ModelCode;
-use coredock_domain::ids::UploadId;
 use coredock_domain::ids::VersionText;
+use coredock_domain::ids::{LeaseOwner, UploadId};
 use coredock_domain::models::model::NewModel;
 use coredock_domain::models::repository::ModelRepository;
 use coredock_domain::timestamp::Timestamp;
@@ -246,7 +246,7 @@ impl Bench {
     /// Claims at a second, for a minute.
     pub(crate) async fn claim(&self, owner: &str, at: i64) -> Vec<QueuedDelete> {
         let (now, until) = (second(at), second(at).after(MINUTE));
-        let claim = ClaimDeletes { owner: upload(owner), now, until, limit: 100 };
+        let claim = ClaimDeletes { owner: self::owner(owner), now, until, limit: 100 };
         self.db.claim(claim).await.unwrap()
     }
 }
@@ -377,6 +377,10 @@ pub(crate) fn version(text: &str) -> VersionText {
 
 pub(crate) fn device_key(text: &str) -> DeviceKey {
     DeviceKey::parse(text).unwrap()
+}
+
+pub(crate) fn owner(text: &str) -> LeaseOwner {
+    LeaseOwner::parse(text).unwrap()
 }
 
 pub(crate) fn upload(text: &str) -> UploadId {

@@ -30,7 +30,7 @@ pub async fn download_coredump(
     metrics: Data<Metrics>,
 ) -> ApiResult<HttpResponse> {
     let plan = |dump: &Coredump| Plan::of(&request, representation(dump)).range(dump.summary.size);
-    let read = coredumps.read((path.id, path.coredump_id), &plan).await;
+    let read = coredumps.read(path.id, path.coredump_id, &plan).await;
     let read = read.map_err(|error| read_error(&error, path.coredump_id, &metrics))?;
     let object = representation(&read.coredump);
     let (kind, extra) = (DownloadKind::Coredump, Vec::new());

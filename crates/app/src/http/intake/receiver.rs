@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use actix_web::web::Data;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::audit::Origin;
-use coredock_domain::intake::receive::{ReceiveCoredump, ReceiveCoredumpError, Received};
-use coredock_domain::intake::replay::Reception;
-use coredock_domain::{Coredumps, blocking};
+use coredock_domain::intake::receive::{
+    BodyFault, IncomingCoredump, ReceiveCoredump, ReceiveCoredumpError, Received,
+};
+use coredock_domain::{Intake, blocking};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
@@ -33,7 +34,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// Receives dumps. Disks of this machine make a thread wait: with them each dump gets a thread of its
 /// own, and changes threads twice and not at each step. Waiting for servers takes no thread.
 pub struct DumpReceiver {
-    coredumps: Coredumps,
+    intake: Intake,
     metrics: Data<Metrics>,
     threads: Handle,
     tasks: DetachedTasks,
@@ -68,13 +69,13 @@ struct Unreceived {
 impl DumpReceiver {
     /// Uses the threads of the runtime this is called in.
     pub fn new(
-        coredumps: Coredumps,
+        intake: Intake,
         metrics: Data<Metrics>,
         tasks: DetachedTasks,
         waits_for_disks: bool,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(PERMITS));
-        Self { coredumps, metrics, threads: Handle::current(), tasks, permits, waits_for_disks }
+        Self { intake, metrics, threads: Handle::current(), tasks, permits, waits_for_disks }
     }
 
     /// Receives a dump and counts its result.
@@ -92,11 +93,12 @@ impl DumpReceiver {
     /// In the order of contract §4.5: device row, body.
     async fn store(&self, delivery: Delivery) -> Result<Received, Unreceived> {
         let Delivery { caller, claims, body, origin } = delivery;
-        let (body, unread) = match body.0 {
-            Ok(body) => (body, None),
-            Err(error) => (None, Some(error)),
+        let bytes = body.length();
+        let (body, unread) = match body {
+            DumpBody::Complete(body) => (Ok(body), None),
+            DumpBody::TooLarge => (Err(BodyFault::TooLarge), None),
+            DumpBody::Unread(error) => (Err(BodyFault::Unreadable), Some(error)),
         };
-        let bytes = body.as_ref().map_or(0, ArtifactBody::length);
         let dump = ReceiveCoredump {
             device: caller.known_key()?.clone(),
             chip: claims.chip,
@@ -110,10 +112,10 @@ impl DumpReceiver {
             Progress::Rescued => return Err(Unreceived { error: late(), result: "rescued" }),
             Progress::Late => return Err(late().into()),
         };
-        let limit = self.coredumps.settings().largest_body;
+        let limit = self.intake.settings().largest_body;
         let received = received.map_err(|error| match (error, unread) {
             (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown().into(),
-            (ReceiveCoredumpError::TooLarge { .. }, Some(unread)) => unread.into(),
+            (ReceiveCoredumpError::Unreadable, Some(unread)) => unread.into(),
             (error @ ReceiveCoredumpError::Rescued(_), _) => {
                 Unreceived { error: receive_error(&error, limit), result: "rescued" }
             }
@@ -126,15 +128,15 @@ impl DumpReceiver {
     /// Receives a dump also when its device hangs up, because the device erases its dump whatever the
     /// answer is. A dump that takes long is rescued meanwhile.
     async fn receive_in_time(&self, dump: ReceiveCoredump) -> ApiResult<Progress> {
-        let waits = self.waits_for_disks || matches!(dump.body, Some(ArtifactBody::File(_)));
-        let reception = Arc::new(self.coredumps.arrived(dump));
-        let mut receiving = self.start(Arc::clone(&reception), waits);
-        let coredumps = self.coredumps.clone();
+        let waits = self.waits_for_disks || matches!(dump.body, Ok(ArtifactBody::File(_)));
+        let incoming = Arc::new(self.intake.arrived(dump));
+        let mut receiving = self.start(Arc::clone(&incoming), waits);
+        let intake = self.intake.clone();
         let watching = async move {
             if let Ok(ended) = timeout(RESCUE_AFTER, &mut receiving).await {
                 return Ok::<_, ApiError>(Progress::Ended(ended??));
             }
-            if coredumps.rescue(&reception).await {
+            if intake.rescue(&incoming).await {
                 return Ok(Progress::Rescued);
             }
             match timeout(LAST_CHANCE, &mut receiving).await {
@@ -148,12 +150,12 @@ impl DumpReceiver {
     /// Receives the dump as soon as there is a permit.
     fn start(
         &self,
-        reception: Arc<Reception>,
+        incoming: Arc<IncomingCoredump>,
         waits: bool,
     ) -> JoinHandle<Result<Result<Received, ReceiveCoredumpError>, JoinError>> {
         let (threads, permits) = (self.threads.clone(), Arc::clone(&self.permits));
-        let coredumps = self.coredumps.clone();
-        let receiving = async move { coredumps.receive(&reception).await }.in_current_span();
+        let intake = self.intake.clone();
+        let receiving = async move { intake.receive(&incoming).await }.in_current_span();
         self.tasks.0.spawn(async move {
             let _permit = permits.acquire_owned().await;
             if !waits {

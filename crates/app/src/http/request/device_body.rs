@@ -24,8 +24,24 @@ pub struct DumpRules<'a> {
     pub spool: &'a SpoolDirectory,
 }
 
-/// The body of a dump; `Ok(None)` when it was larger than the limit.
-pub struct DumpBody(pub ApiResult<Option<ArtifactBody>>);
+/// The body of a dump.
+pub enum DumpBody {
+    Complete(ArtifactBody),
+    /// It is larger than the limit, and was not kept.
+    TooLarge,
+    /// It could not be read to its end, or not be written to a temporary file.
+    Unread(ApiError),
+}
+
+impl DumpBody {
+    /// Bytes which were kept.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Complete(body) => body.length(),
+            Self::TooLarge | Self::Unread(_) => 0,
+        }
+    }
+}
 
 /// A body that waits for its handler.
 struct Waiting(Cell<Option<DumpBody>>);
@@ -50,7 +66,8 @@ pub async fn read_to_end(request: &mut ServiceRequest, dump: Option<DumpRules<'_
         let body = DumpReader { payload: &mut payload, rules, stall }.read(declared).await;
         // Nothing more will come from a caller that broke off or fell silent.
         let ended = body.as_ref().is_err_and(ApiError::is_refusal);
-        request.extensions_mut().insert(Waiting(Cell::new(Some(DumpBody(body)))));
+        let body = body.unwrap_or_else(DumpBody::Unread);
+        request.extensions_mut().insert(Waiting(Cell::new(Some(body))));
         if ended {
             return;
         }
@@ -66,27 +83,27 @@ struct DumpReader<'a> {
 
 impl DumpReader<'_> {
     /// Reads a dump as far as the limit goes; what comes behind is left to be drained.
-    async fn read(&mut self, declared: u64) -> ApiResult<Option<ArtifactBody>> {
+    async fn read(&mut self, declared: u64) -> ApiResult<DumpBody> {
         if declared > self.rules.largest_body {
-            return Ok(None);
+            return Ok(DumpBody::TooLarge);
         }
         let expected = usize::try_from(declared.min(KEPT_IN_MEMORY)).unwrap_or_default();
         let mut kept = BytesMut::with_capacity(expected);
         while let Some(piece) = next_piece(self.payload, self.stall).await? {
             let length = kept.len() as u64 + piece.len() as u64;
             if length > self.rules.largest_body {
-                return Ok(None);
+                return Ok(DumpBody::TooLarge);
             }
             if length > KEPT_IN_MEMORY {
                 return self.spool([kept.freeze(), piece]).await;
             }
             kept.extend_from_slice(&piece);
         }
-        Ok(Some(kept.freeze().into()))
+        Ok(DumpBody::Complete(kept.freeze().into()))
     }
 
     /// Goes on reading into a temporary file, behind what was read so far.
-    async fn spool(&mut self, begun: [Bytes; 2]) -> ApiResult<Option<ArtifactBody>> {
+    async fn spool(&mut self, begun: [Bytes; 2]) -> ApiResult<DumpBody> {
         let mut sink = SpoolSink::new(self.rules.spool, u64::MAX)?;
         let mut length = 0;
         for piece in begun {
@@ -96,10 +113,10 @@ impl DumpReader<'_> {
         while let Some(piece) = next_piece(self.payload, self.stall).await? {
             length += piece.len() as u64;
             if length > self.rules.largest_body {
-                return Ok(None);
+                return Ok(DumpBody::TooLarge);
             }
             sink = sink.push(piece).await?;
         }
-        Ok(Some(sink.finish().await?.into()))
+        Ok(DumpBody::Complete(sink.finish().await?.into()))
     }
 }

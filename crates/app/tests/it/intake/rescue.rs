@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use coredock_domain::intake::replay::IngestRound;
+use coredock_domain::intake::replay::ReplayRound;
 use coredock_testkit::clock::SettableClock;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::gate::Gate;
@@ -155,8 +155,8 @@ async fn a_client_that_retries_has_one_dump_whichever_comes_first() {
     server.store.set_down(true);
     post_in_vain(&server, &demo.device.key, "rescue first").await;
     server.store.set_down(false);
-    let round = server.running().features().coredumps.ingest_rescued().await.unwrap();
-    assert_eq!(round, IngestRound { settled: 1, waiting: 0 });
+    let round = server.running().features().intake.replay().await.unwrap();
+    assert_eq!(round, ReplayRound { replayed: 1, waiting: 0 });
     server.deliver(&demo.device.key, "1", "rescue first").await;
     assert_eq!(after_recovery(&server, of_demo).await, ["retry first 2", "rescue first 2"]);
     clock.advance(Duration::from_secs(1));
@@ -244,14 +244,14 @@ async fn two_processes_on_one_directory_take_each_dump_in_once() {
         post_in_vain(&server, &demo.device.key, body).await;
     }
     server.store.set_down(false);
-    let (one, other) = (server.another().coredumps, server.another().coredumps);
+    let (one, other) = (server.another().intake, server.another().intake);
     let runtime = tokio::runtime::Handle::current();
     let (one, other) = tokio::join!(
-        tokio::task::spawn_blocking(move || runtime.block_on(one.ingest_rescued())),
-        other.ingest_rescued()
+        tokio::task::spawn_blocking(move || runtime.block_on(one.replay())),
+        other.replay()
     );
-    let settled = one.unwrap().unwrap().settled + other.unwrap().settled;
-    assert_eq!(settled, 10);
+    let replayed = one.unwrap().unwrap().replayed + other.unwrap().replayed;
+    assert_eq!(replayed, 10);
     let mut dumps = after_recovery(&server, &demo.device).await;
     dumps.sort();
     assert_eq!(dumps, bodies.iter().map(|body| format!("{body} 1")).collect::<Vec<_>>());
@@ -278,8 +278,8 @@ async fn a_dump_that_takes_too_long_is_put_aside_until_it_is_through() {
     assert_eq!(server.metric_where(INGEST, "rescued").await, 2);
     assert_eq!(server.rescued().len(), 2);
     // Held by those who still take them in.
-    let round = server.another().coredumps.ingest_rescued().await.unwrap();
-    assert_eq!(round, IngestRound { settled: 0, waiting: 2 });
+    let round = server.another().intake.replay().await.unwrap();
+    assert_eq!(round, ReplayRound { replayed: 0, waiting: 2 });
     assert_eq!(server.rows().count("coredumps", "1=1"), 0);
     gate.open();
     let dumps = after_recovery(&server, &demo.device).await;

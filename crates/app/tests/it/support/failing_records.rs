@@ -6,13 +6,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use coredock::wiring::Outside;
 use coredock_domain::audit::Change;
-use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use coredock_domain::coredumps::repository::CoredumpRepository;
-use coredock_domain::coredumps::repository::{
-    CoredumpPage, RecordCoredump, Recorded, SameBody, Sender, WhichCoredumps,
-};
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
+use coredock_domain::intake::repository::{
+    IntakeRepository, RecordCoredump, Recorded, SameBody, Sender,
+};
 
 use super::failing_commits::CommitFault;
 
@@ -56,8 +54,8 @@ impl FailingRecords {
 
     /// Puts this between the use cases and their rows.
     pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
-        let inner = outside.rows.coredumps.clone();
-        outside.rows.coredumps = Arc::new(Failing { inner, faults: self.clone() });
+        let inner = outside.rows.deliveries.clone();
+        outside.rows.deliveries = Arc::new(Failing { inner, faults: self.clone() });
         outside
     }
 }
@@ -67,12 +65,12 @@ fn broken() -> RepositoryError {
 }
 
 struct Failing {
-    inner: Arc<dyn CoredumpRepository>,
+    inner: Arc<dyn IntakeRepository>,
     faults: Arc<FailingRecords>,
 }
 
 #[async_trait]
-impl CoredumpRepository for Failing {
+impl IntakeRepository for Failing {
     async fn reserve_id(&self) -> Result<i64, RepositoryError> {
         self.faults.check()?;
         self.inner.reserve_id().await
@@ -102,26 +100,5 @@ impl CoredumpRepository for Failing {
         change: &Change,
     ) -> Result<Recorded, RepositoryError> {
         self.faults.commit(self.inner.record(dump, change)).await
-    }
-
-    async fn list(&self, device_id: i64) -> Result<Option<Vec<CoredumpSummary>>, RepositoryError> {
-        self.inner.list(device_id).await
-    }
-
-    async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
-        self.inner.page(page).await
-    }
-
-    async fn find(&self, device_id: i64, id: i64) -> Result<Option<Coredump>, RepositoryError> {
-        self.inner.find(device_id, id).await
-    }
-
-    async fn delete(
-        &self,
-        device_id: i64,
-        which: WhichCoredumps,
-        change: &Change,
-    ) -> Result<Option<u64>, RepositoryError> {
-        self.inner.delete(device_id, which, change).await
     }
 }

@@ -7,7 +7,7 @@ use coredock::wiring::{Engine, Outside};
 use coredock_domain::Symbolizer;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::symbolication::symbolizer::{
-    CrashReport, SymbolicateCoredump, SymbolizerError,
+    CrashDump, CrashReport, SymbolicateCoredump, SymbolizerError,
 };
 use coredock_testkit::coredumps::CoreBuilder;
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
@@ -96,15 +96,16 @@ impl Symbolizer for Stuck {
         "native"
     }
 
+    /// It makes no structured reports.
+    async fn preview(&self, _: &CrashDump) -> Result<Option<String>, SymbolizerError> {
+        Ok(None)
+    }
+
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         if job.dump.body.bytes.starts_with(b"stuck") {
             self.0.pass().await;
         }
         Ok(CrashReport { text: "a report".into(), ..CrashReport::default() })
-    }
-
-    fn most_jobs(&self) -> u32 {
-        16
     }
 
     async fn is_ready(&self) -> bool {

@@ -75,14 +75,14 @@ async fn drain(jobs: &dyn ParseJobRepository) -> Result<Vec<i64>> {
     loop {
         let claim = parse_job::claim(SystemClock.now());
         let owner = claim.owner.clone();
-        let job = match jobs.claim(claim).await? {
-            Claimed::Nothing => return Ok(claimed),
-            Claimed::Exhausted(job) => bail!("job {} has no attempt left", job.id),
-            Claimed::Job(job) => job,
+        let job = match jobs.claim(claim).await?.pop() {
+            None => return Ok(claimed),
+            Some(Claimed::Exhausted(job)) => bail!("job {} has no attempt left", job.id),
+            Some(Claimed::Job(job)) => job,
         };
         let result = parse_job::empty_result((&job, owner), SystemClock.now(), KEPT);
-        let finished = jobs.finish(result).await?;
-        ensure!(finished.is_some(), "job {} was taken away", job.id);
+        let finished = jobs.finish(&[result]).await?;
+        ensure!(finished.iter().all(Option::is_some), "job {} was taken away", job.id);
         claimed.push(job.id);
     }
 }

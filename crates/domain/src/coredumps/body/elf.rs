@@ -22,9 +22,9 @@ const SEGMENT_BYTES: u64 = 64 * 1024;
 const ALL_NOTE_BYTES: u64 = 1024 * 1024;
 const MOST_NOTES: usize = 10_000;
 
-/// What a look at a body tells.
+/// What the first kilobytes of a body say about the cause of its crash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Glance {
+pub struct CauseHint {
     /// How the digest of its ELF begins.
     pub build_id: Option<BuildId>,
     /// A hash that crashes of one build share when they happened at the same place, with the same words
@@ -32,18 +32,18 @@ pub struct Glance {
     pub crash_site: Option<u64>,
 }
 
-/// Looks at a body without inflating or decoding it; one that cannot be read tells nothing. Needs at
+/// Reads the hint of a body without inflating or decoding it; a body which cannot be read has none. Needs at
 /// most about 300 KiB of memory and reads at most 2 MiB.
-pub fn glance<R: Read + Seek>(body: &mut R) -> Glance {
+pub fn cause_hint<R: Read + Seek>(body: &mut R) -> CauseHint {
     let mut seen = Seen::default();
     // What was seen before a body ended early counts.
     let _ = look(body, &mut seen);
-    seen.told()
+    seen.hint()
 }
 
-/// The build id that a look at a body tells.
+/// The build id which a body names.
 pub fn build_id<R: Read + Seek>(body: &mut R) -> Option<BuildId> {
-    glance(body).build_id
+    cause_hint(body).build_id
 }
 
 /// What was seen so far.
@@ -68,9 +68,9 @@ impl Seen {
         }
     }
 
-    fn told(self) -> Glance {
+    fn hint(self) -> CauseHint {
         let place = self.program_counter.map(|pc| (pc, self.panic_details));
-        Glance { build_id: self.build_id, crash_site: place.map(hash) }
+        CauseHint { build_id: self.build_id, crash_site: place.map(hash) }
     }
 }
 

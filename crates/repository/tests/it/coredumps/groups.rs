@@ -1,7 +1,7 @@
-use coredock_domain::coredumps::groups::CrashGroupRepository;
 use coredock_domain::coredumps::groups::{
     CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups, VersionCount,
 };
+use coredock_domain::coredumps::repository::CoredumpRepository;
 
 use crate::support::{Bench, second};
 
@@ -44,7 +44,7 @@ impl Crash<'_> {
 
 async fn page(bench: &Bench, filter: CrashGroupFilter, until: i64) -> CrashGroups {
     let after = CrashGroupPlace::front(second(until));
-    bench.db.page(CrashGroupPage { filter, after, limit: 200 }).await.unwrap()
+    bench.db.groups(CrashGroupPage { filter, after, limit: 200 }).await.unwrap()
 }
 
 /// Signatures, counts and devices of the dumps that pass a filter.
@@ -136,7 +136,7 @@ async fn a_walk_over_pages_skips_and_repeats_nothing_whatever_comes_meanwhile() 
     let mut after = CrashGroupPlace::front(second(200));
     loop {
         let filter = CrashGroupFilter::default();
-        let page = bench.db.page(CrashGroupPage { filter, after, limit: 7 }).await.unwrap();
+        let page = bench.db.groups(CrashGroupPage { filter, after, limit: 7 }).await.unwrap();
         walked.extend(page.groups.into_iter().map(|group| (group.signature, group.count)));
         // The last group would move to the front, and there is a new one.
         crash(0, 201);
@@ -156,7 +156,7 @@ async fn a_full_last_page_has_none_behind_it() {
     }
     let filter = CrashGroupFilter::default();
     let after = CrashGroupPlace::front(second(100));
-    let whole = bench.db.page(CrashGroupPage { filter, after, limit: 2 }).await.unwrap();
+    let whole = bench.db.groups(CrashGroupPage { filter, after, limit: 2 }).await.unwrap();
     assert_eq!((whole.groups.len(), whole.next), (2, None));
 }
 

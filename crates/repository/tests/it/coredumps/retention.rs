@@ -1,5 +1,5 @@
 use coredock_domain::coredumps::repository::CoredumpRepository;
-use coredock_domain::coredumps::repository::Recorded;
+use coredock_domain::intake::repository::Recorded;
 
 use crate::support::dumps::{Dump, KEY, object, parsed};
 use crate::support::{Bench, second};

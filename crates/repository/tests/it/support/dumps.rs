@@ -3,15 +3,17 @@
 use coredock_domain::audit::Change;
 use coredock_domain::coredumps::coredump::{BuildId, Chip, Coredump, ReportedVersion};
 use coredock_domain::coredumps::repository::CoredumpRepository;
-use coredock_domain::coredumps::repository::{InitialState, RecordCoredump, Recorded};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::error::RepositoryError;
+use coredock_domain::intake::repository::{
+    InitialState, IntakeRepository, RecordCoredump, Recorded,
+};
 use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_domain::symbolication::jobs::{
-    ClaimJob, Claimed, FinishJob, Finished, ParseJob, PostponeJob,
+    ClaimJobs, Claimed, FinishJob, Finished, ParseJob, PostponeJob,
 };
 
-use super::{Bench, MINUTE, change, device_key, second, upload};
+use super::{Bench, MINUTE, change, device_key, owner as owner_of, second};
 
 pub(crate) const KEY: &str = "abcd2345";
 
@@ -39,7 +41,7 @@ impl Default for Dump<'_> {
             body: "body",
             version: "1.0.0",
             build: None,
-            state: InitialState::Due { turn: second(100) },
+            state: InitialState::Due { position: second(100) },
             same_since: None,
             kept: 3,
             at: 100,
@@ -89,7 +91,7 @@ pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
         id: job.id,
         device_id: job.device_id,
         device: job.device.clone(),
-        owner: upload(owner),
+        owner: owner_of(owner),
         now: second(at),
         fault: None,
         parsed_output: "a report".into(),
@@ -130,7 +132,7 @@ impl Bench {
         id: i64,
         dump: &Dump<'_>,
     ) -> Result<Recorded, RepositoryError> {
-        CoredumpRepository::record(&self.db, dump.with_id(id), &dump.change()).await
+        IntakeRepository::record(&self.db, dump.with_id(id), &dump.change()).await
     }
 
     /// Records a dump that is new and evicts nothing; its id.
@@ -152,26 +154,27 @@ impl Bench {
     }
 
     /// Claims at a second, for a minute, out of three attempts.
-    pub(crate) async fn claim_job(&self, owner: &str, at: i64) -> Claimed {
+    pub(crate) async fn claim_job(&self, owner: &str, at: i64) -> Option<Claimed> {
         let (now, until) = (second(at), second(at).after(MINUTE));
-        let claim = ClaimJob { owner: upload(owner), now, until, most_attempts: 3 };
-        ParseJobRepository::claim(&self.db, claim).await.unwrap()
+        let owner = owner_of(owner);
+        let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
+        ParseJobRepository::claim(&self.db, claim).await.unwrap().pop()
     }
 
     /// Claims a job that is there and has attempts left.
     pub(crate) async fn job(&self, owner: &str, at: i64) -> ParseJob {
         let claimed = self.claim_job(owner, at).await;
-        let Claimed::Job(job) = claimed else { panic!("{claimed:?}") };
+        let Some(Claimed::Job(job)) = claimed else { panic!("{claimed:?}") };
         *job
     }
 
     pub(crate) async fn finish(&self, result: FinishJob) -> Option<Finished> {
-        ParseJobRepository::finish(&self.db, result).await.unwrap()
+        ParseJobRepository::finish(&self.db, &[result]).await.unwrap().pop().unwrap()
     }
 
     /// Gives a job back until a second; the attempt counts or not.
     pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, due: i64, counts: bool) {
-        let owner = upload(owner);
+        let owner = owner_of(owner);
         let (now, kept_coredumps) = (second(due), 100);
         let postponement = PostponeJob {
             id: job.id,

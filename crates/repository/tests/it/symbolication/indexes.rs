@@ -3,12 +3,12 @@ use coredock_domain::artifacts::store::ArtifactFacts;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::firmware::repository::FirmwareRepository;
 use coredock_domain::symbolication::index_jobs::{
-    ClaimIndex, FinishIndex, HeldIndexJob, IndexStatus, StoredIndex, SymbolIndexRepository,
+    ClaimIndex, FinishIndex, IndexStatus, LeasedIndexJob, StoredIndex, SymbolIndexRepository,
 };
 use coredock_domain::upkeep::sweep_repository::RetentionRules;
 use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
-use crate::support::{Bench, MINUTE, Set, facts, paths, second, symbols_key, upload};
+use crate::support::{Bench, MINUTE, Set, facts, owner, paths, second, symbols_key};
 
 /// Somebody who makes indexes of a format.
 #[derive(Clone, Copy)]
@@ -22,13 +22,13 @@ impl Maker<'_> {
     /// The build that was leased for a minute, by the seed of its set, and its attempts.
     async fn claim(self, at: i64) -> Option<(Sha256Digest, u32)> {
         let (now, until) = (second(at), second(at).after(MINUTE));
-        let claim = ClaimIndex { owner: upload(self.owner), format: self.format, now, until };
+        let claim = ClaimIndex { owner: owner(self.owner), format: self.format, now, until };
         let job = SymbolIndexRepository::claim(&self.bench.db, claim).await.unwrap();
         job.map(|job| (job.elf_sha256, job.attempts))
     }
 
-    fn job(self, seed: &str) -> HeldIndexJob {
-        HeldIndexJob { elf_sha256: build(seed), owner: upload(self.owner) }
+    fn job(self, seed: &str) -> LeasedIndexJob {
+        LeasedIndexJob { elf_sha256: build(seed), owner: owner(self.owner) }
     }
 
     async fn finish(self, seed: &str, outcome: Result<ArtifactFacts, &str>) -> bool {

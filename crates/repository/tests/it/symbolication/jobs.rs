@@ -1,30 +1,30 @@
 use std::collections::HashSet;
 
 use coredock_domain::coredumps::coredump::{BuildId, ParseStatus};
-use coredock_domain::coredumps::repository::InitialState;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::ModelCode;
+use coredock_domain::intake::repository::InitialState;
 use coredock_domain::symbolication::jobs::ParseJobRepository;
 use coredock_domain::symbolication::jobs::{
-    ClaimJob, Claimed, FinishJob, ParseJob, QueueState, WantedBuild,
+    ClaimJobs, Claimed, FinishJob, ParseJob, QueueState, WantedBuild, WantedElf,
 };
 
 use crate::support::dumps::{Dump, KEY, digest, parsed};
-use crate::support::{Bench, MINUTE, Set, code, device_key, facts, second, upload};
+use crate::support::{Bench, MINUTE, Set, code, device_key, facts, owner as owner_of, second};
 
 #[tokio::test]
 async fn jobs_that_are_due_are_claimed_in_the_order_of_their_turns() {
     let (bench, device_id) = Bench::with_device().await;
     let model_id = 1;
-    let turn = |at| InitialState::Due { turn: second(at) };
+    let turn = |at| InitialState::Due { position: second(at) };
     let late = Dump { body: "late", at: 110, state: turn(900), ..Dump::default() };
     let late = bench.store(&late).await;
     let other = bench.device(model_id, "zzzzzzz2").await;
     let early =
         Dump { device_id: other, key: "zzzzzzz2", at: 120, state: turn(50), ..Dump::default() };
     let early = bench.store(&early).await;
-    assert_eq!(bench.claim_job("aa", 109).await, Claimed::Nothing, "a turn makes nothing due");
+    assert_eq!(bench.claim_job("aa", 109).await, None, "a turn makes nothing due");
     assert_eq!(bench.job("aa", 200).await.id, early);
     let expected = ParseJob {
         id: late,
@@ -39,14 +39,14 @@ async fn jobs_that_are_due_are_claimed_in_the_order_of_their_turns() {
         attempts: 1,
     };
     assert_eq!(bench.job("bb", 200).await, expected);
-    assert_eq!(bench.claim_job("cc", 200).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("cc", 200).await, None);
 }
 
 #[tokio::test]
 async fn an_idle_look_is_one_statement_and_a_claim_a_short_transaction_more() {
     let (bench, _) = Bench::with_device().await;
     let before = bench.db.statement_count();
-    assert_eq!(bench.claim_job("aa", 200).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("aa", 200).await, None);
     assert_eq!(bench.db.statement_count() - before, 1);
     bench.store(&Dump::default()).await;
     let before = bench.db.statement_count();
@@ -73,13 +73,13 @@ async fn eight_workers_share_five_hundred_jobs_without_a_double_claim() {
         workers.spawn(async move {
             let mut ids = Vec::new();
             loop {
-                let owner = upload(&format!("{worker}{:03x}", ids.len()));
+                let owner = owner_of(&format!("{worker}{:03x}", ids.len()));
                 let (now, until) = (second(100), second(100).after(MINUTE));
-                let claim = ClaimJob { owner, now, until, most_attempts: 3 };
-                match ParseJobRepository::claim(&db, claim).await.unwrap() {
-                    Claimed::Job(job) => ids.push(job.id),
-                    Claimed::Exhausted(job) => panic!("{job:?}"),
-                    Claimed::Nothing => return ids,
+                let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
+                match ParseJobRepository::claim(&db, claim).await.unwrap().pop() {
+                    Some(Claimed::Job(job)) => ids.push(job.id),
+                    Some(Claimed::Exhausted(job)) => panic!("{job:?}"),
+                    None => return ids,
                 }
             }
         });
@@ -98,12 +98,13 @@ async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone
     }
     let claim = async |owner: &str, at| {
         let (now, until) = (second(at), second(at).after(MINUTE));
-        let claim = ClaimJob { owner: upload(owner), now, until, most_attempts: 3 };
-        let jobs = bench.db.claim_many(claim, 3).await.unwrap();
+        let owner = owner_of(owner);
+        let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 3 };
+        let jobs = ParseJobRepository::claim(&bench.db, claim).await.unwrap();
         jobs.into_iter()
             .map(|claimed| match claimed {
                 Claimed::Job(job) => *job,
-                Claimed::Exhausted(_) | Claimed::Nothing => panic!("{claimed:?}"),
+                Claimed::Exhausted(_) => panic!("{claimed:?}"),
             })
             .collect::<Vec<_>>()
     };
@@ -117,7 +118,7 @@ async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone
     let result = |job, owner| FinishJob { kept_coredumps: 10, ..parsed(job, owner, 101) };
     let mut results: Vec<_> = jobs.iter().map(|job| result(job, "a1")).collect();
     results.push(result(&jobs[0], "ff"));
-    let finished = bench.db.finish_all(results).await.unwrap();
+    let finished = ParseJobRepository::finish(&bench.db, &results).await.unwrap();
     let expected = [vec![true; together], vec![false]].concat();
     assert_eq!(finished.iter().map(Option::is_some).collect::<Vec<_>>(), expected);
     for id in &ids[..together] {
@@ -135,14 +136,14 @@ async fn a_lease_that_ran_out_counts_as_an_attempt_until_none_is_left() {
     let id = bench.store(&Dump::default()).await;
     for (owner, at, attempts) in [("a1", 100, 1), ("a2", 160, 2), ("a3", 220, 3)] {
         assert_eq!(bench.job(owner, at).await.attempts, attempts);
-        assert_eq!(bench.claim_job("ff", at + 59).await, Claimed::Nothing);
+        assert_eq!(bench.claim_job("ff", at + 59).await, None);
     }
     for (owner, at) in [("a4", 280), ("a5", 340)] {
-        let Claimed::Exhausted(job) = bench.claim_job(owner, at).await else { panic!() };
+        let Some(Claimed::Exhausted(job)) = bench.claim_job(owner, at).await else { panic!() };
         assert_eq!((job.id, job.attempts), (id, 3));
-        assert_eq!(bench.claim_job("ff", at).await, Claimed::Nothing, "it is leased as well");
+        assert_eq!(bench.claim_job("ff", at).await, None, "it is leased as well");
     }
-    let Claimed::Exhausted(job) = bench.claim_job("a6", 400).await else { panic!() };
+    let Some(Claimed::Exhausted(job)) = bench.claim_job("a6", 400).await else { panic!() };
     assert_eq!(bench.finish(parsed(&job, "a6", 401)).await.unwrap().pruned, Vec::<i64>::new());
     assert_eq!(bench.coredump(device_id, id).await.attempts, 3);
 }
@@ -152,15 +153,15 @@ async fn only_the_holder_renews_a_lease() {
     let (bench, _) = Bench::with_device().await;
     let id = bench.store(&Dump::default()).await;
     bench.job("aa", 100).await;
-    let renew = async |owner| bench.db.renew(id, &upload(owner), second(300)).await.unwrap();
+    let renew = async |owner| bench.db.renew(id, &owner_of(owner), second(300)).await.unwrap();
     assert!(renew("aa").await);
     assert!(!renew("bb").await);
-    assert_eq!(bench.claim_job("bb", 299).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("bb", 299).await, None);
     let job = bench.job("bb", 300).await;
     assert!(!renew("aa").await);
     bench.finish(parsed(&job, "bb", 301)).await.unwrap();
     assert!(!renew("bb").await, "a finished job has no lease");
-    assert!(!bench.db.renew(77, &upload("bb"), second(300)).await.unwrap());
+    assert!(!bench.db.renew(77, &owner_of("bb"), second(300)).await.unwrap());
 }
 
 #[tokio::test]
@@ -170,11 +171,11 @@ async fn a_postponed_job_is_due_later_and_its_attempt_counts_or_not() {
     let attempts = async || bench.coredump(device_id, id).await.attempts;
     let job = bench.job("aa", 100).await;
     bench.postpone(&job, "ff", 500, true).await;
-    assert_eq!(bench.claim_job("bb", 110).await, Claimed::Nothing, "a stranger gives nothing back");
+    assert_eq!(bench.claim_job("bb", 110).await, None, "a stranger gives nothing back");
     bench.postpone(&job, "aa", 130, true).await;
     assert_eq!(attempts().await, 1);
     assert_eq!(bench.coredump(device_id, id).await.next_attempt_at, Some(second(130)));
-    assert_eq!(bench.claim_job("bb", 129).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("bb", 129).await, None);
     let job = bench.job("bb", 130).await;
     assert_eq!(job.attempts, 2);
     bench.postpone(&job, "bb", 160, false).await;
@@ -221,7 +222,8 @@ async fn a_job_without_a_digest_is_reported_not_guessed() {
     bench.store(&Dump::default()).await;
     bench.sql("UPDATE coredumps SET sha256 = NULL");
     let (now, until) = (second(200), second(260));
-    let claim = ClaimJob { owner: upload("aa"), now, until, most_attempts: 3 };
+    let owner = owner_of("aa");
+    let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
     let error = ParseJobRepository::claim(&bench.db, claim).await.unwrap_err();
     assert!(matches!(error, RepositoryError::Corrupt { table: "coredumps", column: "sha256" }));
 }
@@ -250,7 +252,7 @@ async fn builds_come_in_the_order_of_how_well_they_fit() {
         let build_id = BuildId::parse(id).unwrap();
         let model = ModelCode::parse(model).unwrap();
         let wanted = WantedBuild { build_id, model, version: version.to_owned() };
-        let held = bench.db.builds(wanted).await.unwrap();
+        let held = bench.db.builds(&WantedElf::Build(wanted)).await.unwrap();
         held.into_iter().map(|build| build.elf_sha256).collect::<Vec<Sha256Digest>>()
     };
     let before = bench.db.statement_count();

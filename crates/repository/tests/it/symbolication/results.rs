@@ -1,7 +1,7 @@
 use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseFault, ParseStatus};
+use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::devices::repository::DeviceRepository;
-use coredock_domain::symbolication::jobs::ParseJobRepository;
-use coredock_domain::symbolication::jobs::{Claimed, FinishJob, Finished};
+use coredock_domain::symbolication::jobs::{FinishJob, Finished};
 
 use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, change, second};
@@ -20,7 +20,7 @@ async fn a_result_replaces_everything_the_row_had_of_an_older_one() {
     assert_eq!(dump.summary.signature.as_deref(), Some("9f86d081884c7d65"));
     assert_eq!(dump.summary.build_id, BuildId::parse("64d3738c1"), "left as it was");
     assert_eq!((dump.report.as_deref(), dump.fault), (Some("{}"), None));
-    assert_eq!(bench.claim_job("bb", 1000).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("bb", 1000).await, None);
 
     let other = bench.store(&Dump { body: "other", at: 130, ..Dump::default() }).await;
     let job = bench.job("cc", 130).await;
@@ -54,7 +54,7 @@ async fn a_result_for_a_dump_of_a_deleted_device_is_dropped() {
     assert!(DeviceRepository::delete(&bench.db, device_id, &change(110)).await.unwrap());
     assert_eq!(bench.finish(parsed(&job, "aa", 111)).await, None);
     bench.postpone(&job, "aa", 120, true).await;
-    assert_eq!(bench.claim_job("bb", 1000).await, Claimed::Nothing);
+    assert_eq!(bench.claim_job("bb", 1000).await, None);
 }
 
 #[tokio::test]
@@ -66,7 +66,10 @@ async fn a_dump_with_a_result_can_be_parsed_again() {
         let job = bench.job("aa", at).await;
         assert_eq!(job.attempts, 1);
         bench.finish(FinishJob { fault, ..parsed(&job, "aa", at + 1) }).await.unwrap();
-        let again = bench.db.reparse(device_id, id, &change(at + 50)).await.unwrap().unwrap();
+        let again = CoredumpRepository::reparse(&bench.db, device_id, id, &change(at + 50))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(again, bench.coredump(device_id, id).await);
         assert_eq!(again.summary.parse_status, ParseStatus::Pending);
         assert_eq!((again.attempts, again.next_attempt_at), (0, Some(second(at + 50))));
@@ -84,10 +87,16 @@ async fn parsing_a_pending_dump_again_changes_nothing() {
     let id = bench.store(&Dump::default()).await;
     let job = bench.job("aa", 100).await;
     let (before, audited) = (bench.coredump(device_id, id).await, bench.audited());
-    let again = bench.db.reparse(device_id, id, &change(110)).await.unwrap();
+    let again = CoredumpRepository::reparse(&bench.db, device_id, id, &change(110)).await.unwrap();
     assert_eq!(again, Some(before));
-    assert_eq!(bench.db.reparse(other, id, &change(110)).await.unwrap(), None);
-    assert_eq!(bench.db.reparse(device_id, 77, &change(110)).await.unwrap(), None);
+    assert_eq!(
+        CoredumpRepository::reparse(&bench.db, other, id, &change(110)).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        CoredumpRepository::reparse(&bench.db, device_id, 77, &change(110)).await.unwrap(),
+        None
+    );
     assert_eq!(bench.audited(), audited);
     assert!(bench.finish(parsed(&job, "aa", 111)).await.is_some(), "the parse went on");
 }

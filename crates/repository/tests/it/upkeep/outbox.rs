@@ -8,7 +8,8 @@ use coredock_domain::upkeep::outbox::{Backlog, ClaimDeletes};
 use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{
-    Bench, Set, change, device_key, firmware_keys, paths, second, symbols_key, upload, version,
+    Bench, Set, change, device_key, firmware_keys, owner, paths, second, symbols_key, upload,
+    version,
 };
 
 /// A database in which the deletes of dumps 1 and 2 wait since second 10.
@@ -35,9 +36,9 @@ async fn an_entry_is_claimed_once_and_leaves_when_it_is_finished() {
     assert!(claimed.iter().all(|entry| entry.attempts == 0));
     assert_eq!(bench.claim("bb", 20).await, []);
 
-    bench.db.finish(&upload("bb"), &[claimed[0].id]).await.unwrap();
+    bench.db.finish(&owner("bb"), &[claimed[0].id]).await.unwrap();
     assert_eq!(bench.queued().len(), 2, "only the holder finishes");
-    bench.db.finish(&upload("aa"), &[claimed[0].id]).await.unwrap();
+    bench.db.finish(&owner("aa"), &[claimed[0].id]).await.unwrap();
     assert_eq!(bench.queued(), paths(&[dump_key(2)]));
 }
 
@@ -45,7 +46,7 @@ async fn an_entry_is_claimed_once_and_leaves_when_it_is_finished() {
 async fn a_claim_takes_the_oldest_up_to_its_limit() {
     let bench = with_two_deletes().await;
     let (now, until) = (second(10), second(70));
-    let claim = ClaimDeletes { owner: upload("aa"), now, until, limit: 1 };
+    let claim = ClaimDeletes { owner: owner("aa"), now, until, limit: 1 };
     let claimed = bench.db.claim(claim).await.unwrap();
     assert_eq!(claimed.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&dump_key(1)]);
 }
@@ -54,9 +55,9 @@ async fn a_claim_takes_the_oldest_up_to_its_limit() {
 async fn a_failed_delete_is_due_again_later_with_its_attempt_counted() {
     let bench = with_two_deletes().await;
     let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
-    bench.db.retry(&upload("bb"), &ids, second(11)).await.unwrap();
+    bench.db.retry(&owner("bb"), &ids, second(11)).await.unwrap();
     assert_eq!(bench.claim("bb", 20).await, [], "only the holder gives back");
-    bench.db.retry(&upload("aa"), &ids, second(30)).await.unwrap();
+    bench.db.retry(&owner("aa"), &ids, second(30)).await.unwrap();
     assert_eq!(bench.claim("bb", 29).await, []);
     let again = bench.claim("bb", 30).await;
     assert_eq!(again.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1, 1]);
@@ -69,13 +70,13 @@ async fn a_delete_that_may_still_arrive_keeps_its_object_from_being_published() 
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
     FirmwareRepository::delete(&bench.db, model_id, &version("1.0.0"), &change(111)).await.unwrap();
     let ids: Vec<_> = bench.claim("aa", 120).await.iter().map(|entry| entry.id).collect();
-    bench.db.leave(&upload("aa"), &ids).await.unwrap();
+    bench.db.leave(&owner("aa"), &ids).await.unwrap();
     assert_eq!(bench.claim("bb", 179).await, []);
     let again = Set { model_id, seed: "1.0.0", at: 179, ..Set::default() };
     assert_eq!(bench.begin(&again).await, PublicationStart::Busy);
     let later = bench.claim("bb", 180).await;
     assert_eq!(later.iter().map(|entry| entry.attempts).collect::<Vec<_>>(), [1; 5]);
-    bench.db.retry(&upload("bb"), &ids, second(190)).await.unwrap();
+    bench.db.retry(&owner("bb"), &ids, second(190)).await.unwrap();
     let granted = bench.begin(&Set { at: 181, ..again }).await;
     assert!(matches!(granted, PublicationStart::Granted { .. }), "{granted:?}");
 }
@@ -86,7 +87,7 @@ async fn a_lease_that_ended_can_be_claimed_by_others_and_no_longer_finished() {
     let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
     assert_eq!(bench.claim("bb", 69).await, []);
     assert_eq!(bench.claim("bb", 70).await.len(), 2);
-    bench.db.finish(&upload("aa"), &ids).await.unwrap();
+    bench.db.finish(&owner("aa"), &ids).await.unwrap();
     assert_eq!(bench.queued().len(), 2);
 }
 

@@ -1,4 +1,4 @@
-//! The ELF of a build that rows say is held.
+//! The ELF of a build which has a row.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,36 +12,36 @@ use crate::artifacts::store::ArtifactStoreError;
 use crate::artifacts::verified_reads::VerifiedReads;
 use crate::clock::Clock;
 use crate::digest::Sha256Digest;
-use crate::symbolication::jobs::HeldBuild;
+use crate::symbolication::jobs::StoredBuild;
 use crate::symbolication::symbolizer::{ElfFile, ElfSource, SymbolizerError};
 
 /// An ELF in the store, opened when it is asked for.
-pub(crate) struct HeldElf {
-    build: HeldBuild,
+pub(super) struct StoredElf {
+    build: StoredBuild,
     reads: VerifiedReads,
     clock: Arc<dyn Clock>,
-    patience: Duration,
+    limit: Duration,
     broken: Mutex<Vec<ArtifactKey>>,
 }
 
-impl HeldElf {
-    /// The ELF of a build; a store that has not opened it within `patience` is down.
-    pub(crate) fn new(
-        build: HeldBuild,
+impl StoredElf {
+    /// The ELF of a build; a store that has not opened it within `limit` counts as down.
+    pub(super) fn new(
+        build: StoredBuild,
         reads: VerifiedReads,
         clock: Arc<dyn Clock>,
-        patience: Duration,
+        limit: Duration,
     ) -> Self {
-        Self { build, reads, clock, patience, broken: Mutex::default() }
+        Self { build, reads, clock, limit, broken: Mutex::default() }
     }
 
-    /// The objects that were opened in vain since the last call: missing, or other ones.
-    pub(crate) fn take_broken(&self) -> Vec<ArtifactKey> {
+    /// The objects which were opened in vain since the last call: missing, or different.
+    pub(super) fn take_broken(&self) -> Vec<ArtifactKey> {
         std::mem::take(&mut *self.broken())
     }
 
     /// The copy under the digest never changes; that of a version is tried after it. `None` when
-    /// neither is what the rows say.
+    /// neither is the one which the rows describe.
     async fn find(&self) -> Result<Option<ElfFile>, ArtifactStoreError> {
         let sha256 = self.build.elf_sha256;
         let copy = ArtifactKey::Symbols { elf_sha256: sha256 };
@@ -60,17 +60,19 @@ impl HeldElf {
 }
 
 #[async_trait]
-impl ElfSource for HeldElf {
+impl ElfSource for StoredElf {
     fn sha256(&self) -> Sha256Digest {
         self.build.elf_sha256
     }
 
     async fn open(&self) -> Result<ElfFile, SymbolizerError> {
         let unavailable = |source| SymbolizerError::Unavailable { source };
-        match select(pin!(self.find()), self.clock.sleep(self.patience)).await {
+        match select(pin!(self.find()), self.clock.sleep(self.limit)).await {
             Either::Left((Ok(found), _)) => found.ok_or(SymbolizerError::ElfMissing),
             Either::Left((Err(error), _)) => Err(error.into()),
-            Either::Right(((), _)) => Err(unavailable("the ELF did not come in time".into())),
+            Either::Right(((), _)) => {
+                Err(unavailable("the ELF could not be opened within the time limit".into()))
+            }
         }
     }
 }
