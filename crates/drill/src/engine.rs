@@ -4,15 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use coredock_testkit::invariants::{Fact, Findings, Rule};
 use coredock_testkit::sidecar::{Reply, ScriptedSidecar};
 use tokio::runtime::Runtime;
 
 use super::dice::Dice;
-use super::findings::{Findings, Rule};
-use super::material::Fact;
-use super::objects::Known;
+use super::history::History;
 
-/// Answers prepared for a life; whoever is beyond gets reports at once.
+/// Answers prepared for a life; calls beyond them get reports at once.
 const SCRIPTED: usize = 400;
 
 /// The report of a call that was answered with one of its own.
@@ -57,7 +56,8 @@ impl Engine {
     /// ELF; returns how many there were since the last time.
     pub(super) fn check(
         &self,
-        (known, callers): (&Known<'_>, Callers),
+        history: &History,
+        callers: Callers,
         findings: &mut Findings,
     ) -> Result<usize> {
         let at_once = self.sidecar.same_core_at_once();
@@ -73,12 +73,12 @@ impl Engine {
                 continue;
             }
             let core = call.core_bytes.as_deref().map(Fact::of);
-            findings.check(Rule::Parses, core.is_some_and(|fact| known.is_dump(fact)), || {
-                format!("{} was no whole dump during its call: {core:?}", call.core)
+            findings.check(Rule::Parses, core.is_some_and(|fact| history.has_dump(fact)), || {
+                format!("{} was not a whole dump during its call: {core:?}", call.core)
             });
             let elf = call.elf_bytes.as_deref().map(Fact::of);
-            findings.check(Rule::Parses, elf.is_some_and(|fact| known.is_elf(fact)), || {
-                format!("{} was no whole ELF during its call: {elf:?}", call.elf)
+            findings.check(Rule::Parses, elf.is_some_and(|fact| history.has_elf(fact)), || {
+                format!("{} was not a whole ELF during its call: {elf:?}", call.elf)
             });
         }
         Ok(calls.len())

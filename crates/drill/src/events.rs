@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coredock_domain::digest::Sha256Digest;
-
-use super::findings::Rule;
-use super::material::SetFacts;
+use coredock_testkit::invariants::{Findings, Rule, SetFacts};
 
 /// From the moment before a request was sent to the moment its answer was read; times since the
 /// drill began.
@@ -43,11 +41,11 @@ pub(super) struct Write {
     /// Its line in the table.
     pub(super) kind: &'static str,
     pub(super) outcome: Outcome,
-    /// It is a dump that was put aside.
+    /// It is a dump that was put into the rescue spool.
     pub(super) is_rescued: bool,
 }
 
-/// A dump that was said not to be there.
+/// A dump which an answer said does not exist.
 #[derive(Debug, Clone)]
 pub(super) struct Absence {
     pub(super) id: i64,
@@ -120,15 +118,23 @@ pub(super) struct Events {
     pub(super) versions: Vec<VersionChange>,
     pub(super) writes: Vec<Write>,
     pub(super) absences: Vec<Absence>,
-    /// Answers nobody may get.
+    /// Answers no client may get.
     pub(super) problems: Vec<(Rule, String)>,
-    /// Answers that were looked at and right.
+    /// Answers that were checked.
     pub(super) verified: u64,
     /// Requests by kind and outcome: a status, or lost.
     pub(super) requests: BTreeMap<(&'static str, String), u64>,
 }
 
 impl Events {
+    /// Counts the answers that clients checked.
+    pub(super) fn check_answers(&self, findings: &mut Findings) {
+        findings.passed(Rule::Answers, self.verified - self.problems.len() as u64);
+        for (rule, problem) in &self.problems {
+            findings.check(*rule, false, || problem.clone());
+        }
+    }
+
     /// Adds what another client did.
     pub(super) fn absorb(&mut self, other: Self) {
         self.posts.extend(other.posts);

@@ -1,14 +1,13 @@
 //! The models and devices of the drill, made once.
 
 use anyhow::{Context, Result};
+use coredock_testkit::client::Client;
 use serde_json::json;
 
 use super::material::MODELS;
-use coredock_testkit::client::Client;
 
 const DEVICES_PER_MODEL: usize = 2;
 
-/// A device.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) id: i64,
@@ -17,8 +16,7 @@ pub(super) struct Device {
     pub(super) model: usize,
 }
 
-/// All of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fleet {
     /// Row ids, in the order of [`MODELS`].
     pub(super) models: Vec<i64>,
@@ -26,9 +24,8 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// Creates models and devices.
     pub(super) fn create(client: &mut Client) -> Result<Self> {
-        let mut fleet = Self { models: Vec::new(), devices: Vec::new() };
+        let mut fleet = Self::default();
         for (model, code) in MODELS.into_iter().enumerate() {
             let body = json!({"code": code, "name": code}).to_string();
             let created = client.post("/api/device-models", body.as_bytes())?.json(201)?;

@@ -1,35 +1,35 @@
-//! Kills the real server under load again and again, and looks at what it left (contract §9).
+//! Kills the real server under load again and again, and checks what it left (contract §9).
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
 mod dice;
+mod dumps;
+mod embedded;
 mod engine;
 mod events;
-mod findings;
 mod fleet;
-mod ledger;
+mod history;
 mod load;
 mod material;
-mod objects;
 mod process;
 mod production;
 mod recovery;
-mod rows;
 mod tally;
-mod trial;
 mod versions;
 
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use tempfile::TempDir;
-
 use coredock_testkit::program::{program, root, run};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use embedded::EmbeddedDrill;
 use process::Site;
 use production::ProductionDrill;
-use trial::Drill;
+use tally::Table;
 
 /// `MAX_COREDUMPS` of the drill.
 const MAX_COREDUMPS: usize = 12;
@@ -65,7 +65,7 @@ pub struct Kill {
     /// What the server runs on
     #[arg(long, value_enum, default_value_t = Backends::Embedded)]
     pub backends: Backends,
-    /// Servers that share database and bucket; 2 unless told otherwise
+    /// Servers that share database and bucket; 2 by default
     #[arg(long)]
     pub replicas: Option<usize>,
     /// Keeps the directory even if nothing is wrong
@@ -78,11 +78,11 @@ pub struct Kill {
 pub enum Backends {
     /// SQLite and a local directory; one server, which is killed
     Embedded,
-    /// PostgreSQL and S3; several servers, and whatever they depend on breaks as well
+    /// PostgreSQL and S3; several servers, and their dependencies break as well
     Production,
 }
 
-/// Servers on shared backends, unless told otherwise.
+/// Servers on shared backends by default.
 const REPLICAS: usize = 2;
 
 impl DrillCommand {
@@ -104,7 +104,7 @@ impl Kill {
         let directory = TempDir::with_prefix_in("drill-", root().join("target"))?;
         let place = directory.path().to_owned();
         println!("Drill: {} trials, seed {seed}, in {}", self.trials, place.display());
-        let outcome = self.drill((binary, place.clone()), seed);
+        let outcome = self.drill(binary, place.clone(), seed);
         let failed = !matches!(&outcome, Ok(0));
         if self.keep || failed {
             let _kept = directory.keep();
@@ -134,31 +134,42 @@ impl Kill {
     }
 
     /// Returns how many violations there were.
-    fn drill(&self, (binary, root): (PathBuf, PathBuf), seed: u64) -> Result<usize> {
-        let began = Instant::now();
-        let reported = |trial: usize| trial.is_multiple_of(REPORTED) || trial == self.trials;
-        let table = if self.backends == Backends::Production {
+    fn drill(&self, binary: PathBuf, root: PathBuf, seed: u64) -> Result<usize> {
+        if self.backends == Backends::Production {
             let replicas = self.replicas.unwrap_or(REPLICAS).max(1);
-            let mut drill = ProductionDrill::begin((&binary, &root), replicas, seed)?;
-            for trial in 1..=self.trials {
-                drill.trial(trial)?;
-                if reported(trial) {
-                    println!("{}", drill.progress(began.elapsed()));
-                }
-            }
-            drill.end()?
+            self.run_trials(ProductionDrill::begin(&binary, &root, replicas, seed)?)
         } else {
             ensure!(self.replicas.is_none_or(|replicas| replicas == 1), "one server owns a file");
-            let mut drill = Drill::begin(Site::new(binary, root)?, seed)?;
-            for trial in 1..=self.trials {
-                drill.trial(trial)?;
-                if reported(trial) {
-                    println!("{}", drill.progress(began.elapsed()));
-                }
+            self.run_trials(EmbeddedDrill::begin(Site::new(binary, root)?, seed)?)
+        }
+    }
+
+    fn run_trials(&self, mut drill: impl Trials) -> Result<usize> {
+        let began = Instant::now();
+        for trial in 1..=self.trials {
+            drill.trial(trial)?;
+            if trial.is_multiple_of(REPORTED) || trial == self.trials {
+                println!("{}", drill.progress(began.elapsed()));
             }
-            drill.end()?
-        };
+        }
+        let table = drill.end()?;
         println!("\n{}", table.text);
         Ok(table.violations)
     }
+}
+
+/// A drill of some kind.
+trait Trials {
+    fn trial(&mut self, number: usize) -> Result<()>;
+
+    /// One line between trials.
+    fn progress(&self, elapsed: Duration) -> String;
+
+    /// Checks a last time what is left.
+    fn end(self) -> Result<Table>;
+}
+
+/// Drives the sidecar and the proxies of a drill.
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }

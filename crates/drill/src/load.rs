@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use coredock_domain::digest::Sha256Digest;
+use coredock_testkit::client::{Answer, Client};
+use coredock_testkit::invariants::Rule;
 
 use super::dice::Dice;
 use super::events::{Events, Outcome, Span, Write};
-use super::findings::Rule;
 use super::fleet::Fleet;
 use super::material::Material;
-use coredock_testkit::client::{Answer, Client};
 
 mod dumps;
 mod firmware;
@@ -27,7 +27,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(1);
 const OUTAGE_PAUSE: Duration = Duration::from_millis(20);
 /// How many of a hundred requests begin a connection of their own, perhaps to another server.
 const SWITCHED: usize = 20;
-/// A dump that takes longer may be put aside.
+/// A dump that takes longer may be put into the rescue spool.
 const SLOW: Duration = Duration::from_secs(7);
 /// The line of dumps in the table.
 pub(super) const POST_DUMP: &str = "post dump";
@@ -42,7 +42,7 @@ pub(super) struct Load<'a> {
     pub(super) clock: Instant,
     /// Dumps clients know of; outlives the server.
     pub(super) targets: &'a Targets,
-    /// Where servers are, while they live.
+    /// The addresses of the servers that run.
     pub(super) servers: &'a Servers,
     /// Whether what servers depend on is being broken: then they may say so.
     pub(super) outages: bool,
@@ -80,7 +80,7 @@ impl Servers {
 #[derive(Default)]
 pub(super) struct Targets(Mutex<Vec<Target>>);
 
-/// A dump a client was told of.
+/// A dump whose id a client was answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
     device: usize,
@@ -114,9 +114,10 @@ impl Load<'_> {
     /// while they wait for their last answers `meanwhile` is called.
     pub(super) fn run(
         &self,
-        (dice, moment): (&mut Dice, Duration),
+        dice: &mut Dice,
+        moment: Duration,
         kill: impl FnOnce() -> Result<()>,
-        mut meanwhile: impl FnMut(),
+        mut meanwhile: impl FnMut() -> Result<()>,
     ) -> Result<Events> {
         let dead = AtomicBool::new(false);
         scope(|threads| {
@@ -131,15 +132,16 @@ impl Load<'_> {
             std::thread::sleep(moment);
             let killed = kill();
             dead.store(true, Ordering::Relaxed);
+            let mut ended = Ok(());
             while clients.iter().any(|client| !client.is_finished()) {
-                meanwhile();
+                ended = ended.and_then(|()| meanwhile());
                 std::thread::sleep(REFUSED_PAUSE);
             }
             let mut events = Events::default();
             for client in clients {
                 events.absorb(client.join().map_err(|_panic| anyhow!("a client panicked"))?);
             }
-            killed.map(|()| events)
+            killed.and(ended).map(|()| events)
         })
     }
 }
@@ -242,7 +244,7 @@ impl<'a> Session<'a> {
         (Span { sent, answered: ended }, Some(answer))
     }
 
-    /// Whether a 503 is no surprise. A dump is put aside for no other reason when it takes long.
+    /// Whether a 503 may be the answer: in an outage, and for a dump that takes too long.
     fn may_be_out(&self, request: &Request<'_>, took: Duration) -> bool {
         self.load.outages || (request.kind == POST_DUMP && took >= SLOW)
     }
@@ -250,7 +252,7 @@ impl<'a> Session<'a> {
     fn exchange(&mut self, id: &str, request: &Request<'_>) -> Result<Answer> {
         let connection = self.connection.take().ok_or_else(|| anyhow!("no connection"))?;
         let connection = self.connection.insert(connection);
-        connection.send_as(id, (request.method, request.path), request.body)
+        connection.send_with_id(id, request.method, request.path, request.body)
     }
 
     fn verify(&mut self, fine: bool, problem: impl FnOnce() -> String) {
@@ -274,7 +276,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What became of a write, from its answer.
+/// The outcome of a write, from its answer.
 fn outcome(answer: Option<&Answer>) -> Outcome {
     match answer.map(|answer| answer.status) {
         Some(200..300) => Outcome::Done,

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use coredock_domain::artifacts::key::ArtifactName;
-use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder, ZipEntry};
+use coredock_testkit::invariants::{Fact, SetFacts};
 
 use super::dice::Dice;
 
@@ -17,24 +17,6 @@ pub(super) const VERSIONS: [&str; 6] =
 const SETS: usize = 3;
 /// The largest dump that is accepted.
 pub(super) const LARGEST_DUMP: usize = 200 << 10;
-
-/// Length and digest of an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Fact {
-    pub(super) size: u64,
-    pub(super) sha256: Sha256Digest,
-}
-
-impl Fact {
-    /// Of these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        Self { size, sha256: Sha256Digest::of(bytes) }
-    }
-}
-
-/// Facts of the five artifacts, in the order of [`ArtifactName::ALL`].
-pub(super) type SetFacts = [Fact; 5];
 
 /// A bundle.
 pub(super) struct Set {
@@ -58,12 +40,12 @@ impl Material {
             // The third set of each version is of one build: its symbols have many users.
             let shared = noise(dice, b"\x7fELF", 9000);
             for version in VERSIONS {
-                let (elf_bytes, image) =
-                    (dice.spread(11..16, usize::MAX), dice.spread(9..16, 1 << 16));
+                let elf_bytes = dice.spread(11..16, usize::MAX);
+                let image_bytes = dice.spread(9..16, 1 << 16);
                 let elf = noise(dice, b"\x7fELF", elf_bytes);
-                for set in 0..SETS {
-                    let elf = if set + 1 == SETS { &shared } else { &elf };
-                    sets.push(Set::build(model, version, (elf, image, set)));
+                for number in 0..SETS {
+                    let elf = if number + 1 == SETS { &shared } else { &elf };
+                    sets.push(Set::build(model, version, number, elf, image_bytes));
                 }
             }
         }
@@ -78,8 +60,14 @@ impl Material {
     }
 
     /// Whether a set of this version has this artifact.
-    pub(super) fn has(&self, key: (usize, &str), artifact: ArtifactName, fact: Fact) -> bool {
-        let of_version = |set: &&Set| (set.model, set.version) == key;
+    pub(super) fn has(
+        &self,
+        model: usize,
+        version: &str,
+        artifact: ArtifactName,
+        fact: Fact,
+    ) -> bool {
+        let of_version = |set: &&Set| set.model == model && set.version == version;
         let place = ArtifactName::ALL.iter().position(|name| *name == artifact);
         let has = |set: &Set| place.is_some_and(|place| set.facts[place] == fact);
         self.sets.iter().filter(of_version).any(has)
@@ -90,11 +78,13 @@ impl Set {
     fn build(
         model: usize,
         version: &'static str,
-        (elf, image, set): (&[u8], usize, usize),
+        number: usize,
+        elf: &[u8],
+        image_bytes: usize,
     ) -> Self {
         let code = MODELS[model];
-        let image = ImageBuilder::new(version, image).of_elf(elf).build();
-        let map = format!("map {set} of {code} {version}\n");
+        let image = ImageBuilder::new(version, image_bytes).of_elf(elf).build();
+        let map = format!("map {number} of {code} {version}\n");
         let sdkconfig = "CONFIG_IDF_TARGET=\"esp32s3\"\n";
         let version_json = serde_json::json!({
             "git_commit": "0123456789abcdef0123456789abcdef01234567",
@@ -112,7 +102,7 @@ impl Set {
     }
 }
 
-/// The bytes of a dump: no container anybody knows, the same for the same `seed` and length.
+/// The bytes of a dump: of no container that is known, the same for the same `seed` and length.
 pub(super) fn dump(seed: u64, length: usize) -> Vec<u8> {
     noise(&mut Dice::new(seed), b"drill", length)
 }
@@ -139,7 +129,7 @@ mod tests {
         for set in &material.sets {
             for (artifact, fact) in ArtifactName::ALL.into_iter().zip(set.facts) {
                 assert!(material.knows(artifact, fact));
-                assert!(material.has((set.model, set.version), artifact, fact));
+                assert!(material.has(set.model, set.version, artifact, fact));
             }
         }
         assert!(!material.knows(ArtifactName::Bin, Fact::of(b"")));

@@ -1,40 +1,44 @@
-//! One life of the server: from its start to our kill.
+//! One life of a server: from its start to its kill.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use coredock_testkit::files::files_below;
+use coredock_testkit::invariants::{Findings, Rule};
+use coredock_testkit::process::command;
+use coredock_testkit::server::Server;
+use rustix::process::Pid;
 
-use super::findings::{Findings, Rule};
-use coredock_testkit::client::Client;
+use super::{MAX_COREDUMP_BYTES, MAX_COREDUMPS, MAX_FIRMWARES};
 
-/// From the start of the process to its first "ready".
-const LONGEST_START: Duration = Duration::from_secs(20);
-const LONGEST_STOP: Duration = Duration::from_secs(20);
 const SIGKILL: i32 = 9;
-/// Kills leave more garbage than the server's own sweep believes without a confirmation.
+/// Kills leave more garbage than the server's own sweep deletes without a confirmation.
 const EXPECTED_ERRORS: &[&str] = &["more than is plausible"];
-/// An outage is no surprise where it is made.
+/// The errors of outages which the drill makes.
 const EXPECTED_OUTAGES: &[&str] = &["more than is plausible", "SERVICE_UNAVAILABLE"];
 
-/// What every life has in common.
+/// What all lives of a server have in common.
 pub(super) struct Site {
     /// The program.
     pub(super) binary: PathBuf,
-    /// Everything of this drill lies here.
+    /// Contains the data directory, the logs, and what the sidecar shares.
     pub(super) root: PathBuf,
     /// Settings of the environment, the only ones.
     pub(super) settings: Vec<(&'static str, String)>,
 }
 
 impl Site {
+    /// Settings of the drill, on an empty directory.
+    pub(super) fn new(binary: PathBuf, root: PathBuf) -> Result<Self> {
+        let mut site = Self { binary, root, settings: Vec::new() };
+        std::fs::create_dir(site.transfer())?;
+        site.settings = settings(&site.transfer())?;
+        Ok(site)
+    }
+
     /// `DATA_DIR`
     pub(super) fn data(&self) -> PathBuf {
         self.root.join("data")
@@ -56,21 +60,39 @@ impl Site {
     }
 
     /// The program with its settings.
-    pub(super) fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.arg(subcommand).arg("--data").arg(self.data());
-        command.current_dir(&self.root).env_clear().stdin(Stdio::null());
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = command(&self.binary, self.settings.iter().cloned());
+        command.arg(subcommand).arg("--data").arg(self.data()).current_dir(&self.root);
         command
     }
 }
 
+/// Settings of every server of a drill.
+pub(super) fn settings(transfer: &Path) -> Result<Vec<(&'static str, String)>> {
+    let transfer = transfer.to_str().context("a path that is not UTF-8")?.to_owned();
+    Ok(vec![
+        ("COREDOCK_ENV", "testing".to_owned()),
+        ("SYMBOLIZER", "sidecar".to_owned()),
+        ("SYMBOLIZER_WORKERS", "3".to_owned()),
+        ("PARSE_SIDECAR_XFER_DIR", transfer),
+        ("PARSE_TIMEOUT_SECONDS", "1".to_owned()),
+        ("PARSE_LEASE_SECONDS", "2".to_owned()),
+        ("PARSE_RETRY_DELAYS", "0,0".to_owned()),
+        ("PARSE_MAX_ATTEMPTS", "1000".to_owned()),
+        ("MAX_COREDUMPS", MAX_COREDUMPS.to_string()),
+        ("MAX_FIRMWARES", MAX_FIRMWARES.to_string()),
+        ("MAX_COREDUMP_BYTES", MAX_COREDUMP_BYTES.to_string()),
+        ("SYMBOLS_KEEP_DAYS", "0".to_owned()),
+        ("SWEEP_INTERVAL_SECONDS", "1".to_owned()),
+        ("SWEEP_GRACE_SECONDS", "5".to_owned()),
+    ])
+}
+
 /// A running server. Killed when dropped.
 pub(super) struct Life {
-    child: Child,
+    server: Server,
     log: PathBuf,
-    began: Instant,
-    /// In errors of its log that need not be shown.
+    /// Parts of errors in its log that are not printed.
     expected: &'static [&'static str],
 }
 
@@ -80,10 +102,8 @@ impl Life {
         let log = site.root.join(format!("life-{number}.log"));
         let mut command = site.command("serve");
         command.args(["--listen", "127.0.0.1:0"]).env("PARSE_SIDECAR_URL", sidecar);
-        let file = File::create(&log)?;
-        command.stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().context("cannot start the server")?;
-        Ok(Self { child, log, began: Instant::now(), expected: EXPECTED_ERRORS })
+        let server = Server::start(&mut command, &log)?;
+        Ok(Self { server, log, expected: EXPECTED_ERRORS })
     }
 
     /// A server whose dependencies are broken on purpose.
@@ -92,64 +112,37 @@ impl Life {
         self
     }
 
-    /// Its process.
     pub(super) fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.server.id()
     }
 
-    /// Waits until it listens and is ready.
     pub(super) fn wait_until_ready(&mut self) -> Result<SocketAddr> {
-        loop {
-            if let Some(address) = self.address()?
-                && Client::connect(address)?.get("/health/readyz")?.status == 200
-            {
-                return Ok(address);
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the server ended with {status} before it was ready: {}", self.last_lines());
-            }
-            ensure!(self.began.elapsed() < LONGEST_START, "not ready after {LONGEST_START:?}");
-            sleep(Duration::from_millis(2));
-        }
+        self.server.wait_until_ready()
     }
 
-    /// Where it listens, once it has said so.
+    /// The address on which it listens, once it does.
     pub(super) fn address(&self) -> Result<Option<SocketAddr>> {
-        let log = std::fs::read_to_string(&self.log)?;
-        let Some(line) = log.lines().find(|line| line.contains("\"listening\"")) else {
-            return Ok(None);
-        };
-        // The line may still be being written.
-        let Ok(line) = serde_json::from_str::<Value>(line) else { return Ok(None) };
-        Ok(Some(line["address"].as_str().context("no address")?.parse()?))
+        self.server.address()
     }
 
-    /// Kills it with SIGKILL, and looks whether it had ended before or had panicked.
+    /// Kills it with SIGKILL, and checks whether it had ended before or had panicked.
     pub(super) fn kill(mut self, findings: &mut Findings) -> Result<()> {
-        self.child.kill()?;
-        let status = self.child.wait()?;
+        let status = self.server.kill()?;
         self.check_end(status.signal() == Some(SIGKILL), status, findings)
     }
 
     /// Asks it to end; it has nothing in flight.
     pub(super) fn stop(mut self, findings: &mut Findings) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break status;
-            }
-            ensure!(began.elapsed() < LONGEST_STOP, "still there {LONGEST_STOP:?} after SIGTERM");
-            sleep(Duration::from_millis(5));
-        };
+        let status = self.server.stop()?;
         self.check_end(status.success(), status, findings)
     }
 
     fn check_end(&self, as_asked: bool, status: ExitStatus, findings: &mut Findings) -> Result<()> {
+        let process = self.server.process();
         findings.check(Rule::Process, as_asked, || {
-            format!("the server ended by itself with {status}: {}", self.last_lines())
+            format!("the server ended by itself with {status}: {}", process.last_lines())
         });
-        let log = std::fs::read_to_string(&self.log)?;
+        let log = process.output()? + &process.complaints()?;
         let panic = log.lines().find(|line| line.contains("panicked"));
         findings.check(Rule::Process, panic.is_none(), || {
             format!("the server panicked: {}", panic.unwrap_or_default())
@@ -160,42 +153,32 @@ impl Life {
         }
         Ok(())
     }
-
-    fn last_lines(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().rev().take(3).collect();
-        lines.join(" | ")
-    }
 }
 
-impl Drop for Life {
-    fn drop(&mut self) {
-        // Both fail when it has ended already, and then there is nothing to do.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// What the command says when a server sweeps at the same time.
+/// What the command prints if another process sweeps at the same time.
 const BUSY: &str = "another process is sweeping";
 
-/// Runs `coredock sweep --confirm`; returns what it printed, `None` when it was not let in.
+/// Runs `coredock sweep --confirm`; returns what it printed, `None` if another sweep was running.
 pub(super) fn sweep(site: &Site) -> Result<Option<String>> {
     let mut command = site.command("sweep");
     command.arg("--confirm").env("SWEEP_GRACE_SECONDS", "1");
     command.env("PARSE_SIDECAR_URL", "http://127.0.0.1:9");
     let output = command.output().context("cannot start the sweep")?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    if said.contains(BUSY) || complaint.contains(BUSY) {
+    if printed.contains(BUSY) || complaint.contains(BUSY) {
         return Ok(None);
     }
-    ensure!(output.status.success(), "the sweep ended with {}: {said}{complaint}", output.status);
-    Ok(Some(said))
+    ensure!(
+        output.status.success(),
+        "the sweep ended with {}: {printed}{complaint}",
+        output.status
+    );
+    Ok(Some(printed))
 }
 
-/// Names of files in a directory that should hold none.
+/// Names of files in a directory that should have none.
 pub(super) fn names_in(directory: &Path) -> Result<Vec<String>> {
-    let files = super::objects::files_below(directory)?;
+    let files = files_below(directory)?;
     Ok(files.iter().map(|file| file.display().to_string()).collect())
 }

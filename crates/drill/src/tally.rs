@@ -1,18 +1,25 @@
-//! The table in the end.
+//! The table at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use coredock_testkit::invariants::{Findings, Rule};
+
 use super::events::Events;
-use super::findings::{Findings, Rule};
+
+/// What a drill prints at its end.
+pub(super) struct Table {
+    pub(super) text: String,
+    pub(super) violations: usize,
+}
 
 /// When the server was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// While it started.
     Start,
-    /// While it took up what another kill had left.
+    /// While it worked on what another kill had left.
     Recovery,
     /// While clients were at work.
     Load,
@@ -63,7 +70,7 @@ impl Tally {
         *self.kills.entry(Phase::Load).or_default() += u64::try_from(kills).unwrap_or(0);
     }
 
-    /// One line for the way.
+    /// One line between trials.
     pub(super) fn progress(&self, elapsed: Duration, kept: usize, findings: &Findings) -> String {
         let (trials, seconds) = (self.trials, elapsed.as_secs_f64());
         let violations = findings.violations().len();
@@ -78,7 +85,11 @@ impl Tally {
     }
 
     /// Everything.
-    pub(super) fn table(&self, findings: &Findings) -> String {
+    pub(super) fn table(&self, findings: &Findings) -> Table {
+        Table { text: self.text(findings), violations: findings.violations().len() }
+    }
+
+    fn text(&self, findings: &Findings) -> String {
         let mut table = String::new();
         // Writing to a `String` cannot fail.
         let _ = writeln!(table, "{} trials", self.trials);

@@ -3,32 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
+use coredock_testkit::invariants::{Findings, Rows, Rule, SetFacts, VersionRow};
 
 use super::MAX_FIRMWARES;
 use super::events::{Events, Outcome, VersionAct, VersionChange};
-use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
-use super::material::{MODELS, SetFacts};
-use super::rows::{Rows, VersionRow};
+use super::material::MODELS;
 
 /// Index of a model and a version.
 pub(super) type Key = (usize, String);
 
-/// The versions of the fleet, from the first life of the server to the last one looked at.
+/// The versions of the fleet.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
-    /// Visible when last looked at.
-    held: BTreeMap<Key, Held>,
-    /// Current version per model, when last looked at.
+    /// Visible at the last comparison.
+    visible: BTreeMap<Key, Visible>,
+    /// Current version per model at the last comparison.
     pointers: BTreeMap<usize, Option<String>>,
     /// Once visible, now not.
-    gone: BTreeSet<Key>,
-    /// Publications without answer may have left objects under these names.
-    littered: BTreeSet<Key>,
+    deleted: BTreeSet<Key>,
+    /// Publications without an answer may have left objects under these names.
+    left_over: BTreeSet<Key>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Visible {
     facts: SetFacts,
     place: (String, i64),
 }
@@ -41,12 +40,13 @@ struct Life<'a> {
 }
 
 impl Versions {
-    /// Compares the rows with what clients were told during a life, and remembers them.
+    /// Compares the rows with what clients were answered during a life, and remembers both.
     pub(super) fn judge(
         &mut self,
         events: &Events,
         rows: &Rows,
-        (fleet, findings): (&Fleet, &mut Findings),
+        fleet: &Fleet,
+        findings: &mut Findings,
     ) -> Result<()> {
         let mut visible = BTreeMap::new();
         for row in &rows.versions {
@@ -54,8 +54,9 @@ impl Versions {
             visible.insert((model, row.version.clone()), row);
         }
         let mut pointers = BTreeMap::new();
-        for (id, current) in &rows.pointers {
-            pointers.insert(fleet.model(*id).context("an unknown model")?, current.clone());
+        for model in &rows.models {
+            let number = fleet.model(model.id).context("an unknown model")?;
+            pointers.insert(number, model.current.clone());
         }
         let life = Life { events, visible, pointers };
         for (key, row) in &life.visible {
@@ -64,9 +65,9 @@ impl Versions {
             });
         }
         for key in self.expected(&life) {
-            let fine = life.visible.contains_key(&key) || self.may_be_gone(&life, &key);
+            let fine = life.visible.contains_key(&key) || self.may_be_missing(&life, &key);
             findings.check(Rule::Acknowledged, fine, || {
-                format!("{key:?} was published and is gone without a reason")
+                format!("{key:?} was published and is missing without a reason")
             });
         }
         for model in 0..MODELS.len() {
@@ -76,37 +77,37 @@ impl Versions {
         Ok(())
     }
 
-    /// Versions whose objects are gone once the outbox is empty.
+    /// Versions whose objects no longer exist once the outbox is empty.
     pub(super) fn without_objects(&self) -> impl Iterator<Item = &Key> {
-        self.gone.difference(&self.littered)
+        self.deleted.difference(&self.left_over)
     }
 
     /// After a sweep nothing of an unanswered publication is left.
     pub(super) fn swept(&mut self) {
-        self.littered.clear();
+        self.left_over.clear();
     }
 
     fn remember(&mut self, life: &Life<'_>) {
         for change in &life.events.versions {
             if change.published().is_some() && change.outcome != Outcome::Done {
-                self.littered.insert(change.key());
+                self.left_over.insert(change.key());
             }
         }
-        self.gone.extend(self.expected(life));
-        self.gone.retain(|key| !life.visible.contains_key(key));
-        let held = |(key, row): (&Key, &&VersionRow)| {
-            (key.clone(), Held { facts: row.facts, place: row.place() })
-        };
-        self.held = life.visible.iter().map(held).collect();
+        self.deleted.extend(self.expected(life));
+        self.deleted.retain(|key| !life.visible.contains_key(key));
+        let visible = life.visible.iter();
+        self.visible = visible
+            .map(|(key, row)| (key.clone(), Visible { facts: row.facts, place: row.place() }))
+            .collect();
         self.pointers.clone_from(&life.pointers);
     }
 
-    /// Everything that was there before or published with an answer.
+    /// Everything that was visible before or published with an answer.
     fn expected(&self, life: &Life<'_>) -> BTreeSet<Key> {
         let published = life.events.versions.iter();
         let published =
             published.filter(|one| one.published().is_some() && one.outcome == Outcome::Done);
-        self.held.keys().cloned().chain(published.map(VersionChange::key)).collect()
+        self.visible.keys().cloned().chain(published.map(VersionChange::key)).collect()
     }
 
     /// I2, I3: the set is one of those that can be the last one written.
@@ -122,11 +123,11 @@ impl Versions {
         }
         let overruled = publications.clone().any(|one| one.outcome == Outcome::Done);
         let untouched = !overruled && deletes.clone().next().is_none();
-        untouched && self.held.get(key).is_some_and(|held| held.facts == *facts)
+        untouched && self.visible.get(key).is_some_and(|before| before.facts == *facts)
     }
 
     /// I2, I9: a delete was sent, or enough newer versions came.
-    fn may_be_gone(&self, life: &Life<'_>, key: &Key) -> bool {
+    fn may_be_missing(&self, life: &Life<'_>, key: &Key) -> bool {
         let last = life.last_published(key);
         let deleted = life.of(key).any(|one| {
             one.is_delete()
@@ -152,7 +153,7 @@ impl Versions {
             life.of(other).filter(|one| one.published().is_some() && one.may_count()).peekable();
         match (published.peek().is_some(), life.last_published(than)) {
             (false, Some(_)) => true,
-            (false, None) => match (self.held.get(other), self.held.get(than)) {
+            (false, None) => match (self.visible.get(other), self.visible.get(than)) {
                 (Some(other), Some(than)) => other.place < than.place,
                 _ => false,
             },
@@ -161,15 +162,9 @@ impl Versions {
         }
     }
 
-    /// I2, I8: the pointer names a version of its model, and one that can be the last one set.
+    /// I2: the pointer names a version that can be the last one set.
     fn check_pointer(&self, life: &Life<'_>, model: usize, findings: &mut Findings) {
         let current = life.pointers.get(&model).cloned().flatten();
-        let exists = current
-            .as_ref()
-            .is_none_or(|version| life.visible.contains_key(&(model, version.clone())));
-        findings.check(Rule::Pointers, exists, || {
-            format!("{} points at {current:?}, which is not there", MODELS[model])
-        });
         let writes = life.events.versions.iter().filter(|one| one.model == model);
         let writes = writes.filter(|one| !one.is_delete());
         let mut last = writes.clone().filter(|one| {
@@ -179,7 +174,7 @@ impl Versions {
         let stays = untouched && self.pointers.get(&model).cloned().flatten() == current;
         let fine = stays || last.any(|one| current.as_deref() == Some(one.version));
         findings.check(Rule::Pointers, fine, || {
-            format!("{} points at {current:?}, which nobody set last", MODELS[model])
+            format!("{} points at {current:?}, which no client set last", MODELS[model])
         });
     }
 }
@@ -210,28 +205,6 @@ impl VersionChange {
     /// Whether the other one was answered and began when this was over.
     fn is_overruled_by(&self, other: &Self) -> bool {
         other.outcome == Outcome::Done && self.span.before(&other.span)
-    }
-}
-
-/// I9 of versions: beyond the limit only the current one and those that pending dumps name.
-pub(super) fn check_retention(rows: &Rows, fleet: &Fleet, findings: &mut Findings) {
-    for (id, current) in &rows.pointers {
-        let mut versions: Vec<_> =
-            rows.versions.iter().filter(|version| version.model_id == *id).collect();
-        versions.sort_by_key(|version| std::cmp::Reverse(version.place()));
-        for surplus in versions.into_iter().skip(MAX_FIRMWARES) {
-            let needed = rows.dumps.iter().any(|dump| {
-                let device = fleet.device(dump.device_id);
-                let model = device.map(|device| fleet.models[fleet.devices[device].model]);
-                model == Some(*id)
-                    && dump.firmware_version == surplus.version
-                    && dump.parse_status == "PENDING"
-            });
-            let fine = needed || current.as_ref() == Some(&surplus.version);
-            findings.check(Rule::Retention, fine, || {
-                format!("version {} of model {id} is surplus", surplus.version)
-            });
-        }
     }
 }
 

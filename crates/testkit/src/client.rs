@@ -16,13 +16,11 @@ pub struct Client {
 
 /// What came back.
 pub struct Answer {
-    /// The status.
     pub status: u16,
     /// The entity tag as it was sent.
     pub etag: Option<String>,
     /// Whether the server ends the connection behind it.
     pub closes: bool,
-    /// All of the body.
     pub body: Vec<u8>,
 }
 
@@ -35,7 +33,6 @@ struct Fields {
 }
 
 impl Client {
-    /// Connects.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -55,14 +52,15 @@ impl Client {
 
     /// `method path` with `body`.
     pub fn send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
-        self.send_as("", (method, path), body)
+        self.send_with_id("", method, path, body)
     }
 
     /// `method path` with `body` and a request id, unless that is empty.
-    pub fn send_as(
+    pub fn send_with_id(
         &mut self,
         id: &str,
-        (method, path): (&str, &str),
+        method: &str,
+        path: &str,
         body: &[u8],
     ) -> Result<Answer> {
         let id = if id.is_empty() { String::new() } else { format!("X-Request-ID: {id}\r\n") };

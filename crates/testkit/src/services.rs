@@ -3,7 +3,6 @@
 #![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
 
 pub mod postgres;
-pub mod proxy;
 pub mod s3;
 pub mod sidecar;
 

@@ -1,14 +1,14 @@
 //! Dumps sent, repeated, read, parsed again, deleted.
 
 use coredock_domain::digest::Sha256Digest;
+use coredock_testkit::client::Answer;
 
 use super::super::events::{Absence, Post, Removal, Span};
 use super::super::material::{LARGEST_DUMP, VERSIONS, dump};
 use super::{POST_DUMP, Request, Session, Target, outcome};
-use coredock_testkit::client::Answer;
 
 const CHIPS: [&str; 3] = ["esp32s3", "ESP32C6", "esp32"];
-/// A version nobody publishes.
+/// A version that is never published.
 const UNKNOWN_VERSION: &str = "0.0.1-gone";
 
 impl Session<'_> {
@@ -16,7 +16,7 @@ impl Session<'_> {
         let device = self.dice.below(self.load.fleet.devices.len());
         let length = self.dice.spread(0..18, LARGEST_DUMP);
         let seed = self.dice.number();
-        self.post((device, seed, length));
+        self.post(device, seed, length);
     }
 
     /// Mostly to the same device.
@@ -24,10 +24,10 @@ impl Session<'_> {
         let Some(target) = self.load.targets.pick(&mut self.dice) else { return };
         let other = self.dice.below(self.load.fleet.devices.len());
         let device = if self.dice.chance(80) { target.device } else { other };
-        self.post((device, target.seed, target.length));
+        self.post(device, target.seed, target.length);
     }
 
-    fn post(&mut self, (device, seed, length): (usize, u64, usize)) {
+    fn post(&mut self, device: usize, seed: u64, length: usize) {
         let body = dump(seed, length);
         let sha256 = Sha256Digest::of(&body);
         let chip = self.dice.pick(&CHIPS).copied().unwrap_or_default();
@@ -42,8 +42,8 @@ impl Session<'_> {
         let json = answer.as_ref().and_then(|answer| answer.json(201).ok());
         let id = json.and_then(|json| json["coredump_id"].as_i64());
         let is_rescued = answer.as_ref().is_some_and(|answer| answer.status == 503);
-        let told = answer.is_none() || is_rescued || id.is_some();
-        self.verify(told, || format!("{path}: a 201 without coredump_id"));
+        let is_complete = answer.is_none() || is_rescued || id.is_some();
+        self.verify(is_complete, || format!("{path}: a 201 without coredump_id"));
         if let Some(id) = id {
             self.load.targets.add(Target { device, id, seed, length, sha256 });
         }
@@ -59,7 +59,7 @@ impl Session<'_> {
         let (kind, statuses) = ("download dump", [200, 404]);
         let request = Request { kind, method: "GET", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence((target, span), answer.as_ref());
+        self.note_absence(target, span, answer.as_ref());
         let Some(answer) = answer else { return };
         if let Some(sha256) = self.verify_download(&path, &answer) {
             self.verify(sha256 == target.sha256, || format!("{path}: another dump"));
@@ -73,7 +73,7 @@ impl Session<'_> {
         let request =
             Request { kind, method: "DELETE", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence((target, span), answer.as_ref());
+        self.note_absence(target, span, answer.as_ref());
         let (device, id, outcome) = (target.device, Some(target.id), outcome(answer.as_ref()));
         self.events.removals.push(Removal { device, id, span, outcome });
     }
@@ -94,10 +94,10 @@ impl Session<'_> {
         let (kind, statuses) = ("reparse dump", [202, 404]);
         let request = Request { kind, method: "POST", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence((target, span), answer.as_ref());
+        self.note_absence(target, span, answer.as_ref());
     }
 
-    fn note_absence(&mut self, (target, span): (Target, Span), answer: Option<&Answer>) {
+    fn note_absence(&mut self, target: Target, span: Span, answer: Option<&Answer>) {
         if answer.is_some_and(|answer| answer.status == 404) {
             self.events.absences.push(Absence { id: target.id, span });
         }

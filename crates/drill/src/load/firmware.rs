@@ -1,9 +1,11 @@
 //! Versions published, fetched, activated, deleted.
 
-use super::super::events::{VersionAct, VersionChange};
-use super::super::material::{Fact, MODELS, VERSIONS};
-use super::{Request, Session, outcome};
 use coredock_domain::artifacts::key::ArtifactName;
+use coredock_testkit::invariants::Fact;
+
+use super::super::events::{VersionAct, VersionChange};
+use super::super::material::{MODELS, VERSIONS};
+use super::{Request, Session, outcome};
 
 impl Session<'_> {
     pub(super) fn publish(&mut self) {
@@ -30,31 +32,36 @@ impl Session<'_> {
             let material = self.load.material;
             let known = VERSIONS
                 .iter()
-                .any(|version| material.has((device.model, version), ArtifactName::Bin, fact));
-            self.verify(known, || format!("{path}: no image that was ever published"));
+                .any(|version| material.has(device.model, version, ArtifactName::Bin, fact));
+            self.verify(known, || format!("{path}: an image that was never published"));
         }
     }
 
     pub(super) fn activate(&mut self) {
         let (model, version) = self.any_version();
-        let path = self.path_of_version((model, version), "/activate");
+        let path = self.path_of_version(model, version, "/activate");
         let (kind, statuses) = ("activate version", [200, 404]);
         let request = Request { kind, method: "POST", path: &path, body: &[], statuses: &statuses };
-        self.change((model, version), VersionAct::Activate, &request);
+        self.change(model, version, VersionAct::Activate, &request);
     }
 
     pub(super) fn delete_version(&mut self) {
         let (model, version) = self.any_version();
-        let path = self.path_of_version((model, version), "");
+        let path = self.path_of_version(model, version, "");
         let (kind, statuses) = ("delete version", [204, 404, 409]);
         let request =
             Request { kind, method: "DELETE", path: &path, body: &[], statuses: &statuses };
-        self.change((model, version), VersionAct::Delete, &request);
+        self.change(model, version, VersionAct::Delete, &request);
     }
 
-    fn change(&mut self, key: (usize, &'static str), act: VersionAct, request: &Request<'_>) {
+    fn change(
+        &mut self,
+        model: usize,
+        version: &'static str,
+        act: VersionAct,
+        request: &Request<'_>,
+    ) {
         let (span, answer) = self.send(request);
-        let (model, version) = key;
         let outcome = outcome(answer.as_ref());
         self.events.versions.push(VersionChange { model, version, act, span, outcome });
     }
@@ -64,7 +71,7 @@ impl Session<'_> {
         (model, self.dice.pick(&VERSIONS).copied().unwrap_or_default())
     }
 
-    fn path_of_version(&self, (model, version): (usize, &str), rest: &str) -> String {
+    fn path_of_version(&self, model: usize, version: &str, rest: &str) -> String {
         let model = self.load.fleet.models[model];
         format!("/api/device-models/{model}/firmware-versions/{version}{rest}")
     }

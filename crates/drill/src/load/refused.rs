@@ -1,5 +1,4 @@
-//! Requests that must change nothing. Their bodies are sent by nobody else, so any trace of them
-//! shows.
+//! Requests that must change nothing. Their bodies are sent nowhere else, so any trace of them shows.
 
 use super::super::MAX_COREDUMP_BYTES;
 use super::super::material::{MODELS, VERSIONS, dump};
@@ -28,13 +27,13 @@ impl Session<'_> {
         let key = &self.load.fleet.devices[device].key;
         let path = format!("/api/iot/coredump?device_key={key}&{query}");
         let body = dump(self.dice.number(), length);
-        self.refuse(("POST", &path), &body, &[400]);
+        self.refuse("POST", &path, &body, &[400]);
     }
 
     fn dump_of_a_stranger(&mut self) {
         let path = "/api/iot/coredump?device_key=22222222&chip=esp32s3&firmware_version=1.0.0";
         let body = dump(self.dice.number(), 5000);
-        self.refuse(("POST", path), &body, &[404]);
+        self.refuse("POST", path, &body, &[404]);
     }
 
     fn cut_bundle(&mut self) {
@@ -42,7 +41,7 @@ impl Session<'_> {
         let Some(set) = self.dice.pick(&material.sets) else { return };
         let path = format!("/api/pipeline/models/{}/firmware", MODELS[set.model]);
         let cut = self.dice.below(set.zip.len());
-        self.refuse(("POST", &path), &set.zip[..cut], &[400]);
+        self.refuse("POST", &path, &set.zip[..cut], &[400]);
     }
 
     fn bundle_of_another_model(&mut self) {
@@ -50,7 +49,7 @@ impl Session<'_> {
         let Some(set) = self.dice.pick(&material.sets) else { return };
         let other = MODELS[(set.model + 1) % MODELS.len()];
         let path = format!("/api/pipeline/models/{other}/firmware");
-        self.refuse(("POST", &path), &set.zip, &[400]);
+        self.refuse("POST", &path, &set.zip, &[400]);
     }
 
     fn path(&self, collection: &str, rest: &str) -> String {
@@ -65,10 +64,10 @@ impl Session<'_> {
     fn refused(&mut self, method: &str, path: &str, status: u16) {
         let body = format!("{{\"config\": \"[{}]\"}}", VERSIONS[0]);
         let body = if method == "PUT" { body.as_bytes() } else { &[] };
-        self.refuse((method, path), body, &[status]);
+        self.refuse(method, path, body, &[status]);
     }
 
-    fn refuse(&mut self, (method, path): (&str, &str), body: &[u8], statuses: &[u16]) {
+    fn refuse(&mut self, method: &str, path: &str, body: &[u8], statuses: &[u16]) {
         self.send(&Request { kind: KIND, method, path, body, statuses });
     }
 }

@@ -7,27 +7,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use coredock_testkit::postgres::{execute, url_of};
+use coredock_testkit::database::Database;
+use coredock_testkit::invariants::Findings;
+use coredock_testkit::services::postgres::{Durability, PostgresServer};
+use coredock_testkit::services::s3::S3s;
+use coredock_testkit::tcp_proxy::TcpProxy;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
-use super::super::findings::Findings;
+use super::super::embedded::rows::{Leases, end_leases};
 use super::super::load::Servers;
-use super::super::process::{Life, Site};
-use super::super::trial::settings;
+use super::super::process::{Life, Site, names_in, settings};
 use super::faults::FAILING_COMMITS;
-use super::rows::PostgresDatabase;
-use coredock_testkit::services::postgres::{Durability, PostgresServer};
-use coredock_testkit::services::proxy::Proxy;
-use coredock_testkit::services::s3::S3s;
+use super::rows::lease_owners;
 
 const DATABASE: &str = "drill";
 const BUCKET: &str = "drill";
-/// A lease that is held longer while nothing is broken is of somebody dead: all that the living do
-/// takes less.
-const LONGEST_HELD: Duration = Duration::from_secs(3);
-/// Between two looks at leases.
-const LOOK: Duration = Duration::from_millis(200);
+/// A lease that exists longer while nothing is broken belongs to a dead replica: whatever a live one
+/// does takes less.
+const LONGEST_LEASE: Duration = Duration::from_secs(3);
+/// Between two checks of leases.
+const LEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A replica, dead or alive.
 pub(super) struct Replica {
@@ -38,37 +38,39 @@ pub(super) struct Replica {
 /// Everything that runs.
 pub(super) struct Cluster {
     pub(super) replicas: Vec<Replica>,
-    pub(super) to_postgres: Proxy,
-    pub(super) to_s3: Proxy,
+    pub(super) to_postgres: TcpProxy,
+    pub(super) to_s3: TcpProxy,
     pub(super) postgres: PostgresServer,
     pub(super) s3: S3s,
-    pub(super) database: PostgresDatabase,
+    pub(super) database: Database,
     pub(super) servers: Arc<Servers>,
     /// How often the database server must have been ready to be up again.
     pub(super) starts: usize,
-    /// Processes that stand still.
+    /// Processes that were stopped by a signal.
     pub(super) frozen: Vec<Pid>,
     sidecar: String,
     lives: usize,
     /// Since when a lease was seen while nothing is broken.
-    held: BTreeMap<String, Instant>,
-    looked: Instant,
+    leases: BTreeMap<String, Instant>,
+    leases_checked: Instant,
 }
 
 impl Cluster {
     /// Starts the servers, not the replicas.
     pub(super) fn start(
-        (binary, root): (&Path, &Path),
+        binary: &Path,
+        root: &Path,
         replicas: usize,
-        (runtime, sidecar): (&Runtime, &str),
+        runtime: &Runtime,
+        sidecar: &str,
     ) -> Result<Self> {
         let postgres = PostgresServer::start(Durability::Full)?;
         let s3 = S3s::start()?;
-        let to_postgres = Proxy::start(runtime, postgres.port())?;
-        let to_s3 = Proxy::start(runtime, s3.port())?;
-        let server = postgres.url("postgres");
-        execute(&server, &format!("CREATE DATABASE {DATABASE}"));
-        let settings = shared_settings(root, (to_postgres.address(), to_s3.address()))?;
+        let proxy = |port| runtime.block_on(TcpProxy::start(vec![format!("127.0.0.1:{port}")]));
+        let (to_postgres, to_s3) = (proxy(postgres.port()), proxy(s3.port()));
+        postgres.create_database(DATABASE)?;
+        let database = Database::of_server(postgres.url(DATABASE));
+        let settings = shared_settings(root, to_postgres.address(), to_s3.address())?;
         let replicas = (1..=replicas).map(|number| {
             let root = root.join(format!("replica-{number}"));
             std::fs::create_dir(&root)?;
@@ -81,23 +83,23 @@ impl Cluster {
             to_s3,
             postgres,
             s3,
-            database: PostgresDatabase { url: url_of(&server, DATABASE) },
+            database,
             servers: Arc::default(),
             starts: 0,
             frozen: Vec::new(),
             sidecar: sidecar.to_owned(),
             lives: 0,
-            held: BTreeMap::new(),
-            looked: Instant::now(),
+            leases: BTreeMap::new(),
+            leases_checked: Instant::now(),
         })
     }
 
     /// Lets commits fail at will from now on; the tables are there.
-    pub(super) fn prepare_failing_commits(&self) {
-        execute(&self.database.url, FAILING_COMMITS);
+    pub(super) fn prepare_failing_commits(&self) -> Result<()> {
+        self.database.execute(FAILING_COMMITS)
     }
 
-    /// Where the objects lie.
+    /// The directory of the objects.
     pub(super) fn objects(&self) -> PathBuf {
         self.s3.bucket(BUCKET)
     }
@@ -153,7 +155,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Lets processes that stand still go on.
+    /// Continues the processes that were stopped.
     pub(super) fn thaw(&mut self) {
         for process in self.frozen.drain(..) {
             // It may have been killed meanwhile.
@@ -161,29 +163,30 @@ impl Cluster {
         }
     }
 
-    /// Forgets who held leases: something was broken.
+    /// Forgets the leases that were seen: something was broken.
     pub(super) fn forget_leases(&mut self) {
-        self.held.clear();
+        self.leases.clear();
     }
 
-    /// Ends leases that only the dead can still hold. Waiting for their own end would take a minute.
-    pub(super) fn release_dead(&mut self) {
-        if self.looked.elapsed() < LOOK {
-            return;
+    /// Ends leases of dead replicas. Waiting until they expire would take a minute.
+    pub(super) fn release_dead(&mut self) -> Result<()> {
+        if self.leases_checked.elapsed() < LEASE_INTERVAL {
+            return Ok(());
         }
-        self.looked = Instant::now();
-        let owners = self.database.lease_owners();
-        self.held.retain(|owner, _| owners.contains(owner));
+        self.leases_checked = Instant::now();
+        let owners = lease_owners(&self.database)?;
+        self.leases.retain(|owner, _| owners.contains(owner));
         let mut dead = Vec::new();
         for owner in owners {
-            let since = self.held.entry(owner.clone()).or_insert(self.looked);
-            if since.elapsed() > LONGEST_HELD {
+            let since = self.leases.entry(owner.clone()).or_insert(self.leases_checked);
+            if since.elapsed() > LONGEST_LEASE {
                 dead.push(owner);
             }
         }
         if !dead.is_empty() {
-            self.database.end_leases(&dead);
+            end_leases(&self.database, &dead, Leases::AllButParses)?;
         }
+        Ok(())
     }
 
     /// Names of dumps that wait in the rescue spools.
@@ -191,7 +194,7 @@ impl Cluster {
         let mut names = Vec::new();
         for replica in &self.replicas {
             let spool = replica.site.data().join("rescue");
-            for name in super::super::process::names_in(&spool)? {
+            for name in names_in(&spool)? {
                 if !name.ends_with("rescue.lock") {
                     names.push(name);
                 }
@@ -207,10 +210,11 @@ impl Drop for Cluster {
     }
 }
 
-/// What all replicas are told.
+/// Settings of all replicas.
 fn shared_settings(
     root: &Path,
-    (postgres, s3): (SocketAddr, SocketAddr),
+    postgres: SocketAddr,
+    s3: SocketAddr,
 ) -> Result<Vec<(&'static str, String)>> {
     let transfer = root.join("transfer");
     std::fs::create_dir(&transfer)?;

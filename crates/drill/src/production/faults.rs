@@ -4,16 +4,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use coredock_testkit::postgres::{execute, texts};
+use coredock_testkit::invariants::Findings;
+use coredock_testkit::tcp_proxy::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
 use super::super::dice::Dice;
 use super::super::engine::Callers;
-use super::super::findings::Findings;
 use super::super::process::Life;
 use super::cluster::Cluster;
-use coredock_testkit::services::proxy::Path;
 
 /// From the moment a fault begins to the moment it is mended; below, and seldom above, the limits
 /// servers have for an answer of the database or the store.
@@ -62,9 +61,9 @@ pub(super) enum Fault {
     CrashPostgres,
     /// Sessions are ended by the database.
     EndSessions,
-    /// Sessions stand still, in whatever they are doing, for longer than replicas wait for them.
+    /// Sessions are stopped, whatever they are doing, for longer than replicas wait for them.
     FreezeSessions,
-    /// A replica stands still, for longer than its parses are leased.
+    /// A replica is stopped for longer than the leases of its parses.
     FreezeReplica,
     FailCommits,
     /// Commits take effect after they were given up.
@@ -135,14 +134,23 @@ impl Fault {
     }
 }
 
+/// A replica that is killed while something else is broken.
+#[derive(Debug, Clone, Copy)]
+struct SecondKill {
+    replica: usize,
+    /// After the beginning of the fault.
+    after: Duration,
+    /// It is started again before the end of the fault.
+    restarts: bool,
+}
+
 /// What happens in a trial.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) fault: Fault,
     lasts: Duration,
     rests: Duration,
-    /// A replica that is killed meanwhile, when, and whether it is started before the end.
-    second: Option<(usize, Duration, bool)>,
+    second: Option<SecondKill>,
     /// Chooses replicas and sessions.
     lot: usize,
 }
@@ -160,8 +168,9 @@ impl Plan {
         };
         let rests = dice.moment(LONGEST_REST);
         let second = dice.chance(30).then(|| {
-            let at = lasts.mul_f64(f64::from(u8::try_from(dice.below(100)).unwrap_or(0)) / 100.0);
-            (dice.below(replicas), at, dice.chance(50))
+            let percent = f64::from(u8::try_from(dice.below(100)).unwrap_or(0));
+            let after = lasts.mul_f64(percent / 100.0);
+            SecondKill { replica: dice.below(replicas), after, restarts: dice.chance(50) }
         });
         Self { fault, lasts, rests, second, lot: dice.below(1 << 20) }
     }
@@ -170,15 +179,16 @@ impl Plan {
     pub(super) fn run(
         &self,
         cluster: &mut Cluster,
-        (runtime, findings): (&Runtime, &mut Findings),
+        runtime: &Runtime,
+        findings: &mut Findings,
     ) -> Result<usize> {
         let mut kills = self.inject(cluster, findings)?;
         let mut left = self.lasts;
-        if let Some((replica, at, starts)) = self.second {
-            sleep(at);
-            left = left.saturating_sub(at);
-            kills += usize::from(cluster.kill(replica, findings)?);
-            if starts {
+        if let Some(second) = self.second {
+            sleep(second.after);
+            left = left.saturating_sub(second.after);
+            kills += usize::from(cluster.kill(second.replica, findings)?);
+            if second.restarts {
                 cluster.start_dead()?;
             }
         }
@@ -214,7 +224,7 @@ impl Plan {
                     "SELECT pg_terminate_backend(pid) FROM ({SESSIONS}) AS sessions \
                                    WHERE random() < 0.5"
                 );
-                execute(&cluster.database.url, &end);
+                cluster.database.execute(&end)?;
             }
             Fault::FreezeSessions => freeze(cluster, self.some_sessions(cluster)?),
             Fault::FreezeReplica => {
@@ -222,8 +232,8 @@ impl Plan {
                 let pid = replica.life.as_ref().map(Life::pid);
                 freeze(cluster, pid.into_iter().collect());
             }
-            Fault::FailCommits => set_failing(cluster, (40, 0)),
-            Fault::SlowCommits => set_failing(cluster, (0, 30)),
+            Fault::FailCommits => set_failing(cluster, "percent = 40")?,
+            Fault::SlowCommits => set_failing(cluster, "slow = 30")?,
             Fault::Stall(place) => set(cluster, place, Path::Stalled),
             Fault::Refuse(place) => set(cluster, place, Path::Refused),
             Fault::Reset(place) => set(cluster, place, Path::Reset),
@@ -238,7 +248,9 @@ impl Plan {
             Fault::KillServer(Place::S3) => cluster.s3.run()?,
             Fault::CrashPostgres => wait_for_start(cluster)?,
             Fault::FreezeSessions | Fault::FreezeReplica => cluster.thaw(),
-            Fault::FailCommits | Fault::SlowCommits => set_failing(cluster, (0, 0)),
+            Fault::FailCommits | Fault::SlowCommits => {
+                set_failing(cluster, "percent = 0, slow = 0")?;
+            }
             Fault::Stall(_) | Fault::Refuse(_) | Fault::Reset(_) => {
                 // What waited on a stalled path either comes through now or is lost.
                 if self.lot.is_multiple_of(2) {
@@ -248,8 +260,8 @@ impl Plan {
                     set(cluster, place, Path::Reset);
                     sleep(RETRY);
                 }
-                cluster.to_postgres.open(runtime)?;
-                cluster.to_s3.open(runtime)?;
+                runtime.block_on(cluster.to_postgres.open());
+                runtime.block_on(cluster.to_s3.open());
             }
         }
         Ok(())
@@ -257,7 +269,7 @@ impl Plan {
 
     /// Every second one.
     fn some_sessions(&self, cluster: &Cluster) -> Result<Vec<Pid>> {
-        let sessions = texts(&cluster.database.url, SESSIONS);
+        let sessions = cluster.database.texts(SESSIONS)?;
         let some = sessions.iter().skip(self.lot % 2).step_by(2);
         some.map(|pid| Pid::from_raw(pid.parse()?).context("no process")).collect()
     }
@@ -265,7 +277,7 @@ impl Plan {
     /// The database ends all sessions when one of them is killed.
     fn crash_session(&self, cluster: &mut Cluster) -> Result<()> {
         cluster.starts = starts(cluster)?;
-        let sessions = texts(&cluster.database.url, SESSIONS);
+        let sessions = cluster.database.texts(SESSIONS)?;
         let Some(pid) = sessions.get(self.lot % sessions.len().max(1)) else { return Ok(()) };
         let pid = Pid::from_raw(pid.parse()?).context("no process")?;
         // It may have ended meanwhile.
@@ -292,9 +304,9 @@ fn set(cluster: &Cluster, place: Place, path: Path) {
     }
 }
 
-fn set_failing(cluster: &Cluster, (percent, slow): (usize, usize)) {
-    let set = format!("UPDATE drill.failing SET percent = {percent}, slow = {slow}");
-    execute(&cluster.database.url, &set);
+/// Sets the percentages of commits which fail or are slow.
+fn set_failing(cluster: &Cluster, percentages: &str) -> Result<()> {
+    cluster.database.execute(&format!("UPDATE drill.failing SET {percentages}"))
 }
 
 /// How often the database server has been ready.

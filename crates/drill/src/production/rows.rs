@@ -1,38 +1,11 @@
-//! The rows of a PostgreSQL database, read past every proxy.
+//! The rows of a PostgreSQL database that runs, read past every proxy.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
-use coredock_testkit::postgres::{execute, texts};
+use anyhow::{Context, Result};
+use coredock_testkit::database::Database;
 
-use super::super::rows::{DumpRow, Rows, VersionRow};
-
-/// A time as text that sorts.
-macro_rules! time {
-    ($column:literal) => {
-        concat!("to_char(", $column, " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-    };
-}
-
-/// All rows in one statement, which sees one moment: a letter, then the columns.
-const ROWS: &str = concat!(
-    "SELECT 'd ' || id || ' ' || device_id || ' ' || chip || ' ' || size || ' ' || ",
-    "coalesce(sha256, '-') || ' ' || parse_status || ' ' || coalesce(error_code, '-') || ' ' || ",
-    "attempts || ' ' || occurrences || ' ' || ",
-    time!("uploaded_at"),
-    " || ' ' || (lease_until IS NOT NULL)::int || ' ' || firmware_version FROM coredumps ",
-    "UNION ALL SELECT 'v ' || id || ' ' || device_model_id || ' ' || ",
-    time!("uploaded_at"),
-    " || ' ' || coalesce(staging_upload_id, '-') || ' ' || elf_size || ' ' || elf_sha256 || ' ' ",
-    "|| map_size || ' ' || map_sha256 || ' ' || sdkconfig_size || ' ' || sdkconfig_sha256 || ' ' ",
-    "|| version_json_size || ' ' || version_json_sha256 || ' ' || bin_size || ' ' || bin_sha256 ",
-    "|| ' ' || version FROM firmware_versions ",
-    "UNION ALL SELECT 'p ' || id || ' ' || coalesce(firmware_version, '') FROM device_models ",
-    "UNION ALL SELECT 'o ' || object_key FROM outbox ",
-    "UNION ALL SELECT 'b ' || elf_sha256 FROM known_builds"
-);
-
-/// What still has to be done, by kind; nothing that is done counts.
+/// What still has to be done, by kind; kinds without work yield no row.
 const UNDONE: &str = "\
     SELECT 'queued deletes: ' || count(*) FROM outbox HAVING count(*) > 0 \
     UNION ALL SELECT 'not settled: ' || count(*) FROM firmware_versions \
@@ -42,93 +15,61 @@ const UNDONE: &str = "\
     UNION ALL SELECT 'leases: ' || string_agg(name, ', ') FROM leases \
     WHERE expires_at > now() AND name <> 'sweep' HAVING count(*) > 0";
 
-/// Lets what was put off be tried now.
+/// Makes what was postponed due now.
 const HURRY: &str = "\
     UPDATE outbox SET next_attempt_at = now() \
     WHERE lease_owner IS NULL AND next_attempt_at > now(); \
     UPDATE coredumps SET next_attempt_at = now() \
     WHERE lease_owner IS NULL AND next_attempt_at > now();";
 
-/// Who holds a lease that is longer than a trial.
+/// Owners of leases that last longer than a trial.
 const OWNERS: &str = "SELECT owner FROM leases WHERE expires_at > now() \
     UNION SELECT lease_owner FROM outbox WHERE lease_until > now()";
 
-/// A database of a server that runs.
-pub(super) struct PostgresDatabase {
-    pub(super) url: String,
+const DEADLOCKS: &str = "SELECT deadlocks || ' deadlocks' FROM pg_stat_database \
+    WHERE datname = current_database() AND deadlocks > 0";
+
+/// Audit records of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Records {
+    pub(super) records: u64,
+    /// Different actions and targets among them.
+    pub(super) different: u64,
 }
 
-impl PostgresDatabase {
-    /// Reads everything, at one moment.
-    pub(super) fn read(&self) -> Result<Rows> {
-        let mut rows = Rows::default();
-        for line in texts(&self.url, ROWS) {
-            match line.split_once(' ').context("a line without columns")? {
-                ("d", dump) => rows.dumps.push(DumpRow::parse(dump)?),
-                ("v", version) => rows.versions.push(VersionRow::parse(version)?),
-                ("p", pointer) => {
-                    let (id, version) = pointer.split_once(' ').context("a model without id")?;
-                    let version = (!version.is_empty()).then(|| version.to_owned());
-                    rows.pointers.push((id.parse()?, version));
-                }
-                ("o", key) => rows.outbox.push(key.to_owned()),
-                ("b", build) => rows.builds.push(build.to_owned()),
-                _ => bail!("an unknown line: {line}"),
-            }
-        }
-        rows.dumps.sort_by_key(|dump| dump.id);
-        rows.versions.sort_by_key(|version| version.id);
-        Ok(rows)
-    }
+/// What has not been done yet, in words.
+pub(super) fn undone(database: &Database) -> Result<Vec<String>> {
+    database.texts(UNDONE)
+}
 
-    /// What has not been done yet, in words.
-    pub(super) fn undone(&self) -> Vec<String> {
-        texts(&self.url, UNDONE)
-    }
+/// Makes work that waits for its next attempt due now.
+pub(super) fn hurry(database: &Database) -> Result<()> {
+    database.execute(HURRY)
+}
 
-    /// Lets what waits for its next attempt be tried now.
-    pub(super) fn hurry(&self) {
-        execute(&self.url, HURRY);
-    }
+/// Owners of leases of publications, deletes and the sweep.
+pub(super) fn lease_owners(database: &Database) -> Result<Vec<String>> {
+    database.texts(OWNERS)
+}
 
-    /// Who holds a publication, a delete or the sweep.
-    pub(super) fn lease_owners(&self) -> Vec<String> {
-        texts(&self.url, OWNERS)
+/// The records of each request whose id begins with `name`.
+pub(super) fn audited(database: &Database, name: &str) -> Result<BTreeMap<String, Records>> {
+    let query = format!(
+        "SELECT correlation_id || ' ' || count(*) || ' ' || \
+         count(DISTINCT action || ' ' || target_id) FROM audit_records \
+         WHERE starts_with(correlation_id, '{name}-') GROUP BY correlation_id"
+    );
+    let mut audited = BTreeMap::new();
+    for line in database.texts(&query)? {
+        let mut words = line.split(' ');
+        let mut word = || words.next().context("an audit line lacks columns");
+        let id = word()?.to_owned();
+        audited.insert(id, Records { records: word()?.parse()?, different: word()?.parse()? });
     }
+    Ok(audited)
+}
 
-    /// Ends the leases of `owners`, as if they had been dead for long.
-    pub(super) fn end_leases(&self, owners: &[String]) {
-        let owners = owners.iter().map(|owner| format!("'{owner}'")).collect::<Vec<_>>().join(",");
-        execute(
-            &self.url,
-            &format!(
-                "UPDATE leases SET expires_at = '2000-01-01Z' WHERE owner IN ({owners}); \
-                 UPDATE outbox SET lease_until = '2000-01-01Z' WHERE lease_owner IN ({owners});"
-            ),
-        );
-    }
-
-    /// How often each request whose id begins with `name` is in the audit trail, and how many
-    /// things it did there.
-    pub(super) fn audited(&self, name: &str) -> Result<BTreeMap<String, (u64, u64)>> {
-        let query = format!(
-            "SELECT correlation_id || ' ' || count(*) || ' ' || \
-             count(DISTINCT action || ' ' || target_id) FROM audit_records \
-             WHERE starts_with(correlation_id, '{name}-') GROUP BY correlation_id"
-        );
-        let mut audited = BTreeMap::new();
-        for line in texts(&self.url, &query) {
-            let mut words = line.split(' ');
-            let mut word = || words.next().context("an audit line lacks columns");
-            audited.insert(word()?.to_owned(), (word()?.parse()?, word()?.parse()?));
-        }
-        Ok(audited)
-    }
-
-    /// Deadlocks since the server started.
-    pub(super) fn deadlocks(&self) -> Vec<String> {
-        let query = "SELECT deadlocks || ' deadlocks' FROM pg_stat_database \
-                     WHERE datname = current_database() AND deadlocks > 0";
-        texts(&self.url, query)
-    }
+/// Deadlocks since the server started.
+pub(super) fn deadlocks(database: &Database) -> Result<Vec<String>> {
+    database.texts(DEADLOCKS)
 }

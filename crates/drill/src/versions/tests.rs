@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use coredock_testkit::invariants::{Fact, ModelRow, check_pointers};
+
 use super::super::events::Span;
-use super::super::material::Fact;
 use super::*;
 
 /// A ledger, both models, and what happens to them.
@@ -45,11 +46,17 @@ impl Bench {
             uploaded_at: id.to_string(),
         };
         let versions = (1..).zip(versions).map(row).collect();
-        let pointers = vec![(1, current.map(str::to_owned)), (2, None)];
-        let rows = Rows { versions, pointers, ..Rows::default() };
+        let model = |id, current: Option<&str>| ModelRow {
+            id,
+            code: MODELS[0].into(),
+            current: current.map(str::to_owned),
+        };
+        let models = vec![model(1, current), model(2, None)];
+        let rows = Rows { versions, models, ..Rows::default() };
         let mut findings = Findings::default();
         let events = std::mem::take(&mut self.events);
-        self.versions.judge(&events, &rows, (&self.fleet, &mut findings)).unwrap();
+        check_pointers(&rows, &mut findings);
+        self.versions.judge(&events, &rows, &self.fleet, &mut findings).unwrap();
         findings.violations().map(str::to_owned).collect()
     }
 }
@@ -65,13 +72,13 @@ fn an_answered_version_is_there_with_its_set_and_current() {
     bench.publish("1.0.0", "a", Outcome::Done);
     assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
     bench.publish("1.0.1", "b", Outcome::Done);
-    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "is gone without a reason");
+    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "is missing without a reason");
     bench.publish("1.0.1", "b", Outcome::Done);
     let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "c")], Some("1.0.1"));
     assert_found(&violations, "holds a set it should not hold");
     bench.publish("1.0.1", "b", Outcome::Done);
     let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "b")], Some("1.0.0"));
-    assert_found(&violations, "which nobody set last");
+    assert_found(&violations, "which no client set last");
 }
 
 #[test]
@@ -101,8 +108,8 @@ fn refused_changes_have_no_effect() {
     bench.act("1.0.0", VersionAct::Activate, Outcome::Refused);
     bench.act("1.0.1", VersionAct::Delete, Outcome::Refused);
     let violations = bench.left(&[("1.0.0", "a")], Some("1.0.0"));
-    assert_found(&violations, "is gone without a reason");
-    assert_found(&violations, "which nobody set last");
+    assert_found(&violations, "is missing without a reason");
+    assert_found(&violations, "which no client set last");
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn a_pointer_names_a_version_that_is_there() {
     let mut bench = Bench::new();
     bench.publish("1.0.0", "a", Outcome::Done);
     bench.act("1.0.0", VersionAct::Delete, Outcome::Lost);
-    assert_found(&bench.left(&[], Some("1.0.0")), "which is not there");
+    assert_found(&bench.left(&[], Some("1.0.0")), "which does not exist");
 }
 
 #[test]

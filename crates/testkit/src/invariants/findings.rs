@@ -1,12 +1,10 @@
-//! What was checked and what was found wrong.
+//! What was checked, and what was found wrong.
 
 use std::collections::BTreeMap;
 
-use super::events::Events;
-
 /// What must hold (contract §9), and that the process behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rule {
+pub enum Rule {
     Database,
     Objects,
     Acknowledged,
@@ -23,8 +21,8 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// All of them, as the table lists them.
-    pub(super) const ALL: [Self; 13] = [
+    /// In the order of the table.
+    pub const ALL: [Self; 13] = [
         Self::Database,
         Self::Objects,
         Self::Acknowledged,
@@ -40,8 +38,7 @@ impl Rule {
         Self::Process,
     ];
 
-    /// Its line in the table.
-    pub(super) const fn text(self) -> &'static str {
+    pub const fn text(self) -> &'static str {
         match self {
             Self::Database => "database: integrity_check, foreign_key_check, no deadlocks",
             Self::Objects => "I1  visible rows have their objects",
@@ -60,23 +57,22 @@ impl Rule {
     }
 }
 
-/// Counts per rule, and every violation in words.
+/// Counts of checks by rule, and every violation in words.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub struct Findings {
     checks: BTreeMap<Rule, u64>,
     violations: Vec<(Rule, String)>,
-    /// Put in front of each violation.
     place: String,
 }
 
 impl Findings {
-    /// What violations found from now on begin with.
-    pub(super) fn at(&mut self, place: String) {
+    /// Violations found from now on begin with `place`.
+    pub fn at(&mut self, place: String) {
         self.place = place;
     }
 
-    /// Counts a check; `violation` is asked only if it failed.
-    pub(super) fn check(&mut self, rule: Rule, holds: bool, violation: impl FnOnce() -> String) {
+    /// Counts a check; `violation` is called only if the check failed.
+    pub fn check(&mut self, rule: Rule, holds: bool, violation: impl FnOnce() -> String) {
         *self.checks.entry(rule).or_default() += 1;
         if !holds {
             let violation = format!("{}: {}", self.place, violation());
@@ -85,31 +81,29 @@ impl Findings {
         }
     }
 
-    /// Counts checks that held.
-    pub(super) fn held(&mut self, rule: Rule, count: u64) {
+    /// Counts checks that passed.
+    pub fn passed(&mut self, rule: Rule, count: u64) {
         *self.checks.entry(rule).or_default() += count;
     }
 
-    /// Counts answers that clients looked at.
-    pub(super) fn answers(&mut self, events: &Events) {
-        self.held(Rule::Answers, events.verified - events.problems.len() as u64);
-        for (rule, problem) in &events.problems {
-            self.check(*rule, false, || problem.clone());
-        }
-    }
-
-    /// How often a rule was checked.
-    pub(super) fn checks(&self, rule: Rule) -> u64 {
+    pub fn checks(&self, rule: Rule) -> u64 {
         self.checks.get(&rule).copied().unwrap_or(0)
     }
 
-    /// How often a rule was violated.
-    pub(super) fn violations_of(&self, rule: Rule) -> usize {
+    pub fn violations_of(&self, rule: Rule) -> usize {
         self.violations.iter().filter(|(broken, _)| *broken == rule).count()
     }
 
     /// Every violation, with its place.
-    pub(super) fn violations(&self) -> impl ExactSizeIterator<Item = &str> {
+    pub fn violations(&self) -> impl ExactSizeIterator<Item = &str> {
         self.violations.iter().map(|(_, violation)| &**violation)
+    }
+
+    /// Fails the test if there was a violation.
+    #[track_caller]
+    pub fn assert_none(&self) {
+        let violations: Vec<_> =
+            self.violations.iter().map(|(rule, text)| format!("{}: {text}", rule.text())).collect();
+        assert!(violations.is_empty(), "{}", violations.join("\n"));
     }
 }

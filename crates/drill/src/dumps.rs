@@ -5,40 +5,38 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use coredock_domain::digest::Sha256Digest;
+use coredock_testkit::invariants::{DumpRow, Fact, Findings, Rows, Rule};
 
 use super::MAX_COREDUMPS;
 use super::events::{Absence, Events, Outcome, Post, Removal, Span};
-use super::findings::{Findings, Rule};
 use super::fleet::Fleet;
-use super::material::Fact;
-use super::rows::{DumpRow, Rows};
 
-/// The dumps of the fleet, from the first life of the server to the last one looked at.
+/// The dumps of the fleet.
 #[derive(Debug, Default)]
 pub(super) struct Dumps {
-    /// Visible when last looked at.
-    held: BTreeMap<i64, Held>,
-    /// Once visible or answered, and now gone for good; with their devices.
-    pub(super) gone: BTreeMap<i64, usize>,
+    /// Visible at the last comparison.
+    visible: BTreeMap<i64, Visible>,
+    /// Once visible or answered, and deleted for good; with their devices.
+    pub(super) deleted: BTreeMap<i64, usize>,
     bodies: HashMap<(usize, Sha256Digest), Body>,
     /// Answered with a 503 in an earlier life: each may appear in any later one.
     rescued: HashSet<(usize, Sha256Digest)>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Visible {
     device: usize,
     /// Its place in the order of the dumps of its device.
     place: (String, i64),
 }
 
-/// What became of a body on one device.
+/// What is known of a body on one device.
 #[derive(Debug, Default)]
 struct Body {
     size: u64,
     sent: u64,
-    /// Chip and version it was sent with.
-    told: HashSet<(String, String)>,
+    /// Chips and versions.
+    sent_with: HashSet<(String, String)>,
     /// How often which id was the answer.
     answered: BTreeMap<i64, u64>,
 }
@@ -67,17 +65,18 @@ impl Dumps {
         self.bodies.get(&(device, fact.sha256)).is_some_and(|body| body.size == fact.size)
     }
 
-    /// How many dumps were visible when last looked at.
+    /// How many dumps were visible at the last comparison.
     pub(super) fn count(&self) -> usize {
-        self.held.len()
+        self.visible.len()
     }
 
-    /// Compares the rows with what clients were told during a life, and remembers them.
+    /// Compares the rows with what clients were answered during a life, and remembers both.
     pub(super) fn judge(
         &mut self,
         events: &Events,
         rows: &Rows,
-        (fleet, findings): (&Fleet, &mut Findings),
+        fleet: &Fleet,
+        findings: &mut Findings,
     ) -> Result<()> {
         for post in &events.posts {
             self.note(post);
@@ -88,24 +87,24 @@ impl Dumps {
             visible.insert(row.id, (device, row));
         }
         let life = Life { events, visible, answered: answered(events) };
-        self.check_visible(&life, findings)?;
+        self.check_visible(&life, findings);
         self.check_removals(&life, findings);
         self.check_absences(&life, findings);
         self.check_missing(&life, findings);
-        let ids = self.held.keys().chain(life.answered.keys()).copied().collect::<BTreeSet<_>>();
+        let ids = self.visible.keys().chain(life.answered.keys()).copied().collect::<BTreeSet<_>>();
         for id in ids {
             if !life.visible.contains_key(&id)
                 && let Some(device) = self.device_of(&life, id)
             {
-                self.gone.insert(id, device);
+                self.deleted.insert(id, device);
             }
         }
         let rescued = events.posts.iter().filter(|post| post.is_rescued);
         self.rescued.extend(rescued.map(|post| (post.device, post.sha256)));
-        let held = |(id, (device, row)): (&i64, &(usize, &DumpRow))| {
-            (*id, Held { device: *device, place: row.place() })
-        };
-        self.held = life.visible.iter().map(held).collect();
+        let visible = life.visible.iter();
+        self.visible = visible
+            .map(|(id, (device, row))| (*id, Visible { device: *device, place: row.place() }))
+            .collect();
         Ok(())
     }
 
@@ -113,20 +112,21 @@ impl Dumps {
         let body = self.bodies.entry((post.device, post.sha256)).or_default();
         body.size = post.size;
         body.sent += 1;
-        body.told.insert((post.chip.clone(), post.version.clone()));
+        body.sent_with.insert((post.chip.clone(), post.version.clone()));
         if let Some(id) = post.id {
             *body.answered.entry(id).or_default() += 1;
         }
     }
 
     /// I2, I3: nothing is visible that was not sent, and nothing twice.
-    fn check_visible(&self, life: &Life<'_>, findings: &mut Findings) -> Result<()> {
+    fn check_visible(&self, life: &Life<'_>, findings: &mut Findings) {
         let mut bodies = BTreeSet::new();
         for (id, (device, row)) in &life.visible {
-            let fact = row.fact()?;
-            let told = (row.chip.clone(), row.firmware_version.clone());
+            let fact = row.fact;
+            let sent_with = (row.chip.clone(), row.firmware_version.clone());
             let body = self.bodies.get(&(*device, fact.sha256));
-            let body = body.filter(|body| body.size == fact.size && body.told.contains(&told));
+            let body =
+                body.filter(|body| body.size == fact.size && body.sent_with.contains(&sent_with));
             findings.check(Rule::Refused, body.is_some(), || {
                 format!("dump {id} of device {device} is nothing that was sent: {row:?}")
             });
@@ -141,30 +141,29 @@ impl Dumps {
             findings.check(Rule::Acknowledged, bodies.insert((*device, fact.sha256)), || {
                 format!("dump {id} has the body of another dump of device {device}")
             });
-            findings.check(Rule::Acknowledged, !self.gone.contains_key(id), || {
+            findings.check(Rule::Acknowledged, !self.deleted.contains_key(id), || {
                 format!("dump {id} was deleted and is back")
             });
-            findings.check(Rule::Refused, self.may_be_new(life, (*id, *device, fact)), || {
-                format!("dump {id} of device {device} is there, but nobody can have sent it")
+            findings.check(Rule::Refused, self.may_be_new(life, *id, *device, fact), || {
+                format!("dump {id} of device {device} is there, but no client can have sent it")
             });
         }
-        Ok(())
     }
 
     /// Known before, answered, of a post without answer, or rescued before.
-    fn may_be_new(&self, life: &Life<'_>, (id, device, fact): (i64, usize, Fact)) -> bool {
+    fn may_be_new(&self, life: &Life<'_>, id: i64, device: usize, fact: Fact) -> bool {
         let lost =
             |post: &Post| post.id.is_none() && (post.device, post.sha256) == (device, fact.sha256);
-        self.held.contains_key(&id)
+        self.visible.contains_key(&id)
             || life.answered.contains_key(&id)
             || life.events.posts.iter().any(lost)
             || self.rescued.contains(&(device, fact.sha256))
     }
 
-    /// I2: what is there now, and was answered before somebody asked for it, was there then.
+    /// I2: what exists now, and was answered before a client asked for it, existed then.
     fn check_absences(&self, life: &Life<'_>, findings: &mut Findings) {
         for Absence { id, span } in &life.events.absences {
-            let there_before = self.held.contains_key(id)
+            let there_before = self.visible.contains_key(id)
                 || life.answered.get(id).is_some_and(|known| known.by < span.sent);
             let fine = !(there_before && life.visible.contains_key(id));
             findings.check(Rule::Answers, fine, || {
@@ -173,13 +172,13 @@ impl Dumps {
         }
     }
 
-    /// I2: what was deleted with an answer is gone.
+    /// I2: what was deleted with an answer no longer exists.
     fn check_removals(&self, life: &Life<'_>, findings: &mut Findings) {
         for removal in life.events.removals.iter().filter(|one| one.outcome == Outcome::Done) {
             for (id, (device, _)) in &life.visible {
                 let meant = *device == removal.device && removal.id.is_none_or(|one| one == *id);
                 let there_before = removal.id.is_some()
-                    || self.held.contains_key(id)
+                    || self.visible.contains_key(id)
                     || life.answered.get(id).is_some_and(|known| known.by < removal.span.sent);
                 findings.check(Rule::Acknowledged, !(meant && there_before), || {
                     format!("dump {id} of device {device} was deleted with a 204 and is there")
@@ -188,18 +187,19 @@ impl Dumps {
         }
     }
 
-    /// I2: what was answered is there, unless somebody or retention deleted it.
+    /// I2: what was answered exists, unless a client or retention deleted it.
     fn check_missing(&self, life: &Life<'_>, findings: &mut Findings) {
-        let known: BTreeSet<i64> = self.held.keys().chain(life.answered.keys()).copied().collect();
+        let known: BTreeSet<i64> =
+            self.visible.keys().chain(life.answered.keys()).copied().collect();
         for id in &known {
             let Some(device) = self.device_of(life, *id) else { continue };
             let fine = life.visible.contains_key(id)
                 || life.deleted(*id, device)
-                || self.newer(life, (*id, device), &known) >= MAX_COREDUMPS;
+                || self.newer(life, *id, device, &known) >= MAX_COREDUMPS;
             findings.check(Rule::Acknowledged, fine, || {
-                let newer = self.newer(life, (*id, device), &known);
+                let newer = self.newer(life, *id, device, &known);
                 format!(
-                    "dump {id} of device {device} was answered and is gone: no delete was sent, \
+                    "dump {id} of device {device} was answered and is missing: no delete was sent, \
                      and only {newer} newer ones can have taken its place"
                 )
             });
@@ -207,13 +207,13 @@ impl Dumps {
     }
 
     fn device_of(&self, life: &Life<'_>, id: i64) -> Option<usize> {
-        let held = self.held.get(&id).map(|held| held.device);
-        held.or_else(|| life.answered.get(&id).map(|known| known.device))
+        let before = self.visible.get(&id).map(|before| before.device);
+        before.or_else(|| life.answered.get(&id).map(|known| known.device))
     }
 
     /// How many dumps of the device may be newer: those still there, and those that clients
     /// deleted since.
-    fn newer(&self, life: &Life<'_>, (id, device): (i64, usize), known: &BTreeSet<i64>) -> usize {
+    fn newer(&self, life: &Life<'_>, id: i64, device: usize, known: &BTreeSet<i64>) -> usize {
         let of_device = |other: &i64| *other != id && !self.certainly_older(life, *other, id);
         let visible = life.visible.iter().filter(|(_, (of, _))| *of == device);
         let visible = visible.filter(|(other, _)| of_device(other)).count();
@@ -225,7 +225,7 @@ impl Dumps {
     }
 
     fn certainly_older(&self, life: &Life<'_>, other: i64, than: i64) -> bool {
-        match (self.held.get(&other), self.held.get(&than)) {
+        match (self.visible.get(&other), self.visible.get(&than)) {
             (Some(other), Some(than)) => other.place < than.place,
             (Some(_), None) => true,
             (None, Some(_)) => false,
@@ -250,7 +250,7 @@ impl Life<'_> {
         self.events.removals.iter().any(|removal| may_delete(&removal))
     }
 
-    /// Dumps nobody was told of that an unanswered or answered delete of all may have taken.
+    /// Dumps whose ids no client knows and that an unanswered or answered delete of all may have taken.
     fn perhaps_deleted(&self, device: usize) -> usize {
         let all = |removal: &Removal| {
             removal.device == device && removal.id.is_none() && removal.outcome != Outcome::Refused

@@ -1,5 +1,4 @@
 use super::super::fleet::{Device, Fleet};
-use super::super::rows::DumpRow;
 use super::*;
 
 /// A ledger, one device, and what happens to it.
@@ -47,14 +46,31 @@ impl Bench {
 
     /// Ends the life; these dumps are visible. Returns what was found wrong.
     fn left(&mut self, dumps: &[(i64, &str, i64)]) -> Vec<String> {
-        let row = |(id, body, occurrences): &(i64, &str, i64)| {
-            DumpRow::of(*id, Fact::of(body.as_bytes()), *occurrences)
+        let visible = |(id, body, occurrences): &(i64, &str, i64)| {
+            row(*id, Fact::of(body.as_bytes()), *occurrences)
         };
-        let rows = Rows { dumps: dumps.iter().map(row).collect(), ..Rows::default() };
+        let rows = Rows { dumps: dumps.iter().map(visible).collect(), ..Rows::default() };
         let mut findings = Findings::default();
         let events = std::mem::take(&mut self.events);
-        self.dumps.judge(&events, &rows, (&self.fleet, &mut findings)).unwrap();
+        self.dumps.judge(&events, &rows, &self.fleet, &mut findings).unwrap();
         findings.violations().map(str::to_owned).collect()
+    }
+}
+
+/// A parsed dump of the first device.
+fn row(id: i64, fact: Fact, occurrences: i64) -> DumpRow {
+    DumpRow {
+        id,
+        device_id: 1,
+        chip: "esp32s3".into(),
+        firmware_version: "1.0.0".into(),
+        fact,
+        parse_status: "PARSED".into(),
+        error_code: None,
+        attempts: 1,
+        occurrences,
+        uploaded_at: format!("{id:09}"),
+        is_leased: false,
     }
 }
 
@@ -68,7 +84,7 @@ fn an_answered_dump_must_be_there() {
     let mut bench = Bench::new();
     bench.post("a", Some(1));
     bench.post("b", Some(2));
-    assert_found(&bench.left(&[(1, "a", 1)]), "dump 2 of device 0 was answered and is gone");
+    assert_found(&bench.left(&[(1, "a", 1)]), "dump 2 of device 0 was answered and is missing");
     // Once missed, it must not come back either.
     assert_found(&bench.left(&[(1, "a", 1), (2, "b", 1)]), "dump 2 was deleted and is back");
 }
@@ -84,7 +100,7 @@ fn a_dump_without_answer_may_be_there_or_not() {
 }
 
 #[test]
-fn a_dump_nobody_sent_is_found() {
+fn a_dump_that_was_never_sent_is_found() {
     let mut bench = Bench::new();
     bench.post("a", Some(1));
     let violations = bench.left(&[(1, "a", 1), (2, "b", 1)]);
@@ -93,7 +109,7 @@ fn a_dump_nobody_sent_is_found() {
     bench.post("a", None);
     assert_eq!(bench.left(&[]), [""; 0]);
     // The server that could have stored it is dead.
-    assert_found(&bench.left(&[(1, "a", 1)]), "nobody can have sent it");
+    assert_found(&bench.left(&[(1, "a", 1)]), "no client can have sent it");
 }
 
 #[test]
@@ -121,10 +137,10 @@ fn deletes_explain_what_is_missing_unless_they_came_first() {
     assert_eq!(bench.left(&[]), [""; 0]);
     bench.delete(None, Outcome::Done);
     bench.post("c", Some(3));
-    assert_found(&bench.left(&[]), "dump 3 of device 0 was answered and is gone");
+    assert_found(&bench.left(&[]), "dump 3 of device 0 was answered and is missing");
     bench.post("d", Some(4));
     bench.delete(Some(4), Outcome::Refused);
-    assert_found(&bench.left(&[]), "dump 4 of device 0 was answered and is gone");
+    assert_found(&bench.left(&[]), "dump 4 of device 0 was answered and is missing");
 }
 
 #[test]

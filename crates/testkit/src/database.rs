@@ -1,0 +1,73 @@
+//! The database beneath a server, read and written without the server.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+
+use crate::postgres;
+
+/// A connection to a `SQLite` file, or the URL of a `PostgreSQL` database, which is connected to for
+/// each query.
+pub enum Database {
+    Sqlite(Box<Mutex<SqliteConnection>>),
+    Postgres { url: String },
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+impl Database {
+    /// Opens a `SQLite` file, which a server may have open too; creates it if it does not exist.
+    pub fn of_file(path: &Path) -> Result<Self> {
+        let text = path.to_str().context("the path is not UTF-8")?;
+        let mut connection = SqliteConnection::establish(text)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        connection.batch_execute("PRAGMA busy_timeout = 5000")?;
+        Ok(Self::Sqlite(Box::new(Mutex::new(connection))))
+    }
+
+    pub const fn of_server(url: String) -> Self {
+        Self::Postgres { url }
+    }
+
+    /// The text in the column `value`, the only one, of each row that a query yields.
+    pub fn texts(&self, query: &str) -> Result<Vec<String>> {
+        match self {
+            Self::Sqlite(connection) => {
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let lines = diesel::sql_query(query).load::<Line>(&mut *connection);
+                let lines = lines.with_context(|| query.to_owned())?;
+                Ok(lines.into_iter().map(|line| line.value).collect())
+            }
+            Self::Postgres { url } => Ok(postgres::texts(url, query)),
+        }
+    }
+
+    /// How many rows of a table fulfil a condition.
+    pub fn count(&self, table: &str, condition: &str) -> Result<i64> {
+        let query =
+            format!("SELECT CAST(count(*) AS text) AS value FROM {table} WHERE {condition}");
+        Ok(self.texts(&query)?.first().context("a count without a row")?.parse()?)
+    }
+
+    /// Runs statements.
+    pub fn execute(&self, statements: &str) -> Result<()> {
+        match self {
+            Self::Sqlite(connection) => {
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                connection.batch_execute(statements).with_context(|| statements.to_owned())
+            }
+            Self::Postgres { url } => {
+                postgres::execute(url, statements);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The files of an artifact store, and what rows say of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use coredock_domain::artifacts::key::ArtifactKey;
+
+use super::{Fact, Findings, Rows, Rule, VersionRow};
+use crate::files::{files_below, unless_absent};
+
+/// The lock file of a data directory.
+const LOCK: &str = "coredock.lock";
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// Under a final name.
+    whole: BTreeMap<String, Fact>,
+    /// Under the name of a write that has not ended.
+    pub temporary: Vec<PathBuf>,
+}
+
+impl Objects {
+    /// Reads every file.
+    pub fn read(artifacts: &Path) -> Result<Self> {
+        let mut objects = Self::default();
+        for path in files_below(artifacts)? {
+            let key = path.strip_prefix(artifacts)?.to_str().context("a name that is not UTF-8")?;
+            if key == LOCK {
+                continue;
+            }
+            if is_temporary(key) {
+                objects.temporary.push(path);
+            } else if let Some(bytes) = unless_absent(std::fs::read(&path))? {
+                objects.whole.insert(key.to_owned(), Fact::of(&bytes));
+            }
+        }
+        Ok(objects)
+    }
+
+    pub fn contains(&self, key: &str) -> bool {
+        self.whole.contains_key(key)
+    }
+
+    /// Key and content of each whole file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Fact)> {
+        self.whole.iter().map(|(key, fact)| (&**key, *fact))
+    }
+
+    /// `rule`: every object a row refers to exists, as the row says.
+    pub fn check_rows(&self, rows: &Rows, rule: Rule, findings: &mut Findings) -> Result<()> {
+        for (key, fact) in rows.objects()? {
+            let key = key.to_string();
+            let found = self.whole.get(&key);
+            findings.check(rule, found == Some(&fact), || match found {
+                None => format!("{key} of a visible row is missing"),
+                Some(found) => format!("{key} is {found:?}, its row says {fact:?}"),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Objects to which no row refers.
+pub fn surplus(objects: &Objects, rows: &Rows) -> Result<Vec<String>> {
+    // Until a replacement is settled, both sets exist.
+    let settled = rows.versions.iter().map(|row| VersionRow { staging: None, ..row.clone() });
+    let settled =
+        Rows { versions: settled.collect(), models: rows.models.clone(), ..Rows::default() };
+    let referenced = [rows.objects()?, settled.objects()?].concat();
+    let referenced: BTreeSet<String> = referenced
+        .into_iter()
+        .map(|(key, _)| key)
+        .chain(kept(rows))
+        .map(|key| key.to_string())
+        .collect();
+    let surplus = objects.whole.keys().filter(|key| !referenced.contains(*key));
+    Ok(surplus.cloned().collect())
+}
+
+/// I6: after a sweep the objects to which rows refer are left, all of them, and no others.
+pub fn check_swept(objects: &Objects, rows: &Rows, findings: &mut Findings) -> Result<()> {
+    let surplus = surplus(objects, rows)?;
+    findings.passed(Rule::Garbage, objects.whole.len() as u64);
+    findings.check(Rule::Garbage, surplus.is_empty(), || {
+        format!("garbage that still exists after the sweep: {surplus:?}")
+    });
+    for key in kept(rows) {
+        let key = key.to_string();
+        findings.check(Rule::Garbage, objects.contains(&key), || format!("{key} is missing"));
+    }
+    objects.check_rows(rows, Rule::Garbage, findings)
+}
+
+/// What a sweep keeps beside the objects of versions and dumps.
+fn kept(rows: &Rows) -> impl Iterator<Item = ArtifactKey> {
+    let symbols = rows.builds.iter().map(|build| ArtifactKey::Symbols { elf_sha256: *build });
+    symbols.chain([ArtifactKey::Owner])
+}
+
+/// Writes go to `{name}#{number}` first.
+fn is_temporary(key: &str) -> bool {
+    key.rsplit_once('#').is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! A process of a program, in a clean environment, with what it writes kept in files.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Between two checks of something that a process does.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+/// A process which was started here; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    began: Instant,
+    log: PathBuf,
+}
+
+/// `program` with nothing in its environment but `settings`.
+pub fn command<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    settings: impl IntoIterator<Item = (N, V)>,
+) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(settings);
+    command
+}
+
+impl Process {
+    /// Starts it. Standard output goes to the file `log`, standard error to one beside it.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        let program = command.get_program().display().to_string();
+        let file = |path: &Path| {
+            File::create(path).with_context(|| format!("cannot create {}", path.display()))
+        };
+        command.stdin(Stdio::null()).stdout(file(log)?).stderr(file(&beside(log))?);
+        let began = Instant::now();
+        let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+        Ok(Self { child, began, log: log.to_owned() })
+    }
+
+    pub fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Since its start.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.id(), signal)?)
+    }
+
+    /// Waits for its end; one which takes longer than `limit` is an error.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if began.elapsed() > limit {
+                bail!("process {:?} still runs after {limit:?}", self.id());
+            }
+            sleep(INTERVAL);
+        }
+    }
+
+    /// Returns what `find` finds once it does; `limit` counts from the start of the process, whose
+    /// end is an error.
+    pub fn wait_for<T>(
+        &mut self,
+        limit: Duration,
+        find: impl Fn(&Self) -> Result<Option<T>>,
+    ) -> Result<T> {
+        loop {
+            if let Some(found) = find(self)? {
+                return Ok(found);
+            }
+            if let Some(status) = self.ended()? {
+                bail!("the process ended early with {status}: {}", self.last_lines());
+            }
+            if self.elapsed() > limit {
+                bail!("the process is not ready after {limit:?}: {}", self.last_lines());
+            }
+            sleep(INTERVAL);
+        }
+    }
+
+    /// What it has written to standard output, in whole lines.
+    pub fn output(&self) -> Result<String> {
+        whole_lines(&self.log)
+    }
+
+    /// What it has written to standard error, in whole lines.
+    pub fn complaints(&self) -> Result<String> {
+        whole_lines(&beside(&self.log))
+    }
+
+    /// The end of what it has written, for messages.
+    pub fn last_lines(&self) -> String {
+        let [output, complaints] =
+            [self.output(), self.complaints()].map(Result::unwrap_or_default);
+        let last = |text: &str| text.lines().rev().take(3).map(str::to_owned).collect::<Vec<_>>();
+        [last(&complaints), last(&output)].concat().join(" | ")
+    }
+}
+
+/// Where standard error goes.
+fn beside(log: &Path) -> PathBuf {
+    log.with_added_extension("err")
+}
+
+/// The last line may still be being written.
+fn whole_lines(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, and then nothing is left to do.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,83 @@
+//! A running server: `coredock serve`, or a program which announces itself in the same way.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::process::Process;
+
+/// From the start of the process to its first "ready".
+const LONGEST_START: Duration = Duration::from_secs(20);
+const LONGEST_STOP: Duration = Duration::from_secs(20);
+/// The member `event` of the line with the address in a server's log.
+const LISTENING: &str = "listening";
+
+/// The process of a server; killed when dropped.
+#[derive(Debug)]
+pub struct Server(Process);
+
+impl Server {
+    /// Starts it, with its log in the file `log`; it does not listen yet.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        Process::start(command, log).map(Self)
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.0
+    }
+
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.0
+    }
+
+    pub fn id(&self) -> Pid {
+        self.0.id()
+    }
+
+    /// The address on which it listens, once its log has it.
+    pub fn address(&self) -> Result<Option<SocketAddr>> {
+        address(&self.0)
+    }
+
+    pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
+        self.0.wait_for(LONGEST_START, address)
+    }
+
+    /// Waits until it answers that it is ready.
+    pub fn wait_until_ready(&mut self) -> Result<SocketAddr> {
+        let address = self.wait_until_listening()?;
+        let ready = |_: &Process| Ok(is_ready(address).then_some(address));
+        self.0.wait_for(LONGEST_START, ready)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.0.signal(Signal::TERM)?;
+        self.0.wait(LONGEST_STOP)
+    }
+
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.0.signal(Signal::KILL)?;
+        self.0.wait(LONGEST_STOP)
+    }
+}
+
+fn address(process: &Process) -> Result<Option<SocketAddr>> {
+    let log = process.output()?;
+    let lines = log.lines().filter(|line| line.contains(LISTENING));
+    let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let Some(line) = lines.find(|line| line["event"] == LISTENING) else { return Ok(None) };
+    let address = line["address"].as_str().context("the log has no address")?;
+    Ok(Some(address.parse()?))
+}
+
+fn is_ready(address: SocketAddr) -> bool {
+    let answer = Client::connect(address).and_then(|mut client| client.get("/health/readyz"));
+    answer.is_ok_and(|answer| answer.status == 200)
+}
