@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use coredock_artifact_store::{
-    BucketState, ObjectArtifactStore, OpenDirectoryError, OpenStoreError, S3Bucket,
+    BucketState, LocalArtifactStore, OpenDirectoryError, OpenStoreError, S3ArtifactStore, S3Bucket,
 };
 use coredock_domain::error::RepositoryError;
 use coredock_domain::{Clock, Upkeep};
@@ -17,7 +17,7 @@ use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, S
 use crate::database_clock::{ClockReading, DatabaseClock};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
-use crate::wiring::{Engine, Outside};
+use crate::wiring::{Engine, Outside, Stores};
 
 /// Reads that run side by side; more only wait for the same disk.
 const MOST_READERS: usize = 8;
@@ -69,12 +69,17 @@ impl OpenError {
     }
 }
 
+/// The artifact store, as far as it matters where it is.
+enum OpenedStore {
+    Local(LocalArtifactStore),
+    S3(S3Bucket),
+}
+
 /// The backends of a process.
 pub struct Backends {
     /// What the features work with.
     pub outside: Outside,
-    store: ObjectArtifactStore,
-    bucket: Option<S3Bucket>,
+    store: OpenedStore,
     sidecar: Option<Arc<SidecarSymbolizer>>,
     /// Set on a database that processes share.
     clock: Option<Arc<DatabaseClock>>,
@@ -92,7 +97,7 @@ impl Backends {
         let sidecar = open_sidecar(config)?;
         let lock = lock(config)?;
         let database = open_database(config).await?;
-        let (store, bucket) = open_store(config)?;
+        let (store, stores) = open_store(config)?;
         let engine = match config.coredumps.symbolizer {
             SymbolizerConfig::Off => Engine::Off,
             SymbolizerConfig::Native => Engine::Native(NativeOptions::new(
@@ -103,7 +108,7 @@ impl Backends {
                 sidecar.clone().map_or(Engine::Off, |sidecar| Engine::Outside(sidecar))
             }
         };
-        let mut outside = Outside::new(database, store.clone(), engine);
+        let mut outside = Outside::new(database, stores, engine);
         let clock = match config.database.place {
             DatabasePlace::Sqlite(_) => None,
             DatabasePlace::Postgres(_) => Some(Arc::new(DatabaseClock::default())),
@@ -111,11 +116,8 @@ impl Backends {
         if let Some(clock) = &clock {
             outside.clock = clock.clone();
         }
-        if bucket.is_some() {
-            outside.store_kind = "s3";
-        }
         let longest_attempt = config.coredumps.symbolication.longest_attempt;
-        Ok(Self { outside, store, bucket, sidecar, clock, longest_attempt, lock })
+        Ok(Self { outside, store, sidecar, clock, longest_attempt, lock })
     }
 
     /// Migrates the database if `migrate` says so, and gives it the id of an installation; `false`
@@ -154,10 +156,12 @@ impl Backends {
     /// What fails is logged: the server starts all the same, and health reports the store.
     pub async fn clean_leftovers(&self) {
         let written_before = SystemClock.now().before(LEFTOVER_AGE);
-        match self.store.clean_leftovers(written_before).await {
-            Ok(0) => {}
-            Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
-            Err(error) => warn("leftovers of interrupted writes stay", &error),
+        if let OpenedStore::Local(store) = &self.store {
+            match store.clean_leftovers(written_before).await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
+                Err(error) => warn("leftovers of interrupted writes stay", &error),
+            }
         }
         let Some(sidecar) = &self.sidecar else { return };
         // With the lock of the data no other process of ours works on these dumps; without it one
@@ -173,7 +177,7 @@ impl Backends {
     /// Makes the bucket if it is missing and marks an empty store as ours; `false` when it should be
     /// tried again. What is wrong is logged, and health reports it.
     pub async fn prepare_store(&self, upkeep: &Upkeep) -> bool {
-        if let Some(bucket) = &self.bucket {
+        if let OpenedStore::S3(bucket) = &self.store {
             match bucket.ensure().await {
                 Ok(BucketState::Existed | BucketState::Created) => {}
                 Err(error) => {
@@ -210,11 +214,21 @@ fn lock(config: &Config) -> Result<Option<DataLock>, LockError> {
     DataLock::take(&directories).map(Some)
 }
 
-fn open_store(config: &Config) -> Result<(ObjectArtifactStore, Option<S3Bucket>), OpenError> {
+fn open_store(config: &Config) -> Result<(OpenedStore, Stores), OpenError> {
     Ok(match &config.artifacts {
-        ArtifactStoreConfig::Local(directory) => (ObjectArtifactStore::local(directory)?, None),
+        ArtifactStoreConfig::Local(directory) => {
+            let store = LocalArtifactStore::at(directory)?;
+            let stores = Stores {
+                kind: "local",
+                on_pool: Arc::new(store.clone()),
+                on_caller_thread: Arc::new(store.on_caller_thread()),
+            };
+            (OpenedStore::Local(store), stores)
+        }
         ArtifactStoreConfig::S3(options) => {
-            (ObjectArtifactStore::s3(options)?, Some(S3Bucket::new(options)?))
+            let store = Arc::new(S3ArtifactStore::new(options)?);
+            let stores = Stores { kind: "s3", on_pool: store.clone(), on_caller_thread: store };
+            (OpenedStore::S3(S3Bucket::new(options)?), stores)
         }
     })
 }

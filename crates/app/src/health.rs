@@ -46,7 +46,7 @@ impl Health {
         Self {
             database: outside.database.clone(),
             store: features.store.clone(),
-            store_kind: outside.store_kind,
+            store_kind: outside.stores.kind,
             symbolizer: features.symbolication.symbolizer().cloned(),
             probe: ArtifactKey::Health { instance: UploadId::random(&*outside.entropy) },
             last: Mutex::new(None),

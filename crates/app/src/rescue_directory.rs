@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use coredock_domain::artifacts::body::ArtifactBody;
-use coredock_domain::blocking;
 use coredock_domain::intake::spool::RescueSpool;
 use coredock_domain::intake::spool::{
     OpenedRescue, RescueError, RescueFile, RescueName, RescuedDump,
@@ -279,13 +278,10 @@ impl RescueSpool for RescueDirectory {
     }
 }
 
-/// Runs a job which waits for the disk on a thread which may block.
+/// Runs a job which waits for the disk on the blocking pool. Dumps get here only during an outage.
 async fn wait_for<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, RescueError> + Send + 'static,
 ) -> Result<T, RescueError> {
-    if blocking::is_allowed() {
-        return job();
-    }
     let failed = |error| RescueError::unavailable("wait for a thread", error);
     tokio::task::spawn_blocking(job).await.map_err(failed)?
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::artifacts::verified_reads::VerifiedReads;
 use coredock_domain::coredumps::CoredumpPorts;
 use coredock_domain::coredumps::pruned::PrunedCoredumps;
@@ -73,9 +72,11 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// All of them in one database.
+    /// All of them in one database. Deliveries are recorded and jobs are claimed by threads which exist
+    /// to block.
     pub fn of(database: &Database) -> Self {
         let rows = Arc::new(database.clone());
+        let on_caller_thread = Arc::new(database.on_caller_thread());
         Self {
             models: rows.clone(),
             devices: rows.clone(),
@@ -84,8 +85,8 @@ impl Rows {
             rom_elfs: rows.clone(),
             symbol_indexes: rows.clone(),
             coredumps: rows.clone(),
-            deliveries: rows.clone(),
-            jobs: rows.clone(),
+            deliveries: on_caller_thread.clone(),
+            jobs: on_caller_thread,
             outbox: rows.clone(),
             sweep: rows,
         }
@@ -103,6 +104,17 @@ pub enum Engine {
     Outside(Arc<dyn Symbolizer>),
 }
 
+/// The artifact store, as two handles.
+#[derive(Clone)]
+pub struct Stores {
+    /// `local` or `s3`, for health and metrics.
+    pub kind: &'static str,
+    /// Blocks no thread that polls it.
+    pub on_pool: Arc<dyn ArtifactStore>,
+    /// For threads which exist to block: a local store works on the calling thread.
+    pub on_caller_thread: Arc<dyn ArtifactStore>,
+}
+
 /// What the outside is made of. Tests put wrappers here.
 #[derive(Clone)]
 pub struct Outside {
@@ -110,10 +122,8 @@ pub struct Outside {
     pub database: Database,
     /// Where rows lie.
     pub rows: Rows,
-    /// Where bytes lie.
-    pub store: Arc<dyn ArtifactStore>,
-    /// What kind of store that is, for health and metrics: `local`, `s3`.
-    pub store_kind: &'static str,
+    /// The artifact store.
+    pub stores: Stores,
     /// Who makes reports.
     pub engine: Engine,
     /// The time.
@@ -124,12 +134,11 @@ pub struct Outside {
 
 impl Outside {
     /// The real clock and randomness over this database, this store and this engine.
-    pub fn new(database: Database, store: ObjectArtifactStore, engine: Engine) -> Self {
+    pub fn new(database: Database, stores: Stores, engine: Engine) -> Self {
         Self {
             rows: Rows::of(&database),
             database,
-            store: Arc::new(store),
-            store_kind: "local",
+            stores,
             engine,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -198,6 +207,7 @@ struct Wiring<'a> {
     config: &'a Config,
     outside: &'a Outside,
     store: Arc<dyn ArtifactStore>,
+    store_on_caller_thread: Arc<dyn ArtifactStore>,
     reads: VerifiedReads,
     metrics: Metrics,
     wakeups: Arc<WorkerWakeups>,
@@ -206,11 +216,21 @@ struct Wiring<'a> {
 impl<'a> Wiring<'a> {
     fn new(config: &'a Config, outside: &'a Outside) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new()?;
-        let store = Arc::clone(&outside.store);
-        let store: Arc<dyn ArtifactStore> =
-            Arc::new(MeteredStore::new(store, outside.store_kind, metrics.clone()));
+        let metered = |store: &Arc<dyn ArtifactStore>| -> Arc<dyn ArtifactStore> {
+            Arc::new(MeteredStore::new(Arc::clone(store), outside.stores.kind, metrics.clone()))
+        };
+        let store = metered(&outside.stores.on_pool);
+        let store_on_caller_thread = metered(&outside.stores.on_caller_thread);
         let reads = VerifiedReads::new(store.clone(), Arc::clone(&outside.clock));
-        Ok(Self { config, outside, store, reads, metrics, wakeups: Arc::default() })
+        Ok(Self {
+            config,
+            outside,
+            store,
+            store_on_caller_thread,
+            reads,
+            metrics,
+            wakeups: Arc::default(),
+        })
     }
 
     fn clock(&self) -> Arc<dyn Clock> {
@@ -282,12 +302,14 @@ impl<'a> Wiring<'a> {
 
     fn native(&self, options: &NativeOptions) -> NativeSymbolizer {
         let metrics = self.metrics.clone();
+        // Parse workers run on threads of their own.
+        let reads = self.reads.through(self.store_on_caller_thread.clone());
         let ports = NativePorts {
             roms: self.outside.rows.rom_elfs.clone(),
-            reads: self.reads.clone(),
+            reads: reads.clone(),
             indexes: StoredIndexes {
                 rows: self.outside.rows.symbol_indexes.clone(),
-                reads: self.reads.clone(),
+                reads,
                 clock: self.clock(),
                 wakeup: self.wakeups.clone(),
             },
@@ -329,7 +351,8 @@ impl<'a> Wiring<'a> {
         let ports = IntakePorts {
             deliveries: self.outside.rows.deliveries.clone(),
             coredumps: self.outside.rows.coredumps.clone(),
-            store: self.store.clone(),
+            // Each dump is written on a thread of its own where the store is a directory.
+            store: self.store_on_caller_thread.clone(),
             spool: Arc::new(RescueDirectory::new(&directory, config.rescue_bytes)),
             clock: self.clock(),
             wakeup: self.wakeups.clone(),
@@ -346,7 +369,7 @@ impl<'a> Wiring<'a> {
         let ports = SymbolicationPorts {
             jobs: self.outside.rows.jobs.clone(),
             coredumps: self.outside.rows.coredumps.clone(),
-            reads: self.reads.clone(),
+            reads: self.reads.through(self.store_on_caller_thread.clone()),
             symbolizer,
             clock: self.clock(),
             entropy: self.entropy(),

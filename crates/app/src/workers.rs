@@ -9,7 +9,7 @@ use coredock_domain::symbolication::worker::{ParseResult, Symbolicated};
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::sweep::{SweepMode, SweepReport, SweepVerdict};
 use coredock_domain::wakeup::{Wakeup, Worker};
-use coredock_domain::{Clock, Intake, SymbolIndexes, Symbolication, Upkeep, blocking};
+use coredock_domain::{Clock, Intake, SymbolIndexes, Symbolication, Upkeep};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -69,18 +69,20 @@ impl Workers {
             let (parser, stop) = (Arc::clone(&workers), stop_parsing.clone());
             let runtime = Handle::current();
             // Threads of their own: unwrapping a hostile dump may take a second.
-            tasks.spawn_blocking(move || {
-                blocking::allow(|| runtime.block_on(parser.parse(&stop)));
-            });
+            tasks.spawn_blocking(move || runtime.block_on(parser.parse(&stop)));
         }
         if let Some(indexes) = workers.symbol_indexes.clone() {
             let (indexing, stop) = (Arc::clone(&workers), stop_parsing.clone());
             tasks.spawn(async move { indexing.index(&indexes, &stop).await });
         }
         let queue = Arc::clone(&workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { queue.watch().await }));
-        let rescue = Arc::clone(&workers);
-        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { rescue.ingest().await }));
+        let (until, runtime) = (stop.clone(), Handle::current());
+        // A thread of its own: it counts jobs by the database handle which blocks its caller.
+        tasks.spawn_blocking(move || runtime.block_on(until.run_until_cancelled(queue.watch())));
+        let (rescue, until) = (Arc::clone(&workers), stop.clone());
+        let runtime = Handle::current();
+        // A thread of its own: it receives dumps by the store handle which blocks its caller.
+        tasks.spawn_blocking(move || runtime.block_on(until.run_until_cancelled(rescue.ingest())));
         let (outbox, until) = (Arc::clone(&workers), stop.clone());
         tasks.spawn(async move { outbox.until_farewell(&until, outbox.delete(&until)).await });
         let (settling, until) = (Arc::clone(&workers), stop.clone());

@@ -1,24 +1,22 @@
-//! Where bytes lie: [`coredock_domain::ArtifactStore`] over `object_store`.
+//! The artifact store: implementations of the port [`coredock_domain::ArtifactStore`].
 //!
-//! One adapter, [`ObjectArtifactStore`], serves S3, a local directory and memory; what differs
-//! between the stores underneath is told by [`StoreFeatures`]. For a local directory it adds what
-//! `object_store` leaves open: every directory on the way to an object is durable, a copy is an
-//! object of its own, and the leftovers of interrupted writes are removed
-//! ([`ObjectArtifactStore::clean_leftovers`]). For S3 it decides what an answer means and how long
-//! to wait for it, and lists whatever keys there are. The bucket itself is made and looked at by
-//! [`S3Bucket`].
+//! [`LocalArtifactStore`] writes files below a directory, with `std::fs`. [`S3ArtifactStore`] uses a
+//! bucket, through `object_store`; it decides what an answer means and how long to wait for it, and
+//! lists keys which `object_store` would reject. [`S3Bucket`] creates and inspects the bucket.
 
-mod body;
-mod bucket;
-mod delete;
+use coredock_domain::artifacts::key::ArtifactKey;
+
 mod local;
 mod s3;
-mod store;
-mod upload;
-mod walk;
-mod whole;
 
-pub use bucket::{BucketError, BucketState, S3Bucket};
-pub use local::OpenDirectoryError;
-pub use s3::{OpenStoreError, S3Options};
-pub use store::{ObjectArtifactStore, StoreFeatures};
+pub use local::{LocalArtifactStore, OpenDirectoryError};
+pub use s3::{BucketError, BucketState, OpenStoreError, S3ArtifactStore, S3Bucket, S3Options};
+
+/// The keys of one deletion, for an error: no store says which of them failed.
+fn shown(keys: &[ArtifactKey]) -> String {
+    match keys {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
+    }
+}

@@ -1,56 +1,65 @@
-//! Objects in a bucket of S3, or of a server that speaks like it.
+//! Objects in a bucket of S3, or of a server with the same protocol.
 
+mod body;
+mod bucket;
+mod delete;
 mod failure;
 mod listing;
 mod options;
 mod pace;
+mod put;
 mod transport;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use object_store::ObjectStore;
-use object_store::RetryConfig;
+use async_trait::async_trait;
+use coredock_domain::ArtifactStore;
+use coredock_domain::artifacts::body::ArtifactBody;
+use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
+use coredock_domain::artifacts::store::{
+    Artifact, ArtifactStoreError, ByteRange, ListedObject, StoredArtifact,
+};
+use coredock_domain::digest::Sha256Digest;
+use coredock_domain::timestamp::Timestamp;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsCredential, Checksum};
 use object_store::client::HttpClient;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore,
+    ObjectStoreExt, RetryConfig,
+};
 
-use crate::store::{ObjectArtifactStore, StoreFeatures};
-
-pub(crate) use failure::{Failure, error_code};
-pub(crate) use listing::Listing;
-pub(crate) use options::Address;
+pub use bucket::{BucketError, BucketState, S3Bucket};
+use failure::Failure;
+use listing::Listing;
+use options::Address;
 pub use options::{OpenStoreError, S3Options};
 use transport::Transport;
 
-/// Two of them are in memory at most (contract §1.6); S3 wants at least 5 MiB.
-const PART_SIZE: usize = 8 << 20;
+/// Why an operation failed, before it is mapped to the error of the port.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What S3 needs besides `object_store`. Clones share it.
+const SHA256: &str = "sha256";
+/// An offset behind the end of any object. s3s-fs rejects offsets beyond 63 bits.
+const FAR: u64 = 1 << 62;
+
+/// The [`ArtifactStore`] in a bucket. Objects have their SHA-256 in their metadata. Clones share one
+/// client and its connections.
 #[derive(Clone)]
-pub(crate) struct S3Access {
-    pub(crate) listing: Listing,
-    /// Deletes one by one.
-    pub(crate) single_deletes: Arc<dyn ObjectStore>,
-    /// The server has refused to delete many objects at once.
+pub struct S3ArtifactStore {
+    objects: AmazonS3,
+    /// The same bucket, for servers which delete one object per request only.
+    single_deletes: AmazonS3,
+    /// The server has refused to delete many objects with one request.
     no_batches: Arc<AtomicBool>,
+    listing: Listing,
 }
 
-impl S3Access {
-    /// Whether many objects can be deleted at once, as far as is known.
-    pub(crate) fn deletes_batches(&self) -> bool {
-        !self.no_batches.load(Ordering::Relaxed)
-    }
-
-    /// From now on objects are deleted one by one.
-    pub(crate) fn give_up_batches(&self) {
-        self.no_batches.store(true, Ordering::Relaxed);
-    }
-}
-
-impl ObjectArtifactStore {
-    /// Keeps objects in a bucket. Connects to nothing: a bucket that cannot be reached shows when it
-    /// is used. All clones share one client and its connections.
-    pub fn s3(options: &S3Options) -> Result<Self, OpenStoreError> {
+impl S3ArtifactStore {
+    /// Opens no connection: if the bucket cannot be reached, operations fail.
+    pub fn new(options: &S3Options) -> Result<Self, OpenStoreError> {
         let address = options.address()?;
         let transport = Transport::new(options.timeout).map_err(OpenStoreError::Client)?;
         let client = HttpClient::new(transport.clone());
@@ -66,13 +75,41 @@ impl ObjectArtifactStore {
             region: options.region.clone(),
             url: address.bucket_url,
         };
-        let access = S3Access {
-            listing,
-            single_deletes: Arc::new(build(single)?),
+        Ok(Self {
+            objects: objects.build().map_err(OpenStoreError::Store)?,
+            single_deletes: single.build().map_err(OpenStoreError::Store)?,
             no_batches: Arc::default(),
-        };
-        let features = StoreFeatures { part_size: PART_SIZE, metadata: true };
-        Ok(Self { s3: Some(access), ..Self::over(Arc::new(build(objects)?), features) })
+            listing,
+        })
+    }
+
+    /// Call when an object seems absent: an error when the whole bucket is, which says nothing about
+    /// any object.
+    async fn check_present(
+        &self,
+        operation: &'static str,
+        key: &ArtifactKey,
+    ) -> Result<(), ArtifactStoreError> {
+        let present = self.listing.check_present().await;
+        present.map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
+    }
+
+    /// Answers a read of a part that failed. A part which begins at or behind the end has no bytes;
+    /// S3 calls that an error.
+    async fn open_behind_end(
+        &self,
+        key: &ArtifactKey,
+        range: ByteRange,
+        refusal: Error,
+    ) -> Result<Option<Artifact>, ArtifactStoreError> {
+        let options = GetOptions { head: true, ..GetOptions::default() };
+        match self.objects.get_opts(&path("open", key)?, options).await {
+            Ok(found) if range.within(found.meta.size).is_empty() => {
+                Ok(Some(Artifact { stored: describe(&found), body: stream::empty().boxed() }))
+            }
+            Err(Error::NotFound { .. }) => Ok(None),
+            Ok(_) | Err(_) => Err(ArtifactStoreError::unavailable("open", key, refusal)),
+        }
     }
 }
 
@@ -93,19 +130,122 @@ fn amazon(options: &S3Options, address: &Address, transport: Transport) -> Amazo
         .with_retry(retry)
 }
 
-fn build(builder: AmazonS3Builder) -> Result<AmazonS3, OpenStoreError> {
-    builder.build().map_err(OpenStoreError::Store)
+#[async_trait]
+impl ArtifactStore for S3ArtifactStore {
+    async fn put(
+        &self,
+        key: &ArtifactKey,
+        body: &ArtifactBody,
+    ) -> Result<StoredArtifact, ArtifactStoreError> {
+        let written = self.write(&path("put", key)?, body).await;
+        written.map_err(|source| ArtifactStoreError::unavailable("put", key, source))
+    }
+
+    async fn open(
+        &self,
+        key: &ArtifactKey,
+        range: ByteRange,
+    ) -> Result<Option<Artifact>, ArtifactStoreError> {
+        let wanted = match range {
+            ByteRange::Full => None,
+            ByteRange::Part { start, end } => {
+                Some(GetRange::Bounded(start.min(FAR)..end.min(FAR + 1)))
+            }
+        };
+        let options = GetOptions { range: wanted, ..GetOptions::default() };
+        match self.objects.get_opts(&path("open", key)?, options).await {
+            Ok(found) if found.range != range.within(found.meta.size) => {
+                let source = format!("asked for {range:?}, the server sent {:?}", found.range);
+                Err(ArtifactStoreError::unavailable("open", key, source))
+            }
+            Ok(found) => {
+                let stored = describe(&found);
+                let length = found.range.end - found.range.start;
+                let body = body::pieces(found.into_stream(), length, key.to_string());
+                Ok(Some(Artifact { stored, body }))
+            }
+            Err(Error::NotFound { .. }) => {
+                self.check_present("open", key).await?;
+                Ok(None)
+            }
+            Err(refusal) => match range {
+                ByteRange::Part { .. } if may_be_behind_end(&refusal) => {
+                    self.open_behind_end(key, range, refusal).await
+                }
+                _ => Err(ArtifactStoreError::unavailable("open", key, refusal)),
+            },
+        }
+    }
+
+    async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError> {
+        match self.objects.copy(&path("copy", from)?, &path("copy", to)?).await {
+            Ok(()) => Ok(()),
+            Err(Error::NotFound { .. }) => {
+                self.check_present("copy", from).await?;
+                Err(ArtifactStoreError::NotFound { key: from.to_string() })
+            }
+            Err(source) => Err(ArtifactStoreError::unavailable("copy", from, source)),
+        }
+    }
+
+    async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError> {
+        self.delete_all(keys).await
+    }
+
+    fn list(
+        &self,
+        prefix: ArtifactPrefix,
+    ) -> BoxStream<'_, Result<ListedObject, ArtifactStoreError>> {
+        let name = prefix.as_str();
+        self.listing
+            .objects(format!("{name}/"))
+            .map_err(move |source| ArtifactStoreError::unavailable("list", name, source))
+            .boxed()
+    }
+}
+
+/// The server says so; when `object_store` itself has rejected the answer, it may be the reason.
+fn may_be_behind_end(refusal: &Error) -> bool {
+    Failure::behind(refusal).is_none_or(Failure::is_behind_end)
+}
+
+/// The path of an object. Parsed, because `Path::from` would percent-encode.
+fn path(operation: &'static str, key: &ArtifactKey) -> Result<Path, ArtifactStoreError> {
+    Path::parse(key.to_string())
+        .map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
+}
+
+/// The metadata of an object.
+fn attributes(sha256: Sha256Digest) -> Attributes {
+    Attributes::from_iter([
+        (Attribute::ContentType, "application/octet-stream".to_owned()),
+        (Attribute::Metadata(SHA256.into()), sha256.to_string()),
+    ])
+}
+
+/// The `ETag`. The transport rejects answers without one where it reads an object.
+fn identity(meta: &ObjectMeta) -> String {
+    let written = || format!("{}-{}", Timestamp::from(meta.last_modified).micros(), meta.size);
+    meta.e_tag.clone().unwrap_or_else(written)
+}
+
+fn describe(found: &GetResult) -> StoredArtifact {
+    let sha256 = found.attributes.get(&Attribute::Metadata(SHA256.into()));
+    StoredArtifact {
+        size: found.meta.size,
+        identity: identity(&found.meta),
+        sha256: sha256.and_then(|text| text.parse().ok()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bucket::S3Bucket;
 
     #[tokio::test]
     async fn opening_connects_to_nothing() {
         let options = options::tests::options();
-        assert!(ObjectArtifactStore::s3(&options).is_ok());
+        assert!(S3ArtifactStore::new(&options).is_ok());
         assert!(S3Bucket::new(&options).is_ok());
     }
 }

@@ -1,50 +1,42 @@
-//! The contract of the port, on every backend of this crate.
+//! The contract of the port, on the stores which need no server.
 
-use std::sync::Arc;
-
-use coredock_artifact_store::{ObjectArtifactStore, StoreFeatures};
-use coredock_domain::blocking;
+use bytes::Bytes;
+use coredock_artifact_store::LocalArtifactStore;
 use coredock_testkit::contract::artifact_store::{
     Backend, FOREIGN_PATH, artifact_store_contract, lists_foreign_objects,
 };
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use coredock_testkit::memory_store::MemoryStore;
 use tokio::runtime::Builder;
+
+const LOCAL: Backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
 
 #[tokio::test]
 async fn a_local_directory_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
-    let backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
-    artifact_store_contract(&store, backend).await;
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
+    artifact_store_contract(&store, LOCAL).await;
     std::fs::write(directory.path().join(FOREIGN_PATH), b"foreign").unwrap();
     lists_foreign_objects(&store, 7).await;
 }
 
-/// There it is read and written without visits to other threads.
 #[test]
-fn a_local_directory_keeps_the_contract_on_a_thread_that_may_wait() {
+fn a_local_directory_keeps_the_contract_on_the_calling_thread() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
-    let backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
+    let store = LocalArtifactStore::at(directory.path()).unwrap().on_caller_thread();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    blocking::allow(|| runtime.block_on(artifact_store_contract(&store, backend)));
+    runtime.block_on(artifact_store_contract(&store, LOCAL));
 }
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     let backend = Backend { metadata: true, stable_readers: true, separate_writers: true };
-    artifact_store_contract(&ObjectArtifactStore::memory(), backend).await;
+    artifact_store_contract(&MemoryStore::with_metadata(), backend).await;
 }
 
 #[tokio::test]
 async fn a_store_without_metadata_keeps_the_contract() {
-    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let features = StoreFeatures { part_size: 100_000, metadata: false };
-    let store = ObjectArtifactStore::over(Arc::clone(&objects), features);
-    let backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
-    artifact_store_contract(&store, backend).await;
-    objects.put(&Path::parse(FOREIGN_PATH).unwrap(), "foreign".into()).await.unwrap();
+    let store = MemoryStore::without_metadata();
+    artifact_store_contract(&store, LOCAL).await;
+    store.place(FOREIGN_PATH, Bytes::from_static(b"foreign"));
     lists_foreign_objects(&store, 7).await;
 }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coredock_artifact_store::ObjectArtifactStore;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
@@ -13,10 +12,11 @@ use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange, ListedObj
 use coredock_testkit::contract::artifact_store::{Backend, artifact_store_contract};
 use coredock_testkit::faulty_store::{Call, Fault, FaultRule, FaultyStore, Operation};
 use coredock_testkit::gate::Gate;
+use coredock_testkit::memory_store::MemoryStore;
 use futures::TryStreamExt;
 
 fn store() -> FaultyStore {
-    FaultyStore::new(Arc::new(ObjectArtifactStore::memory()))
+    FaultyStore::new(Arc::new(MemoryStore::with_metadata()))
 }
 
 fn dump(id: i64) -> ArtifactKey {

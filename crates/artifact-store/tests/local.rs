@@ -8,13 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use coredock_artifact_store::ObjectArtifactStore;
+use coredock_artifact_store::LocalArtifactStore;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
 use coredock_domain::artifacts::spooled_file::SpoolDirectory;
-use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange};
-use coredock_domain::blocking;
+use coredock_domain::artifacts::store::{ArtifactStoreError, ByteRange, read_all};
 use coredock_domain::timestamp::Timestamp;
 use futures::{FutureExt, TryStreamExt};
 
@@ -56,7 +55,7 @@ fn files(directory: &Path) -> Vec<String> {
 async fn the_directory_is_made_for_its_owner_only() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("data/artifacts");
-    let store = ObjectArtifactStore::local(&directory).unwrap();
+    let store = LocalArtifactStore::at(&directory).unwrap();
     store.put(&key("coredumps/abcd2345/1.dmp"), &small()).await.unwrap();
     for path in ["data", "data/artifacts", "data/artifacts/coredumps/abcd2345"] {
         let mode = fs::metadata(parent.path().join(path)).unwrap().permissions().mode();
@@ -67,27 +66,49 @@ async fn the_directory_is_made_for_its_owner_only() {
 #[test]
 fn a_file_in_the_place_of_the_directory_is_an_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = ObjectArtifactStore::local(file.path()).err().unwrap();
+    let error = LocalArtifactStore::at(file.path()).err().unwrap();
     assert!(error.to_string().starts_with("could not open artifact directory /"));
-    assert!(ObjectArtifactStore::local(file.path().join("below")).is_err());
+    assert!(LocalArtifactStore::at(file.path().join("below")).is_err());
 }
 
 #[tokio::test]
-async fn an_object_has_one_identity_whoever_opens_it() {
+async fn an_object_has_one_identity_on_every_handle() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
     let key = key("coredumps/abcd2345/1.dmp");
     let written = store.put(&key, &small()).await.unwrap();
     let elsewhere = store.open(&key, ByteRange::Full).await.unwrap().unwrap();
-    let opening = blocking::allow(|| store.open(&key, ByteRange::Full).now_or_never());
-    let here = opening.expect("nobody else is waited for").unwrap().unwrap();
+    let here = store.on_caller_thread();
+    let opening = here.open(&key, ByteRange::Full).now_or_never();
+    let here = opening.expect("it waits for no other thread").unwrap().unwrap();
     assert_eq!([&elsewhere.stored, &here.stored], [&written; 2]);
+}
+
+/// The blocking pool belongs to a runtime; there is none here.
+#[test]
+fn on_the_calling_thread_every_operation_is_done_at_once() {
+    fn at_once<T>(operation: impl Future<Output = T>) -> T {
+        operation.now_or_never().expect("it waits for no other thread")
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap().on_caller_thread();
+    let (first, second) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
+    for body in [large(), small()] {
+        at_once(store.put(&first, &body)).unwrap();
+    }
+    at_once(store.copy(&first, &second)).unwrap();
+    assert_eq!(at_once(read_all(&store, &second, 5)).unwrap().unwrap(), "small");
+    let listed: Vec<_> = at_once(store.list(ArtifactPrefix::Coredumps).try_collect()).unwrap();
+    assert_eq!(listed.len(), 2);
+    at_once(store.delete(&[first, second])).unwrap();
+    assert_eq!(at_once(store.clean_leftovers(Timestamp::from_micros(LATER))).unwrap(), 0);
+    assert!(files(directory.path()).is_empty());
 }
 
 #[tokio::test]
 async fn neither_puts_nor_repeated_copies_leave_other_files() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
     let (from, to) = (key("staging/00ff/firmware.bin"), key("firmware/demo/1.0/firmware.bin"));
     for _ in 0..3 {
         store.put(&from, &large()).await.unwrap();
@@ -111,7 +132,7 @@ async fn a_dropped_put_leaves_nothing_unless_it_was_done() {
 /// `false` when the put was done already: its bytes are written by another thread.
 async fn drop_a_put_half_way() -> bool {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
     let (object, body) = (key("firmware/demo/1.0/firmware.bin"), large());
     let mut put = store.put(&object, &body);
     while files(directory.path()).is_empty() {
@@ -138,13 +159,26 @@ async fn drop_a_put_half_way() -> bool {
 #[tokio::test]
 async fn leftovers_are_neither_listed_nor_kept() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
     let object = key("firmware/demo/1.0/firmware.bin");
     store.put(&object, &small()).await.unwrap();
-    for leftover in ["firmware/demo/1.0/firmware.bin#1", "firmware/demo/1.0/firmware.map#12"] {
+    let leftovers = [
+        "firmware/demo/1.0/firmware.bin.a1B2c3D4e5.part",
+        "coredock/owner.a1B2c3D4e5.part",
+        // Earlier versions named them so.
+        "firmware/demo/1.0/firmware.bin#1",
+        "firmware/demo/1.0/firmware.map#12",
+    ];
+    fs::create_dir(directory.path().join("coredock")).unwrap();
+    for leftover in leftovers {
         fs::write(directory.path().join(leftover), b"half").unwrap();
     }
-    let foreign = ["firmware/demo/1.0/firmware.bin#x", "firmware/demo/1.0/notes#1", "notes#1"];
+    let foreign = [
+        "firmware/demo/1.0/firmware.bin#x",
+        "firmware/demo/1.0/firmware.bin.part",
+        "firmware/demo/1.0/notes#1",
+        "notes#1",
+    ];
     for foreign in foreign {
         fs::write(directory.path().join(foreign), b"foreign").unwrap();
     }
@@ -152,7 +186,7 @@ async fn leftovers_are_neither_listed_nor_kept() {
     assert!(listed.iter().all(|listed| listed.path == object.to_string() || listed.size == 7));
 
     assert_eq!(store.clean_leftovers(Timestamp::from_micros(0)).await.unwrap(), 0);
-    assert_eq!(store.clean_leftovers(Timestamp::from_micros(LATER)).await.unwrap(), 2);
+    assert_eq!(store.clean_leftovers(Timestamp::from_micros(LATER)).await.unwrap(), 4);
     let mut expected = foreign.map(str::to_owned).to_vec();
     expected.push(object.to_string());
     expected.sort();
@@ -166,7 +200,7 @@ async fn leftovers_are_neither_listed_nor_kept() {
 async fn a_directory_that_is_gone_is_an_outage_not_absence() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("artifacts");
-    let store = ObjectArtifactStore::local(&directory).unwrap();
+    let store = LocalArtifactStore::at(&directory).unwrap();
     let object = key("coredumps/abcd2345/1.dmp");
     store.put(&object, &small()).await.unwrap();
     fs::remove_dir_all(&directory).unwrap();
@@ -181,7 +215,7 @@ async fn a_directory_that_is_gone_is_an_outage_not_absence() {
 #[tokio::test]
 async fn what_cannot_be_read_or_written_is_an_outage() {
     let directory = tempfile::tempdir().unwrap();
-    let store = ObjectArtifactStore::local(directory.path()).unwrap();
+    let store = LocalArtifactStore::at(directory.path()).unwrap();
     let object = key("firmware/demo/1.0/firmware.bin");
     // A file where a directory should be: nothing below it can be reached.
     fs::write(directory.path().join("firmware"), b"").unwrap();

@@ -10,7 +10,6 @@
 
 pub mod artifacts;
 pub mod audit;
-pub mod blocking;
 pub mod chip;
 pub mod clock;
 pub mod coredumps;

@@ -122,8 +122,7 @@ impl Database {
     }
 
     pub(crate) fn is_on_caller_thread(&self) -> bool {
-        // Until every such thread has a handle of its own.
-        self.on_caller_thread || coredock_domain::blocking::is_allowed()
+        self.on_caller_thread
     }
 
     /// Which migrations the database has and which it waits for. Changes nothing.

@@ -19,7 +19,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coredock_domain::Symbolizer;
 use coredock_domain::artifacts::verified_reads::VerifiedReads;
-use coredock_domain::blocking;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::coredumps::coredump::ParseErrorCode;
 use coredock_domain::rom_elfs::repository::RomElfRepository;
@@ -30,7 +29,6 @@ use coredock_domain::symbolication::symbolizer::{
 use coredock_symbolizer::{
     DecodeError, Firmware, INDEX_FORMAT, Index, Report, chip_of as chip_of_body, decode_unwrapped,
 };
-use tokio::task::spawn_blocking;
 
 use indexer::Indexer;
 use indexes::Indexes;
@@ -91,19 +89,18 @@ impl Symbolizer for NativeSymbolizer {
     }
 
     async fn preview(&self, dump: &CrashDump) -> Result<Option<String>, SymbolizerError> {
-        let dump = dump.clone();
-        let preview = apart(move || Ok(report_of(&dump, None)?.structured().to_string())).await?;
+        let preview = run_engine(|| Ok(report_of(dump, None)?.structured().to_string()))?;
         Ok(Some(preview))
     }
 
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError> {
         let SymbolicateCoredump { dump, elf } = job;
         let index = self.indexes.get(&*elf).await?;
-        let roms = match chip_of(&dump).await? {
+        let roms = match chip_of(&dump)? {
             Some(chip) => self.roms.of_chip(chip).await?,
             None => Vec::new(),
         };
-        apart(move || make_report(&dump, index, &roms)).await
+        run_engine(move || make_report(&dump, index, &roms))
     }
 
     async fn is_ready(&self) -> bool {
@@ -123,11 +120,10 @@ impl SymbolIndexer for NativeSymbolizer {
 }
 
 /// The chip in the dump, else the one the device named.
-async fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
+fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
     let named = KnownChip::named(&dump.chip);
-    let body = dump.body.clone();
-    let found = apart(move || chip_of_body(&body).map_err(|error| undecoded(&error.into())));
-    Ok(found.await?.and_then(KnownChip::named).or(named))
+    let found = run_engine(|| chip_of_body(&dump.body).map_err(|error| undecoded(&error.into())))?;
+    Ok(found.and_then(KnownChip::named).or(named))
 }
 
 fn make_report(
@@ -165,16 +161,11 @@ fn undecoded(error: &DecodeError) -> SymbolizerError {
     SymbolizerError::Rejected { code, reason: error.to_string() }
 }
 
-/// Runs the engine on a thread which may block. A panic of it becomes a failed attempt.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SymbolizerError> + Send + 'static,
-) -> Result<T, SymbolizerError> {
-    const CRASHED: &str = "the engine crashed";
-    if blocking::is_allowed() {
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-        return outcome.unwrap_or_else(|_| Err(failed(CRASHED, "the panic is in the log")));
-    }
-    spawn_blocking(work).await.map_err(|error| failed(CRASHED, error))?
+/// Runs the engine on the calling thread, which exists to block: parse workers have threads of their
+/// own. A panic of it becomes a failed attempt.
+fn run_engine<T>(work: impl FnOnce() -> Result<T, SymbolizerError>) -> Result<T, SymbolizerError> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    outcome.unwrap_or_else(|_| Err(failed("the engine crashed", "the panic is in the log")))
 }
 
 fn failed(
@@ -194,14 +185,10 @@ mod tests {
 
     #[test]
     fn a_panic_of_the_engine_is_a_failed_attempt() {
-        let panics = || apart::<()>(|| panic!("a bug"));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let here = blocking::allow(|| runtime.block_on(panics()));
-        for outcome in [runtime.block_on(panics()), here] {
-            assert!(
-                matches!(&outcome, Err(SymbolizerError::Failed { reason, .. }) if reason == "the engine crashed"),
-                "{outcome:?}"
-            );
-        }
+        let outcome = run_engine::<()>(|| panic!("a bug"));
+        assert!(
+            matches!(&outcome, Err(SymbolizerError::Failed { reason, .. }) if reason == "the engine crashed"),
+            "{outcome:?}"
+        );
     }
 }

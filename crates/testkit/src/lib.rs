@@ -19,6 +19,7 @@ pub mod fixtures;
 pub mod gate;
 #[cfg(feature = "database")]
 pub mod invariants;
+pub mod memory_store;
 pub mod postgres;
 pub mod process;
 pub mod program;

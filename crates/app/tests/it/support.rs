@@ -159,9 +159,10 @@ impl TestServer {
     ) -> Self {
         let config = config_of(&place, &settings);
         let backends = Arc::new(Backends::open(&config).await.unwrap());
-        let store = Arc::new(FaultyStore::new(backends.outside.store.clone()));
+        let store = Arc::new(FaultyStore::new(backends.outside.stores.on_pool.clone()));
         let mut outside = backends.outside.clone();
-        outside.store = store.clone();
+        outside.stores.on_pool = store.clone();
+        outside.stores.on_caller_thread = store.clone();
         if let Engine::Native(options) = &mut outside.engine {
             // This process is no indexer.
             options.indexer.program = env!("CARGO_BIN_EXE_coredock").into();

@@ -87,6 +87,9 @@ async fn files_of_interrupted_writes_are_removed_at_start_when_they_are_old() {
     server.stop();
     let artifacts = data_dir.join("artifacts");
     let old = [
+        "firmware/demo/1.0.0/firmware.bin.a1B2c3D4e5.part",
+        "coredumps/abcd2345/1.dmp.0000000000.part",
+        // Files of earlier versions.
         "firmware/demo/1.0.0/firmware.bin#1",
         "firmware/demo/9.9.9/firmware.map#12",
         "staging/00ff/firmware.elf#1",
@@ -99,15 +102,18 @@ async fn files_of_interrupted_writes_are_removed_at_start_when_they_are_old() {
     for name in foreign {
         place(&artifacts.join(name), OLD);
     }
-    let young = "firmware/demo/1.0.0/firmware.bin#2";
-    place(&artifacts.join(young), Duration::from_mins(30));
+    let young =
+        ["firmware/demo/1.0.0/firmware.bin#2", "firmware/demo/1.0.0/firmware.bin.0123456789.part"];
+    for name in young {
+        place(&artifacts.join(name), Duration::from_mins(30));
+    }
     let server = Server::start(&data_dir, &[]);
     wait_until("old leftovers are removed", || {
         old.iter().all(|name| !artifacts.join(name).exists())
     });
     server.stop();
     let left = files_below(&artifacts);
-    for kept in foreign.into_iter().chain([young, "firmware/demo/1.0.0/firmware.bin"]) {
+    for kept in foreign.into_iter().chain(young).chain(["firmware/demo/1.0.0/firmware.bin"]) {
         assert!(left.iter().any(|name| name == kept), "{kept} is not in {left:?}");
     }
 }

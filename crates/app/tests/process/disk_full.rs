@@ -166,7 +166,7 @@ async fn refuse_at_every_step(server: &Server, directory: &Path) {
 fn leftovers(data_dir: &Path) -> Vec<String> {
     let mut files = files_below(data_dir);
     files.retain(|file| {
-        file.starts_with("tmp/") || file.starts_with("artifacts/staging/") || file.contains('#')
+        file.starts_with("tmp/") || file.starts_with("artifacts/staging/") || file.contains(".part")
     });
     files
 }

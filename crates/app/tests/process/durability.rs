@@ -95,8 +95,8 @@ async fn an_acknowledged_dump_is_synced_with_all_its_names_before_the_answer() {
     walk.to("fsync", &closed("coredumps"));
     // The bytes under a temporary name, then the name, then the row, then the answer.
     let object = format!("coredumps/{key}/{id}.dmp");
-    walk.to("write", &path(&format!("{object}#")));
-    walk.to("fsync", &path(&format!("{object}#")));
+    walk.to("write", &path(&format!("{object}.")));
+    walk.to("fsync", &path(&format!("{object}.")));
     walk.to("rename", &format!(", \"{}\")", path(&object)));
     walk.to("fsync", &closed(&format!("coredumps/{key}")));
     walk.to("fdatasync", "coredock.db-wal>)");

@@ -16,7 +16,7 @@ use object_store::client::{HttpClient, HttpRequestBody};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::store::Fault;
+use super::Fault;
 
 /// What is needed to ask for pages of a listing.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use coredock_artifact_store::{ObjectArtifactStore, S3Options};
+use coredock_artifact_store::{S3ArtifactStore, S3Options};
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::ArtifactPrefix;
@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_millis(600);
 const LONG: Duration = Duration::from_secs(30);
 
 /// A store behind a proxy, on s3s-fs.
-async fn behind_proxy(limit: Duration) -> (ObjectArtifactStore, S3Proxy) {
+async fn behind_proxy(limit: Duration) -> (S3ArtifactStore, S3Proxy) {
     let server = S3TestServer::s3s();
     let proxy = S3Proxy::start(&server);
     let (_, options) = fresh_store(&server).await;
@@ -45,7 +45,7 @@ fn is_outage<T>(result: &Result<T, ArtifactStoreError>) -> bool {
 }
 
 /// Every operation fails, and none of them says that something is absent.
-async fn check_outage(store: &ObjectArtifactStore, context: &str) {
+async fn check_outage(store: &S3ArtifactStore, context: &str) {
     let (present, other) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
     assert!(is_outage(&store.put(&present, &small()).await), "{context}: put");
     assert!(is_outage(&store.open(&present, ByteRange::Full).await), "{context}: open");

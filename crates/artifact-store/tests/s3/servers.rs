@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use coredock_artifact_store::ObjectArtifactStore;
+use coredock_artifact_store::S3ArtifactStore;
 use coredock_domain::ArtifactStore;
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactPrefix};
 use coredock_domain::artifacts::store::{ByteRange, StoredArtifact};
@@ -77,7 +77,7 @@ async fn large_files_are_what_they_were_on_both_servers() {
 
 /// The object has the bytes and the digest of `stored`; returns its identity.
 async fn check_holds(
-    store: &ObjectArtifactStore,
+    store: &S3ArtifactStore,
     key: &ArtifactKey,
     stored: &StoredArtifact,
 ) -> String {

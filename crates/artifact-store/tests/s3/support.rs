@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Once;
 use std::time::Duration;
 
-use coredock_artifact_store::{ObjectArtifactStore, S3Bucket, S3Options};
+use coredock_artifact_store::{S3ArtifactStore, S3Bucket, S3Options};
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::artifacts::spooled_file::SpoolDirectory;
@@ -36,12 +36,12 @@ fn install_crypto() {
     });
 }
 
-pub(crate) fn open(options: &S3Options) -> ObjectArtifactStore {
-    ObjectArtifactStore::s3(options).unwrap()
+pub(crate) fn open(options: &S3Options) -> S3ArtifactStore {
+    S3ArtifactStore::new(options).unwrap()
 }
 
 /// A store in a new bucket.
-pub(crate) async fn fresh_store(server: &S3TestServer) -> (ObjectArtifactStore, S3Options) {
+pub(crate) async fn fresh_store(server: &S3TestServer) -> (S3ArtifactStore, S3Options) {
     let options = options(server);
     S3Bucket::new(&options).unwrap().ensure().await.unwrap();
     (open(&options), options)

@@ -76,6 +76,12 @@ impl VerifiedReads {
         Self { store, clock, vouched: Cache::new(VOUCHED_OBJECTS), resumes: Arc::default() }
     }
 
+    /// The same reads through another handle of the same store: hashes and counts are shared.
+    #[must_use]
+    pub fn through(&self, store: Arc<dyn ArtifactStore>) -> Self {
+        Self { store, ..self.clone() }
+    }
+
     /// How often broken transfers were taken up again.
     pub fn resumes(&self) -> &ResumeCounts {
         &self.resumes

@@ -129,12 +129,7 @@ fn text(field: &[u8]) -> String {
 }
 
 fn chip_name(id: u16) -> String {
-    known_chip(id).map_or_else(|| format!("0x{id:04x}"), str::to_owned)
-}
-
-/// The name of a chip id (contract §5.4), if it is a known one.
-pub fn known_chip(id: u16) -> Option<&'static str> {
-    KnownChip::of_id(id).map(KnownChip::name)
+    KnownChip::of_id(id).map_or_else(|| format!("0x{id:04x}"), |chip| chip.name().to_owned())
 }
 
 /// Checks segment table, checksum and appended hash of a whole image (contract §5.3#15). Bytes

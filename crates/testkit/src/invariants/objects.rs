@@ -99,9 +99,9 @@ fn kept(rows: &Rows) -> impl Iterator<Item = ArtifactKey> {
     symbols.chain([ArtifactKey::Owner])
 }
 
-/// Writes go to `{name}#{number}` first.
+/// Writes go to `{name}.{random}.part` first.
 fn is_temporary(key: &str) -> bool {
-    key.rsplit_once('#').is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
+    Path::new(key).extension().is_some_and(|extension| extension == "part")
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::Data;
+use coredock_domain::Intake;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::audit::Origin;
 use coredock_domain::intake::receive::{
     BodyFault, IncomingCoredump, ReceiveCoredump, ReceiveCoredumpError, Received,
 };
-use coredock_domain::{Intake, blocking};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinHandle};
@@ -162,8 +162,7 @@ impl DumpReceiver {
                 return threads.spawn(receiving).await;
             }
             let runtime = threads.clone();
-            let waiting = move || blocking::allow(|| runtime.block_on(receiving));
-            threads.spawn_blocking(waiting).await
+            threads.spawn_blocking(move || runtime.block_on(receiving)).await
         })
     }
 }

@@ -98,7 +98,8 @@ impl Process {
         settings: Settings<'_>,
         trace: &Path,
     ) -> Self {
-        let calls = "trace=rename,mkdir,fsync,fdatasync,write,writev,sendto,sendmsg";
+        let calls =
+            "trace=rename,renameat,renameat2,mkdir,fsync,fdatasync,write,writev,sendto,sendmsg";
         let mut command = Command::new("strace");
         command.args(["-D", "-f", "-yy", "-s", "64", "-e", calls, "-o"]).arg(trace);
         command.arg(BINARY).args(arguments);

@@ -11,9 +11,9 @@ use coredock::backends::open_database;
 use coredock::config::{Config, Overrides};
 use coredock::system::SystemClock;
 use coredock::wiring::Rows;
+use coredock_domain::Clock;
 use coredock_domain::symbolication::jobs::Claimed;
 use coredock_domain::symbolication::jobs::ParseJobRepository;
-use coredock_domain::{Clock, blocking};
 use tokio::task::JoinSet;
 
 use crate::parse_job;
@@ -57,7 +57,7 @@ impl Replica {
         let runtime = tokio::runtime::Handle::current();
         for _ in 0..self.workers {
             let (jobs, runtime) = (Arc::clone(&rows.jobs), runtime.clone());
-            workers.spawn_blocking(move || blocking::allow(|| runtime.block_on(drain(&*jobs))));
+            workers.spawn_blocking(move || runtime.block_on(drain(&*jobs)));
         }
         while let Some(claimed) = workers.join_next().await {
             for id in claimed?? {

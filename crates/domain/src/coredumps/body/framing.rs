@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::chip::KnownChip;
 use crate::digest::Sha256Digest;
-use crate::firmware::image::known_chip;
 
 /// Bytes at the start of a body that decide.
 pub(super) const DECISIVE_BYTES: usize = 16;
@@ -123,7 +123,7 @@ impl RawImage {
         let (length, rest) = start.split_first_chunk()?;
         let [version_low, version_high, chip_low, chip_high] = *rest.first_chunk()?;
         let chip_id = u16::from_le_bytes([chip_low, chip_high]);
-        known_chip(chip_id)?;
+        KnownChip::of_id(chip_id)?;
         let version = u16::from_le_bytes([version_low, version_high]);
         let layout = LAYOUTS.into_iter().find(|layout| layout.version == version)?;
         let least = u32::from(layout.header) + u32::from(layout.checksum.length());

@@ -65,12 +65,12 @@ impl Bench {
 fn files_being_written_are_told_from_whole_ones() {
     let bench = Bench::new();
     bench.place("coredumps/abcd2345/1.dmp", DUMP);
-    bench.place("coredumps/abcd2345/2.dmp#1", &DUMP[..3]);
+    bench.place("coredumps/abcd2345/2.dmp.a1B2c3D4e5.part", &DUMP[..3]);
     bench.place(LOCK, b"");
     let objects = bench.objects();
     let keys: Vec<_> = objects.iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["coredumps/abcd2345/1.dmp"]);
-    let temporary = bench.directory.path().join("coredumps/abcd2345/2.dmp#1");
+    let temporary = bench.directory.path().join("coredumps/abcd2345/2.dmp.a1B2c3D4e5.part");
     assert_eq!(objects.temporary, [temporary]);
 }
 

@@ -10,7 +10,8 @@ use s3::serde_types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, LifecycleFilter, LifecycleRule,
 };
 
-use crate::s3::{OpenStoreError, S3Options, error_code};
+use super::failure::error_code;
+use super::options::{OpenStoreError, S3Options};
 
 /// After this many days a server removes the parts of an upload that nobody completed.
 const DEAD_UPLOAD_DAYS: i32 = 7;
