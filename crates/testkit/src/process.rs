@@ -97,14 +97,14 @@ impl Process {
         }
     }
 
-    /// What it has written to standard output, in whole lines.
+    /// What it has written to standard output; the last line may still be being written.
     pub fn output(&self) -> Result<String> {
-        whole_lines(&self.log)
+        text(&self.log)
     }
 
-    /// What it has written to standard error, in whole lines.
+    /// The same of standard error.
     pub fn complaints(&self) -> Result<String> {
-        whole_lines(&beside(&self.log))
+        text(&beside(&self.log))
     }
 
     /// The end of what it has written, for messages.
@@ -121,11 +121,9 @@ fn beside(log: &Path) -> PathBuf {
     log.with_added_extension("err")
 }
 
-/// The last line may still be being written.
-fn whole_lines(path: &Path) -> Result<String> {
+fn text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 impl Drop for Process {

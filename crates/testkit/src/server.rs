@@ -42,11 +42,11 @@ impl Server {
 
     /// The address on which it listens, once its log has it.
     pub fn address(&self) -> Result<Option<SocketAddr>> {
-        address(&self.0)
+        address_of(&self.0)
     }
 
     pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
-        self.0.wait_for(LONGEST_START, address)
+        self.0.wait_for(LONGEST_START, address_of)
     }
 
     /// Waits until it answers that it is ready.
@@ -68,7 +68,8 @@ impl Server {
     }
 }
 
-fn address(process: &Process) -> Result<Option<SocketAddr>> {
+/// The address on which a process listens, once its log has it.
+pub fn address_of(process: &Process) -> Result<Option<SocketAddr>> {
     let log = process.output()?;
     let lines = log.lines().filter(|line| line.contains(LISTENING));
     let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());

@@ -25,6 +25,7 @@ use coredock::readying::Ready;
 use coredock::server::RunningServer;
 use coredock::wiring::{Engine, Features, Outside};
 use coredock_testkit::faulty_store::FaultyStore;
+use coredock_testkit::files::names_below;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -208,9 +209,9 @@ impl TestServer {
         let violations = self.metric("coredock_invariant_violations_total").await;
         assert_eq!(violations, 0, "the server found broken invariants");
         self.server.take().unwrap().stop().await;
-        let kept_versions = self.setting("MAX_FIRMWARES", 5);
-        checker::check(&self.rows(), &self.artifact_dir(), kept_versions);
-        checker::check_dumps(&self.rows(), &self.artifact_dir(), self.setting("MAX_COREDUMPS", 20));
+        let (versions, dumps) =
+            (self.setting("MAX_FIRMWARES", 5), self.setting("MAX_COREDUMPS", 20));
+        checker::check(&self.rows(), &self.artifact_dir(), versions, dumps);
         self.backends.take().unwrap().outside.database.close();
     }
 
@@ -361,7 +362,10 @@ impl TestServer {
 
     /// Paths of all stored artifacts, sorted.
     pub(crate) fn stored_keys(&self) -> Vec<String> {
-        checker::stored_keys(&self.artifact_dir())
+        let prefixes = ["firmware/", "symbols/", "rom/", "coredumps/", "staging/"];
+        let mut keys = names_below(&self.artifact_dir()).unwrap();
+        keys.retain(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
+        keys
     }
 
     /// The bytes of a stored object.

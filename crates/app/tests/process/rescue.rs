@@ -68,9 +68,9 @@ async fn a_kill_between_commit_and_removal_makes_no_second_dump() {
     let data = data_dir.to_str().unwrap();
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data];
     for _ in 0..2 {
-        let tampering = ("unlink,unlinkat", "error=EIO:signal=KILL");
+        let (calls, tampering) = ("unlink,unlinkat", "error=EIO:signal=KILL");
         let directory = data_dir.parent().unwrap();
-        let doomed = Process::start_tampered(directory, &arguments, &file, tampering);
+        let doomed = Process::start_tampered(directory, &arguments, &file, calls, tampering);
         assert_eq!(doomed.wait().status, None, "killed");
         assert_eq!(waiting(&data_dir), rescued);
         let objects = files_below(&data_dir.join("artifacts/coredumps"));

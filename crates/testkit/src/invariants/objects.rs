@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use coredock_domain::artifacts::key::ArtifactKey;
 
 use super::{Fact, Findings, Rows, Rule, VersionRow};
@@ -26,14 +26,14 @@ impl Objects {
     pub fn read(artifacts: &Path) -> Result<Self> {
         let mut objects = Self::default();
         for path in files_below(artifacts)? {
-            let key = path.strip_prefix(artifacts)?.to_str().context("a name that is not UTF-8")?;
+            let key = path.strip_prefix(artifacts)?.to_string_lossy().into_owned();
             if key == LOCK {
                 continue;
             }
-            if is_temporary(key) {
+            if is_temporary(&key) {
                 objects.temporary.push(path);
             } else if let Some(bytes) = unless_absent(std::fs::read(&path))? {
-                objects.whole.insert(key.to_owned(), Fact::of(&bytes));
+                objects.whole.insert(key, Fact::of(&bytes));
             }
         }
         Ok(objects)

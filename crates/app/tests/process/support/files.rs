@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use diesel::prelude::*;
+use coredock_testkit::database::Database;
+use coredock_testkit::files::names_below;
 use tempfile::TempDir;
 
 /// Older than any grace a test leaves at its default.
@@ -26,37 +27,15 @@ pub(crate) fn place(path: &Path, age: Duration) {
 
 /// Paths of all files below a directory, relative to it and sorted.
 pub(crate) fn files_below(directory: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(next) = directories.pop() {
-        for entry in std::fs::read_dir(next).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else {
-                files.push(path.strip_prefix(directory).unwrap().to_string_lossy().into_owned());
-            }
-        }
-    }
-    files.sort();
-    files
+    names_below(directory).unwrap()
 }
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    count: i64,
-}
-
-/// How many rows of a table of a `SQLite` file, which no server has open, fulfil a condition.
+/// How many rows of a table of a `SQLite` file fulfil a condition.
 pub(crate) fn count(database: &Path, table: &str, condition: &str) -> i64 {
-    let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    let query = format!("SELECT count(*) AS count FROM {table} WHERE {condition}");
-    diesel::sql_query(query).get_result::<Count>(&mut connection).unwrap().count
+    Database::of_file(database).unwrap().count(table, condition).unwrap()
 }
 
-/// Runs a statement on a `SQLite` file that no server has open, creating it if need be.
+/// Runs a statement on a `SQLite` file, which is created if it does not exist.
 pub(crate) fn execute(database: &Path, statement: &str) {
-    let mut connection = SqliteConnection::establish(database.to_str().unwrap()).unwrap();
-    diesel::sql_query(statement).execute(&mut connection).unwrap();
+    Database::of_file(database).unwrap().execute(statement).unwrap();
 }

@@ -1,15 +1,16 @@
 //! One process of the binary, in a clean environment.
 
-use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use coredock_testkit::process;
+use coredock_testkit::server::address_of;
+use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
-use super::wait_until;
+use super::PATIENCE;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_coredock");
 
@@ -18,9 +19,8 @@ pub(crate) type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// A process that was started here; it is killed and reaped when dropped.
 pub(crate) struct Process {
-    child: Child,
-    stdout: Lines,
-    stderr: Lines,
+    process: process::Process,
+    _logs: TempDir,
 }
 
 /// How a process ended.
@@ -48,37 +48,6 @@ impl Ended {
         let ended = self.expect(2);
         assert!(ended.stderr.contains(text), "{text} is not in {ended:?}");
         ended
-    }
-}
-
-/// What a process has written so far.
-struct Lines {
-    read: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Lines {
-    fn of(stream: impl Read + Send + 'static) -> Self {
-        let read = Arc::new(Mutex::new(Vec::new()));
-        let lines = Arc::clone(&read);
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                lines.lock().unwrap().push(line);
-            }
-        });
-        Self { read, reader: Some(reader) }
-    }
-
-    fn so_far(&self) -> Vec<String> {
-        self.read.lock().unwrap().clone()
-    }
-
-    /// Everything, once the process has ended.
-    fn all(&mut self) -> String {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
-        }
-        self.so_far().join("\n")
     }
 }
 
@@ -112,7 +81,8 @@ impl Process {
         directory: &Path,
         arguments: &[&str],
         path: &Path,
-        (calls, tampering): (&str, &str),
+        calls: &str,
+        tampering: &str,
     ) -> Self {
         let mut command = Command::new("strace");
         command.args(["-D", "-f", "-o", "/dev/null", "-P"]).arg(path);
@@ -123,21 +93,12 @@ impl Process {
     }
 
     fn spawn(mut command: Command, directory: &Path, settings: Settings<'_>) -> Self {
+        let logs = tempfile::tempdir().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let program = command.get_program().to_owned();
-        let mut child = command
-            .current_dir(directory)
-            .env_clear()
-            .env("PATH", path)
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let stdout = Lines::of(child.stdout.take().unwrap());
-        let stderr = Lines::of(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        command.env_clear().env("PATH", path).envs(settings.iter().copied());
+        command.current_dir(directory);
+        let process = process::Process::start(&mut command, &logs.path().join("stdout")).unwrap();
+        Self { process, _logs: logs }
     }
 
     /// Runs a command to its end.
@@ -149,40 +110,45 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
-        wait_until("the process ends", || self.has_ended().is_some());
-        let status = self.has_ended().unwrap().code();
-        Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
+        let status = self.process.wait(PATIENCE).unwrap().code();
+        let (stdout, stderr) = (self.process.output().unwrap(), self.complaints());
+        Ended { status, stdout: stdout.trim_end().to_owned(), stderr }
     }
 
-    /// Its exit status, if it has ended.
-    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.ended().unwrap().is_some()
     }
 
-    /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = Pid::from_child(&self.child);
-        kill_process(id, signal).unwrap();
+        self.process.signal(signal).unwrap();
     }
 
     /// What its open files are called (see `proc_pid_fd(5)`).
     pub(crate) fn open_files(&self) -> Vec<String> {
-        let directory = format!("/proc/{}/fd", self.child.id());
+        let directory = format!("/proc/{}/fd", self.process.id());
         let links = std::fs::read_dir(directory)
             .unwrap()
             .filter_map(|entry| entry.ok()?.path().read_link().ok());
         links.map(|link| link.to_string_lossy().into_owned()).collect()
     }
 
-    /// The lines of its log so far; fails on a line that is no JSON object.
+    /// The lines of its log so far; fails on a line that is not a JSON object.
     #[track_caller]
     pub(crate) fn log(&self) -> Vec<Value> {
-        self.stdout.so_far().iter().map(|line| log_line(line)).collect()
+        let output = self.process.output().unwrap();
+        // The last line may still be being written.
+        let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(log_line).collect()
+    }
+
+    /// The address on which it listens, once it does.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        address_of(&self.process).unwrap()
     }
 
     /// What it has written to standard error so far.
     pub(crate) fn complaints(&self) -> String {
-        self.stderr.so_far().join("\n")
+        self.process.complaints().unwrap().trim_end().to_owned()
     }
 }
 
@@ -196,10 +162,7 @@ impl Drop for Process {
     #[expect(clippy::print_stderr, reason = "shown with a test that failed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}\n{}", self.stdout.so_far().join("\n"), self.complaints());
+            eprintln!("{}\n{}", self.process.output().unwrap_or_default(), self.complaints());
         }
-        // Both fail when it has ended already, and then there is nothing to do.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -87,19 +87,17 @@ impl Server {
     pub(crate) fn start_hanging(data_dir: &Path, path: &Path) -> Self {
         let data = data_dir.to_str().unwrap();
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data];
-        let tampering = ("mkdir,mkdirat", "delay_enter=12000000");
+        let (calls, tampering) = ("mkdir,mkdirat", "delay_enter=12000000");
         let directory = data_dir.parent().unwrap();
-        Self::of(Process::start_tampered(directory, &arguments, path, tampering), data_dir)
+        Self::of(Process::start_tampered(directory, &arguments, path, calls, tampering), data_dir)
     }
 
     #[track_caller]
     fn of(mut process: Process, data_dir: &Path) -> Self {
         let mut address = None;
         wait_until("the server listens", || {
-            let lines = process.log();
-            let listening = lines.iter().find(|line| line["event"] == "listening");
-            address = listening.map(|line| line["address"].as_str().unwrap().parse().unwrap());
-            assert!(process.has_ended().is_none(), "{}", process.complaints());
+            address = process.address();
+            assert!(!process.has_ended(), "{}", process.complaints());
             address.is_some()
         });
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
@@ -123,7 +121,7 @@ impl Server {
 
     /// Whether its process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.process.has_ended().is_some()
+        self.process.has_ended()
     }
 
     /// Asks it to end.
