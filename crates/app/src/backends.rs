@@ -13,11 +13,11 @@ use coredock_repository::{Database, PostgresOptions, SqliteOptions, StartError};
 use coredock_symbolizer_native::NativeOptions;
 use coredock_symbolizer_sidecar::{SidecarOptions, SidecarSetupError, SidecarSymbolizer};
 
+use crate::adapters::{Adapters, Engine, Stores};
 use crate::config::{ArtifactStoreConfig, Config, DatabasePlace, SidecarConfig, SymbolizerConfig};
 use crate::database_clock::{ClockReading, DatabaseClock};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
-use crate::wiring::{Engine, Outside, Stores};
 
 /// Reads that run side by side; more only wait for the same disk.
 const MOST_READERS: usize = 8;
@@ -78,7 +78,7 @@ enum OpenedStore {
 /// The backends of a process.
 pub struct Backends {
     /// What the features work with.
-    pub outside: Outside,
+    pub adapters: Adapters,
     store: OpenedStore,
     sidecar: Option<Arc<SidecarSymbolizer>>,
     /// Set on a database that processes share.
@@ -105,25 +105,25 @@ impl Backends {
                 config.coredumps.symbolication.longest_attempt,
             )),
             SymbolizerConfig::Sidecar => {
-                sidecar.clone().map_or(Engine::Off, |sidecar| Engine::Outside(sidecar))
+                sidecar.clone().map_or(Engine::Off, |sidecar| Engine::External(sidecar))
             }
         };
-        let mut outside = Outside::new(database, stores, engine);
+        let mut adapters = Adapters::new(database, stores, engine);
         let clock = match config.database.place {
             DatabasePlace::Sqlite(_) => None,
             DatabasePlace::Postgres(_) => Some(Arc::new(DatabaseClock::default())),
         };
         if let Some(clock) = &clock {
-            outside.clock = clock.clone();
+            adapters.clock = clock.clone();
         }
         let longest_attempt = config.coredumps.symbolication.longest_attempt;
-        Ok(Self { outside, store, sidecar, clock, longest_attempt, lock })
+        Ok(Self { adapters, store, sidecar, clock, longest_attempt, lock })
     }
 
     /// Migrates the database if `migrate` says so, and gives it the id of an installation; `false`
     /// while it waits to be migrated by somebody else.
     pub async fn prepare_database(&self, migrate: bool) -> Result<bool, OpenError> {
-        let database = &self.outside.database;
+        let database = &self.adapters.database;
         let wrong = |source| OpenError::Database { shown: database.shown(), source };
         if migrate {
             let applied = database.migrate().await.map_err(wrong)?;
@@ -135,15 +135,15 @@ impl Backends {
             return Ok(false);
         }
         self.ask_time().await;
-        let now = self.outside.clock.now();
-        database.ensure_installation(self.outside.entropy.as_ref(), now).await?;
+        let now = self.adapters.clock.now();
+        database.ensure_installation(self.adapters.entropy.as_ref(), now).await?;
         Ok(true)
     }
 
     /// Asks the database for the time, where processes share it.
     pub async fn ask_time(&self) {
         let Some(clock) = &self.clock else { return };
-        match clock.read(&self.outside.database).await {
+        match clock.read(&self.adapters.database).await {
             Ok(ClockReading::Used | ClockReading::NoServer) => {}
             Ok(ClockReading::TooSlow { took }) => {
                 tracing::debug!("reading of the database clock not used: it took {took:?}");

@@ -12,7 +12,8 @@ use coredock_domain::{ArtifactStore, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
 
-use crate::wiring::{Features, Outside};
+use crate::adapters::Adapters;
+use crate::wiring::Features;
 
 /// A check that takes longer has failed.
 const LONGEST_CHECK: Duration = Duration::from_secs(2);
@@ -42,13 +43,13 @@ pub struct Health {
 }
 
 impl Health {
-    pub fn new(outside: &Outside, features: &Features) -> Self {
+    pub fn new(adapters: &Adapters, features: &Features) -> Self {
         Self {
-            database: outside.database.clone(),
+            database: adapters.database.clone(),
             store: features.store.clone(),
-            store_kind: outside.stores.kind,
+            store_kind: adapters.stores.kind,
             symbolizer: features.symbolication.symbolizer().cloned(),
-            probe: ArtifactKey::Health { instance: UploadId::random(&*outside.entropy) },
+            probe: ArtifactKey::Health { instance: UploadId::random(&*adapters.entropy) },
             last: Mutex::new(None),
         }
     }

@@ -2,6 +2,7 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+pub mod adapters;
 pub mod backends;
 pub mod cli;
 pub mod config;
@@ -12,10 +13,10 @@ pub mod lock;
 pub mod logging;
 pub mod metered_store;
 pub mod metrics;
-pub mod readying;
 pub mod rescue_directory;
 pub mod server;
 pub mod shutdown;
+pub mod start_up;
 pub mod system;
 pub mod wiring;
 pub mod workers;

@@ -13,12 +13,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::adapters::Adapters;
 use crate::config::Config;
 use crate::http::request::exchange::exchange;
 use crate::http::request::in_flight::RequestsInFlight;
 use crate::http::shared::Shared;
 use crate::shutdown::Shutdown;
-use crate::wiring::{Features, Outside};
+use crate::wiring::Features;
 use crate::workers::Workers;
 
 /// How long a connection is read on after an answer that came before the end of its body.
@@ -73,12 +74,12 @@ impl RunningServer {
     /// Answers on `listener` and starts the workers.
     pub fn start(
         config: &Config,
-        outside: &Outside,
+        adapters: &Adapters,
         features: Features,
         listener: TcpListener,
     ) -> Result<Self, StartServerError> {
         let spool = |source| StartServerError::Spool { path: config.spool_dir(), source };
-        let shared = Shared::new(config, outside, &features).map_err(spool)?;
+        let shared = Shared::new(config, adapters, &features).map_err(spool)?;
         let receiving = shared.uploading.0.clone();
         let (shutdown, requests) = (shared.shutdown.get_ref().clone(), shared.in_flight());
         let failed = |source| StartServerError::Listen { address: config.http.listen, source };
@@ -88,19 +89,11 @@ impl RunningServer {
         let workers = TaskTracker::new();
         let stop = CancellationToken::new();
         let stop_parsing = stop.child_token();
-        Workers {
-            upkeep: features.upkeep.clone(),
-            firmware: features.firmware.clone(),
-            symbol_indexes: features.symbol_indexes.clone(),
-            intake: features.intake.clone(),
-            symbolication: features.symbolication.clone(),
-            wakeups: features.wakeups.clone(),
-            clock: outside.clock.clone(),
-            metrics: features.metrics.clone(),
-            sweep_interval: config.sweep.interval,
-            parsers: config.coredumps.workers,
-        }
-        .start(&workers, &stop, &stop_parsing);
+        Workers::new(features.clone(), adapters.clock.clone(), config).start(
+            &workers,
+            &stop,
+            &stop_parsing,
+        );
         #[expect(clippy::disallowed_methods, reason = "ended by `stop`")]
         let serving = tokio::spawn(server);
         let grace = config.shutdown.grace;

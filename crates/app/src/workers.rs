@@ -4,18 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coredock_domain::firmware::Firmware;
 use coredock_domain::symbolication::worker::{ParseResult, Symbolicated};
 use coredock_domain::timestamp::Timestamp;
 use coredock_domain::upkeep::sweep::{SweepMode, SweepReport, SweepVerdict};
 use coredock_domain::wakeup::{Wakeup, Worker};
-use coredock_domain::{Clock, Intake, SymbolIndexes, Symbolication, Upkeep};
+use coredock_domain::{Clock, SymbolIndexes};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metrics::Metrics;
-use crate::system::WorkerWakeups;
+use crate::config::Config;
+use crate::wiring::Features;
 
 /// The outbox is looked at this often even if nobody says that there is work.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,31 +30,22 @@ const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
 /// What holds leases when the server stops has so long to end and give them back (contract §14.4).
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What the workers work with.
+/// The background workers of a server.
 pub struct Workers {
-    /// Deletes and sweeps.
-    pub upkeep: Upkeep,
-    /// Interrupted publications.
-    pub firmware: Firmware,
-    /// Indexes of ELFs; `None`: nobody needs any.
-    pub symbol_indexes: Option<SymbolIndexes>,
-    /// The intake of dumps.
-    pub intake: Intake,
-    /// Reports of dumps.
-    pub symbolication: Symbolication,
-    /// Wakes the workers.
-    pub wakeups: Arc<WorkerWakeups>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Where results are counted.
-    pub metrics: Metrics,
+    features: Features,
+    clock: Arc<dyn Clock>,
     /// Time between two sweeps.
-    pub sweep_interval: Duration,
-    /// Dumps parsed at once.
-    pub parsers: usize,
+    sweep_interval: Duration,
+    /// Parse jobs which run at the same time.
+    parsers: usize,
 }
 
 impl Workers {
+    pub fn new(features: Features, clock: Arc<dyn Clock>, config: &Config) -> Self {
+        let (sweep_interval, parsers) = (config.sweep.interval, config.coredumps.workers);
+        Self { features, clock, sweep_interval, parsers }
+    }
+
     /// Starts every worker; they end when `stop` is cancelled, those that parse when `stop_parsing`
     /// is, having given their jobs back.
     pub fn start(
@@ -71,9 +61,11 @@ impl Workers {
             // Threads of their own: unwrapping a hostile dump may take a second.
             tasks.spawn_blocking(move || runtime.block_on(parser.parse(&stop)));
         }
-        if let Some(indexes) = workers.symbol_indexes.clone() {
+        if let Some(indexes) = workers.features.symbol_indexes.clone() {
             let (indexing, stop) = (Arc::clone(&workers), stop_parsing.clone());
-            tasks.spawn(async move { indexing.index(&indexes, &stop).await });
+            let runtime = Handle::current();
+            // A thread of its own: stored indexes are read by the handle which blocks its caller.
+            tasks.spawn_blocking(move || runtime.block_on(indexing.index(&indexes, &stop)));
         }
         let queue = Arc::clone(&workers);
         let (until, runtime) = (stop.clone(), Handle::current());
@@ -109,7 +101,7 @@ impl Workers {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.wakeups.woken(Worker::Indexing) => {}
+                () = self.features.wakeups.woken(Worker::Indexing) => {}
                 () = self.clock.sleep(INDEX_INTERVAL) => {}
             }
         }
@@ -117,11 +109,13 @@ impl Workers {
 
     /// Works on parse jobs.
     async fn parse(&self, stop: &CancellationToken) {
-        let Some(symbolizer) = self.symbolication.symbolizer() else { return };
+        let Some(symbolizer) = self.features.symbolication.symbolizer() else { return };
         while !stop.is_cancelled() {
-            match self.symbolication.symbolicate_due(stop.cancelled()).await {
+            match self.features.symbolication.symbolicate_due(stop.cancelled()).await {
                 Ok(parsed) if parsed.is_empty() => {
-                    let _ = stop.run_until_cancelled(self.wakeups.woken(Worker::Parsing)).await;
+                    let _ = stop
+                        .run_until_cancelled(self.features.wakeups.woken(Worker::Parsing))
+                        .await;
                 }
                 Ok(parsed) => {
                     for parsed in parsed {
@@ -138,7 +132,7 @@ impl Workers {
 
     fn count_parse(&self, engine: &str, parsed: &Symbolicated) {
         let seconds = parsed.took.as_secs_f64();
-        let (metrics, result) = (&self.metrics, result_label(parsed.result));
+        let (metrics, result) = (&self.features.metrics, result_label(parsed.result));
         metrics.symbolications.with_label_values(&[engine, result]).inc();
         metrics.symbolication_seconds.with_label_values(&[engine]).observe(seconds);
         if matches!(parsed.result, ParseResult::Parsed | ParseResult::Error(_)) {
@@ -159,17 +153,17 @@ impl Workers {
     async fn watch(&self) {
         let looks = (QUEUE_INTERVAL.as_secs() / PARSE_INTERVAL.as_secs()).max(1);
         loop {
-            match self.symbolication.queue().await {
+            match self.features.symbolication.queue().await {
                 Ok(queue) => {
                     let age = |since| self.clock.now().since(since);
                     let oldest_ready = queue.oldest_ready.map(age).unwrap_or_default();
-                    self.metrics.show_queue(&queue, oldest_ready);
+                    self.features.metrics.show_queue(&queue, oldest_ready);
                 }
                 Err(error) => warn("the state of the queue is not known", &error),
             }
             for _ in 0..looks {
                 self.clock.sleep(PARSE_INTERVAL).await;
-                self.wakeups.wake(Worker::Parsing);
+                self.features.wakeups.wake(Worker::Parsing);
             }
         }
     }
@@ -179,9 +173,10 @@ impl Workers {
     async fn ingest(&self) {
         let mut wait = SHORTEST_RESCUE_WAIT;
         loop {
-            let waiting = match self.intake.replay().await {
+            let waiting = match self.features.intake.replay().await {
                 Ok(round) => {
-                    self.metrics
+                    self.features
+                        .metrics
                         .rescue_pending
                         .set(i64::try_from(round.waiting).unwrap_or(i64::MAX));
                     if round.replayed > 0 {
@@ -202,7 +197,7 @@ impl Workers {
             wait = SHORTEST_RESCUE_WAIT;
             tokio::select! {
                 // What has just failed is not tried again at once.
-                () = self.wakeups.woken(Worker::Replay) => self.clock.sleep(wait).await,
+                () = self.features.wakeups.woken(Worker::Replay) => self.clock.sleep(wait).await,
                 () = self.clock.sleep(LONGEST_RESCUE_WAIT) => {}
             }
         }
@@ -210,7 +205,7 @@ impl Workers {
 
     async fn delete(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            match self.upkeep.delete_queued().await {
+            match self.features.upkeep.delete_queued().await {
                 Ok(round) if round.deleted > 0 => continue,
                 Ok(_) => {}
                 Err(error) => warn("queued deletes wait", &error),
@@ -218,23 +213,23 @@ impl Workers {
             self.note_backlog().await;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.wakeups.woken(Worker::Outbox) => {}
+                () = self.features.wakeups.woken(Worker::Outbox) => {}
                 () = self.clock.sleep(OUTBOX_INTERVAL) => {}
             }
         }
     }
 
     async fn note_backlog(&self) {
-        let Ok(backlog) = self.upkeep.backlog().await else { return };
-        self.metrics.outbox_pending.set(backlog.pending);
+        let Ok(backlog) = self.features.upkeep.backlog().await else { return };
+        self.features.metrics.outbox_pending.set(backlog.pending);
         let age = |since: Timestamp| self.clock.now().since(since).as_secs();
         let oldest = backlog.oldest.map_or(0, age);
-        self.metrics.outbox_oldest_seconds.set(i64::try_from(oldest).unwrap_or(i64::MAX));
+        self.features.metrics.outbox_oldest_seconds.set(i64::try_from(oldest).unwrap_or(i64::MAX));
     }
 
     async fn settle(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            match self.firmware.settle_interrupted().await {
+            match self.features.firmware.settle_interrupted().await {
                 Ok(0) => {}
                 Ok(settled) => tracing::info!(settled, "finished interrupted publications"),
                 Err(error) => warn("interrupted publications wait", &error),
@@ -244,13 +239,13 @@ impl Workers {
     }
 
     async fn sweep(&self) {
-        match self.upkeep.sweep(SweepMode::DryRun).await {
+        match self.features.upkeep.sweep(SweepMode::DryRun).await {
             Ok(report) => self.count(&report),
             Err(error) => warn("the artifact store could not be measured", &error),
         }
         loop {
             self.clock.sleep(self.sweep_interval).await;
-            match self.upkeep.sweep(SweepMode::Run).await {
+            match self.features.upkeep.sweep(SweepMode::Run).await {
                 Ok(report) => {
                     log_sweep(&report);
                     self.count(&report);
@@ -262,15 +257,15 @@ impl Workers {
 
     fn count(&self, report: &SweepReport) {
         for (prefix, removed) in &report.removed {
-            let counter = self.metrics.sweep_removed.with_label_values(&[prefix.as_str()]);
+            let counter = self.features.metrics.sweep_removed.with_label_values(&[prefix.as_str()]);
             counter.inc_by(*removed as u64);
         }
         for (prefix, bytes) in &report.stored_bytes {
-            let gauge = self.metrics.stored_bytes.with_label_values(&[prefix.as_str()]);
+            let gauge = self.features.metrics.stored_bytes.with_label_values(&[prefix.as_str()]);
             gauge.set(i64::try_from(*bytes).unwrap_or(i64::MAX));
         }
         let removed = |kind: &str, count: usize| {
-            self.metrics.retention_removed.with_label_values(&[kind]).inc_by(count as u64);
+            self.features.metrics.retention_removed.with_label_values(&[kind]).inc_by(count as u64);
         };
         removed("firmware", report.retired.versions.len());
         removed("symbols", report.retired.symbols.len());

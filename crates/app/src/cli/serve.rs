@@ -8,9 +8,9 @@ use super::{DONE, FAILED, MISUSED, fail};
 use crate::backends::Backends;
 use crate::config::Config;
 use crate::logging;
-use crate::readying::Ready;
 use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
+use crate::start_up::StartUp;
 use crate::wiring::Features;
 
 /// Servers that take longer are waited for while the process listens already.
@@ -33,20 +33,20 @@ pub(super) async fn run(config: &Config) -> u8 {
         Err(error) => return fail(&error, MISUSED),
     };
     backends.clean_leftovers().await;
-    let features = match Features::new(config, &backends.outside) {
+    let features = match Features::new(config, &backends.adapters) {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
     let upkeep = features.upkeep.clone();
-    let preparing = (&upkeep, config.database.auto_migrate);
+    let migrate = config.database.auto_migrate;
     // Before the first upload, if possible: a store with objects is not taken for a new one.
-    let advancing = Ready::default().advance(&backends, preparing);
+    let advancing = StartUp::default().advance(&backends, &upkeep, migrate);
     let ready = match tokio::time::timeout(START_PATIENCE, advancing).await {
         Ok(Ok(ready)) => ready,
         Ok(Err(error)) => return fail(&error, MISUSED),
-        Err(_) => Ready::default(),
+        Err(_) => StartUp::default(),
     };
-    let server = match RunningServer::start(config, &backends.outside, features, listener) {
+    let server = match RunningServer::start(config, &backends.adapters, features, listener) {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };
@@ -54,10 +54,10 @@ pub(super) async fn run(config: &Config) -> u8 {
     let status = tokio::select! {
         () = signals.next() => DONE,
         () = remind_of_insecurity(config) => DONE,
-        error = ready.keep(&backends, preparing) => fail(&error, MISUSED),
+        error = ready.keep(&backends, &upkeep, migrate) => fail(&error, MISUSED),
     };
     stop(config, server, &mut signals).await;
-    backends.outside.database.close();
+    backends.adapters.database.close();
     status
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         }
         Err(error) => return fail(&error, super::status_of(&error)),
     }
-    let features = match Features::new(config, &backends.outside) {
+    let features = match Features::new(config, &backends.adapters) {
         Ok(features) => features,
         Err(error) => return fail(&error, FAILED),
     };
@@ -38,7 +38,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
         Ok(()) => status_of(&report.verdict),
         Err(error) => fail(&error, FAILED),
     };
-    backends.outside.database.close();
+    backends.adapters.database.close();
     status
 }
 

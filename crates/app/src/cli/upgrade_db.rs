@@ -9,7 +9,7 @@ pub(super) async fn run(config: &Config) -> u8 {
         Ok(backends) => backends,
         Err(error) => return fail(&error, status_of(&error)),
     };
-    let database = &backends.outside.database;
+    let database = &backends.adapters.database;
     match database.migrate().await {
         Ok(applied) if applied.is_empty() => say("the database is up to date"),
         Ok(applied) => applied.iter().for_each(|name| say(format_args!("applied {name}"))),

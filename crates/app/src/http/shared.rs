@@ -21,11 +21,12 @@ use super::routes::map::RouteMap;
 use super::routes::row::BodyLimits;
 use super::routes::{self, table};
 use super::testing::TestingMode;
+use crate::adapters::Adapters;
 use crate::config::{Config, Environment};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::wiring::{Features, Outside};
+use crate::wiring::Features;
 
 /// Everything a handler may ask for.
 #[derive(Clone)]
@@ -62,7 +63,7 @@ struct Rules {
 
 impl Shared {
     /// Fails when the directory for temporary files cannot be made.
-    pub fn new(config: &Config, outside: &Outside, features: &Features) -> io::Result<Self> {
+    pub fn new(config: &Config, adapters: &Adapters, features: &Features) -> io::Result<Self> {
         let spool = config.spool_dir();
         std::fs::create_dir_all(&spool)?;
         let spool = SpoolDirectory::new(spool);
@@ -92,7 +93,7 @@ impl Shared {
             pruned: Data::new(features.pruned.clone()),
             dump_receiver: Data::new(receiver),
             metrics,
-            health: Data::new(Health::new(outside, features)),
+            health: Data::new(Health::new(adapters, features)),
             spool: Data::new(spool),
             rules: Rules::new(config),
         })

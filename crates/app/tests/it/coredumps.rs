@@ -37,10 +37,10 @@ async fn a_list_costs_the_same_statements_however_long_it_is() {
         for n in 0..dumps {
             server.deliver(&demo.device.key, "1", format!("{dumps} {n}")).await;
         }
-        let before = server.outside.database.statement_count();
+        let before = server.adapters.database.statement_count();
         server.dump_ids(demo.device.id).await;
         server.get("/api/coredumps?limit=200").await.expect(200);
-        costs.push(server.outside.database.statement_count() - before);
+        costs.push(server.adapters.database.statement_count() - before);
     }
     // The outbox looks for work once a second.
     assert!(costs[1] <= costs[0] + 3, "{costs:?}");

@@ -116,7 +116,7 @@ async fn replace_with_fault(
 async fn i2_i3_a_commit_that_fails_is_a_503_and_repeating_is_safe() {
     for fault in [CommitFault::Before, CommitFault::After] {
         let commits = Arc::new(FailingCommits::default());
-        let server = TestServer::wrapped(|outside| commits.wrap(outside)).await;
+        let server = TestServer::wrapped(|adapters| commits.wrap(adapters)).await;
         let demo = server.demo().await;
         commits.fail_next(fault);
         server.upload_demo("1.2.3").await.expect_error(503, "SERVICE_UNAVAILABLE");
@@ -425,9 +425,9 @@ async fn i13_listings_cost_the_same_statements_whatever_they_list() {
 async fn statements(server: &TestServer, path: &str) -> u64 {
     let mut least = u64::MAX;
     for _ in 0..20 {
-        let before = server.outside.database.statement_count();
+        let before = server.adapters.database.statement_count();
         server.get(path).await.expect(200);
-        least = least.min(server.outside.database.statement_count() - before);
+        least = least.min(server.adapters.database.statement_count() - before);
     }
     least
 }

@@ -234,7 +234,7 @@ async fn an_upload_that_fails_at_the_store_leaves_nothing_visible() {
 async fn a_commit_that_fails_is_a_503_and_repeating_is_safe() {
     for (fault, repeated) in [(CommitFault::Before, 201), (CommitFault::After, 409)] {
         let roms = Arc::new(FailingRoms::default());
-        let server = TestServer::wrapped(|outside| roms.wrap(outside)).await;
+        let server = TestServer::wrapped(|adapters| roms.wrap(adapters)).await;
         roms.fail_next(fault);
         let answer = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "first")).await;
         answer.expect_error(503, "SERVICE_UNAVAILABLE");
@@ -296,7 +296,7 @@ async fn uploading_again_waits_for_a_delete_that_has_begun() {
     let release = async {
         let running = server.running();
         wait_until("the upload is there", || running.requests_in_flight() > 0).await;
-        let (database, tries) = (&server.outside.database, 100);
+        let (database, tries) = (&server.adapters.database, 100);
         let before = database.statement_count();
         wait_until("it asks again", || database.statement_count() > before + tries).await;
         assert_eq!(server.store.count(Operation::Put), 0, "nothing is written meanwhile");

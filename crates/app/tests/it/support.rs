@@ -19,11 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use coredock::adapters::{Adapters, Engine};
 use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
-use coredock::readying::Ready;
 use coredock::server::RunningServer;
-use coredock::wiring::{Engine, Features, Outside};
+use coredock::start_up::StartUp;
+use coredock::wiring::Features;
 use coredock_testkit::faulty_store::FaultyStore;
 use coredock_testkit::files::names_below;
 use reqwest::header::HeaderMap;
@@ -46,7 +47,7 @@ pub(crate) struct TestServer {
     /// The artifact store, to make it fail.
     pub(crate) store: Arc<FaultyStore>,
     /// What the features work with.
-    pub(crate) outside: Outside,
+    pub(crate) adapters: Adapters,
 }
 
 /// What a server answered.
@@ -118,18 +119,18 @@ impl TestServer {
 
     /// A server with these settings on a fresh data directory.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self::wrapped_with(settings, |outside| outside).await
+        Self::wrapped_with(settings, |adapters| adapters).await
     }
 
     /// A server whose outside was changed by `wrap`.
-    pub(crate) async fn wrapped(wrap: impl FnOnce(Outside) -> Outside) -> Self {
+    pub(crate) async fn wrapped(wrap: impl FnOnce(Adapters) -> Adapters) -> Self {
         Self::wrapped_with(&[("MAX_FIRMWARES", "2")], wrap).await
     }
 
     /// A server with these settings whose outside was changed by `wrap`.
     pub(crate) async fn wrapped_with(
         settings: &[(&str, &str)],
-        wrap: impl FnOnce(Outside) -> Outside,
+        wrap: impl FnOnce(Adapters) -> Adapters,
     ) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
@@ -150,30 +151,30 @@ impl TestServer {
     pub(crate) async fn at(place: Place, settings: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
-        Self::open(Arc::new(place), settings, |outside| outside).await
+        Self::open(Arc::new(place), settings, |adapters| adapters).await
     }
 
     async fn open(
         place: Arc<Place>,
         settings: Vec<(String, String)>,
-        wrap: impl FnOnce(Outside) -> Outside,
+        wrap: impl FnOnce(Adapters) -> Adapters,
     ) -> Self {
         let config = config_of(&place, &settings);
         let backends = Arc::new(Backends::open(&config).await.unwrap());
-        let store = Arc::new(FaultyStore::new(backends.outside.stores.on_pool.clone()));
-        let mut outside = backends.outside.clone();
-        outside.stores.on_pool = store.clone();
-        outside.stores.on_caller_thread = store.clone();
-        if let Engine::Native(options) = &mut outside.engine {
+        let store = Arc::new(FaultyStore::new(backends.adapters.stores.on_pool.clone()));
+        let mut adapters = backends.adapters.clone();
+        adapters.stores.on_pool = store.clone();
+        adapters.stores.on_caller_thread = store.clone();
+        if let Engine::Native(options) = &mut adapters.engine {
             // This process is no indexer.
             options.indexer.program = env!("CARGO_BIN_EXE_coredock").into();
         }
-        let outside = wrap(outside);
+        let adapters = wrap(adapters);
         let listener = coredock::server::listen(config.http.listen).unwrap();
         backends.clean_leftovers().await;
-        let features = Features::new(&config, &outside).unwrap();
-        Ready::default().advance(&backends, (&features.upkeep, true)).await.unwrap();
-        let server = RunningServer::start(&config, &outside, features, listener).unwrap();
+        let features = Features::new(&config, &adapters).unwrap();
+        StartUp::default().advance(&backends, &features.upkeep, true).await.unwrap();
+        let server = RunningServer::start(&config, &adapters, features, listener).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -188,7 +189,7 @@ impl TestServer {
             settings,
             client,
             store,
-            outside,
+            adapters,
         }
     }
 
@@ -196,9 +197,9 @@ impl TestServer {
     pub(crate) async fn restart(mut self) -> Self {
         let (place, settings) = (self.place.clone(), self.settings.clone());
         self.server.take().unwrap().abort().await;
-        self.backends.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().adapters.database.close();
         drop(self);
-        Self::open(place, settings, |outside| outside).await
+        Self::open(place, settings, |adapters| adapters).await
     }
 
     /// Stops and checks what must hold of any data that is left.
@@ -212,13 +213,13 @@ impl TestServer {
         let (versions, dumps) =
             (self.setting("MAX_FIRMWARES", 5), self.setting("MAX_COREDUMPS", 20));
         checker::check(&self.rows(), &self.artifact_dir(), versions, dumps);
-        self.backends.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().adapters.database.close();
     }
 
     /// Like [`TestServer::finish`] for tests that break invariants on purpose.
     pub(crate) async fn finish_broken(mut self) {
         self.server.take().unwrap().stop().await;
-        self.backends.take().unwrap().outside.database.close();
+        self.backends.take().unwrap().adapters.database.close();
     }
 
     fn setting(&self, name: &str, default: usize) -> usize {

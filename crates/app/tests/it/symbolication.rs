@@ -162,7 +162,7 @@ async fn a_report_waits_for_a_database_that_is_away() {
     let locked = bench.server.rows();
     locked.block_dumps();
     bench.sidecar.release();
-    let errors = || bench.server.outside.database.failures().unavailable.load(Ordering::Relaxed);
+    let errors = || bench.server.adapters.database.failures().unavailable.load(Ordering::Relaxed);
     let before = errors();
     wait_until("the database refuses the report", || errors() > before).await;
     locked.unblock_dumps();

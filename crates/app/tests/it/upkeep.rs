@@ -53,7 +53,7 @@ async fn old_garbage_goes_and_everything_else_stays() {
     for (key, age) in kept {
         server.place_object(key, age);
     }
-    let outside = server.place_object("backup/precious", OLD);
+    let adapters = server.place_object("backup/precious", OLD);
     assert_eq!(sweep(&server, SweepMode::DryRun).await, SweepVerdict::DryRun);
     assert!(server.stored_keys().contains(&garbage.to_owned()));
     assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
@@ -63,7 +63,7 @@ async fn old_garbage_goes_and_everything_else_stays() {
     for (key, _) in kept {
         assert!(keys.contains(&key.to_owned()), "{key} in {keys:?}");
     }
-    assert!(outside.exists());
+    assert!(adapters.exists());
     server.finish().await;
 }
 

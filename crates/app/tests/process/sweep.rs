@@ -95,8 +95,8 @@ async fn old_garbage_is_removed_and_everything_else_stays() {
     ] {
         site.place(foreign, OLD);
     }
-    for outside in ["README", "other/firmware/demo/0.9.0/firmware.map", "coredock/notes"] {
-        site.place(outside, OLD);
+    for adapters in ["README", "other/firmware/demo/0.9.0/firmware.map", "coredock/notes"] {
+        site.place(adapters, OLD);
     }
     let before = site.objects();
     let ended = site.sweep(&[]).expect(0);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use coredock::adapters::Adapters;
 use coredock::backends::Backends;
 use coredock::config::{Config, Overrides};
-use coredock::readying::Ready;
 use coredock::server::{self, RunningServer};
+use coredock::start_up::StartUp;
 use coredock::system::SystemClock;
-use coredock::wiring::{Features, Outside};
+use coredock::wiring::Features;
 use coredock_domain::Clock;
 use coredock_domain::ids::LeaseOwner;
 use coredock_domain::symbolication::jobs::{Claimed, ParseJob};
@@ -32,7 +33,7 @@ type ClaimedJob = (Box<ParseJob>, LeaseOwner);
 /// The server and a connection to it.
 pub(super) struct QuietServer {
     client: Client,
-    outside: Outside,
+    adapters: Adapters,
     server: Option<RunningServer>,
     runtime: Runtime,
     /// Kept until the server has ended.
@@ -54,9 +55,9 @@ impl QuietServer {
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value));
         let config = Config::read(&Overrides::default(), settings)?;
-        let (server, outside) = runtime.block_on(serve(&config))?;
+        let (server, adapters) = runtime.block_on(serve(&config))?;
         let client = Client::connect(server.address())?;
-        Ok(Self { client, outside, server: Some(server), runtime, _data: data })
+        Ok(Self { client, adapters, server: Some(server), runtime, _data: data })
     }
 
     /// Makes a request that must succeed, and returns its answer, `null` when that is no JSON, and its
@@ -66,9 +67,9 @@ impl QuietServer {
         (method, path): (&str, &str),
         body: &[u8],
     ) -> Result<(Value, u64)> {
-        let before = self.outside.database.statement_count();
+        let before = self.adapters.database.statement_count();
         let answer = self.client.send(method, path, body)?;
-        let statements = self.outside.database.statement_count() - before;
+        let statements = self.adapters.database.statement_count() - before;
         let told = String::from_utf8_lossy(&answer.body);
         ensure!((200..300).contains(&answer.status), "{method} {path}: {} {told}", answer.status);
         Ok((serde_json::from_slice(&answer.body).unwrap_or_default(), statements))
@@ -76,11 +77,11 @@ impl QuietServer {
 
     /// What a worker does that looks for a job: the job, if any, its new owner, and the statements.
     pub(super) fn claim(&self) -> Result<(Option<ClaimedJob>, u64)> {
-        let claim = parse_job::claim(self.outside.clock.now());
+        let claim = parse_job::claim(self.adapters.clock.now());
         let owner = claim.owner.clone();
-        let before = self.outside.database.statement_count();
-        let claimed = self.runtime.block_on(self.outside.rows.jobs.claim(claim))?;
-        let statements = self.outside.database.statement_count() - before;
+        let before = self.adapters.database.statement_count();
+        let claimed = self.runtime.block_on(self.adapters.rows.jobs.claim(claim))?;
+        let statements = self.adapters.database.statement_count() - before;
         let job = claimed.into_iter().next().map(|claimed| match claimed {
             Claimed::Job(job) | Claimed::Exhausted(job) => (job, owner),
         });
@@ -89,11 +90,11 @@ impl QuietServer {
 
     /// Writes the result of a claimed job.
     pub(super) fn finish(&self, (job, owner): ClaimedJob) -> Result<u64> {
-        let result = parse_job::empty_result((&job, owner), self.outside.clock.now(), KEPT);
-        let before = self.outside.database.statement_count();
-        let finished = self.runtime.block_on(self.outside.rows.jobs.finish(&[result]))?;
+        let result = parse_job::empty_result((&job, owner), self.adapters.clock.now(), KEPT);
+        let before = self.adapters.database.statement_count();
+        let finished = self.runtime.block_on(self.adapters.rows.jobs.finish(&[result]))?;
         ensure!(finished.iter().all(Option::is_some), "a job was taken away");
-        Ok(self.outside.database.statement_count() - before)
+        Ok(self.adapters.database.statement_count() - before)
     }
 }
 
@@ -102,21 +103,21 @@ impl Drop for QuietServer {
         if let Some(server) = self.server.take() {
             self.runtime.block_on(server.abort());
         }
-        self.outside.database.close();
+        self.adapters.database.close();
     }
 }
 
-async fn serve(config: &Config) -> Result<(RunningServer, Outside)> {
+async fn serve(config: &Config) -> Result<(RunningServer, Adapters)> {
     let listener = server::listen(config.http.listen)?;
     let backends = Backends::open(config).await?;
     let clock = Arc::new(SettableClock::at(SystemClock.now()));
-    let mut outside = backends.outside.clone();
-    outside.clock = clock.clone();
-    let mut features = Features::new(config, &outside)?;
+    let mut adapters = backends.adapters.clone();
+    adapters.clock = clock.clone();
+    let mut features = Features::new(config, &adapters)?;
     // Workers wait for hints that nobody gives.
     features.wakeups = Arc::default();
-    Ready::default().advance(&backends, (&features.upkeep, true)).await?;
-    let server = RunningServer::start(config, &outside, features, listener)?;
+    StartUp::default().advance(&backends, &features.upkeep, true).await?;
+    let server = RunningServer::start(config, &adapters, features, listener)?;
     clock.until_sleeping(WORKERS).await;
-    Ok((server, outside))
+    Ok((server, adapters))
 }

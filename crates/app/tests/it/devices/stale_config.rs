@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     async fn start() -> Self {
         let database = Arc::new(FailingDevices::default());
-        let server = TestServer::wrapped(|outside| database.wrap(outside)).await;
+        let server = TestServer::wrapped(|adapters| database.wrap(adapters)).await;
         Self { server, database }
     }
 

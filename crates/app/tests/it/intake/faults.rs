@@ -52,7 +52,7 @@ async fn a_put_that_fails_leaves_nothing_visible_even_if_it_went_through() {
 async fn a_commit_that_fails_is_an_outage_and_can_be_repeated() {
     let records = Arc::new(FailingRecords::default());
     let settings = [("RESCUE_SPOOL_BYTES", "0")];
-    let server = TestServer::wrapped_with(&settings, |outside| records.wrap(outside)).await;
+    let server = TestServer::wrapped_with(&settings, |adapters| records.wrap(adapters)).await;
     let demo = server.demo().await;
     records.fail_next(CommitFault::Before);
     let failed = server.post_dump(&demo.device.key, "1", "dump").await;
@@ -160,7 +160,7 @@ async fn a_device_hears_within_ten_seconds_of_a_store_that_hangs() {
 async fn a_clock_that_steps_back_evicts_no_new_dump() {
     let clock = Arc::new(SettableClock::at(Timestamp::parse("2026-11-20T12:00:00Z").unwrap()));
     let own = clock.clone();
-    let wrap = |outside| coredock::wiring::Outside { clock: own, ..outside };
+    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
     let settings = [("MAX_COREDUMPS", "2"), ("SYMBOLIZER", "off")];
     let server = TestServer::wrapped_with(&settings, wrap).await;
     let demo = server.demo().await;
@@ -179,7 +179,7 @@ async fn a_clock_that_steps_back_evicts_no_new_dump() {
 async fn the_window_of_repeats_ends() {
     let clock = Arc::new(SettableClock::default());
     let own = clock.clone();
-    let wrap = |outside| coredock::wiring::Outside { clock: own, ..outside };
+    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
     let server = TestServer::wrapped_with(&[("COREDUMP_DEDUPE_SECONDS", "60")], wrap).await;
     let demo = server.demo().await;
     let first = server.deliver(&demo.device.key, "1", "dump").await;

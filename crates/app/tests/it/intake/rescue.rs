@@ -45,7 +45,7 @@ async fn wait_for_pending(server: &TestServer, count: u64) {
 /// A server whose database fails on demand.
 async fn with_records() -> (TestServer, Arc<FailingRecords>) {
     let records = Arc::new(FailingRecords::default());
-    let server = TestServer::wrapped(|outside| records.wrap(outside)).await;
+    let server = TestServer::wrapped(|adapters| records.wrap(adapters)).await;
     (server, records)
 }
 
@@ -53,7 +53,7 @@ async fn with_records() -> (TestServer, Arc<FailingRecords>) {
 async fn with_clock(settings: &[(&str, &str)]) -> (TestServer, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::default());
     let own = clock.clone();
-    let wrap = |outside| coredock::wiring::Outside { clock: own, ..outside };
+    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
     (TestServer::wrapped_with(settings, wrap).await, clock)
 }
 

@@ -58,7 +58,7 @@ impl TestServer {
     /// The features of another process on the same data.
     pub(crate) fn another(&self) -> Features {
         let config = super::config_of(&self.place, &self.settings);
-        Features::new(&config, &self.outside).unwrap()
+        Features::new(&config, &self.adapters).unwrap()
     }
 
     /// Waits until nothing is in the rescue spool.

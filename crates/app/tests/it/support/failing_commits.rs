@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use coredock::wiring::Outside;
+use coredock::adapters::Adapters;
 use coredock_domain::audit::Change;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::firmware::FirmwareVersion;
@@ -36,10 +36,10 @@ impl FailingCommits {
     }
 
     /// Puts this between the use cases and their rows.
-    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
-        let inner = outside.rows.publications.clone();
-        outside.rows.publications = Arc::new(Failing { inner, faults: self.clone() });
-        outside
+    pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
+        let inner = adapters.rows.publications.clone();
+        adapters.rows.publications = Arc::new(Failing { inner, faults: self.clone() });
+        adapters
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use coredock::wiring::Outside;
+use coredock::adapters::Adapters;
 use coredock_domain::audit::Change;
 use coredock_domain::devices::device::{
     Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice,
@@ -33,10 +33,10 @@ impl FailingDevices {
     }
 
     /// Puts this between the use cases and their rows.
-    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
-        let inner = outside.rows.devices.clone();
-        outside.rows.devices = Arc::new(Failing { inner, faults: self.clone() });
-        outside
+    pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
+        let inner = adapters.rows.devices.clone();
+        adapters.rows.devices = Arc::new(Failing { inner, faults: self.clone() });
+        adapters
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use coredock::wiring::Outside;
+use coredock::adapters::Adapters;
 use coredock_domain::audit::Change;
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
@@ -53,10 +53,10 @@ impl FailingRecords {
     }
 
     /// Puts this between the use cases and their rows.
-    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
-        let inner = outside.rows.deliveries.clone();
-        outside.rows.deliveries = Arc::new(Failing { inner, faults: self.clone() });
-        outside
+    pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
+        let inner = adapters.rows.deliveries.clone();
+        adapters.rows.deliveries = Arc::new(Failing { inner, faults: self.clone() });
+        adapters
     }
 }
 

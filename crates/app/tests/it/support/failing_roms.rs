@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use coredock::wiring::Outside;
+use coredock::adapters::Adapters;
 use coredock_domain::audit::Change;
 use coredock_domain::chip::KnownChip;
 use coredock_domain::error::RepositoryError;
@@ -26,10 +26,10 @@ impl FailingRoms {
     }
 
     /// Puts this between the use cases and their rows.
-    pub(crate) fn wrap(self: &Arc<Self>, mut outside: Outside) -> Outside {
-        let inner = outside.rows.rom_elfs.clone();
-        outside.rows.rom_elfs = Arc::new(Failing { inner, faults: self.clone() });
-        outside
+    pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
+        let inner = adapters.rows.rom_elfs.clone();
+        adapters.rows.rom_elfs = Arc::new(Failing { inner, faults: self.clone() });
+        adapters
     }
 }
 

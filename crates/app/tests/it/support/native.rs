@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use coredock::wiring::{Engine, Outside};
+use coredock::adapters::{Adapters, Engine};
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -38,12 +38,12 @@ pub(crate) struct Native {
 
 impl Native {
     pub(crate) async fn start() -> Self {
-        Self::wrapped(&[], |outside| outside).await
+        Self::wrapped(&[], |adapters| adapters).await
     }
 
     pub(crate) async fn wrapped(
         more: &[(&str, &str)],
-        wrap: impl FnOnce(Outside) -> Outside,
+        wrap: impl FnOnce(Adapters) -> Adapters,
     ) -> Self {
         let mut settings = vec![("PARSE_RETRY_DELAYS", "0,0"), ("SYMBOLIZER_WORKERS", "2")];
         settings.extend(more);
@@ -58,10 +58,10 @@ impl Native {
         let program = directory.path().join("indexer");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let wrap = |mut outside: Outside| {
-            let Engine::Native(options) = &mut outside.engine else { panic!("not native") };
+        let wrap = |mut adapters: Adapters| {
+            let Engine::Native(options) = &mut adapters.engine else { panic!("not native") };
             options.indexer.program = program;
-            outside
+            adapters
         };
         (Self::wrapped(more, wrap).await, directory)
     }

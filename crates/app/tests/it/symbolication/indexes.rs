@@ -143,7 +143,7 @@ async fn an_outage_of_the_store_puts_an_index_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_goes_with_the_symbols_and_comes_back_with_them() {
     let settings = [("MAX_FIRMWARES", "1"), ("SYMBOLS_KEEP_DAYS", "0")];
-    let bench = Native::wrapped(&settings, |outside| outside).await;
+    let bench = Native::wrapped(&settings, |adapters| adapters).await;
     let (old, new) = (elf(RISCV), elf("riscv/O2"));
     bench.publish("1.0.0", (ESP32C6, &old)).await;
     bench.publish("2.0.0", (ESP32C6, &new)).await;

@@ -88,7 +88,7 @@ async fn each_dump_of_two_builds_of_one_version_gets_the_lines_of_its_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_elf_that_was_deleted_is_not_found_until_it_is_uploaded_again() {
-    let bench = Native::wrapped(&[("SYMBOLS_KEEP_DAYS", "0")], |outside| outside).await;
+    let bench = Native::wrapped(&[("SYMBOLS_KEEP_DAYS", "0")], |adapters| adapters).await;
     let (old, new) = (elf(RISCV), elf("riscv/O2"));
     bench.publish("1.0.0", (ESP32C6, &old)).await;
     bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
@@ -109,7 +109,7 @@ async fn an_elf_that_was_deleted_is_not_found_until_it_is_uploaded_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_one_build_wait_for_one_index() {
-    let bench = Native::wrapped(&[("SYMBOLIZER_WORKERS", "4")], |outside| outside).await;
+    let bench = Native::wrapped(&[("SYMBOLIZER_WORKERS", "4")], |adapters| adapters).await;
     let mut ids = Vec::new();
     for name in ["0.dmp", "1.dmp", "2.dmp", "3.dmp", "4.dmp", "5.dmp"] {
         let id = bench.deliver("1.0.0", fixture(RISCV, name)).await;

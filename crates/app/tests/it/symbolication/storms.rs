@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use coredock::wiring::{Engine, Outside};
+use coredock::adapters::{Adapters, Engine};
 use coredock_domain::Symbolizer;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::symbolication::symbolizer::{
@@ -118,7 +118,7 @@ async fn no_job_waits_for_one_that_was_claimed_with_it_and_is_stuck() {
     let (stuck, busy) = (Gate::new(), Gate::new());
     let settings = [("SYMBOLIZER_WORKERS", "2"), ("MAX_COREDUMPS", "100")];
     let engine = Arc::new(Stuck(stuck.clone()));
-    let wrap = |outside| Outside { engine: Engine::Outside(engine), ..outside };
+    let wrap = |adapters| Adapters { engine: Engine::External(engine), ..adapters };
     let server = TestServer::wrapped_with(&settings, wrap).await;
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use coredock::adapters::Rows;
 use coredock::backends::open_database;
 use coredock::config::{Config, Overrides};
 use coredock::system::SystemClock;
-use coredock::wiring::Rows;
 use coredock_domain::Clock;
 use coredock_domain::symbolication::jobs::Claimed;
 use coredock_domain::symbolication::jobs::ParseJobRepository;

@@ -1,7 +1,7 @@
-//! Gets database and store ready, and again when they are back.
+//! What runs at start-up: database and store are prepared, and again when they are reachable.
 //!
-//! A server that is away at the start does not end the process: it listens, says that it is not
-//! ready, and retries (contract §14.1).
+//! A database or store server which is unreachable at the start does not end the process: it listens,
+//! reports that it is not ready, and retries (contract §14.1).
 
 use std::time::Duration;
 
@@ -13,19 +13,20 @@ const RETRY: Duration = Duration::from_secs(2);
 /// How often the time of the database is asked for.
 const TIME_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is ready.
+/// How far the start has come.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Ready {
+pub struct StartUp {
     database: bool,
     store: bool,
 }
 
-impl Ready {
-    /// Tries what is not ready yet, once. An error is one that waiting will not mend.
+impl StartUp {
+    /// Tries once what is not ready yet. An error is one which waiting does not mend.
     pub async fn advance(
         self,
         backends: &Backends,
-        (upkeep, migrate): (&Upkeep, bool),
+        upkeep: &Upkeep,
+        migrate: bool,
     ) -> Result<Self, OpenError> {
         let mut ready = self;
         if !ready.database {
@@ -33,7 +34,10 @@ impl Ready {
                 Ok(prepared) => ready.database = prepared,
                 Err(error) if error.is_outage() => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the database cannot be reached; trying again");
+                    tracing::warn!(
+                        error,
+                        "the database is unreachable; the start is retried every 2 s"
+                    );
                 }
                 Err(error) => return Err(error),
             }
@@ -45,9 +49,9 @@ impl Ready {
         Ok(ready)
     }
 
-    /// Goes on until it meets what waiting will not mend.
-    pub async fn keep(self, backends: &Backends, (upkeep, migrate): (&Upkeep, bool)) -> OpenError {
-        let (mut ready, clock) = (self, &backends.outside.clock);
+    /// Goes on until an error which waiting does not mend.
+    pub async fn keep(self, backends: &Backends, upkeep: &Upkeep, migrate: bool) -> OpenError {
+        let (mut ready, clock) = (self, &backends.adapters.clock);
         let mut asked = Duration::ZERO;
         loop {
             let pause = if ready.database && ready.store { TIME_INTERVAL } else { RETRY };
@@ -57,7 +61,7 @@ impl Ready {
                 backends.ask_time().await;
                 asked = Duration::ZERO;
             }
-            match ready.advance(backends, (upkeep, migrate)).await {
+            match ready.advance(backends, upkeep, migrate).await {
                 Ok(advanced) => ready = advanced,
                 Err(error) => return error,
             }
