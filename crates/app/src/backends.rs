@@ -53,7 +53,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether waiting may mend it: a server that is away. What is wrong with a file of ours stays.
+    /// Whether waiting may help: a server is unreachable. A fault of a local file stays.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database { source, shown } => source.is_outage() && !shown.starts_with("sqlite:"),
@@ -84,15 +84,15 @@ pub struct Backends {
     /// Set on a database that processes share.
     clock: Option<Arc<DatabaseClock>>,
     longest_attempt: Duration,
-    /// Set where data of this machine is used: nobody else uses it.
+    /// Set where data is on this machine: no other process uses it meanwhile.
     lock: Option<DataLock>,
 }
 
 impl Backends {
-    /// Locks what lies on this machine and opens everything. Servers are not contacted yet.
+    /// Locks the data on this machine and opens everything. Servers are not contacted yet.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        // Two of the clients bring a provider of cryptography each; rustls wants to be told which.
-        // That it was told before is no fault.
+        // Two clients bring a provider of cryptography each, and rustls needs to know which one to use.
+        // An error only says that it was set before.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let sidecar = open_sidecar(config)?;
         let lock = lock(config)?;
@@ -121,14 +121,14 @@ impl Backends {
     }
 
     /// Migrates the database if `migrate` says so, and gives it the id of an installation; `false`
-    /// while it waits to be migrated by somebody else.
+    /// while it waits for a migration by an operator.
     pub async fn prepare_database(&self, migrate: bool) -> Result<bool, OpenError> {
         let database = &self.adapters.database;
         let wrong = |source| OpenError::Database { shown: database.shown(), source };
         if migrate {
             let applied = database.migrate().await.map_err(wrong)?;
             if !applied.is_empty() {
-                tracing::info!(migrations = ?applied, "database migrated");
+                tracing::info!(migrations = ?applied, "{} migrations were applied to the database", applied.len());
             }
         }
         if database.pending_migrations().await.map_err(wrong)? > 0 {
@@ -159,18 +159,24 @@ impl Backends {
         if let OpenedStore::Local(store) = &self.store {
             match store.clean_leftovers(written_before).await {
                 Ok(0) => {}
-                Ok(files) => tracing::info!(files, "removed files of interrupted writes"),
-                Err(error) => warn("leftovers of interrupted writes stay", &error),
+                Ok(files) => tracing::info!(
+                    files,
+                    "{files} files of interrupted writes to the artifact store were removed"
+                ),
+                Err(error) => warn(
+                    "files of interrupted writes to the artifact store could not be removed",
+                    &error,
+                ),
             }
         }
         let Some(sidecar) = &self.sidecar else { return };
-        // With the lock of the data no other process of ours works on these dumps; without it one
+        // With the lock of the data no other Coredock process works on these dumps; without it one
         // may, but not for longer than an attempt takes.
         let age = if self.lock.is_some() { Duration::ZERO } else { self.longest_attempt * 2 };
         match sidecar.clean_leftovers(SystemTime::now() - age).await {
             Ok(0) => {}
-            Ok(files) => tracing::info!(files, "removed files of interrupted parses"),
-            Err(error) => warn("leftovers of interrupted parses stay", &error),
+            Ok(files) => tracing::info!(files, "{files} files of interrupted parses were removed"),
+            Err(error) => warn("files of interrupted parses could not be removed", &error),
         }
     }
 
@@ -181,7 +187,10 @@ impl Backends {
             match bucket.ensure().await {
                 Ok(BucketState::Existed | BucketState::Created) => {}
                 Err(error) => {
-                    warn("the artifact store cannot be used", &error);
+                    warn(
+                        "the bucket of the artifact store could not be created or inspected; retried every 2 s",
+                        &error,
+                    );
                     return false;
                 }
             }
@@ -189,14 +198,17 @@ impl Backends {
         match upkeep.claim_empty_store().await {
             Ok(()) => true,
             Err(error) => {
-                warn("the artifact store could not be looked at", &error);
+                warn(
+                    "the artifact store could not be checked for an owner mark; retried every 2 s",
+                    &error,
+                );
                 false
             }
         }
     }
 }
 
-/// Nobody else may use a file or directory of ours meanwhile.
+/// Locks the files and directories, so that no other process uses them meanwhile.
 fn lock(config: &Config) -> Result<Option<DataLock>, LockError> {
     let mut directories: Vec<&Path> = Vec::new();
     if let DatabasePlace::Sqlite(path) = &config.database.place {

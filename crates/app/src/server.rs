@@ -152,20 +152,20 @@ impl RunningServer {
     }
 
     /// Gives parse jobs back, refuses new connections, waits for requests and uploads in flight as
-    /// long as the server was told to, and ends the workers.
+    /// long as GRACEFUL_SHUTDOWN_TIMEOUT says, and ends the workers.
     pub async fn stop(self) {
         let began = Instant::now();
         self.begin_shutdown();
         self.stop_parsing.cancel();
         tokio::select! {
             () = self.handle.stop(true) => {}
-            () = self.idle() => tracing::debug!("connections without requests were not waited for"),
+            () = self.idle() => tracing::debug!("shutdown does not wait for connections without requests"),
         }
         self.receiving.close();
         let left = self.grace.saturating_sub(began.elapsed());
         if tokio::time::timeout(left, self.receiving.wait()).await.is_err() {
             tracing::warn!(
-                "uploads were cut short; interrupted ones are finished by the next start"
+                "uploads were still running at the end of GRACEFUL_SHUTDOWN_TIMEOUT; the next start finishes what was committed"
             );
         }
         self.stop.cancel();
@@ -217,7 +217,7 @@ fn http_server(
     Ok(server.listen(listener)?.run())
 }
 
-/// The kernel closes a connection whose peer takes no byte for `stall`, or is gone.
+/// The kernel closes a connection whose peer accepts no byte for `stall` or does not exist any more.
 fn limit_stalls(socket: &SockRef<'_>, stall: Duration) {
     let keepalive = TcpKeepalive::new().with_time(stall);
     let limited = socket
@@ -225,6 +225,9 @@ fn limit_stalls(socket: &SockRef<'_>, stall: Duration) {
         .and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = limited {
         let error = &error as &dyn std::error::Error;
-        tracing::warn!(error, "a stalled connection will not be noticed by the kernel");
+        tracing::warn!(
+            error,
+            "TCP time-outs could not be set; a stalled connection stays open longer"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The tasks behind the server: indexes of ELFs, parse jobs, rescued dumps, queued deletes,
+//! The background workers: symbol indexes, parse jobs, replay of rescued dumps, queued deletes,
 //! interrupted publications, the sweep.
 
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::wiring::Features;
 
-/// The outbox is looked at this often even if nobody says that there is work.
+/// The outbox is read this often even without a wake-up.
 const OUTBOX_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
-/// A worker that parses looks for due jobs this often even if nobody says that there are some.
+/// A parse worker looks for due jobs this often even without a wake-up.
 const PARSE_INTERVAL: Duration = Duration::from_secs(1);
-/// The first look for an end of the outage dumps were rescued from; then this doubles.
+/// The first replay after a dump was rescued; the wait doubles from then on.
 const SHORTEST_RESCUE_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_RESCUE_WAIT: Duration = Duration::from_secs(15);
-/// Missing indexes are looked for this often even if nobody says that there are some.
+/// A missing index is looked for this often even without a wake-up.
 const INDEX_INTERVAL: Duration = Duration::from_secs(5);
 const QUEUE_INTERVAL: Duration = Duration::from_secs(10);
-/// What holds leases when the server stops has so long to end and give them back (contract §14.4).
-const FAREWELL: Duration = Duration::from_secs(1);
+/// At shutdown a worker has so long to end and give its leases back (contract §14.4).
+const LEASE_RETURN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The background workers of a server.
 pub struct Workers {
@@ -74,20 +74,28 @@ impl Workers {
         let (rescue, until) = (Arc::clone(&workers), stop.clone());
         let runtime = Handle::current();
         // A thread of its own: it receives dumps by the store handle which blocks its caller.
-        tasks.spawn_blocking(move || runtime.block_on(until.run_until_cancelled(rescue.ingest())));
+        tasks.spawn_blocking(move || runtime.block_on(until.run_until_cancelled(rescue.replay())));
         let (outbox, until) = (Arc::clone(&workers), stop.clone());
-        tasks.spawn(async move { outbox.until_farewell(&until, outbox.delete(&until)).await });
+        tasks.spawn(
+            async move { outbox.until_leases_are_back(&until, outbox.delete(&until)).await },
+        );
         let (settling, until) = (Arc::clone(&workers), stop.clone());
-        tasks.spawn(async move { settling.until_farewell(&until, settling.settle(&until)).await });
+        tasks.spawn(async move {
+            settling.until_leases_are_back(&until, settling.settle(&until)).await
+        });
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
     }
 
     /// Runs a worker that ends when `stop` is cancelled, and cuts off one that takes too long: what it
-    /// has asked of the store may still happen, so its leases run out by themselves.
-    async fn until_farewell(&self, stop: &CancellationToken, worker: impl Future<Output = ()>) {
+    /// asked of the store may still happen, so its leases run out by themselves.
+    async fn until_leases_are_back(
+        &self,
+        stop: &CancellationToken,
+        worker: impl Future<Output = ()>,
+    ) {
         tokio::select! {
             () = worker => {}
-            () = async { stop.cancelled().await; self.clock.sleep(FAREWELL).await } => {}
+            () = async { stop.cancelled().await; self.clock.sleep(LEASE_RETURN_LIMIT).await } => {}
         }
     }
 
@@ -97,7 +105,9 @@ impl Workers {
             match indexes.index_next(stop.cancelled()).await {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(error) => warn("indexes of ELFs wait for the database", &error),
+                Err(error) => {
+                    warn("symbol indexes are not built: the database is unavailable", &error)
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -123,7 +133,10 @@ impl Workers {
                     }
                 }
                 Err(error) => {
-                    warn("a parse job waits for the database", &error);
+                    warn(
+                        "no parse job is claimed or finished: the database is unavailable",
+                        &error,
+                    );
                     let _ = stop.run_until_cancelled(self.clock.sleep(PARSE_INTERVAL)).await;
                 }
             }
@@ -149,7 +162,7 @@ impl Workers {
         }
     }
 
-    /// Has a worker look for jobs that became due by themselves, and shows the state of the queue.
+    /// Wakes a parse worker for jobs which became due by themselves, and counts the queue for metrics.
     async fn watch(&self) {
         let looks = (QUEUE_INTERVAL.as_secs() / PARSE_INTERVAL.as_secs()).max(1);
         loop {
@@ -159,7 +172,10 @@ impl Workers {
                     let oldest_ready = queue.oldest_ready.map(age).unwrap_or_default();
                     self.features.metrics.show_queue(&queue, oldest_ready);
                 }
-                Err(error) => warn("the state of the queue is not known", &error),
+                Err(error) => warn(
+                    "the parse queue could not be counted; its metrics keep their last values",
+                    &error,
+                ),
             }
             for _ in 0..looks {
                 self.clock.sleep(PARSE_INTERVAL).await;
@@ -168,9 +184,9 @@ impl Workers {
         }
     }
 
-    /// Takes rescued dumps in as soon as their dependency is there again. Also looks when nobody
-    /// says so: processes that share the directory leave theirs when they die.
-    async fn ingest(&self) {
+    /// Replays rescued dumps as soon as store and database work again. Also looks without a wake-up:
+    /// processes which share the directory leave theirs when they die.
+    async fn replay(&self) {
         let mut wait = SHORTEST_RESCUE_WAIT;
         loop {
             let waiting = match self.features.intake.replay().await {
@@ -185,7 +201,7 @@ impl Workers {
                     round.waiting > 0
                 }
                 Err(error) => {
-                    warn("the rescue spool cannot be looked at", &error);
+                    warn("the rescue spool could not be listed; its dumps wait", &error);
                     true
                 }
             };
@@ -208,7 +224,10 @@ impl Workers {
             match self.features.upkeep.delete_queued().await {
                 Ok(round) if round.deleted > 0 => continue,
                 Ok(_) => {}
-                Err(error) => warn("queued deletes wait", &error),
+                Err(error) => warn(
+                    "queued deletes of objects wait: database or artifact store unavailable",
+                    &error,
+                ),
             }
             self.note_backlog().await;
             tokio::select! {
@@ -231,8 +250,13 @@ impl Workers {
         while !stop.is_cancelled() {
             match self.features.firmware.settle_interrupted().await {
                 Ok(0) => {}
-                Ok(settled) => tracing::info!(settled, "finished interrupted publications"),
-                Err(error) => warn("interrupted publications wait", &error),
+                Ok(settled) => {
+                    tracing::info!(settled, "{settled} interrupted publications were finished")
+                }
+                Err(error) => warn(
+                    "interrupted publications are not finished yet: database or artifact store unavailable",
+                    &error,
+                ),
             }
             let _ = stop.run_until_cancelled(self.clock.sleep(SETTLE_INTERVAL)).await;
         }
@@ -241,7 +265,10 @@ impl Workers {
     async fn sweep(&self) {
         match self.features.upkeep.sweep(SweepMode::DryRun).await {
             Ok(report) => self.count(&report),
-            Err(error) => warn("the artifact store could not be measured", &error),
+            Err(error) => warn(
+                "the artifact store could not be listed; the metrics of stored bytes stay empty",
+                &error,
+            ),
         }
         loop {
             self.clock.sleep(self.sweep_interval).await;
@@ -250,7 +277,9 @@ impl Workers {
                     log_sweep(&report);
                     self.count(&report);
                 }
-                Err(error) => warn("the sweep was put off", &error),
+                Err(error) => {
+                    warn("the sweep failed; the next one runs after SWEEP_INTERVAL_SECONDS", &error)
+                }
             }
         }
     }

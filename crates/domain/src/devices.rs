@@ -153,12 +153,13 @@ impl Devices {
             Either::Left((Ok(stored), _)) => return Ok(self.serve(key, stored)),
             Either::Left((Err(error @ RepositoryError::Unavailable { .. }), _)) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, device = %key, "a device is given its last configuration");
+                tracing::warn!(error, device = %key,
+                    "device {key} gets the configuration served last: the database is unavailable");
             }
             Either::Left((Err(error), _)) => return Err(error),
             Either::Right(_) => {
-                tracing::warn!(device = %key, "a device is given its last configuration; the \
-                    database does not answer");
+                tracing::warn!(device = %key,
+                    "device {key} gets the configuration served last: the database does not answer");
             }
         }
         Ok(Some(ServedConfig { text: last, is_stale: true }))

@@ -9,7 +9,7 @@ use crate::clock::{Entropy, random_id};
 pub struct ModelCode(String);
 
 impl ModelCode {
-    /// `None` when the text is no model code.
+    /// `None` when the text is not a model code.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
         ((1..=50).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
@@ -74,7 +74,7 @@ impl fmt::Display for VersionText {
 pub struct DeviceKey(String);
 
 impl DeviceKey {
-    /// `None` when the text is no device key.
+    /// `None` when the text is not a device key.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
         (text.len() == 8 && text.bytes().all(allowed)).then(|| Self(text.to_owned()))

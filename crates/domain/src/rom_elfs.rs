@@ -116,7 +116,7 @@ impl RomElfs {
         outcome
     }
 
-    /// Waits for the lease; nobody else writes or deletes the object while it is held.
+    /// Waits for the lease; no other upload or delete touches the object while it is held.
     async fn begin(
         &self,
         upload: &UploadId,

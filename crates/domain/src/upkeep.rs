@@ -1,4 +1,4 @@
-//! Work nobody waits for: queued deletes, interrupted publications, the sweep.
+//! Work which no request waits for: queued deletes and the sweep.
 //!
 //! Each task takes no input and looks at what there is to do, so that the happy case, the restart
 //! and a second replica are one code path.
@@ -60,10 +60,10 @@ pub enum UpkeepError {
     Store(#[from] ArtifactStoreError),
 }
 
-/// What one round of deletes came to.
+/// What one round of deletes did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeleteRound {
-    /// Objects gone.
+    /// Objects deleted.
     pub deleted: usize,
     /// Objects to be tried again.
     pub failed: usize,
@@ -87,12 +87,12 @@ impl Upkeep {
         }
         let outcome = self.delete_objects(claimed, now.after(LAST_START)).await;
         let round = DeleteRound {
-            deleted: outcome.gone.len(),
-            failed: outcome.there.len() + outcome.open.len(),
+            deleted: outcome.deleted.len(),
+            failed: outcome.kept.len() + outcome.open.len(),
         };
-        self.ports.outbox.finish(&owner, &outcome.gone).await?;
+        self.ports.outbox.finish(&owner, &outcome.deleted).await?;
         self.ports.outbox.leave(&owner, &outcome.open).await?;
-        self.put_back(&owner, &outcome.there).await?;
+        self.put_back(&owner, &outcome.kept).await?;
         Ok(round)
     }
 
@@ -110,7 +110,7 @@ impl Upkeep {
         self.delete_together(first, &mut outcome).await;
         for entry in again {
             if self.ports.clock.now() > last_start {
-                outcome.there.push(entry);
+                outcome.kept.push(entry);
             } else {
                 self.delete_together(vec![entry], &mut outcome).await;
             }
@@ -123,15 +123,16 @@ impl Upkeep {
         let Some(key) = keys.first() else { return };
         let ids = entries.iter().map(|entry| entry.id);
         match self.ports.store.delete(&keys).await {
-            Ok(()) => outcome.gone.extend(ids),
+            Ok(()) => outcome.deleted.extend(ids),
             Err(error) => {
                 let is_open = error.is_open();
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, %key, count = keys.len(), "delete will be tried again");
+                let count = keys.len();
+                tracing::warn!(error, %key, count, "delete of {count} objects from {key} on will be retried");
                 if is_open {
                     outcome.open.extend(ids);
                 } else {
-                    outcome.there.extend(entries);
+                    outcome.kept.extend(entries);
                 }
             }
         }
@@ -154,13 +155,13 @@ impl Upkeep {
     }
 }
 
-/// What became of claimed deletes.
+/// The outcome of claimed deletes.
 #[derive(Default)]
 struct Outcome {
-    /// Rows whose objects are gone.
-    gone: Vec<i64>,
+    /// Rows whose objects are deleted.
+    deleted: Vec<i64>,
     /// Objects that may still be there and stay until the next attempt.
-    there: Vec<QueuedDelete>,
+    kept: Vec<QueuedDelete>,
     /// Rows whose deletes may still reach the store.
     open: Vec<i64>,
 }

@@ -17,7 +17,7 @@ impl Failure {
         Self::Pool(Box::new(source))
     }
 
-    /// The same for somebody else it hit.
+    /// The same failure for another caller which it affects.
     pub(crate) fn of_another(&self) -> Self {
         match self {
             Self::Query(error) => Self::Pool(error.to_string().into()),

@@ -22,7 +22,7 @@ impl SqlOrd for UtcTimestamp {}
 #[diesel(sql_type = UtcTimestamp)]
 pub(crate) struct At(pub(crate) Timestamp);
 
-/// What a column of instants holds; `None` when it is no instant.
+/// What a column of instants holds; `None` when it is not an instant.
 #[derive(Debug, Clone, Copy, FromSqlRow)]
 #[diesel(sql_type = UtcTimestamp)]
 pub(crate) struct StoredTime(Option<Timestamp>);

@@ -93,6 +93,9 @@ fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "few connections are possible");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the limit of open files could not be raised; few connections are possible"
+        );
     }
 }

@@ -121,7 +121,7 @@ async fn each_body_that_is_no_rom_elf_of_the_chip_is_told_why() {
         (Vec::new(), "empty"),
         (b"PK\x03\x04 is no ELF".to_vec(), "not an ELF"),
         (rom_elf(RISC_V, "")[..40].to_vec(), "not an ELF"),
-        (changed(4, 2), "32 bits"),
+        (changed(4, 2), "32-bit"),
         (changed(5, 2), "little-endian"),
         (rom_elf(XTENSA, ""), "RISC-V (machine 243), as the esp32c6 is, but is for machine 94"),
         (changed(16, 4), "executable"),

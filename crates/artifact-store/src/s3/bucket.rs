@@ -13,7 +13,7 @@ use s3::serde_types::{
 use super::failure::error_code;
 use super::options::{OpenStoreError, S3Options};
 
-/// After this many days a server removes the parts of an upload that nobody completed.
+/// After this many days a server removes the parts of an upload which was not completed.
 const DEAD_UPLOAD_DAYS: i32 = 7;
 const NO_RULE: &str = "NoSuchLifecycleConfiguration";
 
@@ -107,7 +107,7 @@ impl S3Bucket {
     }
 
     /// Makes sure that the bucket is there: creates it when it is positively missing, with a rule
-    /// that ends dead uploads. A bucket that was there is left as it is (contract §5.6).
+    /// which removes incomplete multipart uploads. An existing bucket is left as it is (contract §5.6).
     pub async fn ensure(&self) -> Result<BucketState, BucketError> {
         match self.look().await {
             Ok(()) => {
@@ -119,7 +119,7 @@ impl S3Bucket {
         }
         let state = self.create().await?;
         if state == BucketState::Created {
-            tracing::info!(bucket = self.name, "created the bucket");
+            tracing::info!(bucket = self.name, "bucket {} was created", self.name);
             self.set_rule().await;
         }
         Ok(state)
@@ -143,7 +143,7 @@ impl S3Bucket {
         let created = self.bucket.put_object_with_content_type("/", body.as_bytes(), "text/xml");
         match created.await {
             Ok(_) => Ok(BucketState::Created),
-            // Another process of ours may have been faster: 409, or 500 where both were under way.
+            // Another replica may have been faster: 409, or 500 where both were under way.
             Err(_) if self.look().await.is_ok() => Ok(BucketState::Existed),
             Err(error) => Err(explain("create", error)),
         }
@@ -160,7 +160,12 @@ impl S3Bucket {
         let rules = BucketLifecycleConfiguration::new(vec![rule]);
         if let Err(error) = self.bucket.put_bucket_lifecycle(rules).await {
             let reason = brief(&error);
-            tracing::info!(bucket = self.name, reason, "no rule ends dead uploads");
+            let bucket = &self.name;
+            tracing::info!(
+                bucket,
+                reason,
+                "bucket {bucket} has no lifecycle rule for incomplete multipart uploads"
+            );
         }
     }
 

@@ -81,7 +81,7 @@ pub enum ArtifactKey {
 impl ArtifactKey {
     /// What leases and queued deletes of this object are ordered by: objects of one scope are
     /// written by one publication at a time (contract §5.7). `None` for objects that are written
-    /// once under a name nobody else can have.
+    /// once under a name of their own.
     pub fn scope(&self) -> Option<PublicationScope> {
         match self {
             Self::Firmware { model, version, .. } => {

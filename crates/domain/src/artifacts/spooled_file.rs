@@ -19,7 +19,7 @@ impl SpoolDirectory {
         Self { path }
     }
 
-    /// A new file without a name: it is gone when the last handle closes, after a crash too.
+    /// A new file without a name: it disappears when the last handle closes, after a crash too.
     pub fn create(&self) -> io::Result<SpoolWriter> {
         Ok(SpoolWriter { file: tempfile::tempfile_in(&self.path)?, hash: RunningSha256::default() })
     }

@@ -37,7 +37,7 @@ pub trait ArtifactStore: Send + Sync {
     /// `NotFound` when there is no `from`.
     async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError>;
 
-    /// Deletes the objects; absent keys count as deleted. On an error some may be gone.
+    /// Deletes the objects; absent keys count as deleted. On an error some may be deleted.
     async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError>;
 
     /// Every object below `prefix`, foreign ones too, in any order.

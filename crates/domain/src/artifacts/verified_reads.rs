@@ -102,8 +102,9 @@ impl VerifiedReads {
         }
         match self.known_digest(key, &artifact) {
             Some(sha256) if sha256 == facts.sha256 => {
-                let is_told = artifact.stored.sha256.is_some();
-                let check = (is_told && range == (0..facts.size)).then(|| Check::new(facts.sha256));
+                let is_stated = artifact.stored.sha256.is_some();
+                let check =
+                    (is_stated && range == (0..facts.size)).then(|| Check::new(facts.sha256));
                 Ok(OpenedObject::Bytes(self.resumable(key, artifact, (range, check))))
             }
             Some(_) => Ok(OpenedObject::Different),
@@ -121,8 +122,9 @@ impl VerifiedReads {
         let Some(artifact) = self.store.open(key, ByteRange::Full).await? else {
             return Ok(ReadObject::Missing);
         };
-        let told = artifact.stored.sha256;
-        if artifact.stored.size != facts.size || told.is_some_and(|sha256| sha256 != facts.sha256) {
+        let stated = artifact.stored.sha256;
+        if artifact.stored.size != facts.size || stated.is_some_and(|sha256| sha256 != facts.sha256)
+        {
             return Ok(ReadObject::Different);
         }
         let whole = (0..facts.size, Some(Check::new(facts.sha256)));
@@ -134,8 +136,8 @@ impl VerifiedReads {
                     return Ok(ReadObject::Bytes(whole));
                 }
                 Ok(piece) => bytes.extend_from_slice(&piece),
-                // Nobody said that it was the right one.
-                Err(ArtifactStoreError::Damaged { .. }) if told.is_none() => {
+                // The store stated no digest that the row could have relied on.
+                Err(ArtifactStoreError::Damaged { .. }) if stated.is_none() => {
                     return Ok(ReadObject::Different);
                 }
                 Err(error) => return Err(error),

@@ -2,7 +2,7 @@
 //!
 //! The formats are those of ESP-IDF's core dump component (`core_dump_elf.c`, `core_dump_binary.c`,
 //! `core_dump_uart.c`). Everything here is of hostile origin: nothing a body claims is trusted, and
-//! what cannot be read is no error.
+//! what cannot be read is not an error.
 
 mod elf;
 mod framing;

@@ -39,9 +39,9 @@ impl ParseStatus {
 /// Why no report could be made (contract §6.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseErrorCode {
-    /// The stored object is gone.
+    /// The stored object is missing.
     DumpMissing,
-    /// The body is nothing anybody can read.
+    /// The body cannot be read in any known format.
     DumpUnreadable,
     /// No ELF of the build is held.
     ElfNotFound,

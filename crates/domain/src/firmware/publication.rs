@@ -32,7 +32,7 @@ pub trait PublicationRepository: Send + Sync {
 
     /// The commit: version row, pointer, retention with its queued deletes, audit. Uploads of the
     /// same model are serialized. `None` when the upload no longer holds its leases or the model
-    /// is gone; then nothing was changed.
+    /// does not exist any more; then nothing was changed.
     async fn publish(
         &self,
         publication: PublishVersion,
@@ -81,7 +81,7 @@ pub struct BeginPublication {
 pub enum PublicationStart {
     /// The lease is held; this is the row of (model, version), if there is one.
     Granted {
-        /// The set held at this moment; nobody else can replace it while the lease is held.
+        /// The set held at this moment; no other upload can replace it while the lease is held.
         held: Option<Box<FirmwareVersion>>,
     },
     /// Somebody else is at it; try again.

@@ -92,7 +92,7 @@ pub struct Activation {
 /// How the deletion of a version ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionDeletion {
-    /// It is gone.
+    /// It was deleted.
     Deleted,
     /// There is no such version or model.
     NotFound,

@@ -55,7 +55,10 @@ impl UploadLease<'_> {
     pub(crate) async fn give_back(&self) {
         if let Err(error) = self.leases.end(self.upload).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "lease of an upload could not be given back");
+            tracing::warn!(
+                error,
+                "the lease of an upload could not be given back; it ends by itself within a minute"
+            );
         }
     }
 }

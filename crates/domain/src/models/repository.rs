@@ -41,7 +41,7 @@ pub trait ModelRepository: Send + Sync {
 /// How the deletion of a model ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelDeletion {
-    /// It is gone.
+    /// It was deleted.
     Deleted,
     /// There is no such model.
     NotFound,

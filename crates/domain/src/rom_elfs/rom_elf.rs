@@ -60,24 +60,29 @@ pub struct RomElf {
 }
 
 impl RomElf {
-    /// Where the ELF lies.
+    /// The key of the ELF.
     pub const fn key(&self) -> ArtifactKey {
         ArtifactKey::RomElf { sha256: self.facts.sha256 }
     }
 }
 
-/// Why a file is no ROM ELF of a chip.
+/// Why a file is not a ROM ELF of a chip.
 #[derive(Debug, thiserror::Error)]
 pub enum RomElfError {
-    /// There is no byte.
+    /// It has no bytes.
     #[error("the body is empty; it must be an ELF")]
     Empty,
     /// It does not start as an ELF does, or ends in its header.
     #[error("the body is not an ELF")]
     NotAnElf,
-    /// It is for a machine of other words.
-    #[error("the ELF is not of 32 bits and little-endian, as those of all chips are")]
-    NotThirtyTwoLittle,
+    /// It is for machines of another word size or byte order.
+    #[error("expected a 32-bit little-endian ELF, found EI_CLASS {class} and EI_DATA {data}")]
+    OtherClass {
+        /// `e_ident[EI_CLASS]`, 1 for 32 bits
+        class: u8,
+        /// `e_ident[EI_DATA]`, 1 for little-endian
+        data: u8,
+    },
     /// It is an object file, a library or a core.
     #[error("the ELF must be an executable (type 2), but is of type {actual}")]
     NotExecutable {
@@ -97,7 +102,7 @@ pub enum RomElfError {
         /// `e_machine`
         actual: u16,
     },
-    /// The table of its sections, without which there are no symbols, is not wholly there.
+    /// The table of its sections, without which there are no symbols, is incomplete.
     #[error("the ELF is incomplete: it has no table of sections, or ends before it")]
     Incomplete,
     /// The spooled file could not be read back.
@@ -156,7 +161,7 @@ fn check(start: &[u8], length: u64, chip: KnownChip) -> Result<(), RomElfError> 
         return Err(RomElfError::NotAnElf);
     };
     if !header.starts_with(&IDENT) {
-        return Err(RomElfError::NotThirtyTwoLittle);
+        return Err(RomElfError::OtherClass { class: header[4], data: header[5] });
     }
     let half = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
     let (expected, actual) = (chip.architecture(), half(18));
@@ -217,7 +222,7 @@ mod tests {
         }
         let (class, endianness) = (4, 5);
         for offset in [class, endianness] {
-            assert!(complaint(offset, 2).contains("32 bits and little-endian"));
+            assert!(complaint(offset, 2).contains("expected a 32-bit little-endian ELF, found"));
         }
         assert!(complaint(16, 4).contains("type 4"));
         let other = complaint(18, 94);

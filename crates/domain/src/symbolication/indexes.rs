@@ -1,7 +1,7 @@
-//! Indexes of ELFs, made once for each build and stored beside it (contract §5.6, §8.2).
+//! Indexes of ELFs, built once for each build and stored beside it (contract §5.6, §8.2).
 //!
-//! An index saves time and nothing else: without one it is made from the ELF when a dump needs it.
-//! So nobody waits for it: not a publication, not a dump.
+//! An index saves time and nothing else: without one it is built from the ELF when a dump needs it.
+//! So neither a publication nor a dump waits for it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -69,7 +69,7 @@ impl StoredIndexes {
         let bytes = self.read(elf_sha256, held).await?;
         if bytes.is_none() {
             let key = ArtifactKey::SymbolIndex { elf_sha256, format };
-            tracing::warn!(%key, "a stored index is missing or another one, and is made anew");
+            tracing::warn!(%key, "stored index {key} is missing or different and will be built again");
             let now = self.clock.now();
             self.rows.forget(elf_sha256, held, now).await.map_err(unavailable)?;
             self.wakeup.wake(Worker::Indexing);
@@ -193,17 +193,21 @@ impl SymbolIndexes {
         if let Err(error) = &outcome
             && let Some((delay, counts)) = self.again(error, attempts)
         {
-            tracing::warn!(error = error as &dyn std::error::Error, %elf_sha256, "an index waits");
+            tracing::warn!(error = error as &dyn std::error::Error, %elf_sha256, "index of build {elf_sha256} is not built yet and will be retried");
             return rows.postpone(job, now.after(delay), counts).await;
         }
         let outcome = outcome.map_err(|error| error.to_string());
         match &outcome {
-            Ok(facts) => tracing::info!(%elf_sha256, bytes = facts.size, "ELF indexed"),
-            Err(reason) => tracing::warn!(%elf_sha256, reason, "an ELF cannot be indexed"),
+            Ok(facts) => {
+                tracing::info!(%elf_sha256, bytes = facts.size, "index of build {elf_sha256} stored")
+            }
+            Err(reason) => {
+                tracing::warn!(%elf_sha256, reason, "index of build {elf_sha256} cannot be built: {reason}")
+            }
         }
         let result = FinishIndex { job, format: indexer.format(), outcome, now };
         if !rows.finish(result).await? {
-            tracing::info!(%elf_sha256, "an index was made in vain: its build went");
+            tracing::info!(%elf_sha256, "index of build {elf_sha256} is not needed: its build was deleted");
         }
         Ok(())
     }

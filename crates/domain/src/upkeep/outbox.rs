@@ -1,4 +1,4 @@
-//! Rows of the outbox: objects to be deleted once the rows that referred to them are gone (I4).
+//! Rows of the outbox: objects to be deleted after the rows which referred to them were (I4).
 
 use async_trait::async_trait;
 
@@ -14,7 +14,7 @@ pub trait OutboxRepository: Send + Sync {
     /// publication or to which a visible row refers (I5).
     async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError>;
 
-    /// Removes entries whose objects are gone, as far as `owner` still holds them.
+    /// Removes entries whose objects are deleted, as far as `owner` still has their lease.
     async fn finish(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
     /// Gives entries back to be tried again at `next_attempt_at`, counting the attempt, as far as
@@ -27,7 +27,7 @@ pub trait OutboxRepository: Send + Sync {
     ) -> Result<(), RepositoryError>;
 
     /// Counts an attempt whose delete may still reach the store, as far as `owner` still holds the
-    /// entries. The lease stays: until it ends nobody writes or refers to their objects (I5).
+    /// entries. The lease stays: until it ends no publication writes or refers to their objects (I5).
     async fn leave(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
     /// How many deletes wait, and since when the oldest does.

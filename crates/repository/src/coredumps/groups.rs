@@ -82,7 +82,7 @@ pub(super) async fn load(
     for head in heads {
         let versions = versions.remove(&head.signature);
         let sample = samples.remove(&head.signature);
-        // What was deleted between two looks is gone.
+        // A dump deleted between two statements is missing in the second one.
         if let Some((versions, sample)) = versions.zip(sample) {
             groups.push(group(head, &versions, sample)?);
         }

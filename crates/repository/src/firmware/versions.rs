@@ -124,7 +124,7 @@ pub(crate) struct SetRow<'a> {
 }
 
 impl<'a> SetRow<'a> {
-    /// The columns of a set that lies in staging or in place.
+    /// The columns of a set which is in staging or in place.
     pub(crate) fn new(
         facts: &'a FirmwareFacts,
         staging: Option<&UploadId>,

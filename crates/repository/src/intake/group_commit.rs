@@ -1,7 +1,7 @@
 //! Recording dumps together on `SQLite`.
 //!
 //! A commit waits for the disk, and `SQLite` has one writer: alone, dumps would come in no faster
-//! than the disk syncs, however many devices deliver. So whoever gets the writing connection records
+//! than the disk syncs, however many devices deliver. So the caller which gets the writing connection records
 //! everything that waits, in one transaction: the more wait, the more share a sync. Statements cost
 //! as well: each one of `diesel_async` is a visit to the blocking pool, which takes longer than most
 //! of them. A batch therefore runs as a whole in one visit, by the very code that records a single
@@ -79,12 +79,12 @@ impl CoredumpQueue {
         Place { queue: self, ticket }
     }
 
-    /// Takes an entry out again; `None` when somebody records it already.
+    /// Takes an entry out again; `None` when another caller records it already.
     fn withdraw(&self, ticket: u64) -> Option<Entry> {
         self.lock().take(ticket)
     }
 
-    /// Takes a batch with this entry in it; empty when somebody records it already.
+    /// Takes a batch with this entry in it; empty when another caller records it already.
     fn take_with(&self, ticket: u64) -> Vec<Entry> {
         let mut waiting = self.lock();
         let Some(own) = waiting.take(ticket) else { return Vec::new() };

@@ -90,7 +90,7 @@ async fn delivered_before(
     delivered(conn, change).await
 }
 
-/// Holds the device until the transaction ends; `None` when it is gone.
+/// Holds the device until the transaction ends; `None` when it does not exist any more.
 async fn look(
     conn: &mut Connection,
     dump: &RecordCoredump,
@@ -154,7 +154,7 @@ async fn insert(
     Ok(())
 }
 
-/// Counts a dump once more; `false` when it is gone.
+/// Counts a dump once more; `false` when it does not exist any more.
 pub(super) async fn repeat(
     conn: &mut Connection,
     id: i64,

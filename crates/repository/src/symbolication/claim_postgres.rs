@@ -71,7 +71,7 @@ impl QueryFragment<Pg> for ClaimStatement {
     }
 }
 
-/// Leases the first due job that nobody else is about to lease.
+/// Leases the first due job which no other worker is about to lease.
 pub(super) async fn claim(
     lent: &mut LentPostgres,
     claim: &ClaimJobs,

@@ -17,7 +17,7 @@ use crate::schema::coredumps;
 use crate::statement::RunQueryDsl;
 use crate::values::At;
 
-/// `None` when somebody else holds the job, or nobody, or its dump is gone.
+/// `None` when its owner does not have the job any more, or the dump was deleted.
 pub(super) async fn finish(
     conn: &mut Connection,
     result: &FinishJob,
@@ -41,7 +41,7 @@ pub(super) async fn finish(
     Ok(Some(Finished { pruned, requeued }))
 }
 
-/// `None` when somebody else holds the job, or nobody, or its dump is gone.
+/// `None` when its owner does not have the job any more, or the dump was deleted.
 pub(super) async fn postpone(
     conn: &mut Connection,
     postponement: &PostponeJob,

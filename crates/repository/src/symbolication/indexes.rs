@@ -89,7 +89,7 @@ fn held(elf_sha256: String, owner: String) -> _ {
         .filter(symbol_indexes::lease_owner.eq(owner))
 }
 
-/// The builds without an index of this format, or a later one, of which nobody makes one.
+/// The builds without an index of this format, or a later one, and without a live lease.
 #[auto_type]
 fn due(format: i32, now: At) -> _ {
     symbol_indexes::table
@@ -99,7 +99,7 @@ fn due(format: i32, now: At) -> _ {
         .order((symbol_indexes::due_at, symbol_indexes::elf_sha256))
 }
 
-/// What a row has once nobody works on it.
+/// What a row has once no worker has its lease.
 type Unleased = (
     diesel::dsl::Eq<symbol_indexes::lease_owner, Option<String>>,
     diesel::dsl::Eq<symbol_indexes::lease_until, Option<At>>,

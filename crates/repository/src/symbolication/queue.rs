@@ -11,7 +11,7 @@ use crate::statement::RunQueryDsl;
 use crate::values::{At, StoredTime, UtcTimestamp};
 
 /// Counts everything at one instant. States stand in the text, not in binds: `SQLite` has indexes
-/// of single states. Pending dumps without a time are nobody's job.
+/// of single states. Pending dumps without a due time are never claimed.
 const COUNTS: &str = "SELECT \
      (SELECT count(*) FROM coredumps) AS dumps, \
      (SELECT count(*) FROM coredumps WHERE parse_status = 'ERROR') AS errors, \

@@ -134,7 +134,7 @@ fn held<'a>(owner: &'a LeaseOwner, ids: &'a [i64]) -> _ {
     outbox::table.filter(outbox::id.eq_any(ids)).filter(outbox::lease_owner.eq(owner))
 }
 
-/// Entries whose time has come, which nobody holds and no publication keeps away.
+/// Due entries without a live lease whose keys are not under publication.
 async fn due(conn: &mut Connection, claim: &ClaimDeletes) -> Result<Vec<QueuedDelete>, Failure> {
     let now = At(claim.now);
     let under_publication = leases::table

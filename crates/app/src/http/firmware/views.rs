@@ -71,7 +71,7 @@ impl From<Vec<ListedVersion>> for VersionListView {
     }
 }
 
-/// What a device is told about its firmware.
+/// The version offered to a device.
 #[derive(Serialize, ToSchema)]
 pub struct OfferedVersionView {
     /// Null when there is none.

@@ -45,7 +45,7 @@ pub(super) fn inflate(body: &[u8]) -> Option<Inflated> {
 }
 
 /// Decodes the lines between the first end marker and the start marker before it; whichever marker
-/// is missing, the text begins or ends there. `None` if this is no text or holds no Base64.
+/// is missing, the text begins or ends there. `None` if this is not a text or contains no Base64.
 pub(super) fn decode_console(body: &[u8]) -> Option<Bytes> {
     if !is_text(body) {
         return None;
@@ -91,7 +91,7 @@ fn without_escapes(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(before.iter().chain(after).copied().collect())
 }
 
-/// More than half of random bytes are no text.
+/// More than half of random bytes are not text.
 fn is_text(body: &[u8]) -> bool {
     let text = |byte: &u8| matches!(*byte, b' '..=b'~' | b'\t'..=b'\r' | ESCAPE);
     body.iter().filter(|byte| !text(byte)).count() <= body.len() / NOISE_RATIO

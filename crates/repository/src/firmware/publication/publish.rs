@@ -29,7 +29,7 @@ use crate::schema::firmware_versions;
 use crate::statement::RunQueryDsl;
 use crate::values::{At, StoredTime};
 
-/// `None` when there is nothing to commit to: the lease or the model is gone, or the row whose set
+/// `None` when there is nothing to commit to: the lease is lost or the model was deleted, or the row whose set
 /// should stay as it is.
 pub(super) async fn publish(
     conn: &mut Connection,
