@@ -52,7 +52,7 @@ pub(crate) fn beyond(device_id: i64, kept: i64) -> _ {
 }
 
 /// Deletes the dumps of a device beyond the limit whose parse does not run, oldest first, and queues
-/// the deletes of their objects. The caller holds the device ([`Connection::lock_device`]).
+/// the deletes of their objects. The caller holds the device (`locks::device`).
 pub(crate) async fn prune(
     conn: &mut Connection,
     quota: DumpQuota<'_>,
