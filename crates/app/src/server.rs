@@ -152,7 +152,7 @@ impl RunningServer {
     }
 
     /// Gives parse jobs back, refuses new connections, waits for requests and uploads in flight as
-    /// long as GRACEFUL_SHUTDOWN_TIMEOUT says, and ends the workers.
+    /// long as `GRACEFUL_SHUTDOWN_TIMEOUT` says, and ends the workers.
     pub async fn stop(self) {
         let began = Instant::now();
         self.begin_shutdown();

@@ -81,7 +81,7 @@ impl Workers {
         );
         let (settling, until) = (Arc::clone(&workers), stop.clone());
         tasks.spawn(async move {
-            settling.until_leases_are_back(&until, settling.settle(&until)).await
+            settling.until_leases_are_back(&until, settling.settle(&until)).await;
         });
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
     }
@@ -106,7 +106,7 @@ impl Workers {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => {
-                    warn("symbol indexes are not built: the database is unavailable", &error)
+                    warn("symbol indexes are not built: the database is unavailable", &error);
                 }
             }
             tokio::select! {
@@ -251,7 +251,7 @@ impl Workers {
             match self.features.firmware.settle_interrupted().await {
                 Ok(0) => {}
                 Ok(settled) => {
-                    tracing::info!(settled, "{settled} interrupted publications were finished")
+                    tracing::info!(settled, "{settled} interrupted publications were finished");
                 }
                 Err(error) => warn(
                     "interrupted publications are not finished yet: database or artifact store unavailable",
@@ -278,7 +278,10 @@ impl Workers {
                     self.count(&report);
                 }
                 Err(error) => {
-                    warn("the sweep failed; the next one runs after SWEEP_INTERVAL_SECONDS", &error)
+                    warn(
+                        "the sweep failed; the next one runs after SWEEP_INTERVAL_SECONDS",
+                        &error,
+                    );
                 }
             }
         }

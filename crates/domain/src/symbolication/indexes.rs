@@ -199,10 +199,10 @@ impl SymbolIndexes {
         let outcome = outcome.map_err(|error| error.to_string());
         match &outcome {
             Ok(facts) => {
-                tracing::info!(%elf_sha256, bytes = facts.size, "index of build {elf_sha256} stored")
+                tracing::info!(%elf_sha256, bytes = facts.size, "index of build {elf_sha256} stored");
             }
             Err(reason) => {
-                tracing::warn!(%elf_sha256, reason, "index of build {elf_sha256} cannot be built: {reason}")
+                tracing::warn!(%elf_sha256, reason, "index of build {elf_sha256} cannot be built: {reason}");
             }
         }
         let result = FinishIndex { job, format: indexer.format(), outcome, now };
