@@ -1,4 +1,4 @@
-//! Any bytes as an uploaded bundle: refused for what they are, or unpacked within the caps.
+//! Any bytes as an uploaded bundle: refused as invalid, or unpacked within the limits.
 //! Start from `crates/testkit/fixtures/firmware/*.zip`.
 
 #![no_main]
@@ -7,15 +7,15 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use coredock_domain::artifacts::key::ArtifactName;
+use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use coredock_domain::firmware::{BundleRules, FirmwareBundle, ImageGate};
 use coredock_domain::ids::ModelCode;
-use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use libfuzzer_sys::fuzz_target;
 
 const RULES: BundleRules =
     BundleRules { entry_bytes: 128 * 1024, total_bytes: 192 * 1024, gate: ImageGate::Full };
 static MODEL: LazyLock<ModelCode> =
-    LazyLock::new(|| ModelCode::parse("thermostat").expect("it is a model code"));
+    LazyLock::new(|| ModelCode::parse("thermostat").expect("a valid model code"));
 
 fuzz_target!(|bytes: &[u8]| {
     let spool = SpoolDirectory::new(std::env::temp_dir());

@@ -9,18 +9,18 @@ use bytes::Bytes;
 use coredock_domain::coredumps::body::{build_id, unwrap};
 use libfuzzer_sys::fuzz_target;
 
-/// Such a body may be a raw image too: which of them depends on what it is wrapped in.
+/// A body with this magic number may be a raw image too: the result depends on its container.
 const GZIP_MAGIC: &[u8] = &[0x1F, 0x8B];
 
 fuzz_target!(|bytes: &[u8]| {
     let body = Bytes::copy_from_slice(bytes);
-    let told = build_id(&mut Cursor::new(bytes));
+    let build = build_id(&mut Cursor::new(bytes));
     let read = unwrap(&body);
     if !read.container.is_dump() {
         assert!(!read.salvaged && read.bytes == body);
     } else if ![bytes, &read.bytes].iter().any(|bytes| bytes.starts_with(GZIP_MAGIC)) {
         let again = unwrap(&read.bytes);
         assert!(again.container.is_dump() && again.bytes == read.bytes);
-        assert!(told.is_none() || told == build_id(&mut Cursor::new(&read.bytes)));
+        assert!(build.is_none() || build == build_id(&mut Cursor::new(&read.bytes)));
     }
 });

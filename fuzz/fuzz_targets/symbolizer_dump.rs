@@ -4,15 +4,16 @@
 
 use std::sync::LazyLock;
 
-use coredock_fuzz::Device;
+use coredock_fuzz::{Device, RomFile};
 use libfuzzer_sys::fuzz_target;
 
 const ELF: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/O2/firmware.elf");
-/// Of another build: as a ROM it names other functions.
+/// The ELF of another build: as a ROM it has other functions.
 const OTHER: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/Os/firmware.elf");
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
-    Device::new(ELF, &[("esp32c6_rev0_rom.elf", ELF), ("esp32c6_rev100_rom.elf", OTHER)])
+    let first = RomFile { name: "esp32c6_rev0_rom.elf", elf: ELF };
+    Device::new(ELF, &[first, RomFile { name: "esp32c6_rev100_rom.elf", elf: OTHER }])
 });
 
 fuzz_target!(|bytes: &[u8]| DEVICE.decode(bytes));

@@ -1,4 +1,4 @@
-//! Any bytes as an ELF, for a dump that does not tell its build: read on demand and as an index.
+//! Any bytes as an ELF, for a dump without a build id: read on demand and as an index.
 
 #![no_main]
 
@@ -14,21 +14,21 @@ const RISCV: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/O2/0.dm
 const XTENSA: &[u8] = include_bytes!("../../crates/testkit/fixtures/xtensa/O2/0.dmp");
 const BUILD_NOTE: &[u8] = b"ESP_CORE_DUMP_INFO";
 
-static UNTOLD_RISCV: LazyLock<Bytes> = LazyLock::new(|| untold(RISCV));
-static UNTOLD_XTENSA: LazyLock<Bytes> = LazyLock::new(|| untold(XTENSA));
+static RISCV_WITHOUT_BUILD_ID: LazyLock<Bytes> = LazyLock::new(|| without_build_id(RISCV));
+static XTENSA_WITHOUT_BUILD_ID: LazyLock<Bytes> = LazyLock::new(|| without_build_id(XTENSA));
 
-/// Under another name nobody knows the note.
-fn untold(dump: &[u8]) -> Bytes {
+/// Renames the note with the build id, so that no decoder finds it.
+fn without_build_id(dump: &[u8]) -> Bytes {
     let at = dump.windows(BUILD_NOTE.len()).position(|part| part == BUILD_NOTE);
     let mut dump = dump.to_vec();
-    dump[at.expect("the fixture tells its build")] = b'X';
+    dump[at.expect("the fixture has a build id")] = b'X';
     dump.into()
 }
 
 fn decode_with(firmware: &Firmware<'_>) {
     let dump = match firmware.architecture() {
-        Architecture::RiscV => &UNTOLD_RISCV,
-        Architecture::Xtensa => &UNTOLD_XTENSA,
+        Architecture::RiscV => &RISCV_WITHOUT_BUILD_ID,
+        Architecture::Xtensa => &XTENSA_WITHOUT_BUILD_ID,
     };
     let _ = decode(dump, Some(firmware));
 }
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
         decode_with(&firmware);
     }
     if let Ok(index) = build_index(bytes, Sha256Digest::of(b"")) {
-        let index = Index::open(index.into()).expect("what was made can be opened");
+        let index = Index::open(index.into()).expect("a new index can be opened");
         decode_with(&Firmware::of_index(index));
     }
 });

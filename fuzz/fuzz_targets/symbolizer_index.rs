@@ -1,4 +1,4 @@
-//! An index with damage: a report or none, in bounded time.
+//! A damaged index: decoding ends with a report or an error, in bounded time.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ const DUMP: &[u8] = include_bytes!("../../crates/testkit/fixtures/riscv/Os/0.dmp
 static INDEX: LazyLock<Vec<u8>> =
     LazyLock::new(|| build_index(ELF, Sha256Digest::of(ELF)).expect("the fixture has an index"));
 
-// Four bytes each: where, and which value.
+// Each change has three bytes of place and one byte of value.
 fuzz_target!(|changes: &[u8]| {
     let mut index = INDEX.clone();
     for &[low, middle, high, value] in changes.as_chunks().0 {

@@ -1,13 +1,19 @@
-//! Any bytes as a dump: decoded with a firmware, its index and without either, and all of them with
-//! ELFs of ROMs too. Both ways to a firmware give the same report.
+//! Any bytes as a dump, decoded without a firmware, with a firmware and with its index, the last
+//! two also with ELFs of ROMs. Firmware and index must give the same report.
 
 use bytes::Bytes;
 use coredock_domain::digest::Sha256Digest;
 use coredock_symbolizer::{Firmware, Index, Rom, build_index, decode};
 
-const LONGEST_REPORT: usize = 1 << 20;
+const MAX_REPORT_BYTES: usize = 1 << 20;
 
-/// A firmware, its index, and ROMs to choose from.
+/// The ELF of a ROM, with the name of its file, which contains the chip and its revision.
+pub struct RomFile {
+    pub name: &'static str,
+    pub elf: &'static [u8],
+}
+
+/// A firmware, its index, and the ROMs from which a decoder chooses.
 pub struct Device {
     elf: &'static [u8],
     index: Index,
@@ -15,11 +21,10 @@ pub struct Device {
 }
 
 impl Device {
-    /// The ROMs are told by names of files.
-    pub fn new(elf: &'static [u8], roms: &[(&'static str, &'static [u8])]) -> Self {
+    pub fn new(elf: &'static [u8], roms: &[RomFile]) -> Self {
         let index = build_index(elf, Sha256Digest::of(elf)).expect("the fixture has an index");
         let index = Index::open(index.into()).expect("the index can be opened");
-        let rom = |(name, elf): &(&'static str, &'static [u8])| Rom::of_file(name, elf);
+        let rom = |rom: &RomFile| Rom::of_file(rom.name, rom.elf);
         let roms = roms.iter().map(rom).collect::<Result<_, _>>().expect("the fixtures are ELFs");
         Self { elf, index, roms }
     }
@@ -38,7 +43,7 @@ impl Device {
         let by_index = Firmware::of_index(self.index.clone()).with_roms(roms);
         assert_eq!(by_elf, decode(dump, Some(&by_index)));
         if let Ok(report) = by_elf {
-            assert!(report.text().len() <= LONGEST_REPORT);
+            assert!(report.text().len() <= MAX_REPORT_BYTES);
             let _ = report.structured().to_string();
         }
     }

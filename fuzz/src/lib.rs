@@ -1,7 +1,7 @@
-//! What fuzz targets of different devices have in common.
+//! The parts which fuzz targets of both architectures share.
 
 mod dump;
 mod unwind;
 
-pub use dump::Device;
+pub use dump::{Device, RomFile};
 pub use unwind::unwind;

@@ -1,12 +1,12 @@
-//! A dump whose stack and registers are the input: the unwinder at work.
+//! A dump whose stack and registers are the input of the unwinder.
 
 use bytes::Bytes;
 use coredock_symbolizer::{Firmware, decode};
 
 /// 128 physical frames, each with 64 inlined calls at most.
-const MOST_FRAMES: usize = 128 * 64;
+const MAX_FRAMES: usize = 128 * 64;
 
-/// Two bytes of place, four of value: words of the dump are overwritten.
+/// Overwrites words of the dump: each change has two bytes of place and four bytes of value.
 pub fn unwind(elf: &[u8], dump: &[u8], changes: &[u8]) {
     let mut dump = dump.to_vec();
     for change in changes.as_chunks::<6>().0 {
@@ -16,6 +16,6 @@ pub fn unwind(elf: &[u8], dump: &[u8], changes: &[u8]) {
     }
     let firmware = Firmware::of_elf(elf).expect("the fixture is a firmware");
     if let Ok(report) = decode(&Bytes::from(dump), Some(&firmware)) {
-        assert!(report.tasks.iter().all(|task| task.frames.len() <= MOST_FRAMES));
+        assert!(report.tasks.iter().all(|task| task.frames.len() <= MAX_FRAMES));
     }
 }

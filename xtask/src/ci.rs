@@ -1,4 +1,4 @@
-//! What CI runs, in its order; the first failure ends it.
+//! The steps of CI, in their order; the first failure ends the run.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const STEPS: &[Step] = &[
     ("licences", licences::check),
 ];
 
-/// Runs every step; the last line printed counts the tests.
+/// Runs every step; the last printed line has the numbers of tests.
 pub(crate) fn run() -> Result<()> {
     let mut times = Vec::new();
     for (name, step) in STEPS {
@@ -52,13 +52,13 @@ fn lints() -> Result<()> {
     run_program(&mut program("cargo", &clippy))
 }
 
-/// PostgreSQL is reached without libpq.
+/// Checks that no crate depends on libpq: PostgreSQL is accessed without it.
 fn libpq() -> Result<()> {
     let tree = ["tree", "--workspace", "--all-features", "--target", "all", "--prefix", "none"];
     let tree = output(program("cargo", &tree).arg("--locked"))?;
     ensure!(tree.lines().count() > 1, "`cargo tree` shows no dependencies");
     let libpq = tree.lines().find(|line| line.starts_with("pq-sys "));
-    ensure!(libpq.is_none(), "something depends on libpq: cargo tree --all-features -i pq-sys");
+    ensure!(libpq.is_none(), "a crate depends on libpq: cargo tree --all-features -i pq-sys");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
-//! Fuzzing of everything that reads what strangers send.
+//! Fuzzing of all code which reads data from outside.
 //!
-//! libFuzzer needs only flags that the stable compiler has; `fuzz/` is built with them apart from the
-//! workspace, with checks for overflow.
+//! libFuzzer needs only flags that the stable compiler has; `fuzz/` is built with them apart from
+//! the workspace, with checks for overflow.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use clap::Args;
 
 use coredock_testkit::program::{install_if_missing, program, root, run};
 
-/// What libFuzzer wants to be told while the program runs.
+/// Flags of the compiler for the coverage which libFuzzer needs, and for checks.
 const FLAGS: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -22,11 +22,11 @@ const FLAGS: [&str; 8] = [
     "-Coverflow-checks=on",
     "-Cdebug-assertions=on",
 ];
-/// The flags are for the programs, not for build scripts: that takes the name of a target.
+/// With an explicit target, the flags do not apply to build scripts.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Most that one input may take, in seconds and MiB.
+/// Limits for one input: seconds, MiB of memory, and bytes of its length.
 const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=262144"];
-/// What the names of targets for which dumps and ELFs are a good start begin with.
+/// Prefixes of targets for which dumps and ELFs are useful first inputs.
 const DUMP_READERS: [&str; 3] = ["coredump_body", "symbolizer_dump", "symbolizer_elf"];
 
 #[derive(Args)]
@@ -40,7 +40,7 @@ pub(crate) struct Fuzz {
 }
 
 impl Fuzz {
-    /// Runs every target; a finding is an error that names the input.
+    /// Runs every target; a finding is an error.
     pub(crate) fn run(&self) -> Result<()> {
         install_if_missing("g++", "g++")?;
         let directory = root().join("fuzz");
@@ -48,19 +48,21 @@ impl Fuzz {
         run(build.current_dir(&directory).env("RUSTFLAGS", FLAGS.join(" ")))?;
         let targets = targets(&directory)?;
         let chosen: Vec<_> = targets.iter().filter(|name| name.contains(&self.only)).collect();
-        ensure!(!chosen.is_empty(), "no target is called so; there are {}", targets.join(", "));
+        let all = targets.join(", ");
+        ensure!(!chosen.is_empty(), "no target contains {:?}; targets are {all}", self.only);
         for name in chosen {
             self.fuzz(&directory, name)?;
         }
         Ok(())
     }
 
-    /// Finds go to `fuzz/artifacts`, what leads to new paths to `fuzz/corpus`.
+    /// Inputs with findings go to `fuzz/artifacts`, inputs which reach new code to `fuzz/corpus`.
     fn fuzz(&self, directory: &Path, name: &str) -> Result<()> {
         let binary = directory.join("target").join(TARGET).join("release").join(name);
         let (corpus, findings) = (directory.join("corpus").join(name), directory.join("artifacts"));
-        for made in [&corpus, &findings] {
-            fs::create_dir_all(made).with_context(|| made.display().to_string())?;
+        for directory in [&corpus, &findings] {
+            fs::create_dir_all(directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
         }
         let findings = format!("-artifact_prefix={}/{name}-", findings.display());
         let seconds = format!("-max_total_time={}", self.seconds);
@@ -70,7 +72,7 @@ impl Fuzz {
             .arg(&corpus);
         fuzzer.args(seeds(name));
         println!("{name}: {} s", self.seconds);
-        run(&mut fuzzer).with_context(|| format!("{name} found something: see fuzz/artifacts"))
+        run(&mut fuzzer).with_context(|| format!("target {name} has a finding: see fuzz/artifacts"))
     }
 }
 
@@ -85,7 +87,7 @@ fn targets(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Inputs to begin with, beside those that earlier runs found.
+/// The first inputs, besides those which earlier runs found.
 fn seeds(target: &str) -> Vec<PathBuf> {
     let reads_dumps = DUMP_READERS.iter().any(|name| target.starts_with(name));
     let directory = |name| root().join("crates/testkit/fixtures").join(name);

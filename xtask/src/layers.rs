@@ -1,4 +1,4 @@
-//! Which crate may depend on which.
+//! The allowed dependencies between crates.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ const TESTKIT: &str = "coredock-testkit";
 const DRILL: &str = "coredock-drill";
 const BENCH: &str = "coredock-bench";
 const XTASK: &str = "xtask";
-/// The engine, a library: what compares or measures it may use it directly.
+/// The engine, a library: tools which compare or measure it may use it directly.
 const SYMBOLIZER: &str = "coredock-symbolizer";
-/// The port over the engine: the one adapter that sees another crate beside the domain.
+/// The port over the engine: the only adapter with a dependency besides the domain.
 const SYMBOLIZER_NATIVE: &str = "coredock-symbolizer-native";
 
-/// Implementations of ports: they never see each other.
+/// Implementations of ports, which must not depend on each other.
 const ADAPTERS: &[&str] = &[
     "coredock-artifact-store",
     "coredock-identity",
@@ -29,7 +29,7 @@ const ADAPTERS: &[&str] = &[
     "coredock-symbolizer-sidecar",
 ];
 
-/// The domain knows no runtime, HTTP, SQL or S3: crates whose names start so.
+/// Prefixes of crates for runtimes, HTTP, SQL and S3, on which the domain must not depend.
 const OUTSIDE_THE_DOMAIN: &[&str] =
     &["actix", "diesel", "hyper", "object_store", "reqwest", "rust-s3", "tokio"];
 
@@ -57,23 +57,23 @@ impl Dependency {
     }
 }
 
-/// Fails with every dependency that should not be.
+/// Fails with all forbidden dependencies.
 pub(crate) fn check() -> Result<()> {
     let metadata = ["metadata", "--format-version", "1", "--no-deps"];
     let metadata = output(&mut program("cargo", &metadata))?;
     let workspace = serde_json::from_str::<Workspace>(&metadata).context("cargo metadata")?;
     let violations = violations(&workspace);
     ensure!(violations.is_empty(), "{}", violations.join("\n"));
-    println!("The dependencies of {} crates are as they should be", workspace.packages.len());
+    println!("The dependencies of all {} crates are allowed", workspace.packages.len());
     Ok(())
 }
 
 fn violations(workspace: &Workspace) -> Vec<String> {
-    let ours: BTreeSet<_> = workspace.packages.iter().map(|package| &*package.name).collect();
+    let members: BTreeSet<_> = workspace.packages.iter().map(|package| &*package.name).collect();
     let mut violations = Vec::new();
     for package in &workspace.packages {
         for dependency in &package.dependencies {
-            let allowed = if ours.contains(&*dependency.name) {
+            let allowed = if members.contains(&*dependency.name) {
                 may_use(&package.name, dependency)
             } else {
                 package.name != DOMAIN || dependency.only_for_tests() || inside(dependency)
@@ -88,7 +88,7 @@ fn violations(workspace: &Workspace) -> Vec<String> {
     violations
 }
 
-/// Whether one of our crates may depend on another one of them; an unknown crate may on none.
+/// Whether a crate of the workspace may depend on another one. A crate without a rule may not.
 fn may_use(package: &str, dependency: &Dependency) -> bool {
     let name = &*dependency.name;
     let testkit_in_tests = name == TESTKIT && dependency.only_for_tests();
@@ -113,7 +113,7 @@ fn inside(dependency: &Dependency) -> bool {
 mod tests {
     use super::*;
 
-    /// One crate with one dependency, beside all the others.
+    /// Whether a crate with one dependency is a violation, in a workspace with all other crates.
     fn found(package: &str, dependency: &str, kind: Option<&str>) -> bool {
         let others = [APP, DOMAIN, TESTKIT, DRILL, BENCH, XTASK];
         let others = others.into_iter().chain(ADAPTERS.iter().copied());
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_see_the_domain_and_nothing_else_of_ours() {
+    fn adapters_depend_on_the_domain_and_on_no_other_crate() {
         assert!(!found("coredock-repository", DOMAIN, None));
         assert!(!found("coredock-repository", TESTKIT, Some("dev")));
         assert!(found("coredock-repository", TESTKIT, None));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_is_seen_by_its_port_the_app_and_what_measures_it() {
+    fn only_its_port_the_app_and_the_tools_depend_on_the_engine() {
         assert!(!found(SYMBOLIZER_NATIVE, SYMBOLIZER, None));
         assert!(!found(APP, SYMBOLIZER, None));
         assert!(!found(BENCH, SYMBOLIZER, None));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_product_sees_no_development_crate_outside_of_tests() {
+    fn the_product_depends_on_development_crates_in_tests_only() {
         assert!(found(APP, DRILL, Some("dev")));
         assert!(found(APP, BENCH, Some("dev")));
         assert!(!found(APP, TESTKIT, Some("dev")));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_knows_no_runtime_and_no_server() {
+    fn the_domain_depends_on_no_runtime_and_no_server() {
         assert!(found(DOMAIN, "tokio-util", None));
         assert!(found(DOMAIN, "actix-web", Some("build")));
         assert!(!found(DOMAIN, "tokio", Some("dev")));

@@ -9,15 +9,15 @@ use coredock_testkit::program::{output, program, run};
 
 const VERSION: &str = "0.20.2";
 
-/// Checks what the whole workspace depends on. The advisory database is not asked: it is not
-/// reachable from every machine.
+/// Checks all dependencies of the workspace, without the advisory database, which is not reachable
+/// from every machine.
 pub(crate) fn check() -> Result<()> {
     let tool = cargo_deny()?;
     let arguments = ["--locked", "--all-features", "check", "licenses", "bans", "sources"];
     run(&mut program(&tool, &arguments))
 }
 
-/// The pinned cargo-deny: the one of this machine, else a new one in a cache of this user.
+/// The pinned version of cargo-deny: that of this machine, or a new one in the user's cache.
 fn cargo_deny() -> Result<String> {
     let cache = std::env::home_dir().context("no home directory")?.join(".cache/coredock-tools");
     let cached = cache.join("bin/cargo-deny").display().to_string();
@@ -31,7 +31,7 @@ fn cargo_deny() -> Result<String> {
 }
 
 fn is_pinned(tool: &str) -> bool {
-    // A tool that is not there at all is the ordinary case.
+    // Usually the tool is not installed at all.
     output(&mut program(tool, &["--version"]))
         .is_ok_and(|version| version.trim() == format!("cargo-deny {VERSION}"))
 }

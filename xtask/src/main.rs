@@ -1,4 +1,4 @@
-//! Chores of this repository: `cargo xtask --help` lists them.
+//! The development commands of this repository: `cargo xtask --help` lists them.
 
 #![expect(
     clippy::print_stdout,
@@ -12,7 +12,6 @@ mod layers;
 mod licences;
 mod roms;
 mod s3_server;
-mod sidecar_stub;
 mod small_fs;
 mod test_run;
 mod verify_unwind;
@@ -25,63 +24,61 @@ use coredock_bench::{BareServer, Bench, RecordRustc, Replica};
 use coredock_drill::DrillCommand;
 use coredock_testkit::fixtures::Architecture;
 
-/// Chores of the Coredock repository.
+/// Development commands of the Coredock repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
     #[command(subcommand)]
-    chore: Chore,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Chore {
+enum Command {
     /// Runs what CI runs: format, lints, documentation, layers, licences, tests
     Ci,
-    /// Sets up what the tests need, runs all of them and cleans up
+    /// Starts the servers which the tests need, runs all tests and cleans up
     Test {
-        /// Passed on to `cargo test`
+        /// Arguments for `cargo test`
         #[arg(last = true)]
         extra: Vec<String>,
     },
-    /// Fails on a dependency between crates that the architecture does not have
+    /// Checks that crates depend on each other only as the architecture allows
     Layers,
     /// Checks licences, sources and banned crates with cargo-deny, which it installs if missing
     Licences,
     /// Measures the release binary against its limits
     #[command(subcommand)]
     Bench(Bench),
-    /// Breaks the real server on purpose and looks at what is left
+    /// Injects faults into running servers and checks the invariants
     #[command(subcommand)]
     Drill(DrillCommand),
-    /// Makes the dumps for tests of symbolizing anew; installs compiler, emulator and debugger
+    /// Regenerates the dumps for tests of the symbolizer; installs compiler, emulator and debugger
     Fixtures {
-        /// Of the devices
+        /// Architecture of the devices
         architecture: Architecture,
     },
-    /// Fetches the ROM ELFs of Espressif's chips, to be uploaded to a server
+    /// Downloads the ROM ELFs of Espressif's chips, for an upload to a server
     Roms(roms::Roms),
-    /// Compares stacks that the symbolizer finds with those that a debugger finds
+    /// Compares the stacks which the symbolizer finds with the true stacks
     VerifyUnwind(verify_unwind::VerifyUnwind),
-    /// Fuzzes what reads bundles, images, dumps, ELFs and indexes
+    /// Fuzzes the readers of bundles, images, dumps, ELFs and indexes
     Fuzz(fuzz::Fuzz),
-    /// Plays the symbolizer sidecar: tells the sizes of what it was given
-    SidecarStub(sidecar_stub::SidecarStub),
-    /// Serves one constant answer: what the benchmark compares with
+    /// Serves a constant answer, with which the benchmark compares the server
     #[command(hide = true)]
     BareServer(BareServer),
-    /// Works on parse jobs without an engine: what the benchmark of the queue starts
+    /// Finishes parse jobs without an engine, for the benchmark of the queue
     #[command(hide = true)]
     BenchReplica(Replica),
-    /// Runs `rustc` for cargo and records what it took: what the benchmark of builds starts
+    /// Runs `rustc` for cargo and records its time and memory, for the benchmark of builds
     #[command(hide = true)]
     RecordRustc(RecordRustc),
-    /// Serves S3 from a directory: what the tests store in
+    /// Serves S3 from a directory, for the tests
     #[command(hide = true)]
     S3Server(s3_server::S3Server),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().chore.run() {
+    match Arguments::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -90,7 +87,7 @@ fn main() -> ExitCode {
     }
 }
 
-impl Chore {
+impl Command {
     fn run(self) -> Result<()> {
         match self {
             Self::Ci => ci::run(),
@@ -106,7 +103,6 @@ impl Chore {
             Self::Roms(roms) => roms.run(),
             Self::VerifyUnwind(verify) => verify.run(),
             Self::Fuzz(fuzz) => fuzz.run(),
-            Self::SidecarStub(stub) => stub.run(),
             Self::BareServer(server) => server.run(),
             Self::BenchReplica(replica) => replica.run(),
             Self::RecordRustc(rustc) => rustc.run(),

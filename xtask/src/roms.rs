@@ -1,4 +1,4 @@
-//! The ROM ELFs of Espressif's chips, out of the crate `espflash`.
+//! The ROM ELFs of Espressif's chips, from the crate `espflash`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,14 @@ use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::program::{program, run};
 
 const VERSION: &str = "4.7.0";
-/// Of the crate file, as the index of crates.io has it.
+/// The digest of the crate file in the index of crates.io.
 const SHA256: &str = "470053a0b1671c0d2c47b69000daceb8d79cedf0ad0b13990bf137ef8ddbe5cb";
-/// What follows the chip in the name of a file: `esp32c3_rev101_rom.elf`.
+/// The character after the chip in the name of a file: `esp32c3_rev101_rom.elf`.
 const END_OF_CHIP: char = '_';
 
-/// Fetches the ROM ELFs of Espressif's chips, to be uploaded to a server
 #[derive(Args)]
 pub(crate) struct Roms {
-    /// Directory for the files; made if it does not exist
+    /// Directory for the files; created if it does not exist
     #[arg(long)]
     output: PathBuf,
 }
@@ -27,7 +26,7 @@ pub(crate) struct Roms {
 impl Roms {
     pub(crate) fn run(&self) -> Result<()> {
         fs::create_dir_all(&self.output)
-            .with_context(|| format!("cannot make {}", self.output.display()))?;
+            .with_context(|| format!("cannot create {}", self.output.display()))?;
         let output = self.output.canonicalize()?;
         let scratch = tempfile::tempdir()?;
         let archive = scratch.path().join("espflash.crate");
@@ -42,14 +41,14 @@ fn fetch(archive: &Path) -> Result<()> {
     let curl = ["--silent", "--show-error", "--fail", "--location", &url, "--output"];
     run(program("curl", &curl).arg(archive))?;
     let actual = Sha256Digest::of(&fs::read(archive)?).to_string();
-    ensure!(actual == SHA256, "{url} has the SHA-256 {actual} instead of {SHA256}");
+    ensure!(actual == SHA256, "{url}: expected the SHA-256 {SHA256}, found {actual}");
     Ok(())
 }
 
 fn unpack(archive: &Path, output: &Path) -> Result<()> {
     let roms = format!("espflash-{VERSION}/resources/roms");
     let tar = ["--extract", "--gzip", "--no-same-owner", "--strip-components=3", "--file"];
-    // What is extracted goes to the directory that stands before it.
+    // tar extracts members to the directory of the preceding option.
     run(program("tar", &tar).arg(archive).arg("--directory").arg(output).arg(roms))
 }
 

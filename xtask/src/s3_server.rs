@@ -1,4 +1,4 @@
-//! An S3 server for tests: s3s-fs, which keeps buckets as directories and objects as files in them.
+//! An S3 server for tests: s3s-fs, whose buckets are directories and whose objects are files.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,25 +13,24 @@ use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Where it listens and what it serves.
 #[derive(Args)]
 pub(crate) struct S3Server {
-    /// Address to listen on; port 0 takes a free one
+    /// Address to listen on; port 0 chooses a free port
     #[arg(long)]
     listen: SocketAddr,
-    /// Directory of the buckets; must be there
+    /// Directory of the buckets; must exist
     #[arg(long)]
     root: PathBuf,
-    /// The one access key
+    /// The only access key
     #[arg(long)]
     access_key: String,
-    /// Its secret
+    /// The secret of the access key
     #[arg(long)]
     secret_key: String,
 }
 
 impl S3Server {
-    /// Answers until it is ended. The first line printed is its address.
+    /// Serves until the process is killed. The first printed line is the address.
     pub(crate) fn run(self) -> Result<()> {
         let files = FileSystem::new(&self.root)
             .map_err(|error| anyhow!("cannot serve {}: {error:?}", self.root.display()))?;
@@ -49,7 +48,7 @@ async fn serve(address: SocketAddr, service: S3Service) -> Result<()> {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
-        // Without it small answers wait 40 ms for the acknowledgement of their head.
+        // Otherwise small answers wait 40 ms for the acknowledgement of their head.
         stream.set_nodelay(true)?;
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new());

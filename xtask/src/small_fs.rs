@@ -1,4 +1,4 @@
-//! The small file system on which tests fill a disk.
+//! The small file system which tests of a full disk fill.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,33 +8,33 @@ use tempfile::TempDir;
 
 use coredock_testkit::program::{output, program};
 
-/// Where the tests find it.
+/// The variable by which the tests find it.
 pub(crate) const VARIABLE: &str = "COREDOCK_TEST_SMALL_FS";
 
-/// A larger one would take the tests too long to fill.
-const LARGEST: u64 = 16 << 20;
+/// Tests take too long to fill a larger file system.
+const MAX_BYTES: u64 = 16 << 20;
 
-/// A file system of a few MiB; gone when dropped, if it was made here.
+/// A file system of a few MiB. A mounted one is unmounted when dropped.
 pub(crate) enum SmallFs {
-    /// Made by the caller of xtask, who removes it too.
+    /// A directory of the caller of xtask, who also removes it.
     Given(PathBuf),
     /// A tmpfs mounted by this process.
     Mounted(TempDir),
 }
 
 impl SmallFs {
-    /// The one `given`, else a new tmpfs.
+    /// The directory `given`, or a new tmpfs.
     pub(crate) fn prepare(given: Option<OsString>) -> Result<Self> {
         let small = match given {
             Some(directory) => Self::Given(directory.into()),
             None => Self::mount()?,
         };
         let path = small.path();
-        let facts = rustix::fs::statvfs(path)
-            .with_context(|| format!("cannot look at {}", path.display()))?;
-        let size = facts.f_blocks * facts.f_frsize;
-        ensure!(size <= LARGEST, "{} has {size} bytes: more than {LARGEST}", path.display());
-        println!("Small file system for disk-full tests: {} ({size} bytes)", path.display());
+        let stat = rustix::fs::statvfs(path)
+            .with_context(|| format!("cannot read the size of {}", path.display()))?;
+        let (size, shown) = (stat.f_blocks * stat.f_frsize, path.display());
+        ensure!(size <= MAX_BYTES, "{shown}: expected at most {MAX_BYTES} bytes, found {size}");
+        println!("Small file system for disk-full tests: {shown} ({size} bytes)");
         Ok(small)
     }
 
@@ -70,12 +70,12 @@ impl Drop for SmallFs {
         if let Self::Mounted(directory) = self
             && let Err(error) = as_root(&["umount"], directory.path())
         {
-            println!("{} stays mounted: {error:#}", directory.path().display());
+            println!("cannot unmount {}: {error:#}", directory.path().display());
         }
     }
 }
 
-/// Runs `words` on `directory` as root; a password is never asked for.
+/// Runs the command `words` with `directory` as root, without asking for a password.
 fn as_root(words: &[&str], directory: &Path) -> Result<()> {
     let sudo: &[&str] =
         if rustix::process::geteuid().is_root() { &[] } else { &["sudo", "--non-interactive"] };

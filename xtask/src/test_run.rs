@@ -1,4 +1,4 @@
-//! All tests, with what they need set up before and removed after.
+//! All tests, with the servers and the file system which they need.
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -13,10 +13,10 @@ use crate::small_fs::{self, SmallFs};
 use coredock_testkit::program::{apt_install, program, root, shown};
 use coredock_testkit::services::Services;
 
-/// How often the drill behind the tests kills the server.
+/// How often the drill after the tests kills the server.
 const TRIALS: usize = 5;
 
-/// How many tests did what.
+/// Numbers of tests by result.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     passed: u64,
@@ -31,7 +31,7 @@ impl fmt::Display for Tally {
 }
 
 impl Tally {
-    /// Adds what a closing line of `cargo test` counts; other lines count nothing.
+    /// Adds the numbers of a line `test result` of `cargo test`; other lines are ignored.
     fn add(&mut self, line: &str) {
         let Some(counts) = line.strip_prefix("test result: ") else { return };
         let counts = counts.split_once(". ").map_or("", |(_, counts)| counts);
@@ -46,49 +46,50 @@ impl Tally {
     }
 }
 
-/// What the tests need set up.
-struct Bench {
+/// The servers and the file system for the tests.
+struct Environment {
     small_fs: SmallFs,
     services: Services,
 }
 
-/// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments;
-/// without any, then those tests that work on either backends again on PostgreSQL and S3, and kills
-/// the server of the tests a few times.
+/// Runs `cargo test` on the whole workspace, documentation tests included, with `extra` arguments.
+/// Without `extra` arguments, tests which support both kinds of backends run again on PostgreSQL
+/// and S3, and a short drill follows.
 pub(crate) fn run(extra: &[String]) -> Result<Tally> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _entered = runtime.enter();
-    // Ctrl-C ends the tests, which share the terminal; what was set up is then removed as always.
+    // Ctrl-C ends the tests, which share the terminal; this process continues and cleans up.
     let _interrupts = signal(SignalKind::interrupt())?;
-    // A test reads from the system calls of the server what is on the disk when it answers.
+    // A test checks by the system calls of the server which files are synced when it answers.
     if program("strace", &["--version"]).output().is_err() {
         apt_install("strace")?;
     }
     let small_fs = SmallFs::prepare(given_small_fs())?;
-    let bench = Bench { small_fs, services: Services::start()? };
+    let environment = Environment { small_fs, services: Services::start()? };
     let mut tally = Tally::default();
     if !extra.is_empty() {
-        bench.cargo_test(&strings(extra), &mut tally)?;
+        environment.cargo_test(&with_packages(extra), &mut tally)?;
         return Ok(tally);
     }
-    bench.cargo_test(&["--workspace"], &mut tally)?;
-    println!("\nOnce more on PostgreSQL and S3:");
-    let on_either = ["-p", "coredock-repository", "-p", "coredock", "--test", "it"];
-    bench.cargo_test_with(&on_either, &[(PRODUCTION_BACKENDS, "1")], &mut tally)?;
+    environment.cargo_test(&["--workspace"], &mut tally)?;
+    println!("\nAgain on PostgreSQL and S3:");
+    let packages = ["-p", "coredock-repository", "-p", "coredock", "--test", "it"];
+    environment.cargo_test_with(&packages, &[(PRODUCTION_BACKENDS, "1")], &mut tally)?;
     drill()?;
     Ok(tally)
 }
 
-fn strings(extra: &[String]) -> Vec<&str> {
-    let one_package = extra
+/// The arguments, with all packages unless they choose packages.
+fn with_packages(extra: &[String]) -> Vec<&str> {
+    let chooses_packages = extra
         .iter()
         .take_while(|word| *word != "--")
         .any(|word| word.starts_with("-p") || word.starts_with("--package"));
-    let whole: &[&str] = if one_package { &[] } else { &["--workspace"] };
-    whole.iter().copied().chain(extra.iter().map(String::as_str)).collect()
+    let packages: &[&str] = if chooses_packages { &[] } else { &["--workspace"] };
+    packages.iter().copied().chain(extra.iter().map(String::as_str)).collect()
 }
 
-/// The tests of the processes have built the binary.
+/// Kills the binary which the tests have built.
 fn drill() -> Result<()> {
     println!();
     let binary = root().join("target/debug/coredock");
@@ -111,7 +112,7 @@ fn given_small_fs() -> Option<std::ffi::OsString> {
     std::env::var_os(small_fs::VARIABLE).filter(|given| !given.is_empty())
 }
 
-impl Bench {
+impl Environment {
     fn cargo_test(&self, arguments: &[&str], tally: &mut Tally) -> Result<()> {
         self.cargo_test_with(arguments, &[], tally)
     }
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn closing_lines_are_added_up() {
+    fn result_lines_are_added_up() {
         let mut tally = Tally::default();
         tally.add("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s");
         tally.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");

@@ -1,5 +1,5 @@
-//! How often the symbolizer finds the frames that are there, on programs stopped anywhere: those that a
-//! debugger finds, or those whose calls were watched.
+//! Compares the frames which the symbolizer finds, in programs stopped anywhere, with the true
+//! frames, which come from a debugger or from watched calls.
 
 use std::fs;
 
@@ -13,18 +13,18 @@ use tempfile::TempDir;
 
 use coredock_testkit::fixtures::{Architecture, Case, Optimization, ReferenceFrame, Request};
 
-/// Differences that are printed.
-const SHOWN: usize = 10;
-/// What must be reached, in parts of a thousand.
-const WANTED: usize = 995;
+/// Number of differences which are printed.
+const MAX_SHOWN: usize = 10;
+/// The least share of correct frames, in thousandths.
+const MIN_SAME: usize = 995;
 /// The last version of raw images without an ELF core.
 const NEWEST_TASK_LIST: u16 = 0x0003;
 
 #[derive(Args)]
 pub(crate) struct VerifyUnwind {
-    /// What the programs run on
+    /// Architecture of the programs
     architecture: Architecture,
-    /// How many stops for each level of optimisation
+    /// Number of stops for each level of optimisation
     #[arg(long, default_value_t = 100)]
     cases: usize,
     /// Decides where the programs stop
@@ -35,26 +35,26 @@ pub(crate) struct VerifyUnwind {
     opt: Option<Optimization>,
 }
 
-/// What was compared, of all tasks whose stacks are known.
+/// Results of all tasks whose stacks are known.
 #[derive(Default)]
 struct Tally {
     frames: usize,
     same_frames: usize,
     stacks: usize,
     same_stacks: usize,
-    /// Frames that are not there, and were not said to be uncertain.
+    /// Frames which do not exist, without those which the symbolizer marks as uncertain.
     wrong: usize,
 }
 
 impl VerifyUnwind {
-    /// Fewer than 99.5 % of the frames are an error, and so is a wrong one.
+    /// Fewer than 99.5 % of the frames are an error, and so is a wrong frame.
     pub(crate) fn run(&self) -> Result<()> {
         let levels = self.opt.map_or(Optimization::ALL.to_vec(), |level| vec![level]);
         let mut failed = Vec::new();
         for level in levels {
             let tally = self.verify(level)?;
             println!(
-                "-{}: {} of {} frames, {} of {} stacks as they are; {} wrong ones",
+                "-{}: {} of {} frames and {} of {} stacks are correct; {} frames are wrong",
                 level.as_str(),
                 tally.same_frames,
                 tally.frames,
@@ -62,11 +62,11 @@ impl VerifyUnwind {
                 tally.stacks,
                 tally.wrong
             );
-            if tally.same_frames * 1000 < tally.frames * WANTED || tally.wrong > 0 {
+            if tally.same_frames * 1000 < tally.frames * MIN_SAME || tally.wrong > 0 {
                 failed.push(level.as_str());
             }
         }
-        ensure!(failed.is_empty(), "too few, or wrong ones, at {}", failed.join(", "));
+        ensure!(failed.is_empty(), "too few frames, or wrong frames, at {}", failed.join(", "));
         Ok(())
     }
 
@@ -82,12 +82,14 @@ impl VerifyUnwind {
         let mut tally = Tally::default();
         for (number, case) in generated.cases.iter().enumerate() {
             for (form, dump) in forms(&case.snapshot) {
-                let report = decode(&dump, Some(&by_elf)).context("a dump of the emulator")?;
-                let again = decode(&dump, Some(&by_index)).context("with an index")?;
+                let report = decode(&dump, Some(&by_elf))
+                    .with_context(|| format!("case {number}, {form}, with the ELF"))?;
+                let again = decode(&dump, Some(&by_index))
+                    .with_context(|| format!("case {number}, {form}, with the index"))?;
                 let same = report == again;
-                ensure!(same, "case {number}: the index gives another report than the ELF");
+                ensure!(same, "case {number}, {form}: the reports by ELF and by index differ");
                 for difference in tally.compare_tasks(&report, case)? {
-                    if tally.stacks - tally.same_stacks <= SHOWN {
+                    if tally.stacks - tally.same_stacks <= MAX_SHOWN {
                         let level = optimization.as_str();
                         println!("-{level} case {number}, {form}: {difference}");
                     }
@@ -98,7 +100,7 @@ impl VerifyUnwind {
     }
 }
 
-/// What newer and older frameworks would have dumped.
+/// The dumps of newer and of older frameworks.
 fn forms(snapshot: &Snapshot) -> [(&'static str, Bytes); 2] {
     let core = snapshot.elf_core(NotePadding::NotCounted);
     [("core", core.into()), ("task list", snapshot.raw(NEWEST_TASK_LIST).into())]
@@ -107,18 +109,18 @@ fn forms(snapshot: &Snapshot) -> [(&'static str, Bytes); 2] {
 impl Tally {
     /// The first difference of each task that has one.
     fn compare_tasks(&mut self, report: &Report, case: &Case) -> Result<Vec<String>> {
-        let crashed = report.crashed_task().context("no task crashed")?;
+        let crashed = report.crashed_task().context("the report has no crashed task")?;
         let mut differences = Vec::from_iter(self.compare(&crashed.frames, &case.reference));
         for other in &case.others {
             let task = report.tasks.iter().find(|task| task.tcb == other.tcb);
-            let task = task.context("a task is not in the report")?;
+            let task = task.with_context(|| format!("the report has no task {:#x}", other.tcb))?;
             let difference = self.compare(&task.frames, &other.frames);
             differences.extend(difference.map(|text| format!("{:?}: {text}", task.name)));
         }
         Ok(differences)
     }
 
-    /// The first difference, if there is one.
+    /// The first difference, if any.
     fn compare(&mut self, frames: &[Frame], reference: &[ReferenceFrame]) -> Option<String> {
         self.stacks += 1;
         self.frames += reference.len();
@@ -129,10 +131,11 @@ impl Tally {
             return None;
         }
         let (found, expected) = (frames.get(same), reference.get(same));
-        let is_there = |frame: &Frame| reference.iter().any(|known| known.pc == frame.pc);
-        let wrong = frames.iter().filter(|frame| frame.trust != Trust::Scan && !is_there(frame));
+        let exists = |frame: &Frame| reference.iter().any(|known| known.pc == frame.pc);
+        let wrong = frames.iter().filter(|frame| frame.trust != Trust::Scan && !exists(frame));
         self.wrong += wrong.count();
-        Some(format!("frame {same}: {}, not {}", shown(found), expected_text(expected)))
+        let (found, expected) = (shown(found), expected_text(expected));
+        Some(format!("frame {same}: expected {expected}, found {found}"))
     }
 }
 

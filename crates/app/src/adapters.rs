@@ -1,4 +1,4 @@
-//! The adapters of a process, as the features see them: ports.
+//! The adapters of a process, behind the ports that the features use.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use coredock_symbolizer_native::NativeOptions;
 
 use crate::system::{SystemClock, SystemEntropy};
 
-/// The adapters of a process. Tests put wrappers here.
+/// The adapters of a process. Tests replace some of them by wrappers.
 #[derive(Clone)]
 pub struct Adapters {
     /// For health and metrics.
@@ -59,11 +59,11 @@ pub struct Rows {
     pub jobs: Arc<dyn ParseJobRepository>,
     pub outbox: Arc<dyn OutboxRepository>,
     pub sweep: Arc<dyn SweepRepository>,
-    /// ROM ELFs and indexes, as parse workers read them.
+    /// For parse workers.
     pub parsing: ParsingRows,
 }
 
-/// What parse workers read beside their jobs, on threads which exist to block.
+/// The rows that parse workers read besides their jobs, on caller threads.
 #[derive(Clone)]
 pub struct ParsingRows {
     pub rom_elfs: Arc<dyn RomElfRepository>,
@@ -71,8 +71,7 @@ pub struct ParsingRows {
 }
 
 impl Rows {
-    /// All of them in one database. Deliveries are recorded and jobs are claimed by threads which exist
-    /// to block.
+    /// All repositories on one database. Caller threads record deliveries and claim jobs.
     pub fn of(database: &Database) -> Self {
         let rows = Arc::new(database.clone());
         let on_caller_thread = Arc::new(database.on_caller_thread());
@@ -99,9 +98,9 @@ impl Rows {
 /// The engine which makes reports.
 #[derive(Clone)]
 pub enum Engine {
-    /// There is none: jobs wait.
+    /// No engine: jobs wait.
     Off,
-    /// This process, with children which build indexes.
+    /// This process; child processes build the indexes.
     Native(NativeOptions),
     /// A service, or the engine of a test.
     External(Arc<dyn Symbolizer>),
@@ -112,8 +111,8 @@ pub enum Engine {
 pub struct Stores {
     /// `local` or `s3`, for health and metrics.
     pub kind: &'static str,
-    /// Blocks no thread that polls it.
+    /// For asynchronous code: never blocks the polling thread.
     pub on_pool: Arc<dyn ArtifactStore>,
-    /// For threads which exist to block: a local store works on the calling thread.
+    /// For caller threads: a local store works on the calling thread.
     pub on_caller_thread: Arc<dyn ArtifactStore>,
 }

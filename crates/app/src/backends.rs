@@ -1,4 +1,4 @@
-//! Opens what the features work with: database, artifact store, symbolizer.
+//! Opens the database, the artifact store and the symbolizer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,23 +19,22 @@ use crate::database_clock::{ClockReading, DatabaseClock};
 use crate::lock::{DataLock, LockError};
 use crate::system::SystemClock;
 
-/// Reads that run side by side; more only wait for the same disk.
-const MOST_READERS: usize = 8;
-/// Files of interrupted writes are younger than this only while a write is under way.
+/// Reads of SQLite that run at once; more would only wait for the same disk.
+const MAX_READERS: usize = 8;
+/// A temporary file that is older than this does not belong to a write in progress.
 const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// Why the backends could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the data, or the directory cannot be used.
+    /// Another process uses the data, or the directory cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The database cannot be used.
-    #[error("database {shown}: {source}")]
+    #[error("database {shown}")]
     Database {
         /// The file, or the URL without its password.
         shown: String,
-        /// What is wrong with it.
         source: StartError,
     },
     /// The artifact directory cannot be used.
@@ -45,15 +44,16 @@ pub enum OpenError {
     #[error(transparent)]
     Store(#[from] OpenStoreError),
     /// The sidecar cannot be used.
-    #[error("PARSE_SIDECAR_URL: {0}")]
+    #[error("the sidecar of PARSE_SIDECAR_URL cannot be used")]
     Sidecar(#[from] SidecarSetupError),
-    /// The id of the installation could not be read or made.
+    /// The id of the installation could not be read or created.
     #[error(transparent)]
     Installation(#[from] RepositoryError),
 }
 
 impl OpenError {
-    /// Whether waiting may help: a server is unreachable. A fault of a local file stays.
+    /// Whether a retry may succeed, because a server is unreachable. A fault of a local file does
+    /// not pass by itself.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Database { source, shown } => source.is_outage() && !shown.starts_with("sqlite:"),
@@ -69,7 +69,7 @@ impl OpenError {
     }
 }
 
-/// The artifact store, as far as it matters where it is.
+/// The concrete store, for the work at start that differs between kinds of stores.
 enum OpenedStore {
     Local(LocalArtifactStore),
     S3(S3Bucket),
@@ -77,23 +77,19 @@ enum OpenedStore {
 
 /// The backends of a process.
 pub struct Backends {
-    /// What the features work with.
     pub adapters: Adapters,
     store: OpenedStore,
     sidecar: Option<Arc<SidecarSymbolizer>>,
-    /// Set on a database that processes share.
+    /// Set if the database is a server, which other processes may share.
     clock: Option<Arc<DatabaseClock>>,
-    longest_attempt: Duration,
-    /// Set where data is on this machine: no other process uses it meanwhile.
+    attempt_timeout: Duration,
+    /// Set if data is on this machine; keeps other processes from using it.
     lock: Option<DataLock>,
 }
 
 impl Backends {
     /// Locks the data on this machine and opens everything. Servers are not contacted yet.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        // Two clients bring a provider of cryptography each, and rustls needs to know which one to use.
-        // An error only says that it was set before.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let sidecar = open_sidecar(config)?;
         let lock = lock(config)?;
         let database = open_database(config).await?;
@@ -102,7 +98,7 @@ impl Backends {
             SymbolizerConfig::Off => Engine::Off,
             SymbolizerConfig::Native => Engine::Native(NativeOptions::new(
                 config.spool_dir(),
-                config.coredumps.symbolication.longest_attempt,
+                config.coredumps.symbolication.attempt_timeout,
             )),
             SymbolizerConfig::Sidecar => {
                 sidecar.clone().map_or(Engine::Off, |sidecar| Engine::External(sidecar))
@@ -116,22 +112,26 @@ impl Backends {
         if let Some(clock) = &clock {
             adapters.clock = clock.clone();
         }
-        let longest_attempt = config.coredumps.symbolication.longest_attempt;
-        Ok(Self { adapters, store, sidecar, clock, longest_attempt, lock })
+        let attempt_timeout = config.coredumps.symbolication.attempt_timeout;
+        Ok(Self { adapters, store, sidecar, clock, attempt_timeout, lock })
     }
 
-    /// Migrates the database if `migrate` says so, and gives it the id of an installation; `false`
-    /// while it waits for a migration by an operator.
+    /// Applies pending migrations if `migrate` is set, and creates the id of the installation.
+    /// Returns `false` while migrations are pending, which an operator must apply.
     pub async fn prepare_database(&self, migrate: bool) -> Result<bool, OpenError> {
         let database = &self.adapters.database;
-        let wrong = |source| OpenError::Database { shown: database.shown(), source };
+        let failed = |source| OpenError::Database { shown: database.shown(), source };
         if migrate {
-            let applied = database.migrate().await.map_err(wrong)?;
+            let applied = database.migrate().await.map_err(failed)?;
             if !applied.is_empty() {
-                tracing::info!(migrations = ?applied, "{} migrations were applied to the database", applied.len());
+                tracing::info!(
+                    migrations = ?applied,
+                    "{} migrations were applied to the database",
+                    applied.len()
+                );
             }
         }
-        if database.pending_migrations().await.map_err(wrong)? > 0 {
+        if database.pending_migrations().await.map_err(failed)? > 0 {
             return Ok(false);
         }
         self.ask_time().await;
@@ -140,20 +140,22 @@ impl Backends {
         Ok(true)
     }
 
-    /// Asks the database for the time, where processes share it.
+    /// Reads the time of the database if it is a server.
     pub async fn ask_time(&self) {
         let Some(clock) = &self.clock else { return };
         match clock.read(&self.adapters.database).await {
             Ok(ClockReading::Used | ClockReading::NoServer) => {}
             Ok(ClockReading::TooSlow { took }) => {
-                tracing::debug!("reading of the database clock not used: it took {took:?}");
+                tracing::debug!("reading of the database clock discarded: it took {took:?}");
             }
-            Err(error) => warn("database clock not read; the last reading continues", &error),
+            Err(error) => {
+                warn("the database clock could not be read; its last reading is used", &error);
+            }
         }
     }
 
-    /// Removes what interrupted writes and deletes left; to be called before anything is written.
-    /// What fails is logged: the server starts all the same, and health reports the store.
+    /// Removes the files of interrupted writes, deletes and parses; to be called before anything is
+    /// written. A failure is only logged: the server starts anyway, and health reports the store.
     pub async fn clean_leftovers(&self) {
         let written_before = SystemClock.now().before(LEFTOVER_AGE);
         if let OpenedStore::Local(store) = &self.store {
@@ -170,25 +172,32 @@ impl Backends {
             }
         }
         let Some(sidecar) = &self.sidecar else { return };
-        // With the lock of the data no other Coredock process works on these dumps; without it one
-        // may, but not for longer than an attempt takes.
-        let age = if self.lock.is_some() { Duration::ZERO } else { self.longest_attempt * 2 };
+        // With the lock of the data no other Coredock process uses these files. Without it another
+        // process may, but not for longer than an attempt takes.
+        let age = if self.lock.is_some() { Duration::ZERO } else { self.attempt_timeout * 2 };
         match sidecar.clean_leftovers(SystemTime::now() - age).await {
             Ok(0) => {}
-            Ok(files) => tracing::info!(files, "{files} files of interrupted parses were removed"),
-            Err(error) => warn("files of interrupted parses could not be removed", &error),
+            Ok(files) => tracing::info!(
+                files,
+                "{files} files of interrupted parses were removed from PARSE_SIDECAR_XFER_DIR"
+            ),
+            Err(error) => warn(
+                "files of interrupted parses could not be removed from PARSE_SIDECAR_XFER_DIR",
+                &error,
+            ),
         }
     }
 
-    /// Makes the bucket if it is missing and marks an empty store as ours; `false` when it should be
-    /// tried again. What is wrong is logged, and health reports it.
+    /// Creates a missing bucket and writes the owner mark of this installation into an empty store.
+    /// Returns `false` after a failure, which is logged here and which the caller retries.
     pub async fn prepare_store(&self, upkeep: &Upkeep) -> bool {
         if let OpenedStore::S3(bucket) = &self.store {
             match bucket.ensure().await {
                 Ok(BucketState::Existed | BucketState::Created) => {}
                 Err(error) => {
                     warn(
-                        "the bucket of the artifact store could not be created or inspected; retried every 2 s",
+                        "the bucket of the artifact store could not be created or inspected; \
+                         retried every 2 s",
                         &error,
                     );
                     return false;
@@ -249,39 +258,36 @@ fn open_sidecar(config: &Config) -> Result<Option<Arc<SidecarSymbolizer>>, Sidec
     let Some(SidecarConfig { url, directory }) = config.coredumps.sidecar.clone() else {
         return Ok(None);
     };
-    let timeout = config.coredumps.symbolication.longest_attempt;
+    let timeout = config.coredumps.symbolication.attempt_timeout;
     Ok(Some(Arc::new(SidecarSymbolizer::new(SidecarOptions { url, directory, timeout })?)))
 }
 
-/// Opens the database of `config`; applies nothing.
+/// Opens the database without applying migrations.
 pub async fn open_database(config: &Config) -> Result<Database, OpenError> {
     let database = &config.database;
     match &database.place {
         DatabasePlace::Sqlite(path) => {
-            let connections = database.kept.saturating_add(database.overflow);
-            let readers = connections.saturating_sub(1).clamp(1, MOST_READERS);
+            let connections = database.pool_size.saturating_add(database.overflow);
+            let readers = connections.saturating_sub(1).clamp(1, MAX_READERS);
             let options = SqliteOptions { readers, wait: database.wait };
             let opened = Database::open_sqlite(path, options).await;
-            opened.map_err(|source| OpenError::Database { shown: shown_file(path), source })
+            opened
+                .map_err(|source| OpenError::Database { shown: database.place.to_string(), source })
         }
         DatabasePlace::Postgres(url) => {
             let options = PostgresOptions {
                 url: url.clone(),
-                kept: database.kept,
+                kept: database.pool_size,
                 overflow: database.overflow,
                 wait: database.wait,
             };
             let opened = Database::open_postgres(options);
-            opened.map_err(|source| OpenError::Database { shown: url.to_string(), source })
+            opened
+                .map_err(|source| OpenError::Database { shown: database.place.to_string(), source })
         }
     }
 }
 
-/// A file as one would name it in `DATABASE_URL`.
-pub fn shown_file(path: &Path) -> String {
-    format!("sqlite://{}", path.display())
-}
-
-fn warn(what: &str, error: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(error, "{what}");
+fn warn(message: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(error, "{message}");
 }

@@ -1,4 +1,5 @@
-//! The command line (contract §14.5). Exit 0 done, 1 reported failure, 2 usage or configuration.
+//! The command line (contract §14.5). Exit status: 0 done, 1 failure, 2 wrong usage or
+//! configuration.
 
 mod build_index;
 mod db_status;
@@ -48,7 +49,7 @@ enum ConfiguredCommand {
         /// Address and port to listen on, for instance 127.0.0.1:3101
         #[arg(long, value_name = "HOST:PORT")]
         listen: Option<String>,
-        /// Testing mode
+        /// Run in testing mode, like `COREDOCK_ENV=testing`
         #[arg(long)]
         testing: bool,
         #[command(flatten)]
@@ -69,10 +70,10 @@ enum ConfiguredCommand {
     Openapi,
     /// Remove stored objects which no row refers to
     Sweep {
-        /// Only report
+        /// Report garbage without removing it
         #[arg(long, conflicts_with = "confirm")]
         dry_run: bool,
-        /// Adopt a store of another installation, or remove more than is plausible
+        /// Adopt a store of another installation, or remove more garbage than is plausible
         #[arg(long)]
         confirm: bool,
         #[command(flatten)]
@@ -173,11 +174,15 @@ fn print_openapi() -> u8 {
     }
 }
 
+fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> u8 {
+    print_error(error);
+    status
+}
+
 /// Prints an error and its causes to standard error.
 #[expect(clippy::print_stderr, reason = "this is the command line")]
-fn fail(error: &(dyn std::error::Error + 'static), status: u8) -> u8 {
+fn print_error(error: &(dyn std::error::Error + 'static)) {
     eprintln!("coredock: {}", logging::chain(error));
-    status
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command line")]

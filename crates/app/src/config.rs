@@ -1,4 +1,4 @@
-//! Configuration (contract §13): read once, every fault reported together.
+//! Configuration (contract §13): read once at start; all faults are reported together.
 
 mod artifact_store;
 mod coredumps;
@@ -7,6 +7,7 @@ mod reader;
 pub mod settings;
 mod sources;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -21,8 +22,8 @@ pub use database::{DatabaseConfig, DatabasePlace};
 use reader::Reader;
 use sources::Sources;
 
-/// Shortest acceptable `SECRET_KEY` in production, in characters.
-const SHORTEST_SECRET: usize = 16;
+/// Minimum length of `SECRET_KEY` in production, in characters.
+const MIN_SECRET_CHARS: usize = 16;
 
 /// A text which `Debug` does not show.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ pub enum Environment {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub environment: Environment,
-    /// Directory of everything embedded.
+    /// Directory of all data on this machine (`DATA_DIR`).
     pub data_dir: PathBuf,
     pub http: HttpConfig,
     pub database: DatabaseConfig,
@@ -70,7 +71,7 @@ pub struct HttpConfig {
     /// Whether an address other than loopback is allowed without authentication.
     pub allow_insecure: bool,
     pub cors_origins: Vec<String>,
-    /// How many right-most forwarded entries are trusted.
+    /// How many of the last entries of `X-Forwarded-For` are trusted.
     pub trusted_proxy_hops: usize,
     /// Longest transfer without a byte of progress.
     pub stall: Duration,
@@ -86,16 +87,16 @@ pub struct FirmwareConfig {
     pub upload_bytes: u64,
     pub bundle: BundleRules,
     /// Versions of a model that retention keeps.
-    pub kept_versions: u32,
-    /// How long symbol files are kept after their last version was deleted.
-    pub symbols_kept: Duration,
+    pub max_versions: u32,
+    /// Time between the deletion of the last version of a build and that of its symbol file.
+    pub symbol_retention: Duration,
 }
 
 #[derive(Debug, Clone)]
 pub struct DeviceConfigRules {
     /// How strictly configurations are checked and served.
     pub mode: ConfigMode,
-    /// The poll interval devices are asked to use.
+    /// The poll interval that devices are asked to use.
     pub poll: Duration,
 }
 
@@ -103,7 +104,7 @@ pub struct DeviceConfigRules {
 pub struct SweepConfig {
     /// Time between two runs.
     pub interval: Duration,
-    /// Younger objects are never removed.
+    /// Objects younger than this are never removed.
     pub grace: Duration,
 }
 
@@ -111,7 +112,7 @@ pub struct SweepConfig {
 pub struct ShutdownConfig {
     /// How long requests in flight may take.
     pub grace: Duration,
-    /// How long the listener stays open while not ready.
+    /// How long the listener stays open while readiness already fails.
     pub drain: Duration,
 }
 
@@ -123,7 +124,7 @@ pub struct LogConfig {
     pub json: bool,
 }
 
-/// The options of the command line, which win over file and environment.
+/// The options of the command line, which take precedence over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--config`
@@ -136,7 +137,7 @@ pub struct Overrides {
     pub testing: bool,
 }
 
-/// Everything wrong with the configuration, one line each.
+/// All faults of the configuration, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("configuration is not usable:\n  {}", .0.join("\n  "))]
 pub struct ConfigError(pub Vec<String>);
@@ -163,7 +164,7 @@ impl Config {
         overrides: &Overrides,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let variables: Vec<(String, String)> = variables.into_iter().collect();
+        let variables: BTreeMap<String, String> = variables.into_iter().collect();
         let mut faults = Vec::new();
         let sources = gather(overrides, &variables, &mut faults);
         if overrides.testing && sources.get("COREDOCK_ENV") == Some("production") {
@@ -186,19 +187,15 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 
 fn gather(
     overrides: &Overrides,
-    variables: &[(String, String)],
+    variables: &BTreeMap<String, String>,
     faults: &mut Vec<String>,
 ) -> Sources {
-    let variable = |name: &str| {
-        let found = variables.iter().find(|(known, value)| known == name && !value.is_empty());
-        found.map(|(_, value)| value.clone())
-    };
     let mut sources = Sources::default();
-    let file = overrides.file.clone().or_else(|| variable("COREDOCK_CONFIG").map(PathBuf::from));
-    if let Some(path) = file {
+    let variable = variables.get("COREDOCK_CONFIG").filter(|path| !path.is_empty());
+    if let Some(path) = overrides.file.clone().or_else(|| variable.map(PathBuf::from)) {
         sources.read_file(&path, faults);
     }
-    sources.read_environment(variables.iter().cloned(), faults);
+    sources.read_environment(variables, faults);
     if sources.get("COREDOCK_ENV").is_none()
         && let Some(legacy) = sources.get("FLASK_ENV").map(str::to_owned)
     {
@@ -277,14 +274,15 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
 
 fn check_secret(reader: &mut Reader<'_>) {
     let secret = reader.text("SECRET_KEY");
-    if settings::setting("SECRET_KEY").default == secret {
+    if settings::lookup("SECRET_KEY").default == secret {
         reader.fault("SECRET_KEY: must be set in production; the default is public");
         return;
     }
     let length = secret.chars().count();
-    if length < SHORTEST_SECRET {
+    if length < MIN_SECRET_CHARS {
         reader.fault(format!(
-            "SECRET_KEY: must have at least {SHORTEST_SECRET} characters in production, has {length}"
+            "SECRET_KEY: expected at least {MIN_SECRET_CHARS} characters in production, \
+             found {length}"
         ));
     }
 }
@@ -339,7 +337,7 @@ fn firmware(reader: &mut Reader<'_>) -> FirmwareConfig {
     FirmwareConfig {
         upload_bytes: reader.integer("MAX_FIRMWARE_UPLOAD_BYTES"),
         bundle: BundleRules { entry_bytes, total_bytes, gate },
-        kept_versions: u32::try_from(reader.integer("MAX_FIRMWARES")).unwrap_or(u32::MAX),
-        symbols_kept: Duration::from_secs(reader.integer("SYMBOLS_KEEP_DAYS") * 86_400),
+        max_versions: u32::try_from(reader.integer("MAX_FIRMWARES")).unwrap_or(u32::MAX),
+        symbol_retention: Duration::from_secs(reader.integer("SYMBOLS_KEEP_DAYS") * 86_400),
     }
 }

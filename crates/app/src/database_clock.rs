@@ -1,8 +1,8 @@
 //! One time for all processes on a database server.
 //!
-//! Leases end at an instant which another process compares with its own clock. If two clocks disagree,
-//! or one is set, a lease ends early or never. So the time is that of the database server: it is read
-//! from time to time, and the monotonic clock continues it in between.
+//! Leases end at an instant which another process compares with its own clock. If two clocks
+//! disagree, or one of them is changed, a lease ends early or never. So the time is that of the
+//! database server: it is read from time to time, and the monotonic clock continues it in between.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,23 +15,22 @@ use coredock_repository::Database;
 
 use crate::system::SystemClock;
 
-/// The time of a slower answer is too imprecise.
-const SLOWEST_ANSWER: Duration = Duration::from_secs(1);
+/// A slower answer is too imprecise.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// The time of the database server; that of this machine until the first reading.
+/// The time of the database server; until the first reading, the time of this machine.
 #[derive(Default)]
 pub struct DatabaseClock {
     known: RwLock<Option<(Instant, Timestamp)>>,
 }
 
 impl DatabaseClock {
-    /// Reads the time of the server.
     pub async fn read(&self, database: &Database) -> Result<ClockReading, RepositoryError> {
         let asked = Instant::now();
         let Some(time) = database.shared_time().await? else { return Ok(ClockReading::NoServer) };
         let answered = Instant::now();
         let took = answered.duration_since(asked);
-        if took > SLOWEST_ANSWER {
+        if took > MAX_ANSWER_TIME {
             return Ok(ClockReading::TooSlow { took });
         }
         self.set(answered, time.after(took / 2));
@@ -43,11 +42,11 @@ impl DatabaseClock {
     }
 }
 
-/// What became of a reading.
+/// The outcome of a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockReading {
     Used,
-    /// The answer took longer than a second; the reading before stays.
+    /// The answer took longer than `MAX_ANSWER_TIME`; the previous reading is still used.
     TooSlow {
         took: Duration,
     },

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::artifacts::store::{ArtifactStoreError, read_all};
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::ReplicaId;
 use coredock_domain::{ArtifactStore, Symbolizer};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
@@ -15,8 +15,7 @@ use tokio::sync::Mutex;
 use crate::adapters::Adapters;
 use crate::wiring::Features;
 
-/// A check that takes longer has failed.
-const LONGEST_CHECK: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const CACHED_FOR: Duration = Duration::from_secs(10);
 const PROBE: &[u8] = b"coredock probe";
 
@@ -28,7 +27,7 @@ pub struct Readiness {
     pub migrations_pending: Option<usize>,
     /// An object could be written, read and deleted.
     pub store: bool,
-    /// The symbolizer answers, or is switched off.
+    /// The symbolizer answers, or is disabled.
     pub symbolizer: bool,
 }
 
@@ -49,7 +48,7 @@ impl Health {
             store: features.store.clone(),
             store_kind: adapters.stores.kind,
             symbolizer: features.symbolication.symbolizer().cloned(),
-            probe: ArtifactKey::Health { instance: UploadId::random(&*adapters.entropy) },
+            probe: ArtifactKey::Health { replica: ReplicaId::random(&*adapters.entropy) },
             last: Mutex::new(None),
         }
     }
@@ -81,9 +80,9 @@ impl Health {
     }
 
     async fn check(&self) -> Readiness {
-        let database = tokio::time::timeout(LONGEST_CHECK, self.check_database());
-        let store = tokio::time::timeout(LONGEST_CHECK, self.probe_store());
-        let symbolizer = tokio::time::timeout(LONGEST_CHECK, self.check_symbolizer());
+        let database = tokio::time::timeout(CHECK_TIMEOUT, self.check_database());
+        let store = tokio::time::timeout(CHECK_TIMEOUT, self.probe_store());
+        let symbolizer = tokio::time::timeout(CHECK_TIMEOUT, self.check_symbolizer());
         let (database, store, symbolizer) = tokio::join!(database, store, symbolizer);
         let migrations_pending = database.ok().flatten();
         Readiness {
@@ -96,8 +95,8 @@ impl Health {
 
     /// The number of pending migrations, if the database answers.
     async fn check_database(&self) -> Option<usize> {
-        // Migrations this version does not know are no reason to be unready: a newer replica has applied
-        // them, and this one works until it is replaced.
+        // Migrations that this version does not know do not make it unready: a newer replica has
+        // applied them, and this replica works until it is replaced.
         let pending = self.database.schema_status().await.ok()?.pending.len();
         let answers = pending > 0 || self.database.ping().await.is_ok();
         answers.then_some(pending)

@@ -1,5 +1,5 @@
-//! The HTTP surface: the routes by feature, with their views beside them; `routes` has the table of
-//! them, `request` what every request needs.
+//! The HTTP routes by feature, with their views. `routes` has the route table, and `request` has
+//! the parts which all requests share.
 
 pub mod coredumps;
 pub mod devices;

@@ -1,8 +1,8 @@
 //! One JSON object per line on standard output (contract §14.3).
 //!
-//! `tracing_subscriber::fmt`'s own JSON format (0.3.23, with `flatten_event`) cannot give these members:
-//! it calls the time `timestamp`, nests the fields of the span of a request under `span`, so that
-//! `correlation_id` is not a member of the line, and shows errors without their sources.
+//! `tracing_subscriber::fmt`'s own JSON format (0.3.23, with `flatten_event`) cannot give these
+//! members: it calls the time `timestamp`, nests the fields of the span of a request under `span`,
+//! so that `correlation_id` is not a member of the line, and shows errors without their sources.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -20,9 +20,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::LogConfig;
 use crate::system::SystemClock;
 
-/// Sends events to standard output from now on. Without effect when logging is set up already.
+/// Sends events to standard output from now on. Has no effect if logging is set up already.
 pub fn start(config: &LogConfig) {
-    // Libraries narrate their own business below warnings; actix_http complains of its callers.
+    // Below warnings, libraries log details of their own work; actix_http logs errors of clients.
     let filter = EnvFilter::new(format!(
         "warn,actix_http=off,coredock={level},coredock_domain={level},coredock_repository={level},\
          coredock_artifact_store={level},coredock_symbolizer_native={level},\
@@ -41,7 +41,7 @@ pub fn start(config: &LogConfig) {
 /// Writes events as JSON lines; the correlation id of the request comes from its span.
 struct JsonLines;
 
-/// Kept with the span of a request.
+/// Stored in the extensions of the span of a request.
 struct CorrelationId(Value);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
@@ -73,7 +73,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
         line.append(&mut fields.0);
         let mut text = Value::Object(line).to_string();
         text.push('\n');
-        // Where a log line cannot be written there is nowhere to say so.
+        // A failure to write a log line cannot be reported either.
         drop(io::stdout().lock().write_all(text.as_bytes()));
     }
 }
@@ -118,7 +118,7 @@ impl Visit for Fields {
     }
 }
 
-/// An error and everything beneath it, on one line.
+/// An error and its sources, on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Counts what the artifact store does: a wrapper of the port.
+//! A wrapper of the artifact store, which counts and times its calls.
 
 use std::sync::Arc;
 use std::time::Instant;

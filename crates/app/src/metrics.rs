@@ -1,6 +1,6 @@
-//! The only place metrics are declared (contract §14.2).
+//! All metrics (contract §14.2).
 //!
-//! No label ever holds a device key, an id, a version text or a URL; `route` is the pattern.
+//! No label contains a device key, an id, a version text or a URL; `route` is the pattern.
 
 mod declare;
 
@@ -11,7 +11,7 @@ use coredock_domain::artifacts::verified_reads::ResumeCounts;
 use coredock_domain::coredumps::coredump::ParseStatus;
 use coredock_domain::symbolication::jobs::QueueState;
 use coredock_repository::Database;
-use coredock_symbolizer_native::IndexSource;
+use coredock_symbolizer_native::IndexOutcome;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -20,88 +20,51 @@ use prometheus::{
 
 use self::declare::Declare;
 
-/// Every metric of the process. Clones share their values.
+/// All metrics of the process; [`Metrics::new`] describes each of them. Clones share their values.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// Operations by name and status.
     pub operations: IntCounterVec,
-    /// Their durations.
     pub operation_seconds: HistogramVec,
-    /// Requests by method, route and status.
     pub http_requests: IntCounterVec,
-    /// Time to the first answer byte.
     pub http_seconds: HistogramVec,
-    /// Requests being handled, by class of caller.
     pub http_in_flight: IntGaugeVec,
-    /// Downloads by kind and outcome.
     pub downloads: IntCounterVec,
-    /// Bytes sent.
     pub download_bytes: IntCounterVec,
-    /// Downloads under way.
     pub downloads_active: IntGaugeVec,
-    /// Broken store reads taken up again or given up.
     pub download_resumes: IntCounterVec,
-    /// Bundles by result.
     pub firmware_uploads: IntCounterVec,
-    /// Bytes of bundles received.
     pub firmware_upload_bytes: IntCounter,
-    /// Dumps by result.
     pub coredump_ingest: IntCounterVec,
-    /// Bytes of dumps received.
     pub coredump_ingest_bytes: IntCounter,
-    /// Time from the end of a dump's body to its answer.
     pub coredump_ingest_seconds: Histogram,
-    /// Rescued dumps that wait.
     pub rescue_pending: IntGauge,
-    /// Dumps by status.
     pub coredumps: IntGaugeVec,
-    /// Parse jobs by state.
     pub parse_jobs: IntGaugeVec,
-    /// Age of the oldest job that could be claimed.
     pub parse_oldest_ready_seconds: IntGauge,
-    /// Attempts by engine and result.
     pub symbolications: IntCounterVec,
-    /// Their durations.
     pub symbolication_seconds: HistogramVec,
-    /// How ELFs were chosen.
     pub symbolication_matches: IntCounterVec,
-    /// Bodies that had to be repaired.
     pub symbolication_salvaged: IntCounterVec,
-    /// Indexes of ELFs that were asked for, by result.
     pub symbol_indexes: IntCounterVec,
-    /// Store calls by operation and status.
     pub storage_operations: IntCounterVec,
-    /// Their durations.
     pub storage_seconds: HistogramVec,
-    /// Bytes read and written.
     pub storage_bytes: IntCounterVec,
-    /// Bytes in the store, by prefix.
     pub stored_bytes: IntGaugeVec,
-    /// Deletes waiting.
     pub outbox_pending: IntGauge,
-    /// Age of the oldest.
     pub outbox_oldest_seconds: IntGauge,
-    /// Objects collected by the sweep.
     pub sweep_removed: IntCounterVec,
-    /// Invariants found broken.
     pub invariant_violations: IntCounterVec,
-    /// Records retention removed.
     pub retention_removed: IntCounterVec,
-    /// Records retention spared.
     pub retention_protected: IntCounterVec,
-    /// Failed database calls.
     pub db_errors: IntCounterVec,
-    /// Connections by state.
     pub db_connections: IntGaugeVec,
-    /// 1 while the process shuts down.
     pub shutting_down: IntGauge,
-    /// How long the last shutdown waited for requests.
     pub shutdown_seconds: HistogramVec,
 }
 
 impl Metrics {
-    /// Declares everything, in the order of the fields; fails only if two metrics share a name.
+    /// Declares the metrics in the order of the fields; fails only if two metrics share a name.
     #[expect(clippy::too_many_lines, reason = "a list of declarations, nothing to split")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
@@ -129,7 +92,7 @@ impl Metrics {
             )?,
             http_in_flight: declare.gauges(
                 "coredock_http_requests_in_flight",
-                "Requests being handled",
+                "Requests being handled, by class of caller",
                 &["class"],
             )?,
             downloads: declare.counters(
@@ -139,17 +102,17 @@ impl Metrics {
             )?,
             download_bytes: declare.counters(
                 "coredock_download_bytes_total",
-                "Bytes of downloads",
+                "Bytes sent by downloads",
                 &["kind"],
             )?,
             downloads_active: declare.gauges(
                 "coredock_downloads_active",
-                "Downloads under way",
+                "Downloads in progress",
                 &["kind"],
             )?,
             download_resumes: declare.counters(
                 "coredock_download_resumes_total",
-                "Store reads that broke off",
+                "Interrupted store reads, by whether they were resumed",
                 &["result"],
             )?,
             firmware_uploads: declare.counters(
@@ -161,7 +124,7 @@ impl Metrics {
                 .counter("coredock_firmware_upload_bytes_total", "Bytes of bundles received")?,
             coredump_ingest: declare.counters(
                 "coredock_coredump_ingest_total",
-                "Dumps by result",
+                "Received dumps by result",
                 &["result"],
             )?,
             coredump_ingest_bytes: declare
@@ -170,19 +133,17 @@ impl Metrics {
                 "coredock_coredump_ingest_duration_seconds",
                 "Time from the end of a dump's body to its answer",
             )?,
-            rescue_pending: declare.gauge(
-                "coredock_rescue_pending",
-                "Rescued dumps that wait for database or store",
-            )?,
+            rescue_pending: declare
+                .gauge("coredock_rescue_pending", "Dumps in the rescue spool")?,
             coredumps: declare.gauges("coredock_coredumps", "Dumps by status", &["status"])?,
             parse_jobs: declare.gauges("coredock_parse_jobs", "Parse jobs by state", &["state"])?,
             parse_oldest_ready_seconds: declare.gauge(
                 "coredock_parse_oldest_ready_seconds",
-                "Age of the oldest parse job that could be claimed",
+                "Age of the oldest parse job that can be claimed",
             )?,
             symbolications: declare.counters(
                 "coredock_symbolication_total",
-                "Attempts to parse a dump",
+                "Attempts to parse a dump, by engine and result",
                 &["engine", "result"],
             )?,
             symbolication_seconds: declare.histograms(
@@ -197,12 +158,12 @@ impl Metrics {
             )?,
             symbolication_salvaged: declare.counters(
                 "coredock_symbolication_salvaged_total",
-                "Dumps that had to be repaired to be read",
+                "Dumps with a damaged container that was repaired",
                 &["container"],
             )?,
             symbol_indexes: declare.counters(
                 "coredock_symbol_indexes_total",
-                "Indexes of ELFs that were asked for",
+                "Requested indexes of ELFs, by result",
                 &["result"],
             )?,
             storage_operations: declare.counters(
@@ -222,20 +183,21 @@ impl Metrics {
             )?,
             stored_bytes: declare.gauges(
                 "coredock_stored_bytes",
-                "Bytes in the artifact store, as the last sweep saw them",
+                "Bytes in the artifact store at the last sweep, by prefix",
                 &["kind"],
             )?,
-            outbox_pending: declare.gauge("coredock_outbox_pending", "Object deletes waiting")?,
+            outbox_pending: declare
+                .gauge("coredock_outbox_pending", "Queued deletes of objects")?,
             outbox_oldest_seconds: declare
-                .gauge("coredock_outbox_oldest_seconds", "Age of the oldest waiting delete")?,
+                .gauge("coredock_outbox_oldest_seconds", "Age of the oldest queued delete")?,
             sweep_removed: declare.counters(
                 "coredock_sweep_removed_total",
-                "Objects collected by the sweep",
+                "Garbage objects removed by the sweep",
                 &["kind"],
             )?,
             invariant_violations: declare.counters(
                 "coredock_invariant_violations_total",
-                "Invariants found broken",
+                "Violations of invariants",
                 &["kind"],
             )?,
             retention_removed: declare.counters(
@@ -245,7 +207,7 @@ impl Metrics {
             )?,
             retention_protected: declare.counters(
                 "coredock_retention_protected_total",
-                "Records retention would have removed",
+                "Records that retention spared, by reason",
                 &["reason"],
             )?,
             db_errors: declare.counters(
@@ -273,7 +235,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Prometheus text 0.0.4.
+    /// The metrics as Prometheus text 0.0.4.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -287,29 +249,28 @@ impl Metrics {
         self.operation_seconds.with_label_values(&[name]).observe(seconds);
     }
 
-    /// Takes over how many dumps retention deleted.
+    /// Copies the number of dumps that retention deleted.
     pub fn read_pruned_dumps(&self, pruned: u64) {
         raise(&self.retention_removed, "coredumps", &AtomicU64::new(pruned));
     }
 
-    /// Counts a use of an index.
-    pub fn count_index(&self, source: IndexSource) {
+    pub fn count_index(&self, source: IndexOutcome) {
         let result = match source {
-            IndexSource::Kept => "kept",
-            IndexSource::Loaded => "loaded",
-            IndexSource::Built => "built",
-            IndexSource::Unreadable => "unreadable",
-            IndexSource::Failed => "failed",
+            IndexOutcome::Cached => "kept",
+            IndexOutcome::Loaded => "loaded",
+            IndexOutcome::Built => "built",
+            IndexOutcome::Unreadable => "unreadable",
+            IndexOutcome::Failed => "failed",
         };
         self.symbol_indexes.with_label_values(&[result]).inc();
     }
 
-    /// Counts a broken invariant.
+    /// Counts a violated invariant.
     pub fn violation(&self, kind: &str) {
         self.invariant_violations.with_label_values(&[kind]).inc();
     }
 
-    /// Takes over the state of the database connections and the failed calls.
+    /// Copies the state of the database connections and the number of failed calls.
     pub fn read_database(&self, database: &Database) {
         let connections = database.connections();
         let show = |state: &str, count: usize| {
@@ -324,7 +285,8 @@ impl Metrics {
         raise(&self.db_errors, "unavailable", &failures.unavailable);
     }
 
-    /// Shows the state of the queue; `oldest_ready` is the age of the oldest job to be claimed.
+    /// Shows the state of the queue; `oldest_ready` is the age of the oldest job that can be
+    /// claimed.
     pub fn show_queue(&self, queue: &QueueState, oldest_ready: Duration) {
         let show = |gauges: &IntGaugeVec, label: &str, count: u64| {
             gauges.with_label_values(&[label]).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -339,13 +301,13 @@ impl Metrics {
         self.parse_oldest_ready_seconds.set(seconds);
     }
 
-    /// Takes over how often broken reads were taken up again.
+    /// Copies the counts of interrupted reads.
     pub fn read_resumes(&self, counts: &ResumeCounts) {
         raise(&self.download_resumes, "resumed", &counts.resumed);
         raise(&self.download_resumes, "failed", &counts.failed);
     }
 
-    /// Alerts need a series before the first event.
+    /// Alerts need each series before its first event.
     fn show_zeroes(&self) {
         for kind in ["object_missing", "object_differs"] {
             self.invariant_violations.with_label_values(&[kind]).reset();
@@ -362,7 +324,7 @@ impl Metrics {
     }
 }
 
-/// Brings a counter up to a count kept elsewhere.
+/// Raises a counter to the count that another component maintains.
 fn raise(counters: &IntCounterVec, label: &str, count: &AtomicU64) {
     let counter = counters.with_label_values(&[label]);
     counter.inc_by(count.load(Ordering::Relaxed).saturating_sub(counter.get()));

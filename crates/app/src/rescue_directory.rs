@@ -1,12 +1,12 @@
 //! The rescue spool as a directory (contract §4.5): one file per dump, `{received}-{random}.dump`.
 //!
-//! It is not a crate of its own because it is a few calls of `std::fs`, and not in the domain because
-//! they block and need threads of the runtime.
+//! It is not a separate crate because it consists of a few calls of `std::fs`, and it is not in the
+//! domain because these calls block and need threads of the runtime.
 //!
-//! A file is written under a temporary name, synced, renamed, and its directory synced. A file that is
-//! being read or written is locked; the lock ends with the process. Locks of files and of the whole
-//! directory also serve processes that share it. A lock belongs to the file, not to its name: after
-//! locking, the name must still lead to the file.
+//! A file is written under a temporary name, synced, renamed, and its directory synced. A file that
+//! is being read or written is locked; the lock ends with the process. Locks of files and of the
+//! whole directory also exclude other processes that share it. A lock belongs to the file, not to
+//! its name: after locking, the name must still refer to the file.
 
 mod format;
 
@@ -33,7 +33,7 @@ const DAMAGED: &str = "damaged";
 /// Locked while the free space is measured and a file is created.
 const LOCK_NAME: &str = "rescue.lock";
 
-/// A directory of rescued dumps; created when the first one is saved.
+/// A directory of rescued dumps; it is created when the first dump is saved.
 #[derive(Debug, Clone)]
 pub struct RescueDirectory {
     path: Arc<Path>,
@@ -41,13 +41,13 @@ pub struct RescueDirectory {
 }
 
 impl RescueDirectory {
-    /// The files in `path` have at most `budget` bytes together. With 0 nothing is saved, and dumps
-    /// which wait are still replayed.
+    /// The files in `path` have at most `budget` bytes together. With 0 no dump is saved; dumps in
+    /// the directory are still replayed.
     pub fn new(path: &Path, budget: u64) -> Self {
         Self { path: path.into(), budget }
     }
 
-    fn save_here(&self, dump: &RescuedDump) -> Result<LockedFile, RescueError> {
+    fn save_blocking(&self, dump: &RescuedDump) -> Result<LockedFile, RescueError> {
         let failed = |source: io::Error| RescueError::unavailable("save a dump", source);
         if self.budget == 0 {
             return Err(RescueError::Full { budget: 0 });
@@ -56,21 +56,21 @@ impl RescueDirectory {
         let size = format::size(&head, dump);
         let received = dump.delivery.change.at.micros().max(0);
         let name = self.path.join(format!("{received:020}-{}", Uuid::new_v4().simple()));
-        let names = (name.with_extension(UNFINISHED), name.with_extension(WAITING));
-        let Some(mut file) = self.create(&names.0, size).map_err(failed)? else {
+        let (temporary, waiting) = (name.with_extension(UNFINISHED), name.with_extension(WAITING));
+        let Some(mut file) = self.create(&temporary, size).map_err(failed)? else {
             return Err(RescueError::Full { budget: self.budget });
         };
         let written = write_all(&mut file, &head, dump)
-            .and_then(|()| fs::rename(&names.0, &names.1))
+            .and_then(|()| fs::rename(&temporary, &waiting))
             .and_then(|()| sync(&self.path));
         if let Err(error) = written {
-            // A device which gets an error must not find its dump recorded later. If even removing
-            // fails the dump is replayed, like any other whose answer did not reach its device.
-            drop(fs::remove_file(&names.0));
-            drop(fs::remove_file(&names.1));
+            // The device gets an error, so its dump must not be recorded later. If the file cannot
+            // be removed either, the dump is replayed, like any dump whose answer was lost.
+            drop(fs::remove_file(&temporary));
+            drop(fs::remove_file(&waiting));
             return Err(failed(error));
         }
-        Ok(LockedFile::new(file, names.1, size))
+        Ok(LockedFile::new(file, waiting, size))
     }
 
     /// A locked temporary file of `size` bytes, or `None` if the budget does not allow it.
@@ -91,7 +91,7 @@ impl RescueDirectory {
         for entry in fs::read_dir(&*self.path)? {
             match entry?.metadata() {
                 Ok(file) => bytes = bytes.saturating_add(file.len()),
-                // It was replayed meanwhile.
+                // The dump was replayed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -101,11 +101,11 @@ impl RescueDirectory {
 
     fn create_directory(&self) -> io::Result<()> {
         fs::create_dir_all(&*self.path)?;
-        // Also if another process has created it: it may not have synced the parent yet.
+        // Even if another process has created it, which may not have synced the parent yet.
         self.path.parent().map_or(Ok(()), sync)
     }
 
-    /// No other process or thread creates files until the lock is dropped.
+    /// Keeps other processes and threads from creating files until the lock is dropped.
     fn lock(&self) -> io::Result<File> {
         let mut options = File::options();
         let file =
@@ -114,7 +114,7 @@ impl RescueDirectory {
         Ok(file)
     }
 
-    fn waiting_here(&self) -> io::Result<Vec<RescueName>> {
+    fn list_blocking(&self) -> io::Result<Vec<RescueName>> {
         let entries = match fs::read_dir(&*self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -139,7 +139,7 @@ impl RescueDirectory {
 
     /// Removes temporary files whose writers died: those which are not locked.
     fn remove_abandoned(&self, unfinished: &[PathBuf]) -> io::Result<()> {
-        // Between creating a file and locking it a writer has the directory locked.
+        // A writer locks the directory while it creates and locks a file.
         let _lock = self.lock()?;
         for path in unfinished {
             if open_locked(path)?.is_some() {
@@ -149,7 +149,7 @@ impl RescueDirectory {
         Ok(())
     }
 
-    fn open_here(
+    fn open_blocking(
         &self,
         RescueName(name): &RescueName,
     ) -> Result<Option<OpenedRescue>, RescueError> {
@@ -164,7 +164,7 @@ impl RescueDirectory {
                 Ok(Some(OpenedRescue { dump, file }))
             }
             Err(Unreadable::Newer) => {
-                Err(RescueError::unavailable("read a dump", "a newer version has written it"))
+                Err(RescueError::unavailable("read a dump", "a newer version of Coredock wrote it"))
             }
             Err(Unreadable::Damaged(reason)) => {
                 fs::rename(&path, path.with_extension(DAMAGED)).map_err(failed)?;
@@ -174,7 +174,7 @@ impl RescueDirectory {
     }
 }
 
-/// `None` when the file does not exist or is locked already.
+/// `None` if the file does not exist or is locked already.
 fn open_locked(path: &Path) -> io::Result<Option<File>> {
     let file = match File::options().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -227,7 +227,7 @@ impl LockedFile {
         Self(Arc::new(Locked { file, path, end: AtomicU64::new(end) }))
     }
 
-    fn fix_id_here(&self, id: i64) -> io::Result<()> {
+    fn fix_id_blocking(&self, id: i64) -> io::Result<()> {
         let Locked { file, end, .. } = &*self.0;
         let mark = format::mark(id);
         let at = end.load(Ordering::SeqCst);
@@ -242,16 +242,16 @@ impl LockedFile {
 impl RescueFile for LockedFile {
     async fn fix_id(&self, id: i64) -> Result<(), RescueError> {
         let this = self.clone();
-        wait_for(move || {
+        on_blocking_pool(move || {
             let failed = |source| RescueError::unavailable("record the id of a dump", source);
-            this.fix_id_here(id).map_err(failed)
+            this.fix_id_blocking(id).map_err(failed)
         })
         .await
     }
 
     async fn remove(&self) -> Result<(), RescueError> {
         let this = self.clone();
-        wait_for(move || {
+        on_blocking_pool(move || {
             let failed = |source| RescueError::unavailable("remove a dump", source);
             fs::remove_file(&this.0.path).map_err(failed)
         })
@@ -263,26 +263,27 @@ impl RescueFile for LockedFile {
 impl RescueSpool for RescueDirectory {
     async fn save(&self, dump: &RescuedDump) -> Result<Box<dyn RescueFile>, RescueError> {
         let (this, dump) = (self.clone(), dump.clone());
-        wait_for(move || Ok(Box::new(this.save_here(&dump)?) as Box<dyn RescueFile>)).await
+        on_blocking_pool(move || Ok(Box::new(this.save_blocking(&dump)?) as Box<dyn RescueFile>))
+            .await
     }
 
     async fn waiting(&self) -> Result<Vec<RescueName>, RescueError> {
         let this = self.clone();
         let failed = |source| RescueError::unavailable("list dumps", source);
-        wait_for(move || this.waiting_here().map_err(failed)).await
+        on_blocking_pool(move || this.list_blocking().map_err(failed)).await
     }
 
     async fn open(&self, name: &RescueName) -> Result<Option<OpenedRescue>, RescueError> {
         let (this, name) = (self.clone(), name.clone());
-        wait_for(move || this.open_here(&name)).await
+        on_blocking_pool(move || this.open_blocking(&name)).await
     }
 }
 
-/// Runs a job which waits for the disk on the blocking pool. Dumps get here only during an outage.
-async fn wait_for<T: Send + 'static>(
+/// Runs `job`, which waits for the disk. A dump needs this only during an outage.
+async fn on_blocking_pool<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, RescueError> + Send + 'static,
 ) -> Result<T, RescueError> {
-    let failed = |error| RescueError::unavailable("wait for a thread", error);
+    let failed = |error| RescueError::unavailable("complete an operation", error);
     tokio::task::spawn_blocking(job).await.map_err(failed)?
 }
 

@@ -1,4 +1,4 @@
-//! The running server: listener, routes, workers, and their end.
+//! The running server: listener, routes and workers, and how they stop.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -22,17 +22,17 @@ use crate::shutdown::Shutdown;
 use crate::wiring::Features;
 use crate::workers::Workers;
 
-/// How long a connection is read on after an answer that came before the end of its body.
+/// How long the rest of a body is read after an answer that came before its end.
 const LINGER: Duration = Duration::from_secs(10);
-/// Within this time after its last byte was handed over an answer has left.
-const LONGEST_QUIET: Duration = Duration::from_millis(1_500);
-const QUIET_CHECK: Duration = Duration::from_millis(50);
+/// Shutdown stops waiting for connections when no request was in flight for this long: by then the
+/// last answer, which the kernel had to send, has left.
+const IDLE_TIME: Duration = Duration::from_millis(1_500);
+const IDLE_CHECK: Duration = Duration::from_millis(50);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BACKLOG: u32 = 1024;
-/// A slow download holds about this much; the default of 32 KiB is for fast ones.
+/// Memory of a slow download. The default of 32 KiB would only speed up fast downloads.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A server that answers.
 pub struct RunningServer {
     address: SocketAddr,
     handle: ServerHandle,
@@ -42,7 +42,7 @@ pub struct RunningServer {
     workers: TaskTracker,
     receiving: TaskTracker,
     stop: CancellationToken,
-    /// Workers end with the server, however that ends.
+    /// Stops the workers even if the server is dropped without `stop`.
     _stops: DropGuard,
     stop_parsing: CancellationToken,
     features: Features,
@@ -52,26 +52,16 @@ pub struct RunningServer {
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartServerError {
-    /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The directory for temporary files cannot be made.
-    #[error("cannot create {}: {source}", path.display())]
-    Spool {
-        /// The directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    /// The address is in use, or does not belong to this machine.
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: io::Error },
+    /// The directory for temporary files cannot be created.
+    #[error("cannot create {}", path.display())]
+    Spool { path: PathBuf, source: io::Error },
 }
 
 impl RunningServer {
-    /// Answers on `listener` and starts the workers.
+    /// Serves on `listener` and starts the workers.
     pub fn start(
         config: &Config,
         adapters: &Adapters,
@@ -113,46 +103,44 @@ impl RunningServer {
         })
     }
 
-    /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it works with.
     pub const fn features(&self) -> &Features {
         &self.features
     }
 
-    /// How many requests are being handled and downloads being sent.
+    /// The number of requests being handled and downloads being sent.
     pub fn requests_in_flight(&self) -> usize {
         self.requests.count()
     }
 
-    /// Turns readiness off; the listener stays open.
+    /// Makes readiness fail; the listener stays open.
     pub fn begin_shutdown(&self) {
         self.shutdown.begin();
         self.features.metrics.shutting_down.set(1);
     }
 
-    /// Ends at once, without waiting for requests.
+    /// Stops at once, without waiting for requests.
     pub async fn abort(self) {
         self.handle.stop(false).await;
     }
 
-    /// Returns when no request was in flight for a while: what is still open are connections that
-    /// linger after an early answer, and those need not be waited for.
+    /// Returns when no request was in flight for [`IDLE_TIME`]. Connections that are still open
+    /// then linger after an early answer, and shutdown need not wait for them.
     async fn idle(&self) {
-        let mut quiet_since = Instant::now();
-        while quiet_since.elapsed() < LONGEST_QUIET {
-            tokio::time::sleep(QUIET_CHECK).await;
+        let mut idle_since = Instant::now();
+        while idle_since.elapsed() < IDLE_TIME {
+            tokio::time::sleep(IDLE_CHECK).await;
             if self.requests.count() > 0 {
-                quiet_since = Instant::now();
+                idle_since = Instant::now();
             }
         }
     }
 
-    /// Gives parse jobs back, refuses new connections, waits for requests and uploads in flight as
-    /// long as `GRACEFUL_SHUTDOWN_TIMEOUT` says, and ends the workers.
+    /// Gives parse jobs back, refuses new connections, waits for requests and uploads in flight, at
+    /// most `GRACEFUL_SHUTDOWN_TIMEOUT`, and stops the workers.
     pub async fn stop(self) {
         let began = Instant::now();
         self.begin_shutdown();
@@ -165,7 +153,8 @@ impl RunningServer {
         let left = self.grace.saturating_sub(began.elapsed());
         if tokio::time::timeout(left, self.receiving.wait()).await.is_err() {
             tracing::warn!(
-                "uploads were still running at the end of GRACEFUL_SHUTDOWN_TIMEOUT; the next start finishes what was committed"
+                "uploads were still running at the end of GRACEFUL_SHUTDOWN_TIMEOUT; the next start \
+                 finishes the committed ones"
             );
         }
         self.stop.cancel();
@@ -177,7 +166,7 @@ impl RunningServer {
     }
 }
 
-/// Takes the address; connections wait until a server is started on it.
+/// Binds the address. Connections wait until a server is started on it.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, StartServerError> {
     bind(address).map_err(|source| StartServerError::Listen { address, source })
 }
@@ -217,7 +206,7 @@ fn http_server(
     Ok(server.listen(listener)?.run())
 }
 
-/// The kernel closes a connection whose peer accepts no byte for `stall` or does not exist any more.
+/// Makes the kernel close a connection whose peer accepts no byte for `stall` or has disappeared.
 fn limit_stalls(socket: &SockRef<'_>, stall: Duration) {
     let keepalive = TcpKeepalive::new().with_time(stall);
     let limited = socket

@@ -34,7 +34,7 @@ impl StopSignals {
         })
     }
 
-    /// Returns at the next one.
+    /// Returns at the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

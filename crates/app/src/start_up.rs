@@ -1,7 +1,6 @@
-//! What runs at start-up: database and store are prepared, and again when they are reachable.
-//!
-//! A database or store server which is unreachable at the start does not end the process: it listens,
-//! reports that it is not ready, and retries (contract §14.1).
+//! Prepares database and store at start-up, and tries again until they are reachable: an
+//! unreachable server does not end the process, which listens meanwhile and reports that it is not
+//! ready (contract §14.1). The sequence of the start is in `cli/serve.rs`.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A generator per thread, seeded by the operating system.
+/// One generator per thread, seeded by the operating system.
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
@@ -42,7 +42,7 @@ pub struct WorkerWakeups {
 }
 
 impl WorkerWakeups {
-    /// Returns when a worker was woken, at once if that was before.
+    /// Returns at the next wake-up of `worker`, or at once if it was woken before.
     pub async fn woken(&self, worker: Worker) {
         self.of(worker).notified().await;
     }

@@ -1,11 +1,11 @@
-//! `deploy/env.example` says what there is to set.
+//! `deploy/env.example` lists the settings that have an effect.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use coredock::config::settings::{SETTINGS, Setting, Stage};
+use coredock::config::settings::{Availability, SETTINGS, Setting};
 
 /// The settings of the example by name, each with the value shown.
 fn example() -> BTreeMap<String, String> {
@@ -14,15 +14,15 @@ fn example() -> BTreeMap<String, String> {
     let mut shown = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
         let setting = line.strip_prefix('#').and_then(|setting| setting.split_once('='));
-        let (name, value) = setting.unwrap_or_else(|| panic!("{line} is no #NAME=value"));
+        let (name, value) = setting.unwrap_or_else(|| panic!("expected #NAME=value, found {line}"));
         let twice = shown.insert(name.to_owned(), value.to_owned());
-        assert_eq!(twice, None, "{name} is there twice");
+        assert_eq!(twice, None, "{name} is listed twice");
     }
     shown
 }
 
 fn works(setting: &Setting) -> bool {
-    matches!(setting.stage, Stage::Built | Stage::BuiltSecret)
+    matches!(setting.availability, Availability::Implemented | Availability::ImplementedSecret)
 }
 
 #[test]

@@ -21,7 +21,7 @@ use coredock_domain::artifacts::store::{
 use coredock_domain::timestamp::Timestamp;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 
-use crate::shown;
+use crate::describe_keys;
 use directory::Directory;
 use threads::Threads;
 
@@ -35,7 +35,7 @@ pub struct OpenDirectoryError {
 }
 
 /// The [`ArtifactStore`] in a local directory; the path of an object below it is its key. Files
-/// have no metadata, so objects carry no SHA-256.
+/// have no metadata, so the store does not return a SHA-256.
 ///
 /// A value is a handle; clones and handles made from it share the directory. File system calls run
 /// on tokio's blocking pool, or on the calling thread: see
@@ -56,24 +56,27 @@ impl LocalArtifactStore {
     }
 
     /// A handle that makes file system calls on the calling thread. It is correct on every thread,
-    /// but blocks it: use it on threads which exist to block. There it saves two thread switches per
-    /// call, which cost more than most of the calls.
+    /// but blocks it: use it on threads which exist to block. There it saves two thread switches
+    /// per call, which cost more than most of the calls.
     #[must_use]
     pub fn on_caller_thread(&self) -> Self {
         Self { directory: Arc::clone(&self.directory), threads: Threads::Caller }
     }
 
     /// Removes the temporary files which interrupted writes have left, and empty directories.
-    /// Returns the number of files. `written_before` spares files of writes in progress: it must be
-    /// earlier than the last write to any of them.
+    /// Returns the number of files. `written_before` must be earlier than the last write to any
+    /// file that is still being written, because such files stay.
     pub async fn clean_leftovers(
         &self,
         written_before: Timestamp,
     ) -> Result<u64, ArtifactStoreError> {
         let directory = Arc::clone(&self.directory);
         let clean = move || leftovers::clean(directory.root(), written_before);
-        let cleaned = self.threads.run(clean).await;
-        cleaned.map_err(|source| ArtifactStoreError::unavailable("delete", "leftovers", source))
+        self.threads.run(clean).await.map_err(|source| {
+            let files =
+                format!("files of interrupted writes in {}", self.directory.root().display());
+            ArtifactStoreError::unavailable("delete", files, source)
+        })
     }
 }
 
@@ -127,7 +130,7 @@ impl ArtifactStore for LocalArtifactStore {
         let (directory, all) = (Arc::clone(&self.directory), keys.to_vec());
         let deleted = self.threads.run_change(move |caller| directory.delete(&all, caller)).await;
         deleted.map_err(|source| {
-            ArtifactStoreError::unavailable("delete", shown(keys), source).ended()
+            ArtifactStoreError::unavailable("delete", describe_keys(keys), source).ended()
         })
     }
 

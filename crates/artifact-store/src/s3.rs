@@ -43,16 +43,16 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 const SHA256: &str = "sha256";
 /// An offset behind the end of any object. s3s-fs rejects offsets beyond 63 bits.
-const FAR: u64 = 1 << 62;
+const MAX_OFFSET: u64 = 1 << 62;
 
-/// The [`ArtifactStore`] in a bucket. Objects have their SHA-256 in their metadata. Clones share one
-/// client and its connections.
+/// The [`ArtifactStore`] in a bucket. Objects have their SHA-256 in their metadata. Clones share
+/// one client and its connections.
 #[derive(Clone)]
 pub struct S3ArtifactStore {
     objects: AmazonS3,
     /// The same bucket, for servers which delete one object per request only.
     single_deletes: AmazonS3,
-    /// The server has refused to delete many objects with one request.
+    /// Set when the server has refused to delete several objects with one request.
     no_batches: Arc<AtomicBool>,
     listing: Listing,
 }
@@ -83,8 +83,8 @@ impl S3ArtifactStore {
         })
     }
 
-    /// Call when an object seems absent: an error when the whole bucket is, which says nothing about
-    /// any object.
+    /// Call it when an object seems absent: an error when the bucket is missing, because then
+    /// nothing is known about the object.
     async fn check_present(
         &self,
         operation: &'static str,
@@ -94,8 +94,8 @@ impl S3ArtifactStore {
         present.map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
     }
 
-    /// Answers a read of a part that failed. A part which begins at or behind the end has no bytes;
-    /// S3 calls that an error.
+    /// The result for a part whose read was refused. S3 refuses a part which begins at or behind
+    /// the end of the object; the port wants a part without bytes.
     async fn open_behind_end(
         &self,
         key: &ArtifactKey,
@@ -113,8 +113,8 @@ impl S3ArtifactStore {
     }
 }
 
-/// Retries are those of the transport. A digest is sent with every body and part, twice: as part of
-/// the signature and as a checksum, because servers differ in which one they check.
+/// Without retries, because the transport retries. Each body and each part is sent with its digest
+/// twice, in the signature and as a checksum, because servers differ in which of them they check.
 fn amazon(options: &S3Options, address: &Address, transport: Transport) -> AmazonS3Builder {
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     AmazonS3Builder::new()
@@ -149,13 +149,13 @@ impl ArtifactStore for S3ArtifactStore {
         let wanted = match range {
             ByteRange::Full => None,
             ByteRange::Part { start, end } => {
-                Some(GetRange::Bounded(start.min(FAR)..end.min(FAR + 1)))
+                Some(GetRange::Bounded(start.min(MAX_OFFSET)..end.min(MAX_OFFSET + 1)))
             }
         };
         let options = GetOptions { range: wanted, ..GetOptions::default() };
         match self.objects.get_opts(&path("open", key)?, options).await {
             Ok(found) if found.range != range.within(found.meta.size) => {
-                let source = format!("asked for {range:?}, the server sent {:?}", found.range);
+                let source = format!("expected {range:?}, the server sent {:?}", found.range);
                 Err(ArtifactStoreError::unavailable("open", key, source))
             }
             Ok(found) => {
@@ -204,18 +204,17 @@ impl ArtifactStore for S3ArtifactStore {
     }
 }
 
-/// The server says so; when `object_store` itself has rejected the answer, it may be the reason.
+/// Whether the range may be the reason: the server said so, or `object_store` rejected the answer.
 fn may_be_behind_end(refusal: &Error) -> bool {
     Failure::behind(refusal).is_none_or(Failure::is_behind_end)
 }
 
-/// The path of an object. Parsed, because `Path::from` would percent-encode.
+/// Parses the key, because `Path::from` would percent-encode it.
 fn path(operation: &'static str, key: &ArtifactKey) -> Result<Path, ArtifactStoreError> {
     Path::parse(key.to_string())
         .map_err(|source| ArtifactStoreError::unavailable(operation, key, source))
 }
 
-/// The metadata of an object.
 fn attributes(sha256: Sha256Digest) -> Attributes {
     Attributes::from_iter([
         (Attribute::ContentType, "application/octet-stream".to_owned()),
@@ -223,7 +222,7 @@ fn attributes(sha256: Sha256Digest) -> Attributes {
     ])
 }
 
-/// The `ETag`. The transport rejects answers without one where it reads an object.
+/// The `ETag`: the transport rejects answers to reads of objects which lack it.
 fn identity(meta: &ObjectMeta) -> String {
     let written = || format!("{}-{}", Timestamp::from(meta.last_modified).micros(), meta.size);
     meta.e_tag.clone().unwrap_or_else(written)
@@ -243,7 +242,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn opening_connects_to_nothing() {
+    async fn opening_makes_no_connection() {
         let options = options::tests::options();
         assert!(S3ArtifactStore::new(&options).is_ok());
         assert!(S3Bucket::new(&options).is_ok());

@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 const LOCAL: Backend = Backend { metadata: false, stable_readers: true, separate_writers: true };
 
 #[tokio::test]
-async fn a_local_directory_keeps_the_contract() {
+async fn a_local_directory_fulfils_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap();
     artifact_store_contract(&store, LOCAL).await;
@@ -20,7 +20,7 @@ async fn a_local_directory_keeps_the_contract() {
 }
 
 #[test]
-fn a_local_directory_keeps_the_contract_on_the_calling_thread() {
+fn a_local_directory_fulfils_the_contract_on_the_calling_thread() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap().on_caller_thread();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -28,13 +28,13 @@ fn a_local_directory_keeps_the_contract_on_the_calling_thread() {
 }
 
 #[tokio::test]
-async fn memory_keeps_the_contract() {
+async fn memory_fulfils_the_contract() {
     let backend = Backend { metadata: true, stable_readers: true, separate_writers: true };
     artifact_store_contract(&MemoryStore::with_metadata(), backend).await;
 }
 
 #[tokio::test]
-async fn a_store_without_metadata_keeps_the_contract() {
+async fn a_store_without_metadata_fulfils_the_contract() {
     let store = MemoryStore::without_metadata();
     artifact_store_contract(&store, LOCAL).await;
     store.place(FOREIGN_PATH, Bytes::from_static(b"foreign"));

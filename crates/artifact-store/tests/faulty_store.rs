@@ -31,7 +31,7 @@ async fn list(store: &FaultyStore) -> Result<Vec<ListedObject>, ArtifactStoreErr
     store.list(ArtifactPrefix::Coredumps).try_collect().await
 }
 
-/// How many bytes come, and how it ends.
+/// How many bytes arrive, and how the body ends.
 async fn read(store: &FaultyStore) -> (usize, Result<(), ArtifactStoreError>) {
     let mut body = store.open(&dump(1), ByteRange::Full).await.unwrap().unwrap().body;
     let mut length = 0;
@@ -64,7 +64,7 @@ async fn the_nth_call_fails_and_nothing_happens() {
 }
 
 #[tokio::test]
-async fn rules_count_the_calls_they_are_about() {
+async fn rules_count_only_the_calls_they_match() {
     let store = store();
     store.inject(FaultRule::new(Fault::Fail).key("/2.dmp").from_nth(2));
     for id in [1, 2, 1] {
@@ -77,7 +77,7 @@ async fn rules_count_the_calls_they_are_about() {
 }
 
 #[tokio::test]
-async fn an_answer_can_be_lost_after_the_deed() {
+async fn an_answer_can_be_lost_after_the_call_has_taken_effect() {
     let store = store();
     store.inject(FaultRule::new(Fault::FailAfter).on(Operation::Put));
     assert!(store.put(&dump(1), &body()).await.is_err());

@@ -1,4 +1,4 @@
-//! What only a local directory does.
+//! Behaviour of the local store beyond the contract.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
@@ -52,7 +52,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_directory_is_made_for_its_owner_only() {
+async fn the_directory_is_accessible_to_its_owner_only() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("data/artifacts");
     let store = LocalArtifactStore::at(&directory).unwrap();
@@ -80,15 +80,15 @@ async fn an_object_has_one_identity_on_every_handle() {
     let elsewhere = store.open(&key, ByteRange::Full).await.unwrap().unwrap();
     let here = store.on_caller_thread();
     let opening = here.open(&key, ByteRange::Full).now_or_never();
-    let here = opening.expect("it waits for no other thread").unwrap().unwrap();
+    let here = opening.expect("the operation waits for no other thread").unwrap().unwrap();
     assert_eq!([&elsewhere.stored, &here.stored], [&written; 2]);
 }
 
-/// The blocking pool belongs to a runtime; there is none here.
+/// Runs without a runtime, and therefore without a blocking pool.
 #[test]
-fn on_the_calling_thread_every_operation_is_done_at_once() {
+fn on_the_calling_thread_every_operation_is_ready_at_once() {
     fn at_once<T>(operation: impl Future<Output = T>) -> T {
-        operation.now_or_never().expect("it waits for no other thread")
+        operation.now_or_never().expect("the operation waits for no other thread")
     }
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap().on_caller_thread();
@@ -129,7 +129,7 @@ async fn a_dropped_put_leaves_nothing_unless_it_was_done() {
     panic!("each put was done before it could be dropped");
 }
 
-/// `false` when the put was done already: its bytes are written by another thread.
+/// `false` when another thread had completed the put before it was dropped.
 async fn drop_a_put_half_way() -> bool {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap();
@@ -157,7 +157,7 @@ async fn drop_a_put_half_way() -> bool {
 }
 
 #[tokio::test]
-async fn leftovers_are_neither_listed_nor_kept() {
+async fn leftovers_are_not_listed_and_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap();
     let object = key("firmware/demo/1.0/firmware.bin");
@@ -165,7 +165,7 @@ async fn leftovers_are_neither_listed_nor_kept() {
     let leftovers = [
         "firmware/demo/1.0/firmware.bin.a1B2c3D4e5.part",
         "coredock/owner.a1B2c3D4e5.part",
-        // Earlier versions named them so.
+        // Names of earlier versions.
         "firmware/demo/1.0/firmware.bin#1",
         "firmware/demo/1.0/firmware.map#12",
     ];
@@ -191,13 +191,13 @@ async fn leftovers_are_neither_listed_nor_kept() {
     expected.push(object.to_string());
     expected.sort();
     assert_eq!(files(directory.path()), expected);
-    // A write goes on beside a leftover too.
+    // A leftover does not stop a write.
     fs::write(directory.path().join("firmware/demo/1.0/firmware.bin#1"), b"half").unwrap();
     store.put(&object, &large()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_directory_that_is_gone_is_an_outage_not_absence() {
+async fn a_missing_directory_is_an_outage_not_absence() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("artifacts");
     let store = LocalArtifactStore::at(&directory).unwrap();
@@ -213,7 +213,7 @@ async fn a_directory_that_is_gone_is_an_outage_not_absence() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_or_written_is_an_outage() {
+async fn a_failed_read_or_write_is_an_outage() {
     let directory = tempfile::tempdir().unwrap();
     let store = LocalArtifactStore::at(directory.path()).unwrap();
     let object = key("firmware/demo/1.0/firmware.bin");

@@ -1,4 +1,4 @@
-//! What a database can do at most, done alone by this process: durable rows.
+//! The rate of durable commits of SQLite, made by this process alone.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,14 +15,15 @@ diesel::table! {
     }
 }
 
-/// About as much as a row of a dump holds.
-const ROW: usize = 300;
+/// Bytes of text per row: about the length of a row of a dump.
+const ROW_BYTES: usize = 300;
 
-/// Transactions of one row per second, on one connection that is set up like that of the server: it
-/// syncs every commit.
+/// Transactions of one row per second, on one connection with the settings of the server, which
+/// sync each commit.
 pub(super) fn rate(directory: &Path, duration: Duration) -> Result<f64> {
     let path = directory.join("peer.db");
-    let mut connection = SqliteConnection::establish(path.to_str().context("no UTF-8")?)?;
+    let mut connection =
+        SqliteConnection::establish(path.to_str().context("the path is not UTF-8")?)?;
     for statement in [
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
@@ -31,7 +32,7 @@ pub(super) fn rate(directory: &Path, duration: Duration) -> Result<f64> {
     ] {
         diesel::sql_query(statement).execute(&mut connection)?;
     }
-    let (text, began, mut committed) = ("x".repeat(ROW), Instant::now(), 0);
+    let (text, began, mut committed) = ("x".repeat(ROW_BYTES), Instant::now(), 0);
     while began.elapsed() < duration {
         diesel::insert_into(notes::table).values(notes::text.eq(&text)).execute(&mut connection)?;
         committed += 1;

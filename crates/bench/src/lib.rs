@@ -1,5 +1,5 @@
-//! Measures the release binary; every figure stands against a limit or beside what it is compared
-//! with, and is the median of several runs.
+//! Measures the release binary. Each figure is the median of several runs, with a limit or beside
+//! the figure with which it is compared.
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
@@ -40,13 +40,12 @@ use report::Figure;
 use coredock_testkit::fixtures::Architecture;
 use coredock_testkit::program::{program, run};
 
-/// What can be measured.
 #[derive(Subcommand)]
 pub enum Bench {
     /// The server: start, memory, polling, uploads, downloads, listings
     Http(Http),
-    /// Taking in dumps: rate against disk and database, memory, listings; on servers: rate against
-    /// theirs, parse jobs
+    /// Dumps received: rate against disk and database, memory, listings; on PostgreSQL and S3: rate
+    /// against both servers, parse jobs
     Ingest(Ingest),
     /// The native symbolizer: time and memory of one dump, with an ELF and with an index
     Symbolize(Symbolize),
@@ -56,54 +55,50 @@ pub enum Bench {
     Build(ReleaseBuild),
 }
 
-/// How the symbolizer is measured.
 #[derive(Args)]
 pub struct Symbolize {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Takes the release binaries as they are
+    /// Uses the release binaries without building them
     #[arg(long)]
     skip_build: bool,
-    /// Only programs of this one
+    /// Measures only this architecture
     #[arg(long)]
     architecture: Option<Architecture>,
-    /// A server with waiting dumps instead: rate against its database, processor time, memory. Its
-    /// devices are of RISC-V unless said otherwise
+    /// Measures a server which parses instead: rate against its database, processor time, memory;
+    /// on RISC-V by default
     #[arg(long)]
     server: bool,
-    /// Dumps that wait for one figure
+    /// Number of dumps for one figure
     #[arg(long, default_value_t = 10_000, requires = "server")]
     dumps: usize,
-    /// What they are filled up to, as flash that is erased fills them, in KiB
+    /// Size of a dump in KiB, filled up with erased flash
     #[arg(long, default_value_t = 64, requires = "server")]
     dump_kib: usize,
 }
 
-/// How the intake of dumps is measured.
 #[derive(Args)]
 pub struct Ingest {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Takes the release binaries as they are
+    /// Uses the release binaries without building them
     #[arg(long)]
     skip_build: bool,
-    /// Where rows and bytes lie
+    /// Database and artifact store of the server
     #[arg(long, value_enum, default_value = "embedded")]
     backends: BackendKind,
 }
 
-/// What the server works with.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum BackendKind {
-    /// `SQLite` and a local directory
+    /// SQLite and a local directory
     Embedded,
-    /// `PostgreSQL` and an S3 server, started for this
+    /// PostgreSQL and an S3 server, both started for the run
     Production,
 }
 
-/// How the server is measured.
 #[derive(Args)]
 pub struct Http {
     /// How often each figure is measured
@@ -112,7 +107,7 @@ pub struct Http {
     /// Measures only these parts
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Takes the release binaries as they are
+    /// Uses the release binaries without building them
     #[arg(long)]
     skip_build: bool,
 }
@@ -127,7 +122,7 @@ enum Part {
 }
 
 impl Bench {
-    /// Prints a table of figures; one beyond its limit is an error.
+    /// Prints a table of figures; a figure beyond its limit is an error.
     pub fn run(self) -> Result<()> {
         match self {
             Self::Http(http) => {
@@ -141,7 +136,7 @@ impl Bench {
             Self::Ingest(Ingest { runs, skip_build, backends: BackendKind::Production }) => {
                 let arguments = ["ingest", "--backends", "production"];
                 let measure = || measured(|| ingest::measure_production(runs));
-                in_release((runs, skip_build), &arguments, measure)
+                in_release(runs, skip_build, &arguments, measure)
             }
             Self::Symbolize(symbolize) => symbolize.run(),
             Self::Statements => statements::print(),
@@ -165,10 +160,10 @@ impl Http {
 impl Symbolize {
     fn run(&self) -> Result<()> {
         let measure = || if self.server { self.measure_server() } else { self.measure() };
-        in_release((self.runs, self.skip_build), &self.arguments(), measure)
+        in_release(self.runs, self.skip_build, &self.arguments(), measure)
     }
 
-    /// Those that choose what is measured.
+    /// The arguments which select the figures.
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["symbolize".to_owned()];
         if let Some(only) = self.architecture {
@@ -185,13 +180,13 @@ impl Symbolize {
     fn measure_server(&self) -> Result<()> {
         let workload = Workload {
             architecture: self.architecture.unwrap_or(Architecture::Riscv),
-            filling: self.dump_kib << 10,
+            dump_bytes: self.dump_kib << 10,
             dumps: self.dumps,
         };
         measured(|| parsing::measure(workload, self.runs))
     }
 
-    /// A table for each architecture. One that misses a limit does not keep others from being measured.
+    /// Prints a table for each architecture. A missed limit does not end the measurement.
     fn measure(&self) -> Result<()> {
         let architectures = self.architecture.map_or(Architecture::ALL.to_vec(), |only| vec![only]);
         let mut missed = Vec::new();
@@ -206,9 +201,10 @@ impl Symbolize {
     }
 }
 
-/// Measures in the release build of this program too: what it does itself is part of the figures.
+/// Measures in the release build of this program, because its own work is part of the figures.
 fn in_release(
-    (runs, skip_build): (usize, bool),
+    runs: usize,
+    skip_build: bool,
     bench: &[impl AsRef<OsStr>],
     measure: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
@@ -222,9 +218,10 @@ fn in_release(
     run(again.args(bench).args(["--skip-build", "--runs", &runs]))
 }
 
-/// Builds release binaries one by one: building all at once would give each the features of all.
+/// Builds the release binaries one by one: a common build would give each of them the features of
+/// all.
 fn prepare(runs: usize, skip_build: bool, packages: &[&str]) -> Result<()> {
-    ensure!(runs > 0, "no runs asked for");
+    ensure!(runs > 0, "expected at least one run, found --runs 0");
     if skip_build {
         return Ok(());
     }
@@ -235,7 +232,7 @@ fn prepare(runs: usize, skip_build: bool, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what was measured, between two lines about the machine.
+/// Prints the figures between two lines about the machine.
 fn measured(measure: impl FnOnce() -> Result<Vec<Figure>>) -> Result<()> {
     println!("\nBefore: {}", machine::state()?);
     let figures = measure()?;

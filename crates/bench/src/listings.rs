@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::bundles::Bundle;
 use super::fleet;
-use super::report::{Figure, Limit, quantile};
+use super::report::{Figure, quantile};
 use super::server::Server;
 use coredock_testkit::client::Client;
 
@@ -16,7 +16,14 @@ const DEVICES: usize = 10_000;
 const CREATORS: usize = 4;
 const REQUESTS: usize = 100;
 
-/// Latency of the whole list of versions and of devices.
+/// Latencies of several runs, in milliseconds.
+#[derive(Default)]
+pub(super) struct Latencies {
+    pub(super) medians: Vec<f64>,
+    pub(super) p99s: Vec<f64>,
+}
+
+/// Latencies of the whole lists of versions and of devices.
 pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
     println!("Listings: {VERSIONS} versions and {DEVICES} devices, {runs} times {REQUESTS} lists");
     let server = Server::start(&[("MAX_FIRMWARES", "1000")])?;
@@ -32,14 +39,13 @@ pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
     create_devices(&server, model)?;
     println!("{DEVICES} devices created in {:.1} s", began.elapsed().as_secs_f64());
     let path = format!("/api/device-models/{model}/firmware-versions");
-    let versions = list(&mut client, &path, (VERSIONS, runs))?;
-    let devices = list(&mut client, "/api/devices", (DEVICES, runs))?;
-    let figure = |what, runs| Figure { what, unit: "ms", runs, limit: Limit::None };
+    let versions = list(&mut client, &path, VERSIONS, runs)?;
+    let devices = list(&mut client, "/api/devices", DEVICES, runs)?;
     Ok(vec![
-        figure("list of 500 versions", versions.0),
-        figure("list of 500 versions, p99", versions.1),
-        figure("list of 10 000 devices", devices.0),
-        figure("list of 10 000 devices, p99", devices.1),
+        Figure::without_limit("list of 500 versions, median", "ms", versions.medians),
+        Figure::without_limit("list of 500 versions, p99", "ms", versions.p99s),
+        Figure::without_limit("list of 10 000 devices, median", "ms", devices.medians),
+        Figure::without_limit("list of 10 000 devices, p99", "ms", devices.p99s),
     ])
 }
 
@@ -59,24 +65,25 @@ fn create_devices(server: &Server, model: u64) -> Result<()> {
     })
 }
 
-/// Median and p99 of each run, in milliseconds; `count` items are listed.
+/// Requests a list of `count` items again and again.
 pub(super) fn list(
     client: &mut Client,
     path: &str,
-    (count, runs): (usize, usize),
-) -> Result<(Vec<f64>, Vec<f64>)> {
+    count: usize,
+    runs: usize,
+) -> Result<Latencies> {
     let first = client.get(path)?.json(200)?;
-    ensure!(first["count"] == count, "{path} lists {} instead of {count}", first["count"]);
-    let (mut medians, mut p99s) = (Vec::new(), Vec::new());
+    ensure!(first["count"] == count, "{path}: expected {count} items, found {}", first["count"]);
+    let mut all = Latencies::default();
     for _ in 0..runs {
         let mut latencies = Vec::new();
         for _ in 0..REQUESTS {
             let began = Instant::now();
-            ensure!(client.get(path)?.status == 200, "{path} failed");
+            client.get(path)?.check_status(200).context(path.to_owned())?;
             latencies.push(began.elapsed().as_secs_f64() * 1000.0);
         }
-        medians.push(quantile(&latencies, 50).context("no latencies")?);
-        p99s.push(quantile(&latencies, 99).context("no latencies")?);
+        all.medians.push(quantile(&latencies, 50).context("no latencies")?);
+        all.p99s.push(quantile(&latencies, 99).context("no latencies")?);
     }
-    Ok((medians, p99s))
+    Ok(all)
 }

@@ -1,4 +1,4 @@
-//! On what, and beside what, was measured.
+//! The machine and its load, without which figures cannot be compared.
 
 use std::fs::read_to_string;
 use std::thread::available_parallelism;

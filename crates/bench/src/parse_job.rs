@@ -1,4 +1,4 @@
-//! A parse job as a worker of the server takes and finishes it, with nothing to parse.
+//! Claims and results of parse jobs as a worker of the server makes them, without parsing.
 
 use std::time::Duration;
 
@@ -7,21 +7,22 @@ use coredock_domain::ids::LeaseOwner;
 use coredock_domain::symbolication::jobs::{ClaimJobs, FinishJob, ParseJob};
 use coredock_domain::timestamp::Timestamp;
 
-/// Defaults of the settings.
+/// The default lease and the default number of attempts.
 const LEASE: Duration = Duration::from_mins(5);
-const MOST_ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 
-/// A claim of a new owner.
+/// A claim of one job by a new owner.
 pub(super) fn claim(now: Timestamp) -> ClaimJobs {
     let owner = LeaseOwner::random(&SystemEntropy);
-    ClaimJobs { owner, now, until: now.after(LEASE), most_attempts: MOST_ATTEMPTS, most_jobs: 1 }
+    ClaimJobs { owner, now, until: now.after(LEASE), max_attempts: MAX_ATTEMPTS, max_jobs: 1 }
 }
 
 /// An empty result of a job, from its owner.
 pub(super) fn empty_result(
-    (job, owner): (&ParseJob, LeaseOwner),
+    job: &ParseJob,
+    owner: LeaseOwner,
     now: Timestamp,
-    kept_coredumps: u32,
+    max_coredumps: u32,
 ) -> FinishJob {
     FinishJob {
         id: job.id,
@@ -35,6 +36,6 @@ pub(super) fn empty_result(
         signature: None,
         missing_elf: None,
         build_id: None,
-        kept_coredumps,
+        max_coredumps,
     }
 }

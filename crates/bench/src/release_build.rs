@@ -1,5 +1,4 @@
-//! A first release build: the processor time of all of it, and what each crate takes of time and
-//! memory.
+//! A first release build: its processor time, and the time and memory of each crate.
 
 mod rustc;
 
@@ -14,52 +13,51 @@ use coredock_testkit::program::{output, program, root, run, silently};
 use tempfile::TempDir;
 
 use crate::machine;
-use crate::report::{self, told};
+use crate::report::{self, Figure};
 use crate::usage::Usage;
 pub use rustc::RecordRustc;
 use rustc::{Crate, crates_of};
 
-/// Crates listed for one quantity.
+/// Crates in each list.
 const LISTED: usize = 10;
 
-/// How a first release build is measured.
 #[derive(Args)]
 pub struct ReleaseBuild {
-    /// Builds this revision too, from a temporary clone, in turns with the working tree
+    /// Builds this revision too, from a temporary clone, alternately with the working tree
     #[arg(long)]
     commit: Option<String>,
-    /// How often each of them is built
+    /// How often each revision is built
     #[arg(long, default_value_t = 1)]
     runs: usize,
-    /// The package that is built, with all it depends on
+    /// The package to build, with all its dependencies
     #[arg(long, default_value = "coredock")]
     package: String,
 }
 
-/// A checkout, and what its builds took.
+/// A checkout and its builds.
 struct Source {
     name: String,
     directory: PathBuf,
     builds: Vec<Build>,
 }
 
-/// One build into an empty directory.
+/// A build into an empty directory.
 struct Build {
     elapsed: Duration,
-    /// Of cargo and of everything that it started.
+    /// Of cargo and of all processes which it started.
     processor: Duration,
     crates: Vec<Crate>,
 }
 
 impl ReleaseBuild {
     pub(crate) fn run(&self) -> Result<()> {
-        ensure!(self.runs > 0, "no runs asked for");
+        ensure!(self.runs > 0, "expected at least one run, found --runs 0");
         let target = root().join("target");
         fs::create_dir_all(&target)?;
         let scratch = TempDir::with_prefix_in("build-", target)?;
         let mut sources = self.sources(scratch.path())?;
         for source in &sources {
-            // Downloads are not part of what is measured.
+            // Downloads are not measured.
             silently(program("cargo", &["fetch", "--locked"]).current_dir(&source.directory))?;
         }
         println!("\nBefore: {}", machine::state()?);
@@ -111,7 +109,7 @@ impl Build {
         let records = directory.path().join("records");
         let wrapper = directory.path().join("rustc-wrapper");
         let this = std::env::current_exe()?;
-        // Cargo passes no arguments of ours to the wrapper: the script adds them.
+        // Cargo cannot pass further arguments to the wrapper: the script adds them.
         let script = format!(
             "#!/bin/sh\nexec '{}' record-rustc --records '{}' -- \"$@\"\n",
             this.display(),
@@ -138,9 +136,9 @@ impl Build {
         self.processor.as_secs_f64()
     }
 
-    /// What build scripts, the C compilers that they start, and cargo took.
+    /// Seconds of build scripts, of the C compilers which they start, and of cargo.
     fn spent_outside_rustc(&self) -> f64 {
-        let rustc: Duration = self.crates.iter().map(|one| one.processor).sum();
+        let rustc: Duration = self.crates.iter().map(|krate| krate.processor).sum();
         self.processor.saturating_sub(rustc).as_secs_f64()
     }
 
@@ -156,29 +154,28 @@ impl Source {
 
     fn print(&self) {
         let each = |figure: fn(&Build) -> f64| self.builds.iter().map(figure).collect();
+        let outside_rustc = "of it outside rustc (build scripts, C compilers)";
+        let peak = "largest memory of a rustc process";
         let figures = [
-            told("processor time of a first release build", "s", self.spent()),
-            told(
-                "of it outside rustc (build scripts, C compilers)",
-                "s",
-                each(Build::spent_outside_rustc),
-            ),
-            told("elapsed time", "s", each(Build::seconds)),
-            told("largest memory of a rustc process", "MiB", each(Build::peak_mib)),
+            Figure::without_limit("processor time of a first release build", "s", self.spent()),
+            Figure::without_limit(outside_rustc, "s", each(Build::spent_outside_rustc)),
+            Figure::without_limit("elapsed time", "s", each(Build::seconds)),
+            Figure::without_limit(peak, "MiB", each(Build::peak_mib)),
         ];
         println!("\n{}\n{}", self.name, report::table(&figures));
         let mut crates = Crate::of_several(self.builds.iter().flat_map(|build| &build.crates));
-        crates.sort_by_key(|one| std::cmp::Reverse(one.processor));
+        crates.sort_by_key(|krate| std::cmp::Reverse(krate.processor));
         print_crates("most processor time (mean of the builds)", &crates);
-        crates.sort_by_key(|one| std::cmp::Reverse(one.peak_kib));
+        crates.sort_by_key(|krate| std::cmp::Reverse(krate.peak_kib));
         print_crates("most memory", &crates);
     }
 }
 
 fn print_crates(title: &str, crates: &[Crate]) {
     println!("{title:<44} {:>11} {:>9} {:>9}", "processor s", "elapsed s", "peak MiB");
-    for one in crates.iter().take(LISTED) {
-        let (processor, elapsed) = (one.processor.as_secs_f64(), one.elapsed.as_secs_f64());
-        println!("  {:<42} {processor:>11.1} {elapsed:>9.1} {:>9.0}", one.name, one.peak_mib());
+    for krate in crates.iter().take(LISTED) {
+        let (processor, elapsed) = (krate.processor.as_secs_f64(), krate.elapsed.as_secs_f64());
+        let (name, peak) = (&krate.name, krate.peak_mib());
+        println!("  {name:<42} {processor:>11.1} {elapsed:>9.1} {peak:>9.0}");
     }
 }

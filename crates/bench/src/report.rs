@@ -5,48 +5,46 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-/// What a figure must keep.
+/// The range in which the median of a figure must be.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Limit {
     /// Smaller than this.
     Below(f64),
     /// This or more.
     AtLeast(f64),
-    /// Only told.
+    /// The figure is only reported.
     None,
 }
 
-/// Whether it did.
+/// Whether the median of a figure is within its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Within its limit.
     Pass,
-    /// Beyond its limit.
     Fail,
-    /// It has no limit.
-    Told,
+    NoLimit,
 }
 
-/// One thing measured several times; its median counts.
+/// A quantity measured several times; its median counts.
 #[derive(Debug)]
 pub(super) struct Figure {
-    /// What was measured.
-    pub(super) what: &'static str,
-    /// In what unit.
+    pub(super) name: &'static str,
     pub(super) unit: &'static str,
     /// One value per run.
     pub(super) runs: Vec<f64>,
-    /// What the median must keep.
     pub(super) limit: Limit,
 }
 
 impl Figure {
-    /// Whether the median is within the limit. No value at all is a failure.
+    pub(super) fn without_limit(name: &'static str, unit: &'static str, runs: Vec<f64>) -> Self {
+        Self { name, unit, runs, limit: Limit::None }
+    }
+
+    /// A figure without a value is a failure.
     pub(super) fn verdict(&self) -> Verdict {
         let median = quantile(&self.runs, 50);
         match (self.limit, median) {
             (_, None) => Verdict::Fail,
-            (Limit::None, _) => Verdict::Told,
+            (Limit::None, _) => Verdict::NoLimit,
             (Limit::Below(limit), Some(median)) if median < limit => Verdict::Pass,
             (Limit::AtLeast(limit), Some(median)) if median >= limit => Verdict::Pass,
             (Limit::Below(_) | Limit::AtLeast(_), Some(_)) => Verdict::Fail,
@@ -66,21 +64,16 @@ impl Figure {
         let verdict = match self.verdict() {
             Verdict::Pass => "PASS",
             Verdict::Fail => "FAIL",
-            Verdict::Told => "",
+            Verdict::NoLimit => "",
         };
-        let (what, unit) = (self.what, self.unit);
+        let (name, unit) = (self.name, self.unit);
         let row =
-            format!("{what:<58} {median:>9} {unit:<5} {low:>9} {high:>9}  {limit:<7} {verdict}");
+            format!("{name:<58} {median:>9} {unit:<5} {low:>9} {high:>9}  {limit:<7} {verdict}");
         row.trim_end().to_owned()
     }
 }
 
-/// A figure without a limit.
-pub(super) fn told(what: &'static str, unit: &'static str, runs: Vec<f64>) -> Figure {
-    Figure { what, unit, runs, limit: Limit::None }
-}
-
-/// The figures, one line each.
+/// A line for each figure.
 pub(super) fn table(figures: &[Figure]) -> String {
     let mut table = format!(
         "{:<58} {:>9} {:<5} {:>9} {:>9}  {:<7}\n",
@@ -93,7 +86,7 @@ pub(super) fn table(figures: &[Figure]) -> String {
     table
 }
 
-/// The smallest value that at least `percent` of all values do not exceed.
+/// The smallest value which at least `percent` percent of all values do not exceed.
 pub(super) fn quantile(values: &[f64], percent: usize) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -101,12 +94,10 @@ pub(super) fn quantile(values: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// A rate.
 pub(super) fn per_second(count: usize, elapsed: Duration) -> Result<f64> {
     Ok(f64::from(u32::try_from(count)?) / elapsed.as_secs_f64())
 }
 
-/// Bytes as MiB.
 pub(super) fn mib(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0
 }
@@ -126,11 +117,11 @@ mod tests {
 
     #[test]
     fn the_median_decides() {
-        let figure = |limit| Figure { what: "x", unit: "", runs: vec![9.0, 1.0, 2.0], limit };
+        let figure = |limit| Figure { name: "x", unit: "", runs: vec![9.0, 1.0, 2.0], limit };
         assert_eq!(figure(Limit::Below(3.0)).verdict(), Verdict::Pass);
         assert_eq!(figure(Limit::Below(2.0)).verdict(), Verdict::Fail);
         assert_eq!(figure(Limit::AtLeast(2.0)).verdict(), Verdict::Pass);
         assert_eq!(figure(Limit::AtLeast(2.1)).verdict(), Verdict::Fail);
-        assert_eq!(figure(Limit::None).verdict(), Verdict::Told);
+        assert_eq!(figure(Limit::None).verdict(), Verdict::NoLimit);
     }
 }

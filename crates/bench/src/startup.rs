@@ -1,4 +1,4 @@
-//! Starting on an empty data directory, and memory at rest.
+//! The start on an empty data directory, and memory when idle.
 
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub(super) fn measure(runs: usize) -> Result<Vec<Figure>> {
             idle.push(mib(server.idle_memory()?));
         }
     }
-    let figure = |what, unit, runs, limit| Figure { what, unit, runs, limit: Limit::Below(limit) };
+    let figure = |name, unit, runs, limit| Figure { name, unit, runs, limit: Limit::Below(limit) };
     Ok(vec![
         figure("ready after start on an empty data directory", "ms", ready, 300.0),
         figure("resident memory when idle", "MiB", idle, 30.0),

@@ -1,4 +1,4 @@
-//! The native symbolizer: whole processes, and what an index costs and brings.
+//! The native symbolizer: whole processes, and the cost and use of an index.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,49 +19,70 @@ use coredock_testkit::program::{install_if_missing, program, silently};
 
 /// Prints the largest resident size of a program in KiB.
 const TIME: &str = "/usr/bin/time";
-/// Dumps decoded for one figure of a warm process.
-const WARM: u32 = 500;
+/// Dumps decoded with an open index for one figure.
+const DECODED: u32 = 500;
 const SEED: u64 = 11;
 
-/// A program of a size, and what is wanted of it.
+/// The figures of an ELF of one size.
 struct Size {
+    /// Files of padding in the ELF.
     padding: usize,
-    cold: (&'static str, f64),
-    memory: (&'static str, f64),
-    indexed: (&'static str, Limit),
-    warm: (&'static str, Limit),
-    build: (&'static str, f64),
-    ratio: (&'static str, f64),
+    elf_time: FigureSpec,
+    elf_memory: FigureSpec,
+    index_time: FigureSpec,
+    decode_time: FigureSpec,
+    build_time: FigureSpec,
+    index_ratio: FigureSpec,
+}
+
+/// Name and limit of a figure.
+struct FigureSpec {
+    name: &'static str,
+    limit: Limit,
 }
 
 const SIZES: [Size; 2] = [
     Size {
         padding: 58,
-        cold: ("4 MB: new process, ELF", 15.0),
-        memory: ("4 MB: its peak memory", 16.0),
-        indexed: ("4 MB: new process, index", Limit::Below(3.0)),
-        warm: ("4 MB: one dump more, index open", Limit::Below(0.2)),
-        build: ("4 MB: making the index", 50.0),
-        ratio: ("4 MB: index in % of the ELF", 25.0),
+        elf_time: below(15.0, "4 MB: new process, ELF"),
+        elf_memory: below(16.0, "4 MB: its peak memory"),
+        index_time: below(3.0, "4 MB: new process, index"),
+        decode_time: below(0.2, "4 MB: one more dump, index open"),
+        build_time: below(50.0, "4 MB: building the index"),
+        index_ratio: below(25.0, "4 MB: index in % of the ELF"),
     },
     Size {
         padding: 560,
-        cold: ("40 MB: new process, ELF", 80.0),
-        memory: ("40 MB: its peak memory", 64.0),
-        indexed: ("40 MB: new process, index", Limit::None),
-        warm: ("40 MB: one dump more, index open", Limit::None),
-        build: ("40 MB: making the index", 600.0),
-        ratio: ("40 MB: index in % of the ELF", 25.0),
+        elf_time: below(80.0, "40 MB: new process, ELF"),
+        elf_memory: below(64.0, "40 MB: its peak memory"),
+        index_time: without_limit("40 MB: new process, index"),
+        decode_time: without_limit("40 MB: one more dump, index open"),
+        build_time: below(600.0, "40 MB: building the index"),
+        index_ratio: below(25.0, "40 MB: index in % of the ELF"),
     },
 ];
 
-/// Times are medians; each process starts anew with its files in the page cache.
+const fn below(limit: f64, name: &'static str) -> FigureSpec {
+    FigureSpec { name, limit: Limit::Below(limit) }
+}
+
+const fn without_limit(name: &'static str) -> FigureSpec {
+    FigureSpec { name, limit: Limit::None }
+}
+
+impl FigureSpec {
+    fn figure(&self, unit: &'static str, runs: Vec<f64>) -> Figure {
+        Figure { name: self.name, unit, runs, limit: self.limit }
+    }
+}
+
+/// Each process starts anew, with its files in the page cache.
 pub(super) fn measure(architecture: Architecture, runs: usize) -> Result<Vec<Figure>> {
     install_if_missing(TIME, "time")?;
     let mut figures = Vec::new();
     for size in SIZES {
         let directory = TempDir::new()?;
-        let files = Files::make(directory.path(), (architecture, size.padding))?;
+        let files = Files::make(directory.path(), architecture, size.padding)?;
         let length = fs::metadata(&files.elf)?.len();
         println!("ELF of {:.1} MiB, dump of {} tasks", mib(length), files.tasks);
         figures.extend(measure_processes(&size, &files, runs)?);
@@ -78,9 +99,9 @@ struct Files {
 }
 
 impl Files {
-    fn make(directory: &Path, (architecture, padding): (Architecture, usize)) -> Result<Self> {
-        let generated = crashed(directory, (architecture, padding))?;
-        let case = generated.cases.first().context("there is no case")?;
+    fn make(directory: &Path, architecture: Architecture, padding: usize) -> Result<Self> {
+        let generated = crashed(directory, architecture, padding)?;
+        let case = generated.cases.first().context("the program has no crash")?;
         let dump = directory.join("crash.dmp");
         fs::write(&dump, case.snapshot.elf_core(NotePadding::NotCounted))?;
         let (index_dir, tasks) = (directory.join("indexes"), case.snapshot.tasks.len());
@@ -91,7 +112,8 @@ impl Files {
 /// Builds a program and crashes it once.
 pub(super) fn crashed(
     directory: &Path,
-    (architecture, padding): (Architecture, usize),
+    architecture: Architecture,
+    padding: usize,
 ) -> Result<Generated> {
     println!("Building a program with {padding} files of padding");
     architecture.generate(&Request {
@@ -106,55 +128,51 @@ pub(super) fn crashed(
 fn measure_processes(size: &Size, files: &Files, runs: usize) -> Result<Vec<Figure>> {
     let [dump, elf, directory] =
         [&files.dump, &files.elf, &files.index_dir].map(|path| path.display().to_string());
-    let cold = [dump.as_str(), "--elf", &elf];
-    // The first makes the index, the others find it by the build id of the dump.
+    let by_elf = [dump.as_str(), "--elf", &elf];
+    // The first process builds the index; the others find it by the build id of the dump.
     milliseconds(&[&dump, "--elf", &elf, "--index-dir", &directory])?;
     let by_index = [dump.as_str(), "--index-dir", &directory];
-    let (mut colds, mut memories, mut shorts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut elf_times, mut memories, mut index_times) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs * 5 {
-        colds.push(milliseconds(&cold)?);
-        memories.push(peak_mib(&cold, Path::new(&directory))?);
-        shorts.push(milliseconds(&by_index)?);
+        elf_times.push(milliseconds(&by_elf)?);
+        memories.push(peak_mib(&by_elf, Path::new(&directory))?);
+        index_times.push(milliseconds(&by_index)?);
     }
     Ok(vec![
-        figure(size.cold.0, "ms", colds, Limit::Below(size.cold.1)),
-        figure(size.memory.0, "MiB", memories, Limit::Below(size.memory.1)),
-        figure(size.indexed.0, "ms", shorts, size.indexed.1),
+        size.elf_time.figure("ms", elf_times),
+        size.elf_memory.figure("MiB", memories),
+        size.index_time.figure("ms", index_times),
     ])
 }
 
 fn measure_index(size: &Size, files: &Files, runs: usize) -> Result<Vec<Figure>> {
     let elf = fs::read(&files.elf)?;
     let sha256 = Sha256Digest::of(&elf);
-    let (mut builds, mut warms) = (Vec::new(), Vec::new());
+    let (mut build_times, mut decode_times) = (Vec::new(), Vec::new());
     let mut length = 0;
     let dump = Bytes::from(fs::read(&files.dump)?);
     for _ in 0..runs {
         let began = Instant::now();
         let index = build_index(&elf, sha256)?;
-        builds.push(began.elapsed().as_secs_f64() * 1000.0);
+        build_times.push(began.elapsed().as_secs_f64() * 1000.0);
         length = index.len();
         let firmware = Firmware::of_index(Index::open(index.into())?);
         let began = Instant::now();
-        for _ in 0..WARM {
+        for _ in 0..DECODED {
             let report = decode(&dump, Some(&firmware))?;
-            ensure!(report.crashed_task().is_some(), "no task crashed");
+            ensure!(report.crashed_task().is_some(), "the report has no crashed task");
         }
-        warms.push(began.elapsed().as_secs_f64() * 1000.0 / f64::from(WARM));
+        decode_times.push(began.elapsed().as_secs_f64() * 1000.0 / f64::from(DECODED));
     }
     let ratio = mib(length as u64) / mib(elf.len() as u64) * 100.0;
     Ok(vec![
-        figure(size.warm.0, "ms", warms, size.warm.1),
-        figure(size.build.0, "ms", builds, Limit::Below(size.build.1)),
-        figure(size.ratio.0, "%", vec![ratio], Limit::Below(size.ratio.1)),
+        size.decode_time.figure("ms", decode_times),
+        size.build_time.figure("ms", build_times),
+        size.index_ratio.figure("%", vec![ratio]),
     ])
 }
 
-fn figure(what: &'static str, unit: &'static str, runs: Vec<f64>, limit: Limit) -> Figure {
-    Figure { what, unit, runs, limit }
-}
-
-/// How long a process takes, from its start to its end.
+/// The time of a process from its start to its end.
 fn milliseconds(arguments: &[&str]) -> Result<f64> {
     let coredock = release_binary("coredock").display().to_string();
     let mut decode = program(&coredock, &["decode"]);
@@ -164,12 +182,11 @@ fn milliseconds(arguments: &[&str]) -> Result<f64> {
     Ok(began.elapsed().as_secs_f64() * 1000.0)
 }
 
-fn peak_mib(arguments: &[&str], beside: &Path) -> Result<f64> {
-    let told = beside.join("peak");
+fn peak_mib(arguments: &[&str], directory: &Path) -> Result<f64> {
+    let output = directory.join("peak").display().to_string();
     let coredock = release_binary("coredock").display().to_string();
-    let place = told.display().to_string();
-    let mut time = program(TIME, &["-f", "%M", "-o", &place, &coredock, "decode"]);
+    let mut time = program(TIME, &["-f", "%M", "-o", &output, &coredock, "decode"]);
     silently(time.args(arguments).stdout(Stdio::null()))?;
-    let kibibytes: u32 = fs::read_to_string(&told)?.trim().parse()?;
+    let kibibytes: u32 = fs::read_to_string(&output)?.trim().parse()?;
     Ok(f64::from(kibibytes) / 1024.0)
 }

@@ -1,4 +1,4 @@
-//! What child processes of this one took.
+//! Processor time and memory of the child processes of this process.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-/// Of all children that have ended and were waited for, and of theirs.
+/// Sums over all children which ended and were waited for, and over their children.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     /// User and system time.
     pub(super) processor: Duration,
-    /// The largest resident size that one of the processes had.
+    /// The largest resident size of a single process.
     pub(super) peak_kib: u64,
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use coredock_testkit::program::{apt_install, output, program};
 
-/// What one run of it found.
+/// The result of one run.
 #[derive(Debug, PartialEq)]
 pub(super) struct Load {
     /// Answers per second.
@@ -15,16 +15,16 @@ pub(super) struct Load {
     pub(super) p99: f64,
 }
 
-/// Installs it if it is not there.
+/// Installs `wrk` if it is missing.
 pub(super) fn prepare() -> Result<()> {
-    // Without arguments it prints its usage and fails: what counts is that it starts.
+    // Without arguments it prints its usage and fails, but it starts.
     if program("wrk", &[]).output().is_err() {
         apt_install("wrk")?;
     }
     Ok(())
 }
 
-/// Requests `url` again and again, on so many `connections` at once. Any failure is an error.
+/// Requests `url` continuously on `connections` at once. Any failure is an error.
 pub(super) fn run(url: &str, connections: u32, duration: Duration) -> Result<Load> {
     let (connections, seconds) = (connections.to_string(), duration.as_secs().to_string());
     let arguments = ["--latency", "-t", "2", "-c", &connections, "-d", &seconds, url];
@@ -36,10 +36,11 @@ fn parse(printed: &str) -> Result<Load> {
     let value =
         |name: &str| printed.lines().find_map(|line| line.trim().strip_prefix(name)).map(str::trim);
     for failures in ["Non-2xx or 3xx responses:", "Socket errors:"] {
-        ensure!(value(failures).is_none(), "not every request was answered with success");
+        ensure!(value(failures).is_none(), "expected a run without `{failures}`");
     }
-    let per_second = value("Requests/sec:").context("no rate")?.parse()?;
-    let p99 = milliseconds(value("99%").context("no p99")?).context("a p99 without unit")?;
+    let per_second = value("Requests/sec:").context("no line `Requests/sec:`")?.parse()?;
+    let p99 = value("99%").context("no line `99%`")?;
+    let p99 = milliseconds(p99).with_context(|| format!("expected a time, found {p99}"))?;
     Ok(Load { per_second, p99 })
 }
 
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_requests_spoil_a_run() {
+    fn a_run_with_failed_requests_is_an_error() {
         assert!(parse(&format!("{PRINTED}  Non-2xx or 3xx responses: 3\n")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Stored objects: their names, the port to where they are kept, and reads that check them.
+//! Artifacts: keys, bodies, the port to the store, and verified reads.
 
 pub mod body;
 pub mod key;

@@ -15,7 +15,7 @@ pub enum ActorKind {
 }
 
 impl ActorKind {
-    /// The text kept in the audit table.
+    /// The text in the audit table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -25,21 +25,19 @@ impl ActorKind {
     }
 }
 
-/// The one who acts.
+/// Who acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     /// The `sub` of the token.
     pub subject: String,
-    /// A readable name, if one is known.
+    /// A name for people, if one is known.
     pub name: Option<String>,
-    /// What kind of caller it is.
     pub kind: ActorKind,
 }
 
-/// Where a change comes from.
+/// Who caused a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Who asked for it.
     pub actor: Actor,
     /// The id of the request (contract §1.5).
     pub correlation_id: String,
@@ -48,7 +46,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Coredock's own doing, for instance retention.
+    /// The origin of a change which Coredock itself makes, for instance by retention.
     pub fn system(task: &str) -> Self {
         Self {
             actor: Actor { subject: "coredock".into(), name: None, kind: ActorKind::System },
@@ -58,51 +56,39 @@ impl Origin {
     }
 }
 
-/// A change about to be committed: when, and on whose behalf. Every repository method that takes
-/// one writes the audit record in the same transaction as the effect.
+/// When a change is made, and by whom. Every repository method with this parameter writes the audit
+/// record in the same transaction as the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The instant of the change.
     pub at: Timestamp,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// The audited actions; the text is `target.verb`.
+/// The audited actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditAction {
-    /// A model was created.
     ModelCreated,
-    /// A model was changed.
     ModelUpdated,
-    /// A model was deleted.
     ModelDeleted,
-    /// A device was created.
     DeviceCreated,
-    /// A device was changed.
     DeviceUpdated,
-    /// A device was deleted.
     DeviceDeleted,
     /// A bundle was published.
     FirmwareUploaded,
-    /// A held version became current.
+    /// A stored version became current.
     FirmwareActivated,
-    /// A version was deleted.
     FirmwareDeleted,
-    /// A ROM ELF was uploaded.
     RomElfUploaded,
-    /// A ROM ELF was deleted.
     RomElfDeleted,
     /// A dump was received.
     CoredumpCreated,
     /// A dump was received once more, or is to be parsed again.
     CoredumpUpdated,
-    /// A dump was deleted.
     CoredumpDeleted,
 }
 
 impl AuditAction {
-    /// The text kept in the audit table and the log.
+    /// The text in the audit table and the log, `target.verb`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ModelCreated => "model.created",
@@ -122,7 +108,6 @@ impl AuditAction {
         }
     }
 
-    /// The kind of record acted on.
     pub const fn target_type(self) -> &'static str {
         match self {
             Self::ModelCreated | Self::ModelUpdated | Self::ModelDeleted => "DeviceModel",
@@ -137,7 +122,6 @@ impl AuditAction {
 }
 
 impl Change {
-    /// A change at the present instant.
     pub fn now(clock: &dyn Clock, origin: Origin) -> Self {
         Self { at: clock.now(), origin }
     }

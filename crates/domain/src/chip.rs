@@ -1,19 +1,17 @@
-//! The chips Coredock knows by name (contract §5.4).
+//! The chips of the ESP32 family (contract §5.4).
 
 use std::fmt;
 
 /// An instruction set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
-    /// That of the older chips.
     Xtensa,
-    /// 32 bits.
+    /// RV32.
     RiscV,
 }
 
 impl Architecture {
-    /// What `e_machine` of an ELF of this architecture holds (`EM_XTENSA`, `EM_RISCV` of the ELF
-    /// specification).
+    /// The value of `e_machine` in an ELF (`EM_XTENSA`, `EM_RISCV` of the ELF specification).
     pub const fn elf_machine(self) -> u16 {
         match self {
             Self::Xtensa => 94,
@@ -21,7 +19,7 @@ impl Architecture {
         }
     }
 
-    /// Its name for people.
+    /// The name for people.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Xtensa => "Xtensa",
@@ -66,22 +64,22 @@ impl KnownChip {
         Self { id, name, architecture }
     }
 
-    /// The chip of this id, as images and dumps have it.
+    /// The chip of an id in an image or a dump.
     pub fn of_id(id: u16) -> Option<Self> {
         CHIPS.into_iter().find(|chip| chip.id == id)
     }
 
-    /// The chip of this name, in any case of ASCII letters.
+    /// The chip of a name, whose case is ignored.
     pub fn named(name: &str) -> Option<Self> {
         CHIPS.into_iter().find(|chip| chip.name.eq_ignore_ascii_case(name))
     }
 
-    /// Its name, in lower case.
+    /// In lower case.
     pub const fn name(self) -> &'static str {
         self.name
     }
 
-    /// What its cores execute.
+    /// The instruction set of its main cores.
     pub const fn architecture(self) -> Architecture {
         self.architecture
     }

@@ -1,4 +1,4 @@
-//! Time and randomness as arguments, so that tests own both.
+//! Time and randomness as arguments, so that tests can set both.
 
 use std::time::Duration;
 
@@ -6,23 +6,22 @@ use async_trait::async_trait;
 
 use crate::timestamp::Timestamp;
 
-/// Where the time comes from.
+/// The source of time.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// The present instant.
     fn now(&self) -> Timestamp;
 
     /// Returns once `duration` has passed on this clock.
     async fn sleep(&self, duration: Duration);
 }
 
-/// Where random bytes come from.
+/// The source of random bytes.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes` with unpredictable values.
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// `duration` ± `share` of it at random, so that many who wait as long do not come in step.
+/// `duration` ± at most `share` of it at random, so that many waits do not end at the same time.
 pub fn spread(duration: Duration, share: f64, entropy: &dyn Entropy) -> Duration {
     let mut bytes = [0; 2];
     entropy.fill(&mut bytes);

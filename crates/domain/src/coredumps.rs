@@ -15,12 +15,13 @@ use crate::artifacts::verified_reads::{ArtifactBytes, OpenedObject, VerifiedRead
 use crate::audit::{Change, Origin};
 use crate::clock::Clock;
 use crate::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump};
-use crate::coredumps::groups::{CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups};
-use crate::coredumps::repository::{CoredumpPage, CoredumpRepository, WhichCoredumps};
+use crate::coredumps::groups::{
+    CrashGroupFilter, CrashGroupPosition, CrashGroupQuery, CrashGroups,
+};
+use crate::coredumps::repository::{CoredumpQuery, CoredumpRepository, WhichCoredumps};
 use crate::error::RepositoryError;
 use crate::wakeup::{Wakeup, Worker};
 
-/// What the use cases of stored dumps work with.
 pub struct CoredumpPorts {
     pub coredumps: Arc<dyn CoredumpRepository>,
     pub reads: VerifiedReads,
@@ -28,7 +29,7 @@ pub struct CoredumpPorts {
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// Stored dumps.
+/// The use cases of stored dumps.
 #[derive(Clone)]
 pub struct Coredumps {
     ports: Arc<CoredumpPorts>,
@@ -37,21 +38,20 @@ pub struct Coredumps {
 /// A dump ready to be sent.
 pub struct ReadCoredump {
     pub coredump: Coredump,
-    /// The bytes of the planned range; `None` when the plan needed none.
+    /// The bytes of the planned range; `None` when the plan asked for none.
     pub body: Option<ArtifactBytes>,
 }
 
 /// Why a dump could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadCoredumpError {
-    /// The device has no such dump.
     #[error("dump does not exist")]
     Unknown,
     /// A visible row has no object: an invariant is broken (I1).
     #[error("object {0} of a visible row is missing")]
     ObjectMissing(ArtifactKey),
     /// A visible row describes another object: an invariant is broken (I1).
-    #[error("object {0} is not the one its row describes")]
+    #[error("expected the length and SHA-256 of its row for object {0}, found others")]
     ObjectDiffers(ArtifactKey),
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -73,20 +73,20 @@ impl Coredumps {
     }
 
     /// Dumps of all devices, newest first.
-    pub async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
+    pub async fn page(&self, page: CoredumpQuery) -> Result<Vec<FleetCoredump>, RepositoryError> {
         self.ports.coredumps.page(page).await
     }
 
-    /// Dumps of all devices, grouped by their signatures, newest first.
-    /// `after` is where the page before ended.
+    /// Dumps of all devices, grouped by signature, newest first. `after` is the `next` of the
+    /// previous page.
     pub async fn groups(
         &self,
         filter: CrashGroupFilter,
-        after: Option<CrashGroupPlace>,
+        after: Option<CrashGroupPosition>,
         limit: u32,
     ) -> Result<CrashGroups, RepositoryError> {
-        let after = after.unwrap_or_else(|| CrashGroupPlace::front(self.ports.clock.now()));
-        self.ports.coredumps.groups(CrashGroupPage { filter, after, limit }).await
+        let after = after.unwrap_or_else(|| CrashGroupPosition::front(self.ports.clock.now()));
+        self.ports.coredumps.groups(CrashGroupQuery { filter, after, limit }).await
     }
 
     /// One dump of a device.
@@ -94,8 +94,8 @@ impl Coredumps {
         self.ports.coredumps.find(device_id, id).await
     }
 
-    /// Opens the stored body for reading; `plan` says which bytes are wanted once the row is known,
-    /// and may want none.
+    /// Opens the stored body; `plan` chooses the range of bytes once the row is known, or `None` to
+    /// open nothing.
     pub async fn read(
         &self,
         device_id: i64,
@@ -114,14 +114,15 @@ impl Coredumps {
             OpenedObject::Missing => ReadCoredumpError::ObjectMissing(key),
             OpenedObject::Different => ReadCoredumpError::ObjectDiffers(key),
         };
-        // A dump deleted between both reads is not a broken one.
+        // If the dump was deleted meanwhile, its object is missing rightly.
         match self.find(device_id, id).await? {
             Some(_) => Err(broken),
             None => Err(ReadCoredumpError::Unknown),
         }
     }
 
-    /// Deletes dumps, and their objects later; `None` when the device or the dump does not exist.
+    /// Deletes dumps, whose objects the outbox deletes; `None` when the device or the dump does not
+    /// exist.
     pub async fn delete(
         &self,
         device_id: i64,
@@ -134,7 +135,7 @@ impl Coredumps {
         Ok(deleted)
     }
 
-    /// Has a dump parsed again (contract §6.12); `None` when the dump does not exist.
+    /// Makes a dump pending again (contract §6.12); `None` when the dump does not exist.
     pub async fn reparse(
         &self,
         device_id: i64,

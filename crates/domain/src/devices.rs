@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 
 use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
-use crate::devices::config::{ConfigMode, ConfigSchema, DeviceConfig, served_config};
+use crate::devices::config::{ConfigMode, ConfigSchema, DeviceConfig, to_served_text};
 use crate::devices::device::{Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice};
 use crate::devices::repository::DeviceRepository;
 use crate::error::RepositoryError;
@@ -22,14 +22,13 @@ use crate::models::repository::ModelRepository;
 use crate::wakeup::{Wakeup, Worker};
 use last_served::LastServed;
 
-/// Fresh keys drawn before giving up; one collision in a fleet of a million is a rarity.
-const KEY_DRAWS: u32 = 5;
+/// How many random keys are tried; in a fleet of a million devices even one collision is rare.
+const MAX_KEY_ATTEMPTS: u32 = 5;
 
-/// A database that has not answered by then counts as unreachable for a device that can be given
-/// what it was given before: waiting longer would only bring it closer to its own time limit.
-const STALE_AFTER: Duration = Duration::from_secs(3);
+/// If the database has not answered by then, a device gets its last known configuration: a longer
+/// wait would only bring the device closer to its time limit.
+const DATABASE_WAIT: Duration = Duration::from_secs(3);
 
-/// What the use cases of devices work with.
 pub struct DevicePorts {
     pub devices: Arc<dyn DeviceRepository>,
     pub models: Arc<dyn ModelRepository>,
@@ -38,7 +37,7 @@ pub struct DevicePorts {
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// Devices.
+/// The use cases of devices.
 #[derive(Clone)]
 pub struct Devices {
     ports: Arc<DevicePorts>,
@@ -46,39 +45,33 @@ pub struct Devices {
     last_served: LastServed,
 }
 
-/// A configuration as a device is given it.
+/// A configuration as it is served to a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedConfig {
-    /// The text.
     pub text: Arc<str>,
-    /// Whether it is the one served last because the database is unreachable.
+    /// Whether it is the configuration served last, because the database is unreachable.
     pub is_stale: bool,
 }
 
 /// Why a device was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveDeviceError {
-    /// There is no such model.
     #[error("model {0} does not exist")]
     UnknownModel(i64),
-    /// There is no such device.
     #[error("device {0} does not exist")]
     UnknownDevice(i64),
     /// The configuration violates the schema of the model.
-    #[error("configuration is not valid")]
+    #[error("configuration does not match the schema of the model")]
     Config(Vec<FieldFault>),
-    /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
 }
 
 impl Devices {
-    /// Builds the use cases over their ports.
     pub fn new(ports: DevicePorts, config_mode: ConfigMode) -> Self {
         Self { ports: Arc::new(ports), config_mode, last_served: LastServed::default() }
     }
 
-    /// How strictly configurations are taken.
     pub const fn config_mode(&self) -> ConfigMode {
         self.config_mode
     }
@@ -88,12 +81,11 @@ impl Devices {
         self.ports.devices.list(filter).await
     }
 
-    /// The device of this id.
     pub async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError> {
         self.ports.devices.find(id).await
     }
 
-    /// Adds an active device with a fresh key.
+    /// Adds an active device with a random key.
     pub async fn create(
         &self,
         model_id: i64,
@@ -102,20 +94,20 @@ impl Devices {
     ) -> Result<Device, SaveDeviceError> {
         self.check_schema(model_id, &config).await?;
         let change = Change::now(&*self.ports.clock, origin);
-        let mut draws = 1;
+        let mut attempt = 1;
         loop {
             let key = DeviceKey::random(&*self.ports.entropy);
             let device = NewDevice { key, model_id, config: config.clone() };
             match self.ports.devices.create(device, &change).await {
                 Ok(Some(device)) => return Ok(device),
                 Ok(None) => return Err(SaveDeviceError::UnknownModel(model_id)),
-                Err(RepositoryError::Conflict) if draws < KEY_DRAWS => draws += 1,
+                Err(RepositoryError::Conflict) if attempt < MAX_KEY_ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Replaces the configuration and the mark of a device.
+    /// Replaces the configuration and the active flag of a device.
     pub async fn update(
         &self,
         id: i64,
@@ -130,7 +122,8 @@ impl Devices {
         updated.ok_or_else(unknown)
     }
 
-    /// Deletes a device with its dumps, whose objects follow; `false` when there is none.
+    /// Deletes a device and its dumps, whose objects the outbox deletes; `false` when the device
+    /// does not exist.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<bool, RepositoryError> {
         let change = Change::now(&*self.ports.clock, origin);
         let deleted = self.ports.devices.delete(id, &change).await?;
@@ -138,40 +131,41 @@ impl Devices {
         Ok(deleted)
     }
 
-    /// The configuration a device is given; `None` when there is no such device. While the database
-    /// is unreachable it is the one this process gave it last, if there is one (contract §4.2): a
-    /// device without a configuration reboots for ever.
+    /// The configuration for a device; `None` when the device does not exist. While the database is
+    /// unreachable it is the configuration which this process served to the device last, if any
+    /// (contract §4.2): a device without a configuration reboots for ever.
     pub async fn served_config(
         &self,
         key: &DeviceKey,
     ) -> Result<Option<ServedConfig>, RepositoryError> {
-        let asked = self.ports.devices.config_text(key);
+        let stored = self.ports.devices.config_text(key);
         let Some(last) = self.last_served.get(key) else {
-            return Ok(self.serve(key, asked.await?));
+            return Ok(self.serve(key, stored.await?));
         };
-        match select(asked, self.ports.clock.sleep(STALE_AFTER)).await {
+        match select(stored, self.ports.clock.sleep(DATABASE_WAIT)).await {
             Either::Left((Ok(stored), _)) => return Ok(self.serve(key, stored)),
             Either::Left((Err(error @ RepositoryError::Unavailable { .. }), _)) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, device = %key,
-                    "device {key} gets the configuration served last: the database is unavailable");
+                    "device {key} was served its last known configuration: the database is unavailable");
             }
             Either::Left((Err(error), _)) => return Err(error),
             Either::Right(_) => {
                 tracing::warn!(device = %key,
-                    "device {key} gets the configuration served last: the database does not answer");
+                    "device {key} was served its last known configuration: the database did not answer within {} s",
+                    DATABASE_WAIT.as_secs());
             }
         }
         Ok(Some(ServedConfig { text: last, is_stale: true }))
     }
 
-    /// Serves what the database said, and remembers it.
+    /// Completes the stored configuration and remembers the result.
     fn serve(&self, key: &DeviceKey, stored: Option<String>) -> Option<ServedConfig> {
         let Some(stored) = stored else {
             self.last_served.forget(key);
             return None;
         };
-        let text = served_config(&stored, key, self.config_mode);
+        let text = to_served_text(&stored, key, self.config_mode);
         Some(ServedConfig { text: self.last_served.remember(key, &text), is_stale: false })
     }
 

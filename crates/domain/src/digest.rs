@@ -5,17 +5,15 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-/// A SHA-256; shown as 64 lower-case hex digits.
+/// A SHA-256; its text is 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256Digest([u8; 32]);
 
 impl Sha256Digest {
-    /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The 32 bytes themselves.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -62,7 +60,7 @@ impl fmt::Debug for Sha256Digest {
     }
 }
 
-/// Hashes bytes as they pass by, and counts them.
+/// Hashes and counts bytes piece by piece.
 #[derive(Default, Clone)]
 pub struct RunningSha256 {
     hasher: Sha256,
@@ -70,13 +68,12 @@ pub struct RunningSha256 {
 }
 
 impl RunningSha256 {
-    /// Takes the next bytes in.
     pub fn update(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
     }
 
-    /// How many bytes were taken in, and their digest.
+    /// The number of bytes, and their digest.
     pub fn finish(self) -> (u64, Sha256Digest) {
         (self.length, Sha256Digest(self.hasher.finalize().into()))
     }
@@ -87,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_back_what_it_shows_and_refuses_upper_case() {
+    fn a_digest_parses_its_own_text_and_refuses_upper_case() {
         let digest = Sha256Digest::of(b"abc");
         assert_eq!(digest.to_string().parse::<Sha256Digest>().unwrap(), digest);
         assert!(digest.to_string().to_uppercase().parse::<Sha256Digest>().is_err());

@@ -1,32 +1,31 @@
-//! Reads request fields one by one and collects every fault (contract §2.3).
+//! Parses request fields one by one and collects every fault (contract §2.3).
 
 use serde_json::{Map, Value};
 
-/// One thing wrong with one field.
+/// A fault of one field.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct FieldFault {
-    /// Member or query name, dotted inside a JSON text.
+    /// The name of a member or a query parameter; a path with dots inside a JSON text.
     pub field: String,
-    /// What is wrong, for people.
+    /// For people; continues a sentence which begins with the field.
     pub message: String,
 }
 
 impl FieldFault {
-    /// A fault of `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
-/// Takes the members of a JSON object body out one by one.
+/// The members of a body which is a JSON object, and the faults found in them so far.
 pub struct JsonFields {
     members: Map<String, Value>,
     faults: Vec<FieldFault>,
 }
 
 impl JsonFields {
-    /// Reads a body; an absent one counts as `{}` (contract §1.2). One fault of `body` when it is
-    /// no JSON object.
+    /// Parses a body; an empty one counts as `{}` (contract §1.2). A fault of `body` when it is not
+    /// a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, Vec<FieldFault>> {
         let not_an_object = |message: &str| vec![FieldFault::new("body", message)];
         if body.is_empty() {
@@ -45,7 +44,7 @@ impl JsonFields {
         }
     }
 
-    /// A member that must be there. `None` notes a fault.
+    /// A required member; `None` when a fault was noted.
     pub fn required<T>(
         &mut self,
         field: &str,
@@ -60,7 +59,7 @@ impl JsonFields {
         }
     }
 
-    /// A member that may be absent or null: `Some(None)` then. `None` notes a fault.
+    /// A member that may be missing or null: `Some(None)` then. `None` when a fault was noted.
     pub fn optional<T>(
         &mut self,
         field: &str,
@@ -72,7 +71,7 @@ impl JsonFields {
         }
     }
 
-    /// A member that must be there and reports faults of its own.
+    /// A required member, whose parser names the fields of its faults itself.
     pub fn nested<T>(
         &mut self,
         field: &str,
@@ -88,7 +87,7 @@ impl JsonFields {
         }
     }
 
-    /// All faults found, if any.
+    /// Fails with all faults found.
     pub fn finish(self) -> Result<(), Vec<FieldFault>> {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
     }
@@ -99,7 +98,7 @@ impl JsonFields {
     }
 }
 
-/// A text without NUL, as it stands (contract §1.4).
+/// A text without NUL, unchanged (contract §1.4).
 pub fn verbatim_text(value: &Value) -> Result<String, String> {
     let Value::String(text) = value else { return Err("must be a text".into()) };
     if text.contains('\0') {
@@ -108,15 +107,15 @@ pub fn verbatim_text(value: &Value) -> Result<String, String> {
     Ok(text.clone())
 }
 
-/// A trimmed text of 1 to `longest` characters (contract §1.4).
-pub fn short_text(value: &Value, longest: usize) -> Result<String, String> {
+/// A trimmed text of 1 to `max_chars` characters (contract §1.4).
+pub fn short_text(value: &Value, max_chars: usize) -> Result<String, String> {
     let text = verbatim_text(value)?;
     let text = text.trim();
     if text.is_empty() {
         return Err("must not be empty".into());
     }
-    if text.chars().count() > longest {
-        return Err(format!("must have at most {longest} characters"));
+    if text.chars().count() > max_chars {
+        return Err(format!("must have at most {max_chars} characters"));
     }
     Ok(text.to_owned())
 }
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_object_is_a_fault_of_body() {
+    fn a_body_that_is_not_an_object_is_a_fault_of_body() {
         for body in ["[]", "\"x\"", "{\"a\":", "\u{feff}{}"] {
             let faults = JsonFields::parse(body.as_bytes()).err().unwrap();
             assert_eq!(faults[0].field, "body");

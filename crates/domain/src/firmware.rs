@@ -1,4 +1,4 @@
-//! Firmware: bundles in, images out (contract §5).
+//! Firmware: publication of bundles, versions and their downloads (contract §5).
 
 pub mod archive;
 pub mod bundle;

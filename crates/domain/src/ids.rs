@@ -1,4 +1,4 @@
-//! The names and keys everything else refers to.
+//! Identifiers which several features use.
 
 use std::fmt;
 
@@ -9,13 +9,11 @@ use crate::clock::{Entropy, random_id};
 pub struct ModelCode(String);
 
 impl ModelCode {
-    /// `None` when the text is not a model code.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
         ((1..=50).contains(&text.len()) && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,25 +27,24 @@ impl fmt::Display for ModelCode {
 
 /// The version text of a firmware image, the identity of a build for devices.
 ///
-/// A *held* text has 1–32 bytes, no `/`, `\` or control character and no leading `.`, which is what
-/// adopted data may have (contract §12.4); an *uploaded* one is held to the pattern of
-/// contract §5.3#13.
+/// It has 1–32 bytes, no `/`, `\` or control character and no leading `.`, as adopted data may have
+/// it (contract §12.4). The version of an upload must match the stricter [`VersionText::PATTERN`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionText(String);
 
 impl VersionText {
-    /// The pattern uploads must match (contract §5.3#13).
+    /// The pattern of uploads (contract §5.3#13).
     pub const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9._+-]{0,31}$";
 
-    /// Reads a held text; `None` when it can be none.
+    /// Parses a stored text.
     pub fn parse(text: &str) -> Option<Self> {
-        let foreign = |c: char| c.is_control() || matches!(c, '/' | '\\');
-        let held =
-            (1..=32).contains(&text.len()) && !text.starts_with('.') && !text.contains(foreign);
-        held.then(|| Self(text.to_owned()))
+        let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\');
+        let allowed =
+            (1..=32).contains(&text.len()) && !text.starts_with('.') && !text.contains(forbidden);
+        allowed.then(|| Self(text.to_owned()))
     }
 
-    /// Reads the text of an image about to be published; `None` when it misses the pattern.
+    /// Parses the version of an upload; `None` when it does not match [`VersionText::PATTERN`].
     pub fn of_upload(text: &str) -> Option<Self> {
         let body = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
         let matches = (1..=32).contains(&text.len())
@@ -56,7 +53,6 @@ impl VersionText {
         matches.then(|| Self(text.to_owned()))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,19 +64,17 @@ impl fmt::Display for VersionText {
     }
 }
 
-/// The key of a device: 8 characters. Fresh ones are Base32 in lower case; inputs may use all of
-/// `a-z0-9` (contract §0.3).
+/// The key of a device: 8 characters `a-z0-9` (contract §0.3). New keys are lower-case Base32.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceKey(String);
 
 impl DeviceKey {
-    /// `None` when the text is not a device key.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9');
         (text.len() == 8 && text.bytes().all(allowed)).then(|| Self(text.to_owned()))
     }
 
-    /// A fresh key from 5 random bytes.
+    /// A new key from 5 random bytes.
     pub fn random(entropy: &dyn Entropy) -> Self {
         const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut bytes = [0; 8];
@@ -90,7 +84,6 @@ impl DeviceKey {
         Self((0..8).map(digit).collect())
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,7 +95,7 @@ impl fmt::Display for DeviceKey {
     }
 }
 
-/// Identifies one holder of leases: a fresh value for each claim.
+/// The owner of leases: a new one for each claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseOwner(String);
 
@@ -112,18 +105,18 @@ impl LeaseOwner {
         is_short_hex(text).then(|| Self(text.to_owned()))
     }
 
-    /// A fresh one.
     pub fn random(entropy: &dyn Entropy) -> Self {
         Self(random_id(entropy))
     }
 
-    /// The text form: 32 lower-case hex digits.
+    /// A random one has 32 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Identifies one upload; its objects wait under `staging/{upload_id}/`.
+/// One upload. It is the owner of its leases, and its staged objects are under
+/// `staging/{upload_id}/`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
 
@@ -133,12 +126,29 @@ impl UploadId {
         is_short_hex(text).then(|| Self(text.to_owned()))
     }
 
-    /// A fresh one.
     pub fn random(entropy: &dyn Entropy) -> Self {
         Self(random_id(entropy))
     }
 
-    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One server process, in the key of its health probe.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(String);
+
+impl ReplicaId {
+    /// Accepts 1–64 characters `0-9a-f`.
+    pub fn parse(text: &str) -> Option<Self> {
+        is_short_hex(text).then(|| Self(text.to_owned()))
+    }
+
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        Self(random_id(entropy))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -173,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn held_texts_can_be_path_segments() {
+    fn stored_versions_can_be_path_segments() {
         assert!(VersionText::parse("1.0 legacy").is_some());
         for bad in ["", ".", "..", "a/b", "a\\b", "a\nb"] {
             assert!(VersionText::parse(bad).is_none(), "{bad:?}");
@@ -189,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_keys_are_base32_of_five_bytes() {
+    fn new_keys_are_base32_of_five_bytes() {
         // RFC 4648 §10: "fooba" encodes as MZXW6YTB.
         assert_eq!(DeviceKey::random(&Fixed(*b"fooba")).as_str(), "mzxw6ytb");
     }

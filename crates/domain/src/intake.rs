@@ -1,4 +1,4 @@
-//! From the delivery of a dump to its row (contract §4.5, §6.1–§6.3): no crash is lost.
+//! Intake: from the last byte of a dump's body to its row (contract §4.5, §6.1–§6.3).
 
 pub mod arrivals;
 pub mod fair_queue;
@@ -20,7 +20,6 @@ use crate::intake::repository::IntakeRepository;
 use crate::intake::spool::RescueSpool;
 use crate::wakeup::Wakeup;
 
-/// What the intake of dumps works with.
 pub struct IntakePorts {
     pub deliveries: Arc<dyn IntakeRepository>,
     pub coredumps: Arc<dyn CoredumpRepository>,
@@ -33,16 +32,16 @@ pub struct IntakePorts {
 /// The limits under which dumps are received.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// Largest body in bytes (`MAX_COREDUMP_BYTES`).
-    pub largest_body: u64,
-    /// Dumps kept per device (`MAX_COREDUMPS`).
-    pub kept_coredumps: u32,
-    /// How long the same body from the same device counts as the same dump; zero: never
+    /// Maximum size of a body in bytes (`MAX_COREDUMP_BYTES`).
+    pub max_body_bytes: u64,
+    /// Retention keeps this many dumps of a device (`MAX_COREDUMPS`).
+    pub max_coredumps: u32,
+    /// How long the same body from the same device counts as the same dump; zero disables this
     /// (`COREDUMP_DEDUPE_SECONDS`).
-    pub same_body_for: Duration,
+    pub deduplication_window: Duration,
 }
 
-/// The intake of dumps: receiving, rescuing during an outage, replaying afterwards.
+/// The use cases of intake: receiving, rescuing during an outage, replaying afterwards.
 #[derive(Clone)]
 pub struct Intake {
     ports: Arc<IntakePorts>,
@@ -53,7 +52,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// `pruned` counts what retention deletes on the way.
+    /// `pruned` counts the dumps which retention deletes when a dump is recorded.
     pub fn new(ports: IntakePorts, settings: IntakeSettings, pruned: PrunedCoredumps) -> Self {
         Self {
             ports: Arc::new(ports),
@@ -64,12 +63,10 @@ impl Intake {
         }
     }
 
-    /// The limits in force.
     pub fn settings(&self) -> &IntakeSettings {
         &self.settings
     }
 
-    /// How many dumps are being received at the moment.
     pub fn arrivals(&self) -> &Arrivals {
         &self.arrivals
     }

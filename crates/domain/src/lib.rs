@@ -1,10 +1,9 @@
 //! The rules of Coredock: types, ports and use cases.
 //!
-//! Nothing here knows SQL, HTTP, S3 or an async runtime. Outsiders stand behind ports
-//! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]); the features ([`DeviceModels`],
-//! [`Devices`], [`Firmware`], [`RomElfs`], [`Coredumps`],
-//! [`Intake`], [`Symbolication`], [`SymbolIndexes`], [`Upkeep`]) are plain
-//! structs over them, built once at start.
+//! Nothing here depends on SQL, HTTP, S3 or an async runtime. Everything outside is behind a port
+//! ([`ArtifactStore`], the repositories, [`Clock`], [`Entropy`]). The features ([`DeviceModels`],
+//! [`Devices`], [`Firmware`], [`RomElfs`], [`Coredumps`], [`Intake`], [`Symbolication`],
+//! [`SymbolIndexes`], [`Upkeep`]) are plain structs over ports, built once at start.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 

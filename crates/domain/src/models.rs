@@ -14,14 +14,13 @@ use crate::models::repository::ModelDeletion;
 use crate::models::repository::ModelRepository;
 use crate::wakeup::{Wakeup, Worker};
 
-/// What the use cases of device models work with.
 pub struct ModelPorts {
     pub models: Arc<dyn ModelRepository>,
     pub clock: Arc<dyn Clock>,
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// Device models.
+/// The use cases of device models.
 #[derive(Clone)]
 pub struct DeviceModels {
     ports: Arc<ModelPorts>,
@@ -47,12 +46,10 @@ impl DeviceModels {
         self.ports.models.create(model, &change).await
     }
 
-    /// The model of this id.
     pub async fn find(&self, id: i64) -> Result<Option<DeviceModel>, RepositoryError> {
         self.ports.models.find(id).await
     }
 
-    /// The model of this code.
     pub async fn find_by_code(
         &self,
         code: &ModelCode,
@@ -60,7 +57,7 @@ impl DeviceModels {
         self.ports.models.find_by_code(code).await
     }
 
-    /// Changes a model; `None` when there is none of this id.
+    /// Changes a model; `None` when it does not exist.
     pub async fn update(
         &self,
         id: i64,
@@ -71,7 +68,8 @@ impl DeviceModels {
         self.ports.models.update(id, update, &change).await
     }
 
-    /// Deletes a model no device refers to, with its versions; their objects follow.
+    /// Deletes a model to which no device refers, and its versions, whose objects the outbox
+    /// deletes.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<ModelDeletion, RepositoryError> {
         let change = Change::now(&*self.ports.clock, origin);
         let deletion = self.ports.models.delete(id, &change).await?;

@@ -1,4 +1,5 @@
-//! The use cases of ROM ELFs (contract §8.2): bytes before the row, as with firmware.
+//! The use cases of ROM ELFs (contract §8.2). As with firmware, the object is written before the
+//! row.
 
 pub mod repository;
 pub mod rom_elf;
@@ -12,17 +13,16 @@ use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
 use crate::error::RepositoryError;
 use crate::firmware::publication::PublicationRepository;
-use crate::firmware::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::firmware::upload_lease::{LEASE, LeaseBackoff, LeaseLost, UploadLease};
 use crate::ids::UploadId;
 use crate::rom_elfs::repository::RomElfRepository;
 use crate::rom_elfs::repository::{BeginRomElf, RecordRomElf, RomElfStart};
-use crate::rom_elfs::rom_elf::{RomElf, RomElfFile, RomElfName};
+use crate::rom_elfs::rom_elf::{CheckedRomElf, RomElf, RomElfName};
 use crate::wakeup::{Wakeup, Worker};
 
-/// How often an upload starts over because its lease was lost.
-const ATTEMPTS: u32 = 5;
+/// How often an upload is tried when it loses its lease.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// What the use cases of ROM ELFs work with.
 pub struct RomElfPorts {
     pub rom_elfs: Arc<dyn RomElfRepository>,
     /// The leases of uploads.
@@ -33,58 +33,50 @@ pub struct RomElfPorts {
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// ROM ELFs.
+/// The use cases of ROM ELFs.
 #[derive(Clone)]
 pub struct RomElfs {
     ports: Arc<RomElfPorts>,
 }
 
-/// A ROM ELF on its way in.
+/// A ROM ELF to be stored.
 #[derive(Debug, Clone)]
 pub struct UploadRomElf {
-    /// What it is called.
     pub name: RomElfName,
-    /// The checked file.
-    pub file: RomElfFile,
-    /// Who asks.
+    pub file: CheckedRomElf,
     pub origin: Origin,
 }
 
-/// Why a ROM ELF was not taken in.
+/// Why a ROM ELF was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadRomElfError {
-    /// The same bytes are held.
-    #[error("the same ELF is held as {}, {} of the {}", .0.id, .0.name, .0.chip)]
-    Held(Box<RomElf>),
+    #[error("ROM ELF {}, {} of the {}, has the same SHA-256", .0.id, .0.name, .0.chip)]
+    Exists(Box<RomElf>),
     /// Another upload of the same bytes, or their deletion, did not end in time.
     #[error("another upload or the deletion of the ELF is under way")]
     Busy,
-    /// The lease ran out before the commit.
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
-    /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
 }
 
 impl RomElfs {
-    /// Builds the use cases over their ports.
     pub fn new(ports: RomElfPorts) -> Self {
         Self { ports: Arc::new(ports) }
     }
 
-    /// All of them, by chip and name.
+    /// All ROM ELFs, by chip and name.
     pub async fn list(&self) -> Result<Vec<RomElf>, RepositoryError> {
         self.ports.rom_elfs.list().await
     }
 
-    /// Takes a ROM ELF in. When it returns `Ok` the bytes are durable and the row is committed
-    /// (I2); when it returns an error nothing visible has changed (I3).
+    /// Stores a ROM ELF. When this returns `Ok`, the object is durable and the row is committed
+    /// (I2); when it returns an error, nothing visible has changed (I3).
     pub async fn upload(&self, request: UploadRomElf) -> Result<RomElf, UploadRomElfError> {
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_ATTEMPTS {
             match self.try_upload(&request).await {
                 Err(UploadRomElfError::LeaseLost(_)) => {}
                 outcome => return outcome,
@@ -93,7 +85,7 @@ impl RomElfs {
         self.try_upload(&request).await
     }
 
-    /// Deletes a ROM ELF, whose object follows; `false` when there is none.
+    /// Deletes a ROM ELF, whose object the outbox deletes; `false` when it does not exist.
     pub async fn delete(&self, id: i64, origin: Origin) -> Result<bool, RepositoryError> {
         let change = Change::now(&*self.ports.clock, origin);
         let deleted = self.ports.rom_elfs.delete(id, &change).await?;
@@ -106,23 +98,23 @@ impl RomElfs {
         self.begin(&upload, request).await?;
         let RomElfPorts { leases, clock, .. } = &*self.ports;
         let lease = UploadLease { leases: &**leases, clock: &**clock, upload: &upload };
-        let outcome = match lease.keep(self.put(request)).await {
+        let outcome = match lease.renew_during(self.put(request)).await {
             Ok(()) => self.record(&upload, request).await,
             Err(error) => Err(error),
         };
         if outcome.is_err() {
-            lease.give_back().await;
+            lease.release().await;
         }
         outcome
     }
 
-    /// Waits for the lease; no other upload or delete touches the object while it is held.
+    /// Waits for the lease; while it is held, no other upload or delete touches the object.
     async fn begin(
         &self,
         upload: &UploadId,
         request: &UploadRomElf,
     ) -> Result<(), UploadRomElfError> {
-        let mut wait = Wait::begin(&*self.ports.clock);
+        let mut backoff = LeaseBackoff::new(&*self.ports.clock);
         loop {
             let now = self.ports.clock.now();
             let start = self.ports.rom_elfs.begin(BeginRomElf {
@@ -133,8 +125,8 @@ impl RomElfs {
             });
             match start.await? {
                 RomElfStart::Granted => return Ok(()),
-                RomElfStart::Held(held) => return Err(UploadRomElfError::Held(held)),
-                RomElfStart::Busy if wait.again(now).await => {}
+                RomElfStart::Exists(existing) => return Err(UploadRomElfError::Exists(existing)),
+                RomElfStart::Busy if backoff.wait(now).await => {}
                 RomElfStart::Busy => return Err(UploadRomElfError::Busy),
             }
         }

@@ -23,12 +23,11 @@ use crate::symbolication::jobs::{ParseJobRepository, QueueState};
 use crate::symbolication::symbolizer::Symbolizer;
 use crate::wakeup::Wakeup;
 
-/// What symbolication works with.
 pub struct SymbolicationPorts {
     pub jobs: Arc<dyn ParseJobRepository>,
     pub coredumps: Arc<dyn CoredumpRepository>,
     pub reads: VerifiedReads,
-    /// `None`: jobs wait.
+    /// `None` when parsing is disabled; then dumps stay pending.
     pub symbolizer: Option<Arc<dyn Symbolizer>>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -38,35 +37,35 @@ pub struct SymbolicationPorts {
 /// The limits under which dumps are parsed.
 #[derive(Debug, Clone)]
 pub struct SymbolicationSettings {
-    /// Dumps kept per device (`MAX_COREDUMPS`).
-    pub kept_coredumps: u32,
-    /// How long a silent worker keeps a job (`PARSE_LEASE_SECONDS`).
+    /// Retention keeps this many dumps of a device (`MAX_COREDUMPS`).
+    pub max_coredumps: u32,
+    /// After this time without a renewal another worker may claim a job (`PARSE_LEASE_SECONDS`).
     pub lease: Duration,
-    /// Longest attempt (`PARSE_TIMEOUT_SECONDS`).
-    pub longest_attempt: Duration,
+    /// Time limit of an attempt (`PARSE_TIMEOUT_SECONDS`).
+    pub attempt_timeout: Duration,
     /// Attempts per job (`PARSE_MAX_ATTEMPTS`).
-    pub most_attempts: u32,
-    /// Delays before the second attempt, the third, and so on; the last one goes on
+    pub max_attempts: u32,
+    /// Delays before the second attempt, the third, and so on; the last delay is repeated
     /// (`PARSE_RETRY_DELAYS`).
     pub retry_delays: Vec<Duration>,
-    /// Jobs which one claim takes: more than 1 only if each is a matter of milliseconds.
-    pub most_claimed: u32,
+    /// Maximum number of jobs in one claim; more than 1 only if an attempt takes milliseconds.
+    pub max_claimed: u32,
 }
 
-/// Makes reports of stored dumps.
+/// The use cases of symbolication.
 #[derive(Clone)]
 pub struct Symbolication {
     ports: Arc<SymbolicationPorts>,
     settings: Arc<SymbolicationSettings>,
-    /// One body at a time: a hostile one may take a second and 200 MiB.
+    /// One body is unwrapped at a time, because a hostile body may need a second and 200 MiB.
     unwrapping: Arc<futures::lock::Mutex<()>>,
     arrivals: Arrivals,
     pruned: PrunedCoredumps,
 }
 
 impl Symbolication {
-    /// `arrivals` are those of the intake, which goes first; `pruned` counts what retention deletes
-    /// on the way.
+    /// `arrivals` are the arrivals of the intake, which has priority; `pruned` counts the dumps
+    /// which retention deletes when a job ends.
     pub fn new(
         ports: SymbolicationPorts,
         settings: SymbolicationSettings,
@@ -82,12 +81,12 @@ impl Symbolication {
         }
     }
 
-    /// The engine, if there is one.
+    /// `None` when parsing is disabled.
     pub fn symbolizer(&self) -> Option<&Arc<dyn Symbolizer>> {
         self.ports.symbolizer.as_ref()
     }
 
-    /// How many dumps there are in which state.
+    /// The number of dumps in each state.
     pub async fn queue(&self) -> Result<QueueState, RepositoryError> {
         self.ports.jobs.queue(self.ports.clock.now()).await
     }

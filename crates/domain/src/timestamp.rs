@@ -1,20 +1,19 @@
-//! Instants as Coredock keeps and shows them.
+//! Instants as Coredock stores and shows them.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 
-/// An instant in UTC with the precision every database keeps: whole microseconds.
+/// An instant in UTC with the precision of every database: whole microseconds.
 ///
-/// Displays and serialises as RFC 3339 with exactly six fraction digits and `Z` (contract §1.3), so
-/// that comparing texts compares times.
+/// The text is RFC 3339 with exactly six fraction digits and `Z` (contract §1.3), so that texts
+/// sort like times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// `micros` since 1970-01-01T00:00:00Z; clamped to the years 1–9999, which is what the text
-    /// form can show.
+    /// `micros` since 1970-01-01T00:00:00Z; clamped to the years 1–9999, which the text can show.
     pub const fn from_micros(micros: i64) -> Self {
         const FIRST: i64 = -62_135_596_800_000_000;
         const LAST: i64 = 253_402_300_799_999_999;
@@ -37,7 +36,7 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Reads RFC 3339; a text without a zone is taken as UTC (contract §1.3).
+    /// Parses RFC 3339; a text without a zone is in UTC (contract §1.3).
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(zoned) = DateTime::parse_from_rfc3339(text) {
             return Some(Self::from(zoned.with_timezone(&Utc)));
@@ -46,14 +45,12 @@ impl Timestamp {
         Some(Self::from(naive.and_utc()))
     }
 
-    /// This instant moved forward by `duration`.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self::from_micros(self.0.saturating_add(micros))
     }
 
-    /// This instant moved back by `duration`.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
@@ -90,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_six_fraction_digits_and_z() {
+    fn the_text_has_six_fraction_digits_and_z() {
         let time = Timestamp::parse("2026-11-20T15:35:09.457233Z").unwrap();
         assert_eq!(time.to_string(), "2026-11-20T15:35:09.457233Z");
         assert_eq!(Timestamp::from_micros(0).to_string(), "1970-01-01T00:00:00.000000Z");

@@ -1,7 +1,7 @@
-//! Work which no request waits for: queued deletes and the sweep.
+//! Work for which no request waits: queued deletes and the sweep.
 //!
-//! Each task takes no input and looks at what there is to do, so that the happy case, the restart
-//! and a second replica are one code path.
+//! Each task takes no input and looks for work itself, so that a first run, a run after a restart
+//! and a second replica are the same code path.
 
 pub mod outbox;
 pub mod sweep;
@@ -23,16 +23,15 @@ use crate::upkeep::sweep::SweepSettings;
 use crate::upkeep::sweep_repository::SweepRepository;
 use crate::wakeup::Wakeup;
 
-/// How long a claimed delete may take before another worker takes over, and before a publication
+/// How long a claimed delete may take before another worker claims it, and before a publication
 /// writes its object again.
 const DELETE_LEASE: Duration = Duration::from_mins(1);
-/// When within the lease the last delete begins.
+/// No delete begins later than this within the lease, because it could outlive the lease.
 const LAST_START: Duration = Duration::from_secs(20);
 const DELETE_BATCH: i64 = 500;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_mins(5);
+const MAX_RETRY: Duration = Duration::from_mins(5);
 
-/// What upkeep works with.
 pub struct UpkeepPorts {
     pub outbox: Arc<dyn OutboxRepository>,
     pub sweep: Arc<dyn SweepRepository>,
@@ -42,40 +41,37 @@ pub struct UpkeepPorts {
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// Upkeep of store and database.
+/// The background tasks which keep store and database consistent.
 #[derive(Clone)]
 pub struct Upkeep {
     pub(crate) ports: Arc<UpkeepPorts>,
     pub(crate) settings: SweepSettings,
 }
 
-/// Why a task of upkeep stopped; it is tried again.
+/// Why a task stopped; the worker runs it again later.
 #[derive(Debug, thiserror::Error)]
 pub enum UpkeepError {
-    /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
 }
 
-/// What one round of deletes did.
+/// What one batch of deletes did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeleteRound {
-    /// Objects deleted.
     pub deleted: usize,
-    /// Objects to be tried again.
+    /// Objects whose deletion will be retried.
     pub failed: usize,
 }
 
 impl Upkeep {
-    /// Builds the tasks over their ports.
     pub fn new(ports: UpkeepPorts, settings: SweepSettings) -> Self {
         Self { ports: Arc::new(ports), settings }
     }
 
-    /// Deletes what the outbox holds due, one batch; call again while something was deleted.
+    /// Carries out one batch of the due deletes of the outbox. Call again while objects are
+    /// deleted.
     pub async fn delete_queued(&self) -> Result<DeleteRound, UpkeepError> {
         let owner = LeaseOwner::random(&*self.ports.entropy);
         let now = self.ports.clock.now();
@@ -88,21 +84,21 @@ impl Upkeep {
         let outcome = self.delete_objects(claimed, now.after(LAST_START)).await;
         let round = DeleteRound {
             deleted: outcome.deleted.len(),
-            failed: outcome.kept.len() + outcome.open.len(),
+            failed: outcome.failed.len() + outcome.unknown.len(),
         };
         self.ports.outbox.finish(&owner, &outcome.deleted).await?;
-        self.ports.outbox.leave(&owner, &outcome.open).await?;
-        self.put_back(&owner, &outcome.kept).await?;
+        self.ports.outbox.leave(&owner, &outcome.unknown).await?;
+        self.retry_later(&owner, &outcome.failed).await?;
         Ok(round)
     }
 
-    /// How many deletes wait, and since when.
+    /// How many deletes are queued, and since when the oldest is.
     pub async fn backlog(&self) -> Result<Backlog, RepositoryError> {
         self.ports.outbox.backlog().await
     }
 
-    /// First attempts all at once, later ones one by one, so that a stubborn object holds up no
-    /// other. None begins after `last_start`: it could outlive the lease.
+    /// First attempts all together, retries one by one, so that an object which cannot be deleted
+    /// does not delay others. No retry begins after `last_start`.
     async fn delete_objects(&self, entries: Vec<QueuedDelete>, last_start: Timestamp) -> Outcome {
         let (first, again): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.attempts == 0);
@@ -110,7 +106,7 @@ impl Upkeep {
         self.delete_together(first, &mut outcome).await;
         for entry in again {
             if self.ports.clock.now() > last_start {
-                outcome.kept.push(entry);
+                outcome.failed.push(entry);
             } else {
                 self.delete_together(vec![entry], &mut outcome).await;
             }
@@ -125,20 +121,20 @@ impl Upkeep {
         match self.ports.store.delete(&keys).await {
             Ok(()) => outcome.deleted.extend(ids),
             Err(error) => {
-                let is_open = error.is_open();
+                let may_still_happen = error.is_open();
                 let error = &error as &dyn std::error::Error;
                 let count = keys.len();
-                tracing::warn!(error, %key, count, "delete of {count} objects from {key} on will be retried");
-                if is_open {
-                    outcome.open.extend(ids);
+                tracing::warn!(error, %key, count, "could not delete {count} objects of the artifact store, the first of them {key}; the delete is retried");
+                if may_still_happen {
+                    outcome.unknown.extend(ids);
                 } else {
-                    outcome.kept.extend(entries);
+                    outcome.failed.extend(entries);
                 }
             }
         }
     }
 
-    async fn put_back(
+    async fn retry_later(
         &self,
         owner: &LeaseOwner,
         entries: &[QueuedDelete],
@@ -160,15 +156,15 @@ impl Upkeep {
 struct Outcome {
     /// Rows whose objects are deleted.
     deleted: Vec<i64>,
-    /// Objects that may still be there and stay until the next attempt.
-    kept: Vec<QueuedDelete>,
-    /// Rows whose deletes may still reach the store.
-    open: Vec<i64>,
+    /// Rows whose deletes have ended without success.
+    failed: Vec<QueuedDelete>,
+    /// Rows whose deletes may still happen, because the store did not answer.
+    unknown: Vec<i64>,
 }
 
-/// 1 s, doubling to 5 min (I4).
+/// The back-off: 1 s, doubled with each attempt, at most 5 min (I4).
 fn retry_delay(attempts: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts)).min(LAST_RETRY)
+    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts)).min(MAX_RETRY)
 }
 
 #[cfg(test)]

@@ -13,9 +13,8 @@ pub enum Worker {
     Replay,
 }
 
-/// Wakes background workers. A wake-up is a hint and may get lost: every worker also looks for work
-/// by itself from time to time.
+/// Wakes background workers. A wake-up is a hint and may be lost: every worker also polls.
 pub trait Wakeup: Send + Sync {
-    /// Wakes a worker, or lets it skip its next wait.
+    /// Wakes a worker, or makes it skip its next wait.
     fn wake(&self, worker: Worker);
 }

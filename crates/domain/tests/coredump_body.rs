@@ -1,4 +1,4 @@
-//! Every row of the tables of contract §6.6, and what a body may be instead.
+//! Every row of the tables of contract §6.6, and bodies of other formats.
 
 use std::io::Cursor;
 
@@ -53,7 +53,7 @@ fn assert_salvaged(body: &[u8], container: Container, expected: &[u8]) {
     assert!(read.bytes == expected);
 }
 
-/// Such a body is passed on as it is stored.
+/// The body is not unwrapped.
 #[track_caller]
 fn assert_unread(body: &[u8], container: Container) {
     assert_dump(body, container, body);
@@ -61,7 +61,7 @@ fn assert_unread(body: &[u8], container: Container) {
 }
 
 #[test]
-fn a_bare_elf_passes_as_it_is() {
+fn a_bare_elf_is_not_changed() {
     let padded = [&elf()[..], &[0xff; 64]].concat();
     for body in [elf(), padded, b"\x7fELF".to_vec()] {
         assert_dump(&body, Container::Elf, &body);
@@ -76,7 +76,7 @@ fn a_raw_image_of_every_version_stays_a_raw_image() {
 }
 
 #[test]
-fn what_follows_a_raw_image_is_cut() {
+fn bytes_behind_a_raw_image_are_cut() {
     for (_, image) in all_versions() {
         for filler in [&[0xff; 4096][..], &[0], &image] {
             assert_dump(&[&image, filler].concat(), Container::Raw, &image);
@@ -108,12 +108,12 @@ fn a_raw_image_with_a_wrong_checksum_is_salvaged() {
 }
 
 #[test]
-fn a_raw_image_with_a_senseless_length_is_kept_whole() {
+fn a_raw_image_with_a_wrong_length_is_not_cut() {
     for (_, image) in all_versions() {
         for length in [0_u32, 1, 12, 19, u32::MAX] {
-            let mut senseless = image.clone();
-            senseless[..4].copy_from_slice(&length.to_le_bytes());
-            assert_salvaged(&senseless, Container::Raw, &senseless);
+            let mut wrong = image.clone();
+            wrong[..4].copy_from_slice(&length.to_le_bytes());
+            assert_salvaged(&wrong, Container::Raw, &wrong);
         }
     }
 }
@@ -135,7 +135,7 @@ fn an_elf_that_lacks_its_start_gets_it_back() {
 
 /// Contract §4.7: 24 bytes off the start, 4 off the end, or 32 for a version that ends in 3.
 #[test]
-fn what_the_existing_device_cuts_is_read_for_every_version() {
+fn the_bodies_which_the_existing_device_cuts_are_read_for_every_version() {
     for (version, container) in [
         (0x0100, Container::StrippedElf),
         (0x0101, Container::StrippedElf),
@@ -154,7 +154,7 @@ fn what_the_existing_device_cuts_is_read_for_every_version() {
     }
 }
 
-/// The bare bodies, what they are, and what becomes of them.
+/// Bodies without wrappings, and what they are unwrapped to.
 fn bare_bodies() -> Vec<(Vec<u8>, Unwrapped)> {
     let (elf, image) = (elf(), raw(0x0104, ESP32C6, &elf()));
     let reading = |container, salvaged, bytes: &[u8]| Unwrapped {
@@ -174,7 +174,7 @@ fn bare_bodies() -> Vec<(Vec<u8>, Unwrapped)> {
 type Wrap = fn(&[u8]) -> Vec<u8>;
 
 #[test]
-fn two_wrappings_are_taken_off_and_three_are_not() {
+fn two_wrappings_are_removed_and_three_are_not() {
     let wrappings = [gzip as Wrap, |body| base64_console(body, 48)];
     for (body, expected) in bare_bodies() {
         for inner in wrappings {
@@ -193,7 +193,7 @@ fn two_wrappings_are_taken_off_and_three_are_not() {
 }
 
 #[test]
-fn what_is_wrapped_but_cannot_be_read_is_named_by_its_innermost_wrapping() {
+fn a_wrapped_body_of_unknown_content_is_named_after_its_innermost_wrapping() {
     let garbage = &[0xee; 400];
     let text = |body: &[u8]| base64_console(body, 48);
     assert_unread(&gzip(garbage), Container::Gzip);
@@ -205,7 +205,7 @@ fn what_is_wrapped_but_cannot_be_read_is_named_by_its_innermost_wrapping() {
 }
 
 #[test]
-fn a_body_that_is_nothing_is_unknown_and_unchanged() {
+fn a_body_of_unknown_format_is_not_changed() {
     let letters = (0..5000).map(|at| b"not a dump, only letters\n"[at % 25]).collect();
     let other_elf_version = [&[0, 16, 0, 0, 5, 1, 13, 0][..], &elf()].concat();
     for body in [vec![], vec![0], vec![0; 4096], vec![0xff; 4096], letters, other_elf_version] {
@@ -216,7 +216,7 @@ fn a_body_that_is_nothing_is_unknown_and_unchanged() {
 
 #[test]
 fn a_damaged_gzip_file_is_read_as_far_as_it_goes() {
-    // Digests do not compress, so that a cut file has something to give.
+    // Digests do not compress, so a truncated file inflates to many bytes.
     let noise: Vec<u8> =
         (0..1250_u32).flat_map(|at| *Sha256Digest::of(&at.to_le_bytes()).bytes()).collect();
     let elf = core().segment(0x4090_0000, &noise).elf();
@@ -252,7 +252,7 @@ fn sixty_four_mebibytes_may_be_inflated_and_no_byte_more() {
     let full = [gzip(&image), rest, mebibyte.repeat(LIMIT / (1 << 20) - 1)].concat();
     assert_dump(&full, Container::Raw, &image);
     assert_unread(&[full, gzip(&[0])].concat(), Container::Unknown);
-    // 16 GiB, and the same once more wrapped.
+    // 16 GiB, and the same in another wrapping.
     let bomb = [gzip(&image), mebibyte.repeat(16 * 1024)].concat();
     assert_unread(&bomb, Container::Unknown);
     assert_unread(&gzip(&bomb), Container::Gzip);
@@ -276,7 +276,7 @@ fn console_text_is_read_through_its_noise() {
 }
 
 #[test]
-fn lines_of_any_length_carry_their_own_padding() {
+fn each_line_of_any_length_has_its_own_padding() {
     let image = raw(0x0102, ESP32C6, &elf());
     for line_len in (1..=60).chain([image.len() - 1, image.len()]) {
         assert_dump(&base64_console(&image, line_len), Container::Raw, &image);

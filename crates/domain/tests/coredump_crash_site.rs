@@ -1,4 +1,4 @@
-//! What a look at a body tells of the place of a crash.
+//! The crash site in the hint of a body.
 
 use std::io::Cursor;
 
@@ -12,11 +12,11 @@ fn task(pc: u32) -> Vec<u8> {
     status
 }
 
-fn core(pc: u32, words: &str) -> CoreBuilder {
+fn core(pc: u32, details: &str) -> CoreBuilder {
     CoreBuilder::new().note("CORE", 1, &task(pc)).note("CORE", 1, &task(7)).note(
         "ESP_PANIC_DETAILS",
         679,
-        words.as_bytes(),
+        details.as_bytes(),
     )
 }
 
@@ -25,7 +25,7 @@ fn site(body: &[u8]) -> Option<u64> {
 }
 
 #[test]
-fn crashes_at_one_place_share_it_however_they_are_framed_and_whatever_memory_holds() {
+fn crashes_at_one_place_have_one_crash_site_in_every_framing_and_with_any_memory() {
     let one = core(0x4200_0000, "abort()").segment(0x4080_0000, &[1; 64]).elf();
     let other = core(0x4200_0000, "abort()").segment(0x4080_0000, &[2; 128]).elf();
     let expected = site(&one).unwrap();
@@ -35,7 +35,7 @@ fn crashes_at_one_place_share_it_however_they_are_framed_and_whatever_memory_hol
 }
 
 #[test]
-fn the_first_task_and_the_words_of_the_panic_tell_places_apart() {
+fn the_crash_site_depends_on_the_first_task_and_the_panic_details() {
     let all = [
         core(0x4200_0000, "abort()").elf(),
         core(0x4200_0004, "abort()").elf(),
@@ -49,7 +49,7 @@ fn the_first_task_and_the_words_of_the_panic_tell_places_apart() {
 }
 
 #[test]
-fn what_is_wrapped_or_names_no_task_tells_none() {
+fn a_body_that_is_wrapped_or_has_no_task_has_no_crash_site() {
     let whole = core(0x4200_0000, "abort()").elf();
     let short = CoreBuilder::new().note("CORE", 1, &[0; 75]).elf();
     let other_name = CoreBuilder::new().note("OTHER", 1, &task(1)).elf();

@@ -1,6 +1,6 @@
-//! Whatever is uploaded: no panic, no outage, no more bytes than the caps allow.
+//! Arbitrary uploads cause no panic, no outage and no more bytes than the limits allow.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use std::io::{self, Cursor, Write};
 
@@ -18,7 +18,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Hardly more than the bundles below need.
+/// Little more than the bundles below need.
 const ENTRY_BYTES: u64 = 8 * 1024;
 const TOTAL_BYTES: u64 = 10 * 1024;
 const GATES: [ImageGate; 3] = [ImageGate::Standard, ImageGate::Full, ImageGate::AppInfo];
@@ -36,7 +36,7 @@ fn open(bytes: &[u8], gate: ImageGate) -> Result<FirmwareBundle, BundleError> {
     FirmwareBundle::open(&body.finish(), &model, rules, &spool)
 }
 
-/// Takes everything and counts it.
+/// Counts the bytes written to it.
 struct Counter(u64);
 
 impl Write for Counter {
@@ -50,7 +50,7 @@ impl Write for Counter {
     }
 }
 
-/// What holds of any bytes.
+/// The properties which hold for all bytes.
 fn assert_harmless(bytes: &[u8], gate: ImageGate) {
     match open(bytes, gate) {
         Ok(bundle) => {
@@ -67,7 +67,7 @@ fn assert_harmless(bytes: &[u8], gate: ImageGate) {
     assert_bounded(bytes);
 }
 
-/// Every entry of what can be read as an archive, unpacked on its own.
+/// If the bytes are an archive, each entry can be unpacked within the limits.
 fn assert_bounded(bytes: &[u8]) {
     let Ok(mut archive) = Archive::open(Cursor::new(bytes)) else { return };
     for entry in archive.entries().to_vec() {
@@ -82,7 +82,7 @@ fn assert_bounded(bytes: &[u8]) {
     }
 }
 
-/// One change of a good file.
+/// One change of a valid file.
 #[derive(Debug, Clone)]
 enum Change {
     Flip { at: Index, bit: u8 },
@@ -147,7 +147,7 @@ impl Change {
     }
 }
 
-/// The offsets of the records of an archive, where changes tell most.
+/// The offsets of the records of an archive, where changes have the greatest effect.
 fn records(zip: &[u8]) -> Vec<usize> {
     let records = (0..zip.len()).filter(|at| zip[*at..].starts_with(b"PK"));
     records.flat_map(|at| at..(at + 80).min(zip.len())).collect()
@@ -182,7 +182,7 @@ fn changed_bundle() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn the_bundles_that_are_changed_are_good_but_for_the_bomb() {
+fn the_bundles_that_are_changed_are_valid_except_the_bomb() {
     let bundles = good_bundles();
     let (bomb, good) = bundles.split_last().unwrap();
     for (zip, gate) in good.iter().flat_map(|zip| GATES.map(|gate| (zip, gate))) {
@@ -271,9 +271,9 @@ proptest! {
         let contents = [image, elf, map, sdkconfig, version_json];
         let plain = names.iter().fold(BundleBuilder::new("demo", "x"), |bundle, name| bundle.without(name));
         let zip = order.iter().fold(plain, |bundle, at| {
-            bundle.also(packings[*at](ZipEntry::new(names[*at], contents[*at].clone())))
+            bundle.append(packings[*at](ZipEntry::new(names[*at], contents[*at].clone())))
         });
-        // A comment may look like an end record; then the archive is another one.
+        // A comment may contain an end record; then it is another archive.
         let has_end = comment.windows(4).any(|bytes| bytes == b"PK\x05\x06");
         prop_assume!(!has_end);
         let zip = zip.archive(|archive| archive.comment(&comment)).build();
@@ -287,12 +287,12 @@ proptest! {
             ArtifactName::VersionJson,
         ];
         for (name, content) in artifacts.into_iter().zip(&contents) {
-            let (held, facts) = (bundle.artifact(name), bundle.facts().of(name));
-            prop_assert_eq!(held.sha256(), Sha256Digest::of(content));
-            prop_assert_eq!(held.length(), content.len() as u64);
-            prop_assert_eq!((facts.size, facts.sha256), (held.length(), held.sha256()));
+            let (file, facts) = (bundle.artifact(name), bundle.facts().of(name));
+            prop_assert_eq!(file.sha256(), Sha256Digest::of(content));
+            prop_assert_eq!(file.length(), content.len() as u64);
+            prop_assert_eq!((facts.size, facts.sha256), (file.length(), file.sha256()));
             let mut bytes = Vec::new();
-            io::copy(&mut held.reader(), &mut bytes).unwrap();
+            io::copy(&mut file.reader(), &mut bytes).unwrap();
             prop_assert_eq!(&bytes, content);
         }
     }

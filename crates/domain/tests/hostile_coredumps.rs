@@ -1,4 +1,4 @@
-//! Whatever a device delivers: no panic, and what cannot be read stays as it is.
+//! Arbitrary bodies of devices: they cause no panic, and a body which cannot be read is not changed.
 
 use std::io::Cursor;
 
@@ -20,9 +20,9 @@ fn build_of(body: &[u8]) -> Option<String> {
     build_id(&mut Cursor::new(body)).map(|build| build.as_str().to_owned())
 }
 
-/// What holds of any bytes.
+/// The properties which hold for all bytes.
 fn assert_harmless(body: Vec<u8>) {
-    let told = build_of(&body);
+    let build = build_of(&body);
     let body = Bytes::from(body);
     let read = unwrap(&body);
     if !read.container.is_dump() {
@@ -34,8 +34,8 @@ fn assert_harmless(body: Vec<u8>) {
             other => other,
         };
         assert_eq!((again.container, &again.bytes), (container, &read.bytes));
-        // Not unwrapped, a body tells the same.
-        assert!(told.is_none() || told == build_of(&read.bytes));
+        // The build id, if there is one, is the same with and without unwrapping.
+        assert!(build.is_none() || build == build_of(&read.bytes));
     }
 }
 
@@ -68,9 +68,9 @@ enum Wrapping {
     Console(usize),
 }
 
-fn wrappings(most: usize) -> impl Strategy<Value = Vec<Wrapping>> {
+fn wrappings(max: usize) -> impl Strategy<Value = Vec<Wrapping>> {
     let one = prop_oneof![Just(Wrapping::Gzip), (1..100_usize).prop_map(Wrapping::Console)];
-    vec(one, 0..=most)
+    vec(one, 0..=max)
 }
 
 fn wrap(body: &[u8], wrappings: &[Wrapping]) -> Vec<u8> {
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_wrapped_up_to_twice_comes_out_as_if_it_were_not(
+    fn up_to_two_wrappings_are_removed_without_a_trace(
         body in bare(),
         wrappings in wrappings(2),
     ) {
@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn raw_images_come_back_whatever_follows_them(
+    fn raw_images_are_found_with_any_trailing_bytes(
         version in select(&VERSIONS),
         chip in select(&CHIPS),
         content in vec(any::<u8>(), 0..300),

@@ -1,4 +1,4 @@
-//! Chance that a seed determines.
+//! Random numbers that a seed determines.
 
 use std::time::Duration;
 
@@ -7,17 +7,15 @@ use std::time::Duration;
 pub(super) struct Dice(u64);
 
 impl Dice {
-    /// The stream of a seed.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A stream of its own, for a thread of its own.
+    /// An independent stream, for another thread.
     pub(super) fn fork(&mut self) -> Self {
         Self(self.number())
     }
 
-    /// Any number.
     pub(super) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,26 +29,26 @@ impl Dice {
         usize::try_from(self.number() % end).unwrap_or(0)
     }
 
-    /// Whether something that happens `percent` of all times happens now.
+    /// True with a probability of `percent`.
     pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// A number of up to `bits` bits and at most `most`; every length of it is as likely.
-    pub(super) fn spread(&mut self, bits: std::ops::Range<usize>, most: usize) -> usize {
+    /// A number of at most `max` whose highest bit is one of `bits`; each bit is equally likely.
+    pub(super) fn spread(&mut self, bits: std::ops::Range<usize>, max: usize) -> usize {
         let floor = 1 << (bits.start + self.below(bits.len()));
-        (floor + self.below(floor)).min(most)
+        (floor + self.below(floor)).min(max)
     }
 
-    /// A moment up to `most`; short ones are as likely as long ones.
-    pub(super) fn moment(&mut self, most: Duration) -> Duration {
-        let micros = self.spread(11..20, usize::try_from(most.as_micros()).unwrap_or(0));
+    /// A duration of at most `max`; short durations are as likely as long ones.
+    pub(super) fn moment(&mut self, max: Duration) -> Duration {
+        let micros = self.spread(11..20, usize::try_from(max.as_micros()).unwrap_or(0));
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 
-    /// One of `things`, which are not empty.
-    pub(super) fn pick<'a, T>(&mut self, things: &'a [T]) -> Option<&'a T> {
-        things.get(self.below(things.len()))
+    /// A random element; `None` if there are no elements.
+    pub(super) fn pick<'a, T>(&mut self, elements: &'a [T]) -> Option<&'a T> {
+        elements.get(self.below(elements.len()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which dumps must be there, judged from what clients sent and what they were answered.
+//! Which dumps must exist, according to the requests of clients and their answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -16,46 +16,46 @@ use super::fleet::Fleet;
 pub(super) struct Dumps {
     /// Visible at the last comparison.
     visible: BTreeMap<i64, Visible>,
-    /// Once visible or answered, and deleted for good; with their devices.
+    /// Dumps that were visible or answered and are deleted for good, with their devices.
     pub(super) deleted: BTreeMap<i64, usize>,
     bodies: HashMap<(usize, Sha256Digest), Body>,
-    /// Answered with a 503 in an earlier life: each may appear in any later one.
+    /// Dumps answered with a 503 in an earlier life: each may appear in any later life.
     rescued: HashSet<(usize, Sha256Digest)>,
 }
 
 #[derive(Debug)]
 struct Visible {
     device: usize,
-    /// Its place in the order of the dumps of its device.
+    /// Position in the order of the dumps of the device.
     place: (String, i64),
 }
 
-/// What is known of a body on one device.
+/// The posts of one body by one device, and their answers.
 #[derive(Debug, Default)]
 struct Body {
     size: u64,
     sent: u64,
     /// Chips and versions.
     sent_with: HashSet<(String, String)>,
-    /// How often which id was the answer.
+    /// How often each id was the answer.
     answered: BTreeMap<i64, u64>,
 }
 
-/// One life of the server and what it left.
+/// A life of the server and the rows at its end.
 struct Life<'a> {
     events: &'a Events,
     visible: BTreeMap<i64, (usize, &'a DumpRow)>,
-    /// First and last post that was answered with this id.
+    /// The posts that were answered with an id, by id.
     answered: BTreeMap<i64, Answered>,
 }
 
 struct Answered {
     device: usize,
-    /// It was visible by then.
+    /// The dump was visible at this time.
     by: Duration,
-    /// It was visible at some moment of this.
+    /// The dump was visible at some moment of this span.
     last: Span,
-    /// It was not there before this.
+    /// The dump did not exist before this time.
     after: Duration,
 }
 
@@ -65,13 +65,13 @@ impl Dumps {
         self.bodies.get(&(device, fact.sha256)).is_some_and(|body| body.size == fact.size)
     }
 
-    /// How many dumps were visible at the last comparison.
+    /// The number of dumps visible at the last comparison.
     pub(super) fn count(&self) -> usize {
         self.visible.len()
     }
 
-    /// Compares the rows with what clients were answered during a life, and remembers both.
-    pub(super) fn judge(
+    /// Compares the rows with the answers of a life, and remembers both.
+    pub(super) fn compare(
         &mut self,
         events: &Events,
         rows: &Rows,
@@ -79,7 +79,7 @@ impl Dumps {
         findings: &mut Findings,
     ) -> Result<()> {
         for post in &events.posts {
-            self.note(post);
+            self.record(post);
         }
         let mut visible = BTreeMap::new();
         for row in &rows.dumps {
@@ -108,7 +108,7 @@ impl Dumps {
         Ok(())
     }
 
-    fn note(&mut self, post: &Post) {
+    fn record(&mut self, post: &Post) {
         let body = self.bodies.entry((post.device, post.sha256)).or_default();
         body.size = post.size;
         body.sent += 1;
@@ -118,7 +118,7 @@ impl Dumps {
         }
     }
 
-    /// I2, I3: nothing is visible that was not sent, and nothing twice.
+    /// I2, I3: every visible dump was sent, and is visible once.
     fn check_visible(&self, life: &Life<'_>, findings: &mut Findings) {
         let mut bodies = BTreeSet::new();
         for (id, (device, row)) in &life.visible {
@@ -128,7 +128,7 @@ impl Dumps {
             let body =
                 body.filter(|body| body.size == fact.size && body.sent_with.contains(&sent_with));
             findings.check(Rule::Refused, body.is_some(), || {
-                format!("dump {id} of device {device} is nothing that was sent: {row:?}")
+                format!("dump {id} of device {device} was never sent: {row:?}")
             });
             let Some(body) = body else { continue };
             let times = body.answered.get(id).copied().unwrap_or(0);
@@ -136,21 +136,22 @@ impl Dumps {
             let range = times.max(1)..=body.sent - others;
             let count = u64::try_from(row.occurrences).unwrap_or(0);
             findings.check(Rule::Acknowledged, range.contains(&count), || {
-                format!("dump {id} has {count} occurrences, not {range:?}")
+                format!("dump {id}: expected {range:?} occurrences, found {count}")
             });
             findings.check(Rule::Acknowledged, bodies.insert((*device, fact.sha256)), || {
                 format!("dump {id} has the body of another dump of device {device}")
             });
             findings.check(Rule::Acknowledged, !self.deleted.contains_key(id), || {
-                format!("dump {id} was deleted and is back")
+                format!("dump {id} was deleted and exists again")
             });
             findings.check(Rule::Refused, self.may_be_new(life, *id, *device, fact), || {
-                format!("dump {id} of device {device} is there, but no client can have sent it")
+                format!("dump {id} of device {device} exists, but no client can have sent it")
             });
         }
     }
 
-    /// Known before, answered, of a post without answer, or rescued before.
+    /// Whether a dump was known before, was answered, can come from a post without an answer, or
+    /// was rescued before.
     fn may_be_new(&self, life: &Life<'_>, id: i64, device: usize, fact: Fact) -> bool {
         let lost =
             |post: &Post| post.id.is_none() && (post.device, post.sha256) == (device, fact.sha256);
@@ -160,47 +161,49 @@ impl Dumps {
             || self.rescued.contains(&(device, fact.sha256))
     }
 
-    /// I2: what exists now, and was answered before a client asked for it, existed then.
+    /// I2: a dump that exists now, and was answered before a client requested it, existed then.
     fn check_absences(&self, life: &Life<'_>, findings: &mut Findings) {
         for Absence { id, span } in &life.events.absences {
-            let there_before = self.visible.contains_key(id)
+            let existed_before = self.visible.contains_key(id)
                 || life.answered.get(id).is_some_and(|known| known.by < span.sent);
-            let fine = !(there_before && life.visible.contains_key(id));
-            findings.check(Rule::Answers, fine, || {
-                format!("dump {id} is there, and a 404 said it was not: {span:?}")
+            let is_plausible = !(existed_before && life.visible.contains_key(id));
+            findings.check(Rule::Answers, is_plausible, || {
+                format!("dump {id} exists, but was answered with a 404: {span:?}")
             });
         }
     }
 
-    /// I2: what was deleted with an answer no longer exists.
+    /// I2: a dump that was deleted with an answer does not exist any more.
     fn check_removals(&self, life: &Life<'_>, findings: &mut Findings) {
-        for removal in life.events.removals.iter().filter(|one| one.outcome == Outcome::Done) {
+        let done = |removal: &&Removal| removal.outcome == Outcome::Done;
+        for removal in life.events.removals.iter().filter(done) {
             for (id, (device, _)) in &life.visible {
-                let meant = *device == removal.device && removal.id.is_none_or(|one| one == *id);
-                let there_before = removal.id.is_some()
+                let is_target =
+                    *device == removal.device && removal.id.is_none_or(|removed| removed == *id);
+                let existed_before = removal.id.is_some()
                     || self.visible.contains_key(id)
                     || life.answered.get(id).is_some_and(|known| known.by < removal.span.sent);
-                findings.check(Rule::Acknowledged, !(meant && there_before), || {
-                    format!("dump {id} of device {device} was deleted with a 204 and is there")
+                findings.check(Rule::Acknowledged, !(is_target && existed_before), || {
+                    format!("dump {id} of device {device} was deleted with a 204 and still exists")
                 });
             }
         }
     }
 
-    /// I2: what was answered exists, unless a client or retention deleted it.
+    /// I2: an answered dump exists, unless a client or retention deleted it.
     fn check_missing(&self, life: &Life<'_>, findings: &mut Findings) {
         let known: BTreeSet<i64> =
             self.visible.keys().chain(life.answered.keys()).copied().collect();
         for id in &known {
             let Some(device) = self.device_of(life, *id) else { continue };
-            let fine = life.visible.contains_key(id)
+            let is_plausible = life.visible.contains_key(id)
                 || life.deleted(*id, device)
                 || self.newer(life, *id, device, &known) >= MAX_COREDUMPS;
-            findings.check(Rule::Acknowledged, fine, || {
+            findings.check(Rule::Acknowledged, is_plausible, || {
                 let newer = self.newer(life, *id, device, &known);
                 format!(
                     "dump {id} of device {device} was answered and is missing: no delete was sent, \
-                     and only {newer} newer ones can have taken its place"
+                     and only {newer} newer dumps can have replaced it"
                 )
             });
         }
@@ -211,8 +214,8 @@ impl Dumps {
         before.or_else(|| life.answered.get(&id).map(|known| known.device))
     }
 
-    /// How many dumps of the device may be newer: those still there, and those that clients
-    /// deleted since.
+    /// The number of dumps of the device that may be newer: those that exist, and those that
+    /// clients deleted since.
     fn newer(&self, life: &Life<'_>, id: i64, device: usize, known: &BTreeSet<i64>) -> usize {
         let of_device = |other: &i64| *other != id && !self.certainly_older(life, *other, id);
         let visible = life.visible.iter().filter(|(_, (of, _))| *of == device);
@@ -238,19 +241,19 @@ impl Dumps {
 }
 
 impl Life<'_> {
-    /// Whether a client may have deleted the dump after it was last known to be there.
+    /// Whether a client may have deleted the dump after it was last known to exist.
     fn deleted(&self, id: i64, device: usize) -> bool {
         let last = self.answered.get(&id).map(|known| known.last);
         let may_delete = |removal: &&Removal| {
             removal.outcome != Outcome::Refused
                 && removal.device == device
-                && removal.id.is_none_or(|one| one == id)
+                && removal.id.is_none_or(|removed| removed == id)
                 && last.is_none_or(|last| !removal.span.before(&last))
         };
         self.events.removals.iter().any(|removal| may_delete(&removal))
     }
 
-    /// Dumps whose ids no client knows and that an unanswered or answered delete of all may have taken.
+    /// The number of dumps without a known id that a delete of all dumps may have deleted.
     fn perhaps_deleted(&self, device: usize) -> usize {
         let all = |removal: &Removal| {
             removal.device == device && removal.id.is_none() && removal.outcome != Outcome::Refused

@@ -1,5 +1,5 @@
-//! One server on `SQLite` and a local directory: it starts, recovers, works and is killed, and what it
-//! left is checked.
+//! One server on `SQLite` and a local directory. It starts, recovers, works and is killed, and the
+//! data that it left is checked.
 
 pub(super) mod rows;
 
@@ -29,16 +29,16 @@ use super::tally::{Phase, Table, Tally};
 use super::{MAX_FIRMWARES, Trials, runtime};
 use rows::{Leases, end_leases, read_copy};
 
-const LONGEST_LOAD: Duration = Duration::from_millis(600);
-const LONGEST_START: Duration = Duration::from_millis(150);
-const LONGEST_RECOVERY: Duration = Duration::from_millis(300);
-/// Starts of an empty directory that are cut.
+const MAX_LOAD: Duration = Duration::from_millis(600);
+const MAX_START: Duration = Duration::from_millis(150);
+const MAX_RECOVERY: Duration = Duration::from_millis(300);
+/// Starts on an empty directory that are killed.
 const FIRST_STARTS: usize = 3;
-/// Longer than the age from which files of cut writes are removed.
+/// Longer than the age from which files of interrupted writes are removed.
 const OLD: Duration = Duration::from_hours(2);
 const SWEEPS: usize = 20;
-/// The command `sweep` runs after so many trials.
-const SWEPT: usize = 25;
+/// The command `sweep` runs each time after this number of trials.
+const SWEEP_EVERY: usize = 25;
 
 pub(super) struct EmbeddedDrill {
     site: Site,
@@ -61,19 +61,19 @@ impl Trials for EmbeddedDrill {
         let engine = self.engine();
         if trial % 4 == 1 {
             let life = self.start(&engine)?;
-            sleep(self.dice.moment(LONGEST_START));
+            sleep(self.dice.moment(MAX_START));
             self.kill(life, Phase::Start)?;
             self.check_remains(&Events::default())?;
         }
         if trial % 4 == 3 {
             let (life, _) = self.start_ready(&engine)?;
-            sleep(self.dice.moment(LONGEST_RECOVERY));
+            sleep(self.dice.moment(MAX_RECOVERY));
             self.kill(life, Phase::Recovery)?;
             self.check_remains(&Events::default())?;
         }
         self.check_calls(&engine)?;
         self.load(trial)?;
-        if trial.is_multiple_of(SWEPT) {
+        if trial.is_multiple_of(SWEEP_EVERY) {
             self.findings.at(format!("sweep after trial {trial}"));
             self.sweep()?;
         }
@@ -84,7 +84,7 @@ impl Trials for EmbeddedDrill {
         self.tally.progress(elapsed, self.history.dumps.count(), &self.findings)
     }
 
-    /// Recovers a last time, sweeps, and checks what is left.
+    /// Recovers a last time, sweeps, and checks the data.
     fn end(mut self) -> Result<Table> {
         self.findings.at("the end".into());
         let engine = self.engine();
@@ -120,7 +120,7 @@ impl EmbeddedDrill {
         let engine = drill.engine();
         for _ in 0..FIRST_STARTS {
             let life = drill.start(&engine)?;
-            sleep(drill.dice.moment(LONGEST_START));
+            sleep(drill.dice.moment(MAX_START));
             drill.kill(life, Phase::Start)?;
         }
         let (life, address) = drill.start_ready(&engine)?;
@@ -130,7 +130,7 @@ impl EmbeddedDrill {
         Ok(drill)
     }
 
-    /// A life that recovers, or not, and is killed under load.
+    /// A life that may recover and is killed under load.
     fn load(&mut self, trial: usize) -> Result<()> {
         let engine = self.engine();
         let (life, address) = self.start_ready(&engine)?;
@@ -141,10 +141,10 @@ impl EmbeddedDrill {
                 self.recover(address, which)?;
             }
             2 => self.end_dead_leases(Leases::All)?,
-            // Clients meet the leases of the dead.
+            // Clients meet the leases of dead servers.
             _ => {}
         }
-        let moment = self.dice.moment(LONGEST_LOAD);
+        let moment = self.dice.moment(MAX_LOAD);
         let (servers, name) = (Servers::one(address), format!("drill-{}", self.lives));
         let load = Load {
             fleet: &self.history.fleet,
@@ -180,22 +180,22 @@ impl EmbeddedDrill {
             // A sweep has deleted surplus versions meanwhile.
             rows = again;
         };
-        self.history.judge(&Events::default(), &rows, &mut self.findings)?;
+        self.history.compare(&Events::default(), &rows, &mut self.findings)?;
         let empty = [("spool", self.site.data().join("tmp")), ("transfer", self.site.transfer())];
         let idle = Idle { rows: &rows, objects: &objects, lists: &lists, empty: &empty };
         idle.check(&self.history, &mut self.findings)
     }
 
-    /// Ends the leases of the processes before the one that runs.
+    /// Ends the leases of the killed processes.
     fn end_dead_leases(&self, which: Leases) -> Result<()> {
         end_leases(&Database::of_file(&self.site.database())?, &self.dead, which)
     }
 
-    /// Compares what a dead server left with what clients were answered.
+    /// Compares the data of a killed server with the answers of clients.
     fn check_remains(&mut self, events: &Events) -> Result<()> {
         let (rows, dead) = read_copy(&self.site.database(), &self.site.root)?;
         self.dead = dead;
-        self.history.judge(events, &rows, &mut self.findings)?;
+        self.history.compare(events, &rows, &mut self.findings)?;
         let objects = Objects::read(&self.site.artifacts())?;
         objects.check_rows(&rows, Rule::Objects, &mut self.findings)?;
         self.history.check_whole(&objects, &mut self.findings);
@@ -232,7 +232,7 @@ impl EmbeddedDrill {
         life.kill(&mut self.findings)
     }
 
-    /// I6: sweeps until nothing is found any more; objects have to be a second old.
+    /// I6: sweeps until no garbage is found; objects have to be a second old.
     fn sweep(&mut self) -> Result<()> {
         // A server which is stopped or killed while it sweeps leaves its lease for minutes.
         self.dead = read_copy(&self.site.database(), &self.site.root)?.1;
@@ -240,7 +240,9 @@ impl EmbeddedDrill {
         for _ in 0..SWEEPS {
             let printed = sweep(&self.site)?.context("another sweep runs while no server does")?;
             self.findings.check(Rule::Garbage, !printed.contains("adopted"), || {
-                format!("the store was adopted, although it is ours: {printed}")
+                format!(
+                    "the store was adopted, although it belongs to this installation: {printed}"
+                )
             });
             let (rows, objects) = self.rows_and_objects()?;
             if surplus(&objects, &rows)?.is_empty() {
@@ -261,7 +263,7 @@ impl EmbeddedDrill {
         Ok((rows, Objects::read(&self.site.artifacts())?))
     }
 
-    /// I14: files of cut writes go at the first start after they have become old.
+    /// I14: files of interrupted writes are removed at the first start after they have become old.
     fn clean(&mut self, engine: &Engine) -> Result<()> {
         let temporary = Objects::read(&self.site.artifacts())?.temporary;
         self.tally.leftovers = temporary.len();
@@ -272,7 +274,7 @@ impl EmbeddedDrill {
         life.stop(&mut self.findings)?;
         let left = Objects::read(&self.site.artifacts())?.temporary;
         self.findings.check(Rule::WholeFiles, left.is_empty(), || {
-            format!("files of cut writes are still there: {left:?}")
+            format!("files of interrupted writes still exist: {left:?}")
         });
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The sidecar of one life of the server, and what its calls must have been.
+//! The sidecar for one life of the server, and the check of its calls.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use super::history::History;
 /// Answers prepared for a life; calls beyond them get reports at once.
 const SCRIPTED: usize = 400;
 
-/// The report of a call that was answered with one of its own.
+/// The report of the calls that get one.
 const REPORT: &str = "report of the drill";
 
-/// Who calls a sidecar.
+/// The callers of a sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callers {
-    /// One server. When it is dead, so are its calls.
+    /// One server. Its calls end with it.
     One,
-    /// Several. A call may reach the sidecar after its attempt ended and its files went.
+    /// Several servers. A call may reach the sidecar after its attempt ended and its files were
+    /// removed.
     Several,
-    /// Several, of which one stood still: its call stays open after its lease ran out and another
-    /// replica took the job.
+    /// Several servers, of which one was frozen: its call stays open after its lease expired and
+    /// another replica claimed the job.
     Frozen,
 }
 
-/// A sidecar for one life.
 pub(super) struct Engine {
     sidecar: ScriptedSidecar,
 }
 
 impl Engine {
-    /// Starts one that answers most calls soon, some with failure, some not at all.
+    /// Starts a sidecar that answers most calls soon, some with a failure, and some never.
     pub(super) fn start(runtime: &Runtime, transfer: &Path, dice: &mut Dice) -> Self {
         let engine = Self { sidecar: runtime.block_on(ScriptedSidecar::start(transfer)) };
         engine.prepare(SCRIPTED, dice);
@@ -47,13 +47,12 @@ impl Engine {
         self.sidecar.script((0..answers).map(|_| reply(dice)).collect::<Vec<_>>());
     }
 
-    /// Where it is.
     pub(super) fn url(&self) -> &str {
         self.sidecar.url()
     }
 
-    /// I10: never two calls for one dump at once, and each with the bytes of that dump and of an
-    /// ELF; returns how many there were since the last time.
+    /// I10: there are never two calls for one dump at once, and each call has the bytes of its dump
+    /// and of an ELF. Returns the number of calls since the last check.
     pub(super) fn check(
         &self,
         history: &History,
@@ -91,7 +90,7 @@ fn reply(dice: &mut Dice) -> Reply {
         40..80 => Reply::after(Duration::from_millis(dice.number() % 60)),
         80..88 => Reply::status(500),
         88..92 => Reply::cut(),
-        92..95 => Reply::body(200, "no JSON"),
+        92..95 => Reply::body(200, "not JSON"),
         95..98 => Reply::hang(),
         _ => Reply::status(422),
     }

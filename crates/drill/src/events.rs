@@ -1,4 +1,4 @@
-//! What clients did during one life of the server.
+//! The actions of clients during one life of the server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::invariants::{Findings, Rule, SetFacts};
 
-/// From the moment before a request was sent to the moment its answer was read; times since the
-/// drill began.
+/// From just before a request was sent until its answer was read, as times since the drill began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     pub(super) sent: Duration,
-    /// `None`: the server died first, or could not tell how it ended; it may end at any time.
+    /// `None`: the server died first or did not know the outcome. The request may take effect at
+    /// any time.
     pub(super) answered: Option<Duration>,
 }
 
 impl Span {
-    /// Whether this was over when the other one began.
+    /// Whether this request had been answered when the other one was sent.
     pub(super) fn before(&self, other: &Self) -> bool {
         self.answered.is_some_and(|answered| answered < other.sent)
     }
 }
 
-/// What a client knows of its write.
+/// The outcome of a write, as far as the client knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// 2xx
     Done,
-    /// 4xx: it changed nothing.
+    /// 4xx: nothing was changed.
     Refused,
     /// No answer, or a 503.
     Lost,
@@ -36,23 +36,23 @@ pub(super) enum Outcome {
 /// A request that may change something.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
-    /// Under which the audit trail has it.
+    /// The correlation id in the audit records.
     pub(super) id: String,
     /// Its line in the table.
     pub(super) kind: &'static str,
     pub(super) outcome: Outcome,
-    /// It is a dump that was put into the rescue spool.
+    /// The write is a dump that was written to the rescue spool.
     pub(super) is_rescued: bool,
 }
 
-/// A dump which an answer said does not exist.
+/// A dump that was answered with a 404.
 #[derive(Debug, Clone)]
 pub(super) struct Absence {
     pub(super) id: i64,
     pub(super) span: Span,
 }
 
-/// A dump sent.
+/// A dump that was sent.
 #[derive(Debug, Clone)]
 pub(super) struct Post {
     /// Index of the device.
@@ -62,13 +62,13 @@ pub(super) struct Post {
     pub(super) chip: String,
     pub(super) version: String,
     pub(super) span: Span,
-    /// What was answered.
+    /// The answered id of the dump.
     pub(super) id: Option<i64>,
-    /// It was answered with a 503, and may appear at any time later, once.
+    /// The answer was a 503, so the dump may appear once at any later time.
     pub(super) is_rescued: bool,
 }
 
-/// Dumps of a device deleted: one, or all.
+/// A delete of one dump or of all dumps of a device.
 #[derive(Debug, Clone)]
 pub(super) struct Removal {
     pub(super) device: usize,
@@ -77,7 +77,7 @@ pub(super) struct Removal {
     pub(super) outcome: Outcome,
 }
 
-/// Something done to a version.
+/// A change of a version.
 #[derive(Debug, Clone)]
 pub(super) struct VersionChange {
     pub(super) model: usize,
@@ -87,7 +87,6 @@ pub(super) struct VersionChange {
     pub(super) outcome: Outcome,
 }
 
-/// What was done to a version.
 #[derive(Debug, Clone)]
 pub(super) enum VersionAct {
     Publish(Box<SetFacts>),
@@ -96,7 +95,7 @@ pub(super) enum VersionAct {
 }
 
 impl VersionChange {
-    /// The set it publishes, if it does.
+    /// The set that a publication publishes.
     pub(super) fn published(&self) -> Option<&SetFacts> {
         match &self.act {
             VersionAct::Publish(facts) => Some(facts),
@@ -104,13 +103,13 @@ impl VersionChange {
         }
     }
 
-    /// Whether it may have had an effect.
+    /// Whether the change may have had an effect.
     pub(super) fn may_count(&self) -> bool {
         self.outcome != Outcome::Refused
     }
 }
 
-/// Everything.
+/// The actions of clients during one life of the server.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     pub(super) posts: Vec<Post>,
@@ -118,7 +117,7 @@ pub(super) struct Events {
     pub(super) versions: Vec<VersionChange>,
     pub(super) writes: Vec<Write>,
     pub(super) absences: Vec<Absence>,
-    /// Answers no client may get.
+    /// Answers that no client may get.
     pub(super) problems: Vec<(Rule, String)>,
     /// Answers that were checked.
     pub(super) verified: u64,
@@ -135,7 +134,7 @@ impl Events {
         }
     }
 
-    /// Adds what another client did.
+    /// Adds the actions of another client.
     pub(super) fn absorb(&mut self, other: Self) {
         self.posts.extend(other.posts);
         self.removals.extend(other.removals);
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_answered_comes_before_anything() {
+    fn only_an_answered_request_comes_before_another() {
         let span = |sent, answered: Option<u64>| Span {
             sent: Duration::from_micros(sent),
             answered: answered.map(Duration::from_micros),

@@ -1,4 +1,4 @@
-//! The models and devices of the drill, made once.
+//! The models and devices of the drill, which are created once.
 
 use anyhow::{Context, Result};
 use coredock_testkit::client::Client;
@@ -29,20 +29,21 @@ impl Fleet {
         for (model, code) in MODELS.into_iter().enumerate() {
             let body = json!({"code": code, "name": code}).to_string();
             let created = client.post("/api/device-models", body.as_bytes())?.json(201)?;
-            let model_id = created["id"].as_i64().context("a model without id")?;
+            let model_id = created["id"].as_i64().context("the created model has no id")?;
             fleet.models.push(model_id);
             for _ in 0..DEVICES_PER_MODEL {
                 let body = json!({"device_model_id": model_id, "config": "{}"}).to_string();
                 let created = client.post("/api/devices", body.as_bytes())?.json(201)?;
-                let id = created["id"].as_i64().context("a device without id")?;
-                let key = created["key"].as_str().context("a device without key")?.to_owned();
+                let id = created["id"].as_i64().context("the created device has no id")?;
+                let key =
+                    created["key"].as_str().context("the created device has no key")?.to_owned();
                 fleet.devices.push(Device { id, key, model });
             }
         }
         Ok(fleet)
     }
 
-    /// Index of the device of this row.
+    /// Index of the device with this row id.
     pub(super) fn device(&self, id: i64) -> Option<usize> {
         self.devices.iter().position(|device| device.id == id)
     }
@@ -52,7 +53,7 @@ impl Fleet {
         self.devices.iter().position(|device| device.key == key)
     }
 
-    /// Index of the model of this row.
+    /// Index of the model with this row id.
     pub(super) fn model(&self, id: i64) -> Option<usize> {
         self.models.iter().position(|model| *model == id)
     }

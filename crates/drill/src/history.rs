@@ -1,4 +1,4 @@
-//! What clients sent and what they were answered, from the first life of a server on.
+//! The requests of clients and their answers, since the first life of the server.
 
 use anyhow::Result;
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
@@ -18,7 +18,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Of clients which can send `material` and have sent nothing yet, to an empty fleet.
+    /// A history without requests, for clients that can send `material`.
     pub(super) fn new(material: Material) -> Self {
         Self {
             fleet: Fleet::default(),
@@ -28,8 +28,8 @@ impl History {
         }
     }
 
-    /// Compares the rows with what clients were answered during a life, and remembers both.
-    pub(super) fn judge(
+    /// Compares the rows with the answers of a life, and remembers both.
+    pub(super) fn compare(
         &mut self,
         events: &Events,
         rows: &Rows,
@@ -37,15 +37,18 @@ impl History {
     ) -> Result<()> {
         findings.check(Rule::Database, rows.faults.is_empty(), || rows.faults.join(", "));
         check_pointers(rows, findings);
-        self.dumps.judge(events, rows, &self.fleet, findings)?;
-        self.versions.judge(events, rows, &self.fleet, findings)
+        self.dumps.compare(events, rows, &self.fleet, findings)?;
+        self.versions.compare(events, rows, &self.fleet, findings)
     }
 
-    /// I14: every object under a final name is something that was sent, whole.
+    /// I14: every object under a final name is a complete artifact that was sent.
     pub(super) fn check_whole(&self, objects: &Objects, findings: &mut Findings) {
         for (key, fact) in objects.iter() {
             findings.check(Rule::WholeFiles, self.allows(key, fact), || {
-                format!("{key} with {} bytes is nothing that was ever sent for it", fact.size)
+                format!(
+                    "{key} with {} bytes is not an artifact that was sent for this key",
+                    fact.size
+                )
             });
         }
     }
@@ -58,10 +61,10 @@ impl History {
             dumps.map(|(id, device)| format!("coredumps/{}/{id}.dmp", devices[*device].key));
         let versions = self.versions.without_objects();
         let versions = versions
-            .map(|(model, version)| format!("firmware/{}/{version}/firmware.bin", MODELS[*model]));
+            .map(|key| format!("firmware/{}/{}/firmware.bin", MODELS[key.model], key.version));
         for key in dumps.chain(versions) {
             findings.check(Rule::Outbox, !objects.contains(&key), || {
-                format!("{key} still exists, its row was deleted and the outbox is empty")
+                format!("{key} still exists, although its row was deleted and the outbox is empty")
             });
         }
     }
@@ -73,7 +76,7 @@ impl History {
 
     /// Whether this ELF was ever part of a bundle.
     pub(super) fn has_elf(&self, fact: Fact) -> bool {
-        self.material.knows(ArtifactName::Elf, fact)
+        self.material.contains(ArtifactName::Elf, fact)
     }
 
     fn allows(&self, path: &str, fact: Fact) -> bool {
@@ -90,9 +93,9 @@ impl History {
                 let device = self.fleet.device_of_key(device.as_str());
                 device.is_some_and(|device| self.dumps.was_sent(device, fact))
             }
-            Ok(ArtifactKey::Staging { artifact, .. }) => self.material.knows(artifact, fact),
+            Ok(ArtifactKey::Staging { artifact, .. }) => self.material.contains(artifact, fact),
             Ok(ArtifactKey::Owner | ArtifactKey::Health { .. }) => true,
-            // The drill uploads none, and its sidecar needs no index.
+            // The drill uploads no ROM ELF, and its sidecar needs no index.
             Ok(ArtifactKey::RomElf { .. } | ArtifactKey::SymbolIndex { .. }) | Err(_) => false,
         }
     }

@@ -1,4 +1,5 @@
-//! Kills the real server under load again and again, and checks what it left (contract §9).
+//! Kills the real server under load again and again, and checks the data that it left (contract
+//! §9).
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
@@ -37,10 +38,10 @@ const MAX_COREDUMPS: usize = 12;
 const MAX_FIRMWARES: usize = 3;
 /// `MAX_COREDUMP_BYTES` of the drill.
 const MAX_COREDUMP_BYTES: usize = 256 << 10;
-/// A line is printed after so many trials.
-const REPORTED: usize = 10;
+/// A line is printed each time after this number of trials.
+const REPORT_EVERY: usize = 10;
 
-/// What can be drilled.
+/// The drills.
 #[derive(Subcommand)]
 pub enum DrillCommand {
     /// Kills the server at random moments and checks that nothing was lost
@@ -50,30 +51,30 @@ pub enum DrillCommand {
 /// How the server is killed.
 #[derive(Args, Debug, Clone)]
 pub struct Kill {
-    /// How often a load is cut by a kill
+    /// Number of trials; each one ends a load by a kill
     #[arg(long, default_value_t = 100)]
     pub trials: usize,
-    /// Determines moments and requests, as far as two processes can be determined
+    /// Determines moments and requests, as far as that is possible with several processes
     #[arg(long)]
     pub seed: Option<u64>,
-    /// The server; by default it is built
+    /// Binary of the server; by default it is built
     #[arg(long, conflicts_with = "release")]
     pub binary: Option<PathBuf>,
-    /// Drills the release binary
+    /// Uses the release binary
     #[arg(long)]
     pub release: bool,
-    /// What the server runs on
+    /// Backends of the server
     #[arg(long, value_enum, default_value_t = Backends::Embedded)]
     pub backends: Backends,
     /// Servers that share database and bucket; 2 by default
     #[arg(long)]
     pub replicas: Option<usize>,
-    /// Keeps the directory even if nothing is wrong
+    /// Keeps the directory even if there are no violations
     #[arg(long)]
     pub keep: bool,
 }
 
-/// What a server runs on.
+/// The backends of a server.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backends {
     /// SQLite and a local directory; one server, which is killed
@@ -86,7 +87,7 @@ pub enum Backends {
 const REPLICAS: usize = 2;
 
 impl DrillCommand {
-    /// Prints what was done and found; a violation is an error.
+    /// Prints the actions and the findings; a violation is an error.
     pub fn run(self) -> Result<()> {
         let Self::Kill(kill) = self;
         kill.run()
@@ -110,11 +111,11 @@ impl Kill {
             let _kept = directory.keep();
         }
         let violations = outcome.with_context(|| {
-            format!("the drill broke off; seed {seed}, everything is in {}", place.display())
+            format!("the drill failed; seed {seed}, its files are in {}", place.display())
         })?;
         ensure!(
             violations == 0,
-            "{violations} violations; seed {seed}, everything is in {}",
+            "{violations} violations; seed {seed}, the files are in {}",
             place.display()
         );
         Ok(())
@@ -122,7 +123,9 @@ impl Kill {
 
     fn binary(&self) -> Result<PathBuf> {
         if let Some(binary) = &self.binary {
-            return binary.canonicalize().with_context(|| format!("no {}", binary.display()));
+            return binary
+                .canonicalize()
+                .with_context(|| format!("cannot find the server {}", binary.display()));
         }
         let mut build = program("cargo", &["build", "--locked", "--package", "coredock"]);
         if self.release {
@@ -133,13 +136,16 @@ impl Kill {
         Ok(root().join("target").join(profile).join("coredock"))
     }
 
-    /// Returns how many violations there were.
+    /// Returns the number of violations.
     fn drill(&self, binary: PathBuf, root: PathBuf, seed: u64) -> Result<usize> {
         if self.backends == Backends::Production {
             let replicas = self.replicas.unwrap_or(REPLICAS).max(1);
             self.run_trials(ProductionDrill::begin(&binary, &root, replicas, seed)?)
         } else {
-            ensure!(self.replicas.is_none_or(|replicas| replicas == 1), "one server owns a file");
+            ensure!(
+                self.replicas.is_none_or(|replicas| replicas == 1),
+                "expected one replica with embedded backends"
+            );
             self.run_trials(EmbeddedDrill::begin(Site::new(binary, root)?, seed)?)
         }
     }
@@ -148,7 +154,7 @@ impl Kill {
         let began = Instant::now();
         for trial in 1..=self.trials {
             drill.trial(trial)?;
-            if trial.is_multiple_of(REPORTED) || trial == self.trials {
+            if trial.is_multiple_of(REPORT_EVERY) || trial == self.trials {
                 println!("{}", drill.progress(began.elapsed()));
             }
         }
@@ -158,14 +164,14 @@ impl Kill {
     }
 }
 
-/// A drill of some kind.
+/// A kind of drill.
 trait Trials {
     fn trial(&mut self, number: usize) -> Result<()>;
 
     /// One line between trials.
     fn progress(&self, elapsed: Duration) -> String;
 
-    /// Checks a last time what is left.
+    /// Checks the data a last time.
     fn end(self) -> Result<Table>;
 }
 

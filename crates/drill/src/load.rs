@@ -1,4 +1,4 @@
-//! Clients that do everything at once until the server dies.
+//! Clients that send requests of all kinds until the server dies.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,46 +21,45 @@ mod firmware;
 mod refused;
 
 const CLIENTS: usize = 6;
-/// Between two attempts to connect.
+/// Pause between two attempts to connect.
 const REFUSED_PAUSE: Duration = Duration::from_millis(1);
-/// After a 503: what fails at once is otherwise most of what is done.
+/// Pause after a 503. Without it most requests of a load would be those that fail at once.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(20);
-/// How many of a hundred requests begin a connection of their own, perhaps to another server.
-const SWITCHED: usize = 20;
+/// Percentage of requests that begin a new connection, perhaps to another server.
+const NEW_CONNECTION_PERCENT: usize = 20;
 /// A dump that takes longer may be put into the rescue spool.
 const SLOW: Duration = Duration::from_secs(7);
-/// The line of dumps in the table.
+/// The row of posted dumps in the table.
 pub(super) const POST_DUMP: &str = "post dump";
-/// Dumps that clients remember for downloads, deletes and repetitions.
-const REMEMBERED: usize = 48;
+/// How many dumps clients remember for downloads, deletes and repetitions.
+const MAX_TARGETS: usize = 48;
 
-/// What all clients share.
+/// The state that all clients share.
 pub(super) struct Load<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) material: &'a Material,
-    /// Since when times are counted.
+    /// The start of all times.
     pub(super) clock: Instant,
-    /// Dumps clients know of; outlives the server.
+    /// Dumps that clients know; survives the server.
     pub(super) targets: &'a Targets,
     /// The addresses of the servers that run.
     pub(super) servers: &'a Servers,
-    /// Whether what servers depend on is being broken: then they may say so.
+    /// Whether dependencies of the servers are being broken, so that they may answer with a 503.
     pub(super) outages: bool,
-    /// Begins the id of every request.
+    /// Prefix of the id of every request.
     pub(super) name: &'a str,
 }
 
-/// Where servers are.
+/// The addresses of the servers.
 #[derive(Default)]
 pub(super) struct Servers(Mutex<Vec<Option<SocketAddr>>>);
 
 impl Servers {
-    /// One server.
     pub(super) fn one(address: SocketAddr) -> Self {
         Self(Mutex::new(vec![Some(address)]))
     }
 
-    /// Says where a server is, or that it is nowhere.
+    /// Sets the address of a server; `None`: it does not listen.
     pub(super) fn set(&self, server: usize, address: Option<SocketAddr>) {
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if servers.len() <= server {
@@ -76,16 +75,16 @@ impl Servers {
     }
 }
 
-/// Dumps clients know of.
+/// Dumps that clients know.
 #[derive(Default)]
 pub(super) struct Targets(Mutex<Vec<Target>>);
 
-/// A dump whose id a client was answered.
+/// A dump whose id a client has received.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
     device: usize,
     id: i64,
-    /// From which its body is made again.
+    /// The seed of the body, which can be made again.
     seed: u64,
     length: usize,
     sha256: Sha256Digest,
@@ -98,7 +97,7 @@ impl Targets {
 
     fn add(&self, target: Target) {
         let mut targets = self.lock();
-        if targets.len() >= REMEMBERED {
+        if targets.len() >= MAX_TARGETS {
             targets.remove(0);
         }
         targets.push(target);
@@ -110,8 +109,8 @@ impl Targets {
 }
 
 impl Load<'_> {
-    /// Runs clients against the servers until `kill` has returned, which is called after `moment`;
-    /// while they wait for their last answers `meanwhile` is called.
+    /// Runs clients against the servers until `kill` returns, which is called after `moment`. While
+    /// the clients wait for their last answers, `meanwhile` is called.
     pub(super) fn run(
         &self,
         dice: &mut Dice,
@@ -128,7 +127,7 @@ impl Load<'_> {
                     threads.spawn(move || session.run(dead))
                 })
                 .collect();
-            // The moment itself is what is drilled.
+            // The drill is about the moment of the kill.
             std::thread::sleep(moment);
             let killed = kill();
             dead.store(true, Ordering::Relaxed);
@@ -146,25 +145,24 @@ impl Load<'_> {
     }
 }
 
-/// One client.
+/// A client.
 struct Session<'a> {
     load: &'a Load<'a>,
     client: usize,
     dice: Dice,
     connection: Option<Client>,
-    /// Requests made so far.
+    /// Number of requests so far.
     requests: usize,
     events: Events,
 }
 
-/// A request.
 struct Request<'a> {
-    /// Its line in the table.
+    /// Its row in the table.
     kind: &'static str,
     method: &'a str,
     path: &'a str,
     body: &'a [u8],
-    /// Statuses it may get.
+    /// Allowed statuses.
     statuses: &'a [u16],
 }
 
@@ -182,12 +180,12 @@ impl<'a> Session<'a> {
     }
 
     fn act(&mut self) {
-        if self.load.outages && self.dice.chance(SWITCHED) {
+        if self.load.outages && self.dice.chance(NEW_CONNECTION_PERCENT) {
             self.connection = None;
         }
         if self.connection.is_none() {
             let server = self.load.servers.pick(&mut self.dice);
-            // A request that never left is none.
+            // A request that could not be sent does not count.
             let Some(connection) = server.and_then(|server| Client::connect(server).ok()) else {
                 return std::thread::sleep(REFUSED_PAUSE);
             };
@@ -208,8 +206,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends a request; the span says when, the answer is `None` if none came. A status it must not
-    /// get is a problem.
+    /// Sends a request; returns its span, and its answer if one came. A status that is not allowed
+    /// is a problem.
     fn send(&mut self, request: &Request<'_>) -> (Span, Option<Answer>) {
         self.requests += 1;
         let id = format!("{}-{}-{}", self.load.name, self.client, self.requests);
@@ -233,7 +231,7 @@ impl<'a> Session<'a> {
             self.connection = None;
         }
         let is_outage =
-            answer.status == 503 && self.may_be_out(request, answered.saturating_sub(sent));
+            answer.status == 503 && self.may_be_unavailable(request, answered.saturating_sub(sent));
         if is_outage {
             std::thread::sleep(OUTAGE_PAUSE);
         }
@@ -244,8 +242,8 @@ impl<'a> Session<'a> {
         (Span { sent, answered: ended }, Some(answer))
     }
 
-    /// Whether a 503 may be the answer: in an outage, and for a dump that takes too long.
-    fn may_be_out(&self, request: &Request<'_>, took: Duration) -> bool {
+    /// Whether a 503 is allowed: in an outage, and for a dump that takes too long.
+    fn may_be_unavailable(&self, request: &Request<'_>, took: Duration) -> bool {
         self.load.outages || (request.kind == POST_DUMP && took >= SLOW)
     }
 
@@ -255,22 +253,22 @@ impl<'a> Session<'a> {
         connection.send_with_id(id, request.method, request.path, request.body)
     }
 
-    fn verify(&mut self, fine: bool, problem: impl FnOnce() -> String) {
+    fn verify(&mut self, is_right: bool, problem: impl FnOnce() -> String) {
         self.events.verified += 1;
-        if !fine {
+        if !is_right {
             self.events.problems.push((Rule::Answers, problem()));
         }
     }
 
-    /// A body that was sent is the one its entity tag names; returns its digest.
+    /// Checks that the body has the digest in its entity tag; returns the digest.
     fn verify_download(&mut self, path: &str, answer: &Answer) -> Option<Sha256Digest> {
         if answer.status != 200 {
             return None;
         }
         let sha256 = Sha256Digest::of(&answer.body);
-        let fine = answer.etag.as_deref() == Some(&format!("\"{sha256}\""));
-        self.verify(fine, || {
-            format!("{path}: {sha256} was sent with the entity tag {:?}", answer.etag)
+        let is_right = answer.etag.as_deref() == Some(&format!("\"{sha256}\""));
+        self.verify(is_right, || {
+            format!("{path}: expected the entity tag of {sha256}, found {:?}", answer.etag)
         });
         Some(sha256)
     }
@@ -280,7 +278,7 @@ impl<'a> Session<'a> {
 fn outcome(answer: Option<&Answer>) -> Outcome {
     match answer.map(|answer| answer.status) {
         Some(200..300) => Outcome::Done,
-        // What a 503 left is not known.
+        // It is not known what a request changed before a 503.
         None | Some(500..) => Outcome::Lost,
         Some(_) => Outcome::Refused,
     }

@@ -1,4 +1,4 @@
-//! What clients send: bodies of dumps, and bundles whose every byte is known.
+//! The dumps and the bundles that clients send, of which every byte is known.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,14 @@ use coredock_testkit::invariants::{Fact, SetFacts};
 
 use super::dice::Dice;
 
-/// Codes of the models.
 pub(super) const MODELS: [&str; 2] = ["drill_a", "drill_b"];
-/// Versions of each model.
 pub(super) const VERSIONS: [&str; 6] =
     ["1.0.0", "1.0.1", "1.1.0+5", "1.2.0-rc.1", "2.0.0", "2.0.1"];
-/// Sets per version.
+/// Different sets per version.
 const SETS: usize = 3;
-/// The largest dump that is accepted.
-pub(super) const LARGEST_DUMP: usize = 200 << 10;
+pub(super) const MAX_DUMP_BYTES: usize = 200 << 10;
 
-/// A bundle.
+/// A bundle and the facts of its five artifacts.
 pub(super) struct Set {
     pub(super) model: usize,
     pub(super) version: &'static str,
@@ -26,7 +23,7 @@ pub(super) struct Set {
     pub(super) zip: Vec<u8>,
 }
 
-/// Everything that can be published.
+/// All bundles that can be published.
 pub(super) struct Material {
     pub(super) sets: Vec<Set>,
     known: HashSet<(ArtifactName, Fact)>,
@@ -37,7 +34,7 @@ impl Material {
     pub(super) fn new(dice: &mut Dice) -> Self {
         let mut sets = Vec::new();
         for model in 0..MODELS.len() {
-            // The third set of each version is of one build: its symbols have many users.
+            // The last sets of all versions share one build, so that many versions use its symbols.
             let shared = noise(dice, b"\x7fELF", 9000);
             for version in VERSIONS {
                 let elf_bytes = dice.spread(11..16, usize::MAX);
@@ -54,8 +51,8 @@ impl Material {
         Self { sets, known }
     }
 
-    /// Whether an artifact of this name was ever made.
-    pub(super) fn knows(&self, artifact: ArtifactName, fact: Fact) -> bool {
+    /// Whether any set has this artifact.
+    pub(super) fn contains(&self, artifact: ArtifactName, fact: Fact) -> bool {
         self.known.contains(&(artifact, fact))
     }
 
@@ -102,7 +99,7 @@ impl Set {
     }
 }
 
-/// The bytes of a dump: of no container that is known, the same for the same `seed` and length.
+/// The bytes of a dump, which is not in a known container; the same for the same `seed` and length.
 pub(super) fn dump(seed: u64, length: usize) -> Vec<u8> {
     noise(&mut Dice::new(seed), b"drill", length)
 }
@@ -121,18 +118,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_set_is_another_one_and_all_its_artifacts_are_known() {
+    fn all_sets_differ_and_their_artifacts_are_known() {
         let material = Material::new(&mut Dice::new(1));
         assert_eq!(material.sets.len(), MODELS.len() * VERSIONS.len() * SETS);
         let facts: HashSet<_> = material.sets.iter().map(|set| (set.model, set.facts)).collect();
         assert_eq!(facts.len(), material.sets.len());
         for set in &material.sets {
             for (artifact, fact) in ArtifactName::ALL.into_iter().zip(set.facts) {
-                assert!(material.knows(artifact, fact));
+                assert!(material.contains(artifact, fact));
                 assert!(material.has(set.model, set.version, artifact, fact));
             }
         }
-        assert!(!material.knows(ArtifactName::Bin, Fact::of(b"")));
+        assert!(!material.contains(ArtifactName::Bin, Fact::of(b"")));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One life of a server: from its start to its kill.
+//! A life of a server, from its start to its kill.
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -15,16 +15,15 @@ use rustix::process::Pid;
 use super::{MAX_COREDUMP_BYTES, MAX_COREDUMPS, MAX_FIRMWARES};
 
 const SIGKILL: i32 = 9;
-/// Kills leave more garbage than the server's own sweep deletes without a confirmation.
+/// Kills leave more garbage than the sweep of the server deletes without a confirmation.
 const EXPECTED_ERRORS: &[&str] = &["more than is plausible"];
-/// The errors of outages which the drill makes.
+/// The errors of the outages that the drill causes.
 const EXPECTED_OUTAGES: &[&str] = &["more than is plausible", "SERVICE_UNAVAILABLE"];
 
-/// What all lives of a server have in common.
+/// The common properties of all lives of a server.
 pub(super) struct Site {
-    /// The program.
     pub(super) binary: PathBuf,
-    /// Contains the data directory, the logs, and what the sidecar shares.
+    /// Contains the data directory, the logs, and the directory shared with the sidecar.
     pub(super) root: PathBuf,
     /// Settings of the environment, the only ones.
     pub(super) settings: Vec<(&'static str, String)>,
@@ -69,7 +68,7 @@ impl Site {
 
 /// Settings of every server of a drill.
 pub(super) fn settings(transfer: &Path) -> Result<Vec<(&'static str, String)>> {
-    let transfer = transfer.to_str().context("a path that is not UTF-8")?.to_owned();
+    let transfer = transfer.to_str().context("the transfer directory is not UTF-8")?.to_owned();
     Ok(vec![
         ("COREDOCK_ENV", "testing".to_owned()),
         ("SYMBOLIZER", "sidecar".to_owned()),
@@ -92,7 +91,7 @@ pub(super) fn settings(transfer: &Path) -> Result<Vec<(&'static str, String)>> {
 pub(super) struct Life {
     server: Server,
     log: PathBuf,
-    /// Parts of errors in its log that are not printed.
+    /// Errors in the log that contain one of these texts are not printed.
     expected: &'static [&'static str],
 }
 
@@ -125,13 +124,13 @@ impl Life {
         self.server.address()
     }
 
-    /// Kills it with SIGKILL, and checks whether it had ended before or had panicked.
+    /// Kills it with SIGKILL, and checks that it had neither ended nor panicked before.
     pub(super) fn kill(mut self, findings: &mut Findings) -> Result<()> {
         let status = self.server.kill()?;
         self.check_end(status.signal() == Some(SIGKILL), status, findings)
     }
 
-    /// Asks it to end; it has nothing in flight.
+    /// Stops it with SIGTERM.
     pub(super) fn stop(mut self, findings: &mut Findings) -> Result<()> {
         let status = self.server.stop()?;
         self.check_end(status.success(), status, findings)
@@ -142,7 +141,7 @@ impl Life {
         findings.check(Rule::Process, as_asked, || {
             format!("the server ended by itself with {status}: {}", process.last_lines())
         });
-        let log = process.output()? + &process.complaints()?;
+        let log = process.output()? + &process.error_output()?;
         let panic = log.lines().find(|line| line.contains("panicked"));
         findings.check(Rule::Process, panic.is_none(), || {
             format!("the server panicked: {}", panic.unwrap_or_default())
@@ -155,29 +154,25 @@ impl Life {
     }
 }
 
-/// What the command prints if another process sweeps at the same time.
+/// The text of the command if another process sweeps at the same time.
 const BUSY: &str = "another process is sweeping";
 
-/// Runs `coredock sweep --confirm`; returns what it printed, `None` if another sweep was running.
+/// Runs `coredock sweep --confirm`; returns its output, or `None` if another sweep was running.
 pub(super) fn sweep(site: &Site) -> Result<Option<String>> {
     let mut command = site.command("sweep");
     command.arg("--confirm").env("SWEEP_GRACE_SECONDS", "1");
     command.env("PARSE_SIDECAR_URL", "http://127.0.0.1:9");
     let output = command.output().context("cannot start the sweep")?;
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if printed.contains(BUSY) || complaint.contains(BUSY) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if printed.contains(BUSY) || errors.contains(BUSY) {
         return Ok(None);
     }
-    ensure!(
-        output.status.success(),
-        "the sweep ended with {}: {printed}{complaint}",
-        output.status
-    );
+    ensure!(output.status.success(), "the sweep ended with {}: {printed}{errors}", output.status);
     Ok(Some(printed))
 }
 
-/// Names of files in a directory that should have none.
+/// Names of the files in a directory.
 pub(super) fn names_in(directory: &Path) -> Result<Vec<String>> {
     let files = files_below(directory)?;
     Ok(files.iter().map(|file| file.display().to_string()).collect())

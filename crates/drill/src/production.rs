@@ -1,5 +1,5 @@
-//! Replicas on PostgreSQL and S3: something is broken under load and mended, and what they store is
-//! checked once no work is left.
+//! Replicas on PostgreSQL and S3. A fault is injected under load and repaired, and the stored data
+//! is checked when no work is left.
 
 mod cluster;
 mod faults;
@@ -33,19 +33,19 @@ use super::tally::{Table, Tally};
 use super::{MAX_FIRMWARES, Trials, runtime};
 use cluster::Cluster;
 use faults::Plan;
-use rows::{audited, deadlocks, hurry, undone};
+use rows::{audited, deadlocks, make_due, remaining_work};
 
-const LONGEST_LOAD: Duration = Duration::from_millis(500);
-/// From the end of a load to the last delete, settlement, parse and rescued dump.
-const LONGEST_QUIET: Duration = Duration::from_mins(1);
+const MAX_LOAD: Duration = Duration::from_millis(500);
+/// Maximum time from the end of a load to the last delete, settlement, parse and replay.
+const MAX_REMAINING_WORK: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_millis(20);
 /// Answers of the symbolizer prepared for a trial.
 const ANSWERS: usize = 200;
-/// Garbage is swept after so many trials.
-const SWEPT: usize = 25;
+/// Garbage is swept each time after this number of trials.
+const SWEEP_EVERY: usize = 25;
 const SWEEPS: usize = 40;
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(300);
-/// What the metrics call a broken invariant.
+/// The metric of violated invariants.
 const INVARIANT: &str = "coredock_invariant_violations_total{";
 
 pub(super) struct ProductionDrill {
@@ -58,7 +58,7 @@ pub(super) struct ProductionDrill {
     findings: Findings,
     tally: Tally,
     addresses: Vec<SocketAddr>,
-    /// Ends last: the servers are driven by it.
+    /// Dropped last, because the sidecar and the proxies run on it.
     runtime: Runtime,
 }
 
@@ -74,12 +74,12 @@ impl Trials for ProductionDrill {
         self.tally.fault(plan.fault.text());
         events.check_answers(&mut self.findings);
         self.addresses = self.cluster.wait_until_ready()?;
-        self.wait_until_quiet()?;
+        self.wait_until_idle()?;
         self.check_state(&events)?;
         let audited = audited(&self.cluster.database, &name)?;
         journal::check(&audited, &events, &mut self.findings);
         self.check_servers(plan.fault.callers())?;
-        if trial.is_multiple_of(SWEPT) {
+        if trial.is_multiple_of(SWEEP_EVERY) {
             self.findings.at(format!("sweep after trial {trial}"));
             self.sweep()?;
         }
@@ -130,7 +130,7 @@ impl ProductionDrill {
     }
 
     fn load(&mut self, name: &str, plan: Plan) -> Result<Events> {
-        let moment = self.dice.moment(LONGEST_LOAD);
+        let moment = self.dice.moment(MAX_LOAD);
         let servers = Arc::clone(&self.cluster.servers);
         let load = Load {
             fleet: &self.history.fleet,
@@ -154,18 +154,18 @@ impl ProductionDrill {
         Ok(events)
     }
 
-    /// Waits until nothing is left to be done by itself, on rows and in rescue spools.
-    fn wait_until_quiet(&mut self) -> Result<()> {
+    /// Waits until rows and rescue spools contain no work that the servers do by themselves.
+    fn wait_until_idle(&mut self) -> Result<()> {
         let began = Instant::now();
         loop {
             self.cluster.release_dead()?;
-            hurry(&self.cluster.database)?;
-            let mut undone = undone(&self.cluster.database)?;
-            undone.extend(self.cluster.rescued()?);
-            let is_late = began.elapsed() > LONGEST_QUIET;
-            if undone.is_empty() || is_late {
-                self.findings.check(Rule::Outbox, undone.is_empty(), || {
-                    format!("not done after {LONGEST_QUIET:?}: {undone:?}")
+            make_due(&self.cluster.database)?;
+            let mut remaining_work = remaining_work(&self.cluster.database)?;
+            remaining_work.extend(self.cluster.rescued()?);
+            let is_late = began.elapsed() > MAX_REMAINING_WORK;
+            if remaining_work.is_empty() || is_late {
+                self.findings.check(Rule::Outbox, remaining_work.is_empty(), || {
+                    format!("work left after {MAX_REMAINING_WORK:?}: {remaining_work:?}")
                 });
                 return Ok(());
             }
@@ -173,7 +173,7 @@ impl ProductionDrill {
         }
     }
 
-    /// Compares rows, objects and lists of the API with what clients were answered.
+    /// Compares rows, objects and lists of the API with the answers of clients.
     fn check_state(&mut self, events: &Events) -> Result<()> {
         let mut rows = Rows::read(&self.cluster.database)?;
         let (objects, lists) = loop {
@@ -184,10 +184,10 @@ impl ProductionDrill {
                 break (objects, lists);
             }
             // A sweep has deleted surplus versions meanwhile.
-            self.wait_until_quiet()?;
+            self.wait_until_idle()?;
             rows = Rows::read(&self.cluster.database)?;
         };
-        self.history.judge(events, &rows, &mut self.findings)?;
+        self.history.compare(events, &rows, &mut self.findings)?;
         objects.check_rows(&rows, Rule::Objects, &mut self.findings)?;
         let replicas = self.cluster.replicas.iter();
         let empty: Vec<_> =
@@ -199,7 +199,7 @@ impl ProductionDrill {
         Ok(())
     }
 
-    /// What every replica lists.
+    /// The lists of every replica.
     fn lists(&self) -> Result<Vec<Vec<BTreeSet<i64>>>> {
         self.addresses
             .iter()
@@ -207,7 +207,7 @@ impl ProductionDrill {
             .collect()
     }
 
-    /// Calls of the sidecar, metrics and deadlocks.
+    /// Checks the calls of the sidecar, the metrics and the deadlocks.
     fn check_servers(&mut self, callers: Callers) -> Result<()> {
         self.tally.parses += self.engine.check(&self.history, callers, &mut self.findings)?;
         for address in &self.addresses {
@@ -220,14 +220,14 @@ impl ProductionDrill {
             self.findings.check(Rule::Process, broken.is_empty(), || broken.join(", "));
         }
         let mut deadlocks = deadlocks(&self.cluster.database)?;
-        let said = self.cluster.postgres.said()?;
-        deadlocks.extend(said.lines().filter(|line| line.contains("deadlock")).map(str::to_owned));
+        let log = self.cluster.postgres.log()?;
+        deadlocks.extend(log.lines().filter(|line| line.contains("deadlock")).map(str::to_owned));
         self.findings.check(Rule::Database, deadlocks.is_empty(), || deadlocks.join(", "));
         Ok(())
     }
 
-    /// I6: sweeps until nothing is found any more; objects have to be a second old. A sweep that does
-    /// not start, because a replica sweeps or was killed while it did, does not count.
+    /// I6: sweeps until no garbage is found; objects have to be a second old. A sweep that cannot
+    /// start, because a replica sweeps or was killed during a sweep, does not count.
     fn sweep(&mut self) -> Result<()> {
         let mut swept = false;
         for _ in 0..SWEEPS {
@@ -238,9 +238,11 @@ impl ProductionDrill {
             };
             swept = true;
             self.findings.check(Rule::Garbage, !printed.contains("adopted"), || {
-                format!("the store was adopted, although it is ours: {printed}")
+                format!(
+                    "the store was adopted, although it belongs to this installation: {printed}"
+                )
             });
-            self.wait_until_quiet()?;
+            self.wait_until_idle()?;
             let (rows, objects) = self.rows_and_objects()?;
             if surplus(&objects, &rows)?.is_empty() {
                 break;

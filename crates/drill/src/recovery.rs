@@ -1,4 +1,4 @@
-//! What a restarted server must finish by itself.
+//! The work that a restarted server must finish by itself.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,31 +18,31 @@ use super::fleet::Fleet;
 use super::history::History;
 use super::process::names_in;
 
-/// From readiness to the last delete, settlement and parse.
-const LONGEST_RECOVERY: Duration = Duration::from_secs(30);
+/// Maximum time from readiness to the last delete, settlement and parse.
+const MAX_RECOVERY: Duration = Duration::from_secs(30);
 
-/// Waits until a server has no work left; what is left after the longest time is a violation.
+/// Waits until a server has no work left; work that is left after [`MAX_RECOVERY`] is a violation.
 pub(super) fn wait(database: &Database, findings: &mut Findings) -> Result<Rows> {
     let rows = rows_without_work(database)?;
     findings.check(Rule::Outbox, rows.outbox.is_empty(), || {
-        format!("the outbox still holds {:?} after {LONGEST_RECOVERY:?}", rows.outbox)
+        format!("the outbox still contains {:?} after {MAX_RECOVERY:?}", rows.outbox)
     });
-    let staged: Vec<_> = rows.versions.iter().filter(|one| one.staging.is_some()).collect();
+    let staged: Vec<_> = rows.versions.iter().filter(|version| version.staging.is_some()).collect();
     findings.check(Rule::Outbox, staged.is_empty(), || {
-        format!("not settled after {LONGEST_RECOVERY:?}: {staged:?}")
+        format!("not settled after {MAX_RECOVERY:?}: {staged:?}")
     });
-    let pending: Vec<_> = rows.dumps.iter().filter(|one| one.parse_status == "PENDING").collect();
+    let pending: Vec<_> = rows.dumps.iter().filter(|dump| dump.parse_status == "PENDING").collect();
     findings.check(Rule::Parses, pending.is_empty(), || {
-        format!("no result after {LONGEST_RECOVERY:?}: {pending:?}")
+        format!("no result after {MAX_RECOVERY:?}: {pending:?}")
     });
     Ok(rows)
 }
 
-/// The server sweeps meanwhile: what counts is what one statement shows.
+/// The server sweeps meanwhile, so the rows must come from one read without work.
 fn rows_without_work(database: &Database) -> Result<Rows> {
     let began = Instant::now();
     loop {
-        let is_late = began.elapsed() >= LONGEST_RECOVERY;
+        let is_late = began.elapsed() >= MAX_RECOVERY;
         if is_late || !has_work(database)? {
             let rows = Rows::read(database)?;
             if is_late || rows.outbox.is_empty() {
@@ -53,11 +53,11 @@ fn rows_without_work(database: &Database) -> Result<Rows> {
     }
 }
 
-/// A server without work: what it stores and what it shows.
+/// The data and the answers of a server without work.
 pub(super) struct Idle<'a> {
     pub(super) rows: &'a Rows,
     pub(super) objects: &'a Objects,
-    /// What [`lists`] returned.
+    /// The result of [`lists`].
     pub(super) lists: &'a [BTreeSet<i64>],
     /// Names and paths of directories that must be empty.
     pub(super) empty: &'a [(&'static str, PathBuf)],
@@ -74,13 +74,13 @@ impl Idle<'_> {
         for (place, directory) in self.empty {
             let names = names_in(directory)?;
             findings.check(Rule::WholeFiles, names.is_empty(), || {
-                format!("the {place} directory of an idle server holds {names:?}")
+                format!("the {place} directory of an idle server contains {names:?}")
             });
         }
         Ok(())
     }
 
-    /// The API shows what the rows say.
+    /// Checks that the API lists the rows.
     fn check_lists(&self, fleet: &Fleet, findings: &mut Findings) {
         let dumps = fleet.devices.iter().map(|device| {
             let of_device = self.rows.dumps.iter().filter(|dump| dump.device_id == device.id);
@@ -92,25 +92,26 @@ impl Idle<'_> {
         });
         for (listed, rows) in self.lists.iter().zip(dumps.chain(versions)) {
             findings.check(Rule::Answers, *listed == rows, || {
-                format!("the API lists {listed:?}, the rows are {rows:?}")
+                format!("expected the API to list {rows:?}, found {listed:?}")
             });
         }
     }
 }
 
-/// I10: every result took an attempt, and none says that an object was missing.
+/// I10: every result took at least one attempt, and no result reports a missing object.
 fn check_results(rows: &Rows, findings: &mut Findings) {
     for dump in rows.dumps.iter().filter(|dump| dump.parse_status != "PENDING") {
         findings.check(Rule::Parses, dump.attempts >= 1, || format!("no attempt: {dump:?}"));
         let allowed = [None, Some("ELF_NOT_FOUND"), Some("ENGINE_REFUSED")];
         findings.check(Rule::Parses, allowed.contains(&dump.error_code.as_deref()), || {
-            format!("a result nothing here can lead to: {dump:?}")
+            format!("unexpected error code: {dump:?}")
         });
         findings.check(Rule::Parses, !dump.is_leased, || format!("still leased: {dump:?}"));
     }
 }
 
-/// Ids that the API lists: of dumps by device, then of versions by model, in the order of the fleet.
+/// Ids that the API lists: of dumps by device, then of versions by model, in the order of the
+/// fleet.
 pub(super) fn lists(address: SocketAddr, fleet: &Fleet) -> Result<Vec<BTreeSet<i64>>> {
     let mut client = Client::connect(address)?;
     let mut lists = Vec::new();
@@ -127,5 +128,5 @@ pub(super) fn lists(address: SocketAddr, fleet: &Fleet) -> Result<Vec<BTreeSet<i
 
 fn ids(list: &Value) -> Result<BTreeSet<i64>> {
     let list = list.as_array().context("the answer has no list")?;
-    list.iter().map(|one| one["id"].as_i64().context("an item without id")).collect()
+    list.iter().map(|item| item["id"].as_i64().context("an item has no id")).collect()
 }

@@ -8,20 +8,20 @@ use coredock_testkit::invariants::{Findings, Rule};
 
 use super::events::Events;
 
-/// What a drill prints at its end.
+/// The text that a drill prints at its end.
 pub(super) struct Table {
     pub(super) text: String,
     pub(super) violations: usize,
 }
 
-/// When the server was killed.
+/// The work of the server when it was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// While it started.
+    /// The start.
     Start,
-    /// While it worked on what another kill had left.
+    /// The recovery after another kill.
     Recovery,
-    /// While clients were at work.
+    /// The requests of clients.
     Load,
 }
 
@@ -35,7 +35,7 @@ impl Phase {
     }
 }
 
-/// What was done.
+/// Counts of everything that happened.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) trials: usize,
@@ -49,7 +49,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Adds what clients did.
+    /// Adds the actions of clients.
     pub(super) fn add(&mut self, events: &Events) {
         for (key, count) in &events.requests {
             *self.requests.entry(key.clone()).or_default() += count;
@@ -71,7 +71,12 @@ impl Tally {
     }
 
     /// One line between trials.
-    pub(super) fn progress(&self, elapsed: Duration, kept: usize, findings: &Findings) -> String {
+    pub(super) fn progress(
+        &self,
+        elapsed: Duration,
+        visible: usize,
+        findings: &Findings,
+    ) -> String {
         let (trials, seconds) = (self.trials, elapsed.as_secs_f64());
         let violations = findings.violations().len();
         let kills: u64 = self.kills.values().sum();
@@ -79,12 +84,11 @@ impl Tally {
         let (posts, rescued, parses) = (self.posts, self.rescued, self.parses);
         format!(
             "{trials:>5} trials, {seconds:>6.1} s: {kills} kills, {requests} requests, \
-             {posts} dumps acknowledged, {rescued} rescued, {parses} parses, {kept} kept, \
+             {posts} dumps acknowledged, {rescued} rescued, {parses} parses, {visible} visible, \
              {violations} violations"
         )
     }
 
-    /// Everything.
     pub(super) fn table(&self, findings: &Findings) -> Table {
         Table { text: self.text(findings), violations: findings.violations().len() }
     }
@@ -111,7 +115,11 @@ impl Tally {
         let _ = writeln!(table, "\n{:>9} dumps acknowledged", self.posts);
         let _ = writeln!(table, "{:>9} dumps rescued", self.rescued);
         let _ = writeln!(table, "{:>9} calls of the symbolizer", self.parses);
-        let _ = writeln!(table, "{:>9} files of cut writes, removed at a start", self.leftovers);
+        let _ = writeln!(
+            table,
+            "{:>9} files of interrupted writes, removed at a start",
+            self.leftovers
+        );
         let _ = writeln!(table, "\n{:<62} {:>9} {:>10}", "rule", "checks", "violations");
         for rule in Rule::ALL {
             let (checks, violations) = (findings.checks(rule), findings.violations_of(rule));

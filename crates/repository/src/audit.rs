@@ -8,12 +8,12 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::audit_records;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, UtcTimestamp};
+use crate::timestamps::{At, UtcTimestamp};
 
-/// Most records written by one statement.
-const BATCH: usize = 1_000;
+/// The largest number of records written by one statement.
+const MAX_BATCH: usize = 1_000;
 
-/// The record of a change of one thing.
+/// The audit record of a change of one row.
 #[derive(Insertable)]
 #[diesel(table_name = audit_records, treat_none_as_default_value = false)]
 pub(crate) struct AuditRow<'a> {
@@ -47,7 +47,7 @@ impl<'a> AuditRow<'a> {
     }
 }
 
-/// Notes a change in the transaction that makes it.
+/// Records a change in the transaction that makes it.
 pub(crate) async fn record(
     conn: &mut Connection,
     change: &Change,
@@ -59,7 +59,7 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// Notes the same change of many records, in few statements.
+/// Records the same change of many rows, in few statements.
 pub(crate) async fn record_all(
     conn: &mut Connection,
     change: &Change,
@@ -67,7 +67,7 @@ pub(crate) async fn record_all(
     target_ids: &[i64],
 ) -> Result<(), Failure> {
     let actor = &change.origin.actor;
-    for batch in target_ids.chunks(BATCH) {
+    for batch in target_ids.chunks(MAX_BATCH) {
         let records: serde_json::Value = batch
             .iter()
             .map(|id| {

@@ -1,4 +1,4 @@
-//! Readers of columns: what a column must hold, and which one is corrupt if it does not.
+//! Readers of columns: they check a stored value, and name the column if it is corrupt.
 
 use coredock_domain::devices::device::RotationState;
 use coredock_domain::digest::Sha256Digest;
@@ -6,15 +6,15 @@ use coredock_domain::ids::{DeviceKey, ModelCode, UploadId, VersionText};
 use coredock_domain::timestamp::Timestamp;
 
 use crate::failure::Failure;
-use crate::values::StoredTime;
+use crate::timestamps::StoredTime;
 
 /// A table and one of its columns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column(pub(crate) &'static str, pub(crate) &'static str);
 
 impl Column {
-    /// The value, if the column holds a possible one.
-    pub(crate) fn holds<T>(self, value: Option<T>) -> Result<T, Failure> {
+    /// The value; if there is none, the column is corrupt.
+    pub(crate) fn require<T>(self, value: Option<T>) -> Result<T, Failure> {
         value.ok_or(Failure::Corrupt { table: self.0, column: self.1 })
     }
 }
@@ -27,52 +27,52 @@ pub(crate) fn read_optional(
 }
 
 pub(crate) fn read_digest(text: &str, column: Column) -> Result<Sha256Digest, Failure> {
-    column.holds(text.parse().ok())
+    column.require(text.parse().ok())
 }
 
 /// `device_models.code`
 pub(crate) fn read_code(text: &str) -> Result<ModelCode, Failure> {
-    Column("device_models", "code").holds(ModelCode::parse(text))
+    Column("device_models", "code").require(ModelCode::parse(text))
 }
 
 /// `devices.key`
 pub(crate) fn read_key(text: &str) -> Result<DeviceKey, Failure> {
-    Column("devices", "key").holds(DeviceKey::parse(text))
+    Column("devices", "key").require(DeviceKey::parse(text))
 }
 
 /// `devices.rotation_state`
 pub(crate) fn read_state(text: &str) -> Result<RotationState, Failure> {
-    Column("devices", "rotation_state").holds(RotationState::parse(text))
+    Column("devices", "rotation_state").require(RotationState::parse(text))
 }
 
 /// `firmware_versions.version`
 pub(crate) fn read_version(text: &str) -> Result<VersionText, Failure> {
-    Column("firmware_versions", "version").holds(VersionText::parse(text))
+    Column("firmware_versions", "version").require(VersionText::parse(text))
 }
 
 /// `firmware_versions.staging_upload_id`: where the objects are read from until they are copied.
 pub(crate) fn read_staging(text: Option<&str>) -> Result<Option<UploadId>, Failure> {
     let column = Column("firmware_versions", "staging_upload_id");
-    text.map(|text| column.holds(UploadId::parse(text))).transpose()
+    text.map(|text| column.require(UploadId::parse(text))).transpose()
 }
 
 /// `coredumps.size`
 pub(crate) fn read_size(size: i32) -> Result<u64, Failure> {
-    Column("coredumps", "size").holds(size.try_into().ok())
+    Column("coredumps", "size").require(size.try_into().ok())
 }
 
 /// `coredumps.sha256`, which every row of a stored dump has.
 pub(crate) fn read_sha256(text: Option<&str>) -> Result<Sha256Digest, Failure> {
     let column = Column("coredumps", "sha256");
-    read_digest(column.holds(text)?, column)
+    read_digest(column.require(text)?, column)
 }
 
 /// `coredumps.attempts`
 pub(crate) fn read_attempts(attempts: i32) -> Result<u32, Failure> {
-    Column("coredumps", "attempts").holds(attempts.try_into().ok())
+    Column("coredumps", "attempts").require(attempts.try_into().ok())
 }
 
-/// A count, which no database returns negative.
+/// A count, which databases never return negative.
 pub(crate) fn read_count(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! A connection out of a pool, whichever database it leads to.
+//! A pooled connection to either database.
 
 use deadpool::managed::{Manager, Object};
 
@@ -31,9 +31,9 @@ macro_rules! on {
 
 pub(crate) use on;
 
-/// A pooled connection that goes back to its pool only when it is given back. One that is dropped
-/// half-way, because its future was cancelled or a rollback failed, is closed instead: what it had
-/// begun ends with it, and no other caller inherits its state.
+/// A pooled connection which returns to its pool by [`Lent::give_back`] only. If it is dropped
+/// earlier, because a future was cancelled or a rollback failed, it is closed: its open transaction
+/// ends, and no other caller inherits its state.
 pub(crate) struct Lent<M: Manager> {
     object: Option<Object<M>>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Lent<M: Manager> {
 impl<M: Manager> Lent<M> {
     #[expect(clippy::expect_used, reason = "the object is taken only by value or on drop")]
     pub(crate) fn get(&mut self) -> &mut M::Type {
-        self.object.as_mut().expect("a lent connection is there until it is given back")
+        self.object.as_mut().expect("a lent connection has its object until it is given back")
     }
 
     pub(crate) fn give_back(mut self) {
@@ -64,7 +64,6 @@ impl<M: Manager> Drop for Lent<M> {
 }
 
 impl Connection {
-    /// Gives the connection back to its pool.
     pub(crate) fn give_back(self) {
         match self {
             Self::Sqlite(lent) => lent.give_back(),
@@ -81,7 +80,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Commits, or rolls back what failed. Gives the connection back if that went well.
+    /// Commits after an `Ok`, rolls back after an `Err`, and gives the connection back if that
+    /// succeeded.
     pub(crate) async fn finish<T>(self, result: Result<T, Failure>) -> Result<T, Failure> {
         self.end(result.is_ok()).await?;
         result
@@ -95,29 +95,29 @@ impl Connection {
         match ended {
             Ok(()) => self.give_back(),
             Err(error) if commits => return Err(error.into()),
-            // A failed rollback says less than what led to it; the connection is closed instead.
+            // The caller gets the error which led to the rollback; the connection is closed.
             Err(_) => {}
         }
         Ok(())
     }
 
-    /// Whether each statement visits tokio's blocking pool.
+    /// Whether each statement runs on tokio's blocking pool.
     pub(crate) fn uses_blocking_pool(&mut self) -> bool {
         match self {
-            Self::Sqlite(lent) => !lent.runs_here(),
+            Self::Sqlite(lent) => !lent.is_on_caller_thread(),
             Self::Postgres(_) => false,
         }
     }
 
     /// From now on statements that block run on the thread that polls them.
-    pub(crate) fn run_here(&mut self) {
+    pub(crate) fn run_on_caller_thread(&mut self) {
         if let Self::Sqlite(lent) = self {
-            lent.run_here(true);
+            lent.set_on_caller_thread(true);
         }
     }
 
-    /// A `FROM` item whose column `value` runs over the elements of the JSON array in the second
-    /// bind.
+    /// A `FROM` item with one row for each element of the JSON array in the second bind; the
+    /// element is in the column `value`.
     pub(crate) fn elements_of_second_bind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "json_each($2)",

@@ -8,8 +8,8 @@ pub(crate) mod row;
 use async_trait::async_trait;
 use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::coredumps::coredump::{Coredump, CoredumpSummary, FleetCoredump, ParseStatus};
-use coredock_domain::coredumps::groups::{CrashGroupPage, CrashGroups};
-use coredock_domain::coredumps::repository::{CoredumpPage, CoredumpRepository, WhichCoredumps};
+use coredock_domain::coredumps::groups::{CrashGroupQuery, CrashGroups};
+use coredock_domain::coredumps::repository::{CoredumpQuery, CoredumpRepository, WhichCoredumps};
 use coredock_domain::error::RepositoryError;
 use diesel::prelude::*;
 
@@ -20,10 +20,9 @@ use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{coredumps, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 use crate::{Database, audit};
 
-/// The dumps of a device.
 #[diesel::dsl::auto_type]
 pub(crate) fn newest_first(device_id: i64) -> _ {
     coredumps::table
@@ -47,11 +46,11 @@ impl CoredumpRepository for Database {
         .await
     }
 
-    async fn page(&self, page: CoredumpPage) -> Result<Vec<FleetCoredump>, RepositoryError> {
+    async fn page(&self, page: CoredumpQuery) -> Result<Vec<FleetCoredump>, RepositoryError> {
         self.read("coredump.page", async |conn| page::load(conn, &page).await).await
     }
 
-    async fn groups(&self, page: CrashGroupPage) -> Result<CrashGroups, RepositoryError> {
+    async fn groups(&self, page: CrashGroupQuery) -> Result<CrashGroups, RepositoryError> {
         self.read("crash_group.page", async |conn| groups::load(conn, &page).await).await
     }
 
@@ -93,7 +92,6 @@ impl CoredumpRepository for Database {
     }
 }
 
-/// Loads a dump of a device.
 pub(crate) async fn load(
     conn: &mut Connection,
     device_id: i64,
@@ -139,7 +137,7 @@ async fn delete(
     Ok(Some(ids))
 }
 
-/// Whether there was a dump with a result.
+/// Returns whether the dump had a result and is pending now.
 async fn reparse(
     conn: &mut Connection,
     device_id: i64,
@@ -161,7 +159,7 @@ async fn reparse(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::plan_of;
+    use crate::query_plans::plan_of;
 
     #[test]
     fn the_dumps_of_a_device_are_read_in_the_order_of_an_index() {

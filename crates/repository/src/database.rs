@@ -14,16 +14,17 @@ use diesel::prelude::*;
 use crate::columns::Column;
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::offers::Offers;
+use crate::firmware::offer_cache::OfferCache;
 use crate::intake::{CoredumpIds, CoredumpQueue};
+use crate::migrations::SchemaStatus;
 use crate::postgres::{self, LentPostgres, Postgres, PostgresDialect, PostgresOptions};
 use crate::schema::settings;
 use crate::sqlite::{self, LentSqlite, Sqlite, SqliteManager};
-use crate::start::{SchemaStatus, StartError};
+use crate::start_error::StartError;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime, UtcTimestamp};
+use crate::timestamps::{At, StoredTime, UtcTimestamp};
 
-/// The setting that holds the id of the installation.
+/// The setting with the id of the installation.
 pub(crate) const INSTALLATION_ID: &str = "installation_id";
 
 /// Rows in a database; implements every repository port. Clones share the connections.
@@ -38,8 +39,8 @@ struct Shared {
     pools: Pools,
     statements: Arc<AtomicU64>,
     failures: FailureCounts,
-    /// `None` where other processes write as well.
-    offers: Option<Offers>,
+    /// `None` where other processes may write as well.
+    offer_cache: Option<OfferCache>,
     coredump_ids: CoredumpIds,
     coredump_queue: CoredumpQueue,
 }
@@ -47,9 +48,9 @@ struct Shared {
 /// Failed calls since the start, by kind.
 #[derive(Debug, Default)]
 pub struct FailureCounts {
-    /// A unique value was taken.
+    /// A row with the same unique value existed already.
     pub conflict: AtomicU64,
-    /// A stored value was impossible.
+    /// A stored value was not possible for its column.
     pub corrupt: AtomicU64,
     /// The database was down, too slow, full, or answered with an error.
     pub unavailable: AtomicU64,
@@ -63,18 +64,17 @@ enum Pools {
 /// How a `SQLite` file is used.
 #[derive(Debug, Clone, Copy)]
 pub struct SqliteOptions {
-    /// Connections that read; one more writes.
+    /// Connections that read; there is one more, which writes.
     pub readers: usize,
     /// Longest wait for a connection.
     pub wait: Duration,
 }
 
-/// The state of the connections.
+/// How many connections there are now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// Open ones.
     pub open: usize,
-    /// Those lent out.
+    /// Of the open connections, those which an operation uses.
     pub in_use: usize,
 }
 
@@ -82,40 +82,44 @@ impl Database {
     /// Opens a `SQLite` file, creating it if it does not exist. Applies no migration.
     pub async fn open_sqlite(path: &Path, options: SqliteOptions) -> Result<Self, StartError> {
         let Some(text) = path.to_str() else {
-            return Err(StartError::unavailable("open", "the path is not UTF-8"));
+            return Err(StartError::unavailable("open", "expected a path in UTF-8"));
         };
         let path = text.to_owned();
         sqlite::migrations::check(path.clone()).await?;
         let statements = Arc::new(AtomicU64::new(0));
         let sqlite = Sqlite::new(&path, options, &statements)
             .map_err(|error| StartError::unavailable("open", error))?;
-        let offers = Offers::new(sqlite.writes.clone());
-        Ok(Self::over(Pools::Sqlite(sqlite), Some(offers), statements))
+        let offer_cache = OfferCache::new(sqlite.writes.clone());
+        Ok(Self::with_pools(Pools::Sqlite(sqlite), Some(offer_cache), statements))
     }
 
-    /// Prepares connections to a `PostgreSQL` server; none is made yet. Connections live on the
-    /// runtime this is called in.
+    /// Prepares connections to a `PostgreSQL` server without connecting. The connections run on the
+    /// runtime in which this is called.
     pub fn open_postgres(options: PostgresOptions) -> Result<Self, StartError> {
         let statements = Arc::new(AtomicU64::new(0));
         let postgres = Postgres::new(options, statements.clone())?;
-        Ok(Self::over(Pools::Postgres(postgres), None, statements))
+        Ok(Self::with_pools(Pools::Postgres(postgres), None, statements))
     }
 
-    fn over(pools: Pools, offers: Option<Offers>, statements: Arc<AtomicU64>) -> Self {
+    fn with_pools(
+        pools: Pools,
+        offer_cache: Option<OfferCache>,
+        statements: Arc<AtomicU64>,
+    ) -> Self {
         let shared = Shared {
             pools,
             statements,
             failures: FailureCounts::default(),
-            offers,
+            offer_cache,
             coredump_ids: CoredumpIds::default(),
             coredump_queue: CoredumpQueue::default(),
         };
         Self { shared: Arc::new(shared), on_caller_thread: false }
     }
 
-    /// The same database for threads that exist to block: statements of `SQLite` run on the thread
-    /// that polls them, instead of visiting tokio's blocking pool. A visit takes longer than most
-    /// statements. On a thread that serves others they would have to wait meanwhile.
+    /// The same database for caller threads: statements of `SQLite` run on the thread that polls
+    /// them instead of on tokio's blocking pool, because the hand-over takes longer than most
+    /// statements. On a thread which serves several tasks, the other tasks would wait meanwhile.
     #[must_use]
     pub fn on_caller_thread(&self) -> Self {
         Self { shared: self.shared.clone(), on_caller_thread: true }
@@ -125,7 +129,7 @@ impl Database {
         self.on_caller_thread
     }
 
-    /// Which migrations the database has and which it waits for. Changes nothing.
+    /// Compares the migrations of the database with those of this binary. Changes nothing.
     pub async fn schema_status(&self) -> Result<SchemaStatus, StartError> {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => sqlite::migrations::status(sqlite.path.clone()).await,
@@ -133,7 +137,7 @@ impl Database {
         }
     }
 
-    /// How many migrations wait; an error when the database is newer than this binary.
+    /// How many migrations are pending; an error if the database is newer than this binary.
     pub async fn pending_migrations(&self) -> Result<usize, StartError> {
         let status = self.schema_status().await?;
         if status.unknown.is_empty() {
@@ -143,7 +147,7 @@ impl Database {
         }
     }
 
-    /// Applies the migrations that wait, each in one transaction, and returns their names.
+    /// Applies the pending migrations, each in one transaction, and returns their names.
     pub async fn migrate(&self) -> Result<Vec<String>, StartError> {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => sqlite::migrations::apply(sqlite.path.clone()).await,
@@ -151,7 +155,7 @@ impl Database {
         }
     }
 
-    /// The id of this installation, made now if there is none.
+    /// The id of this installation, which is created if the database has none.
     pub async fn ensure_installation(
         &self,
         entropy: &dyn Entropy,
@@ -169,19 +173,19 @@ impl Database {
                 .on_conflict_do_nothing()
                 .execute(c))?;
             let stored = setting(conn, INSTALLATION_ID).await?;
-            Column("settings", "value").holds(stored)
+            Column("settings", "value").require(stored)
         })
         .await
     }
 
-    /// Whether the database answers from its tables.
+    /// Checks that the database answers from its tables.
     pub async fn ping(&self) -> Result<(), RepositoryError> {
         self.read("database.ping", async |conn| setting(conn, INSTALLATION_ID).await.map(drop))
             .await
     }
 
-    /// Moves what the write-ahead log of a `SQLite` file holds into the file, so that the file
-    /// alone is complete; elsewhere without effect.
+    /// Moves the content of the write-ahead log of a `SQLite` file into the file, so that the file
+    /// alone is complete. Does nothing on `PostgreSQL`.
     pub async fn checkpoint(&self) -> Result<(), RepositoryError> {
         let checkpointing = async {
             let mut connection = self.writer().await?;
@@ -207,7 +211,6 @@ impl Database {
         }
     }
 
-    /// How many connections are open, and how many of them are in use.
     pub fn connections(&self) -> ConnectionCounts {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => {
@@ -224,7 +227,6 @@ impl Database {
         }
     }
 
-    /// Failed calls so far.
     pub fn failures(&self) -> &FailureCounts {
         &self.shared.failures
     }
@@ -240,8 +242,8 @@ impl Database {
         error
     }
 
-    /// The time all processes on this database share: that of the `PostgreSQL` server; `None` where
-    /// there is one process and its own clock will do.
+    /// The time of the `PostgreSQL` server, which all replicas share; `None` on `SQLite`, where the
+    /// clock of the only process is enough.
     pub async fn shared_time(&self) -> Result<Option<Timestamp>, RepositoryError> {
         if self.is_sqlite() {
             return Ok(None);
@@ -255,7 +257,7 @@ impl Database {
         .await
     }
 
-    /// Where rows lie, without a password.
+    /// The URL of the database, without its password.
     pub fn shown(&self) -> String {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => format!("sqlite://{}", sqlite.path),
@@ -263,9 +265,9 @@ impl Database {
         }
     }
 
-    /// What devices were offered, if this process is the only one that writes.
-    pub(crate) fn offers(&self) -> Option<&Offers> {
-        self.shared.offers.as_ref()
+    /// The cache of offers; `None` where other processes may write as well.
+    pub(crate) fn offer_cache(&self) -> Option<&OfferCache> {
+        self.shared.offer_cache.as_ref()
     }
 
     pub(crate) fn coredump_ids(&self) -> &CoredumpIds {
@@ -277,7 +279,7 @@ impl Database {
     }
 
     /// Longest wait for a connection or an answer.
-    pub(crate) fn longest_wait(&self) -> Duration {
+    pub(crate) fn max_wait(&self) -> Duration {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => sqlite.wait,
             Pools::Postgres(postgres) => postgres.answer_timeout,
@@ -293,7 +295,7 @@ impl Database {
         AtomicU64::load(&self.shared.statements, Ordering::Relaxed)
     }
 
-    /// A connection to read with.
+    /// A connection for reads.
     pub(crate) async fn reader(&self) -> Result<Connection, Failure> {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => self.lend_sqlite(&sqlite.readers).await,
@@ -301,7 +303,7 @@ impl Database {
         }
     }
 
-    /// A connection to write with.
+    /// A connection for writes.
     pub(crate) async fn writer(&self) -> Result<Connection, Failure> {
         match &self.shared.pools {
             Pools::Sqlite(sqlite) => self.lend_sqlite(&sqlite.writer).await,
@@ -320,7 +322,6 @@ async fn lend_postgres(postgres: &Postgres) -> Result<Connection, Failure> {
     Ok(Connection::Postgres(Box::new(LentPostgres::new(object, postgres.clone()))))
 }
 
-/// The value of a setting.
 pub(crate) async fn setting(conn: &mut Connection, key: &str) -> Result<Option<String>, Failure> {
     let value = on!(conn, |c| settings::table.find(key).select(settings::value).first::<String>(c))
         .optional()?;

@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{coredumps, device_models, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 use crate::{Database, audit};
 
 async fn load(conn: &mut Connection, id: i64) -> Result<Option<Device>, Failure> {

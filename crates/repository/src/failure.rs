@@ -1,4 +1,4 @@
-//! What went wrong, before it is known during which operation.
+//! Failures inside an operation, before the port names the operation.
 
 use coredock_domain::error::RepositoryError;
 use diesel::result::{DatabaseErrorKind, Error};
@@ -12,13 +12,13 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// No connection to be had.
+    /// No connection was available, or the task that used it did not end normally.
     pub(crate) fn pool(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Pool(Box::new(source))
     }
 
-    /// The same failure for another caller which it affects.
-    pub(crate) fn of_another(&self) -> Self {
+    /// The same failure for another caller that it affects; sources cannot be cloned.
+    pub(crate) fn for_another_caller(&self) -> Self {
         match self {
             Self::Query(error) => Self::Pool(error.to_string().into()),
             Self::Pool(error) => Self::Pool(error.to_string().into()),

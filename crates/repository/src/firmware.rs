@@ -2,7 +2,7 @@
 
 pub(crate) mod known_builds;
 mod late_symbols;
-pub(crate) mod offers;
+pub(crate) mod offer_cache;
 mod publication;
 pub(crate) mod retention;
 pub(crate) mod versions;
@@ -31,10 +31,10 @@ use crate::locks;
 use crate::schema::{coredumps, device_models, devices, firmware_versions, symbol_indexes};
 use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes::StatusRow;
-use crate::values::At;
+use crate::timestamps::At;
 use crate::{Database, audit};
 
-/// The pending dumps that need the version of the enclosing query.
+/// How many pending dumps need the version of the enclosing query.
 #[auto_type]
 fn pending_coredumps() -> _ {
     let pending: &'static str = ParseStatus::Pending.as_str();
@@ -48,10 +48,9 @@ fn pending_coredumps() -> _ {
         .assume_not_null()
 }
 
-fn offered(row: (String, Option<VersionRow>)) -> Result<OfferedFirmware, Failure> {
-    let (code, version) = row;
-    let version = version.map(|row| row.read(&code)).transpose()?.map(Arc::new);
-    Ok(OfferedFirmware { model: read_code(&code)?, version })
+fn offer(code: &str, version: Option<VersionRow>) -> Result<OfferedFirmware, Failure> {
+    let version = version.map(|row| row.read(code)).transpose()?.map(Arc::new);
+    Ok(OfferedFirmware { model: read_code(code)?, version })
 }
 
 #[async_trait]
@@ -60,14 +59,14 @@ impl FirmwareRepository for Database {
         &self,
         key: &DeviceKey,
     ) -> Result<Option<OfferedFirmware>, RepositoryError> {
-        let Some(offers) = self.offers() else { return self.read_offer(key).await };
-        if let Some(offered) = offers.recall(key) {
+        let Some(cache) = self.offer_cache() else { return self.read_offer(key).await };
+        if let Some(offered) = cache.recall(key) {
             return Ok(Some(offered));
         }
-        let epoch = offers.epoch();
+        let epoch = cache.epoch();
         let offered = self.read_offer(key).await?;
         if let Some(offered) = &offered {
-            offers.remember(key, epoch, offered);
+            cache.remember(key, epoch, offered);
         }
         Ok(offered)
     }
@@ -84,7 +83,7 @@ impl FirmwareRepository for Database {
                 .select((device_models::code, Option::<VersionRow>::as_select()))
                 .first::<(String, Option<VersionRow>)>(c))
             .optional()?;
-            row.map(offered).transpose()
+            row.map(|(code, version)| offer(&code, version)).transpose()
         })
         .await
     }
@@ -168,7 +167,7 @@ async fn activate(
 ) -> Result<Option<Activation>, Failure> {
     on!(conn, |c| locks::publications(c))?;
     let Some(model) = versions::head(conn, model_id).await? else { return Ok(None) };
-    if versions::held(conn, model_id, version).await?.is_none() {
+    if versions::find_stored(conn, model_id, version).await?.is_none() {
         return Ok(None);
     }
     let changed = model.current.as_deref() != Some(version.as_str());
@@ -195,7 +194,7 @@ pub(crate) async fn point_at(
     Ok(())
 }
 
-/// Returns what became of it and, if it was there, its name in the audit.
+/// Returns the outcome and, if the version exists, its name in the audit.
 async fn delete(
     conn: &mut Connection,
     model_id: i64,
@@ -204,26 +203,26 @@ async fn delete(
 ) -> Result<(VersionDeletion, String), Failure> {
     on!(conn, |c| locks::publications(c))?;
     let model = versions::head(conn, model_id).await?;
-    let held = versions::held(conn, model_id, version).await?;
-    let (Some(model), Some(held)) = (model, held) else {
+    let stored = versions::find_stored(conn, model_id, version).await?;
+    let (Some(model), Some(stored)) = (model, stored) else {
         return Ok((VersionDeletion::NotFound, String::new()));
     };
     let target = format!("{}/{version}", model.code);
     if model.current.as_deref() == Some(version.as_str()) {
         return Ok((VersionDeletion::Current, target));
     }
-    let pending = firmware_versions::table.find(held.id).select(pending_coredumps());
+    let pending = firmware_versions::table.find(stored.id).select(pending_coredumps());
     let dumps = on!(conn, |c| pending.first::<i64>(c))?;
     if dumps > 0 {
         return Ok((VersionDeletion::NeededByDumps { dumps }, target));
     }
-    versions::delete(conn, &model.code, &[held], change.at).await?;
+    versions::delete(conn, &model.code, &[stored], change.at).await?;
     audit::record(conn, change, AuditAction::FirmwareDeleted, &target).await?;
     Ok((VersionDeletion::Deleted, target))
 }
 
 impl Database {
-    /// What is offered to the device of this key, in one indexed query.
+    /// Reads the offer of a device in one indexed query.
     async fn read_offer(
         &self,
         key: &DeviceKey,
@@ -240,7 +239,7 @@ impl Database {
                 .select((device_models::code, Option::<VersionRow>::as_select()))
                 .first::<(String, Option<VersionRow>)>(c))
             .optional()?;
-            row.map(offered).transpose()
+            row.map(|(code, version)| offer(&code, version)).transpose()
         })
         .await
     }

@@ -23,10 +23,10 @@ use crate::coredumps::retention;
 use crate::failure::Failure;
 use crate::schema::{audit_records, coredumps, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// The newest dump of the device of the enclosing query with this body that was uploaded since then;
-/// none where there is no such body or instant.
+/// The newest dump with this body of the device of the enclosing query, uploaded at or after
+/// `since`. None if an argument is `None`.
 #[diesel::dsl::auto_type]
 fn newest_of_body(sha256: Option<String>, since: Option<At>) -> _ {
     coredumps::table
@@ -38,7 +38,7 @@ fn newest_of_body(sha256: Option<String>, since: Option<At>) -> _ {
         .single_value()
 }
 
-/// What a device delivered at an instant in a request, by the audit record of the commit.
+/// The ids of dumps which a device delivered at an instant in a request, from the audit records.
 #[diesel::dsl::auto_type]
 fn records_of(at: At, device: String, correlation_id: String) -> _ {
     audit_records::table
@@ -49,13 +49,13 @@ fn records_of(at: At, device: String, correlation_id: String) -> _ {
         .select(audit_records::target_id)
 }
 
-/// The dump that this very change has stored or counted.
+/// The dump which this change has stored or counted, if it was committed.
 async fn delivered(conn: &mut Connection, change: &Change) -> Result<Option<i64>, Failure> {
     let Origin { actor, correlation_id, .. } = change.origin.clone();
     let query = records_of(At(change.at), actor.subject, correlation_id);
     let id = on!(conn, |c| query.first::<String>(c)).optional()?;
     let column = Column("audit_records", "target_id");
-    id.map(|id| column.holds(id.parse().ok())).transpose()
+    id.map(|id| column.require(id.parse().ok())).transpose()
 }
 
 #[async_trait]
@@ -115,7 +115,7 @@ impl IntakeRepository for Database {
     }
 }
 
-/// The audit lines of a committed record.
+/// Logs the changes of a committed record.
 fn log_recorded(recorded: &Recorded, id: i64, change: &Change) {
     match recorded {
         Recorded::Stored { pruned } => {
@@ -123,14 +123,14 @@ fn log_recorded(recorded: &Recorded, id: i64, change: &Change) {
             retention::log_pruned(pruned, change.at);
         }
         Recorded::Repeated { id } => change.log(AuditAction::CoredumpUpdated, id),
-        Recorded::DeviceGone => {}
+        Recorded::DeviceDeleted => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::plan_of;
+    use crate::query_plans::plan_of;
 
     #[test]
     fn a_delivery_is_found_by_its_instant() {

@@ -1,7 +1,8 @@
 //! The repositories of Coredock over diesel: one adapter, [`Database`], implements every port.
 //!
-//! Each query is written once and expanded for every backend. What differs between them (how a
-//! write begins, locks, JSON functions, how times lie in columns) is in one file per backend.
+//! Each query is written once and expanded for every backend by `connection::on!`. The backends
+//! differ in how a write begins (`sqlite`, `postgres`), in locks (`locks`), in a few JSON functions
+//! and statements, which match on the connection, and in how times are stored (`timestamps`).
 
 mod artifacts;
 mod audit;
@@ -16,20 +17,21 @@ mod intake;
 mod locks;
 mod migrations;
 mod models;
-#[cfg(test)]
-mod plans;
 mod postgres;
 mod prepared;
+#[cfg(test)]
+mod query_plans;
 mod rom_elfs;
 mod schema;
 mod sqlite;
-mod start;
+mod start_error;
 mod statement;
 mod symbolication;
+mod timestamps;
 mod transaction;
 mod upkeep;
-mod values;
 
 pub use database::{ConnectionCounts, Database, FailureCounts, SqliteOptions};
+pub use migrations::SchemaStatus;
 pub use postgres::{PostgresOptions, PostgresUrl};
-pub use start::{SchemaStatus, StartError};
+pub use start_error::StartError;

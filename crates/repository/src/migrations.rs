@@ -1,13 +1,24 @@
-//! Which migrations a database has, and which it waits for.
+//! The applied and the pending migrations of a database.
 
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use crate::start::{SchemaStatus, StartError};
+use crate::start_error::StartError;
 
-/// Where diesel keeps which migrations were applied.
-pub(crate) const RECORD: &str = "__diesel_schema_migrations";
+/// The table in which diesel records the applied migrations.
+pub(crate) const MIGRATIONS_TABLE: &str = "__diesel_schema_migrations";
+
+/// The applied and the pending migrations.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SchemaStatus {
+    /// Names of the migrations which the database has, oldest first.
+    pub applied: Vec<String>,
+    /// Names of the migrations which the database lacks, oldest first.
+    pub pending: Vec<String>,
+    /// Versions of the migrations which the database has and this binary does not know.
+    pub unknown: Vec<String>,
+}
 
 pub(crate) type Migrations<B> = Vec<Box<dyn Migration<B>>>;
 
@@ -21,7 +32,7 @@ pub(crate) fn known<B: Backend>(
     Ok(migrations)
 }
 
-/// Compares the versions a database has with the migrations of this binary.
+/// Compares the versions that a database has with the migrations of this binary.
 pub(crate) fn compare<B: Backend>(applied: &[String], known: &Migrations<B>) -> SchemaStatus {
     let mut status = SchemaStatus::default();
     for migration in known {
@@ -37,7 +48,8 @@ pub(crate) fn compare<B: Backend>(applied: &[String], known: &Migrations<B>) -> 
     status
 }
 
-/// Applies what waits with `apply_one`, which says whether it still had to; returns the names.
+/// Applies the pending migrations with `apply_one`, which returns `false` if the database has one
+/// already. Returns the names of the applied migrations.
 pub(crate) fn apply<B: Backend, C: MigrationHarness<B>>(
     connection: &mut C,
     applied: &[String],
@@ -59,8 +71,8 @@ pub(crate) fn apply<B: Backend, C: MigrationHarness<B>>(
     Ok(names)
 }
 
-/// Runs one migration unless the database has it, maybe from another process that held the lock
-/// just before. The caller holds a transaction.
+/// Runs a migration unless the database has it: another process may have applied it while this one
+/// waited for the lock. The caller has begun a transaction.
 pub(crate) fn run_unless_applied<B: Backend, C: MigrationHarness<B>>(
     connection: &mut C,
     migration: &dyn Migration<B>,
@@ -72,7 +84,7 @@ pub(crate) fn run_unless_applied<B: Backend, C: MigrationHarness<B>>(
     Ok(true)
 }
 
-/// Runs what blocks on a thread for that.
+/// Runs a task on tokio's blocking pool.
 pub(crate) async fn blocking<T: Send + 'static>(
     operation: &'static str,
     task: impl FnOnce() -> Result<T, StartError> + Send + 'static,

@@ -12,11 +12,11 @@ use diesel::prelude::*;
 use crate::columns::{Column, read_code};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
-use crate::firmware::versions::{self, HeldVersion};
+use crate::firmware::versions::{self, StoredVersion};
 use crate::locks;
 use crate::schema::{device_models, devices, firmware_versions};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]
@@ -63,7 +63,10 @@ struct SummaryRow {
 #[diesel(table_name = device_models)]
 struct ModelChanges {
     name: Option<String>,
-    #[expect(clippy::option_option, reason = "outer: does it change; inner: is there one")]
+    #[expect(
+        clippy::option_option,
+        reason = "outer: whether it changes; inner: whether the model has one"
+    )]
     config_schema: Option<Option<String>>,
     updated_at: At,
 }
@@ -207,9 +210,10 @@ async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<Model
     if devices > 0 {
         return Ok(ModelDeletion::InUse { devices });
     }
-    let held = firmware_versions::table.filter(firmware_versions::device_model_id.eq(id));
-    let held = on!(conn, |c| held.select(HeldVersion::as_select()).load::<HeldVersion>(c))?;
-    versions::delete(conn, &model.code, &held, change.at).await?;
+    let of_model = firmware_versions::table.filter(firmware_versions::device_model_id.eq(id));
+    let versions =
+        on!(conn, |c| of_model.select(StoredVersion::as_select()).load::<StoredVersion>(c))?;
+    versions::delete(conn, &model.code, &versions, change.at).await?;
     on!(conn, |c| diesel::delete(device_models::table.find(id)).execute(c))?;
     audit::record(conn, change, AuditAction::ModelDeleted, id).await?;
     Ok(ModelDeletion::Deleted)

@@ -1,4 +1,4 @@
-//! What is particular to `PostgreSQL`: its connections, its URLs, TLS.
+//! The `PostgreSQL` backend: connections, URLs and TLS.
 
 mod connect;
 mod lent;
@@ -20,18 +20,17 @@ use diesel_async::pooled_connection::{
 use self::connect::Connector;
 pub(crate) use self::lent::{LentPostgres, PostgresDialect};
 pub use self::url::PostgresUrl;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 pub(crate) type PostgresManager = AsyncDieselConnectionManager<AsyncPgConnection>;
 
 /// How a `PostgreSQL` server is used.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// The server and the database in it.
     pub url: PostgresUrl,
     /// Connections that stay open (`DB_POOL_SIZE`).
     pub kept: usize,
-    /// Further ones that are closed when nobody waits for one (`DB_POOL_MAX_OVERFLOW`).
+    /// Further connections, closed when no task waits for one (`DB_POOL_MAX_OVERFLOW`).
     pub overflow: usize,
     /// Longest wait for a connection, and for the answer to a statement (`DB_POOL_TIMEOUT`).
     pub wait: Duration,
@@ -43,8 +42,8 @@ pub(crate) struct Postgres {
     pub(crate) pool: Pool<AsyncPgConnection>,
     pub(crate) connector: Arc<Connector>,
     pub(crate) kept: usize,
-    /// Longest wait for the answer to a statement. Longer than `statement_timeout`, so that as a rule
-    /// the server ends the statement and the connection stays usable.
+    /// Longest wait for the answer to a statement. Longer than `statement_timeout`, so that as a
+    /// rule the server ends the statement and the connection stays usable.
     pub(crate) answer_timeout: Duration,
 }
 
@@ -58,9 +57,9 @@ impl Postgres {
         let connector = Arc::new(Connector::new(url, wait, statements)?);
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
-        let makes = Arc::clone(&connector);
+        let shared = Arc::clone(&connector);
         config.custom_setup = Box::new(move |_| {
-            let connector = Arc::clone(&makes);
+            let connector = Arc::clone(&shared);
             Box::pin(async move {
                 let connected = connector.connect().await;
                 connected.map_err(|error| ConnectionError::BadConnection(error.chain()))
@@ -81,7 +80,7 @@ impl Postgres {
         self.connector.url()
     }
 
-    /// Whether a connection that comes back is one too many.
+    /// Whether to close a returned connection: no task waits for it, and more than `kept` are open.
     pub(crate) fn is_surplus(&self) -> bool {
         let status = self.pool.status();
         status.size > self.kept && status.waiting == 0

@@ -1,12 +1,12 @@
-//! Updates that are prepared once for each connection.
+//! Updates whose statements stay prepared on each connection.
 
 use diesel::QueryResult;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
-/// A statement whose text stands for what it does, so that the server parses and plans it once.
-/// Diesel keeps no `UPDATE` prepared, because the columns that one sets may differ from call to
-/// call. Each text is kept by itself here, and ours have few.
+/// A statement that stays prepared, so that the server parses and plans it once. Diesel prepares an
+/// `UPDATE` anew each time, because its columns may differ from call to call and fill the cache of
+/// statements with many texts. Each update of this crate has few.
 pub(crate) struct Prepared<T>(pub(crate) T);
 
 impl<T> QueryId for Prepared<T> {

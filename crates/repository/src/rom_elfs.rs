@@ -1,4 +1,4 @@
-//! The port to rows of ROM ELFs.
+//! The repository of ROM ELFs.
 
 use async_trait::async_trait;
 use coredock_domain::artifacts::key::{ArtifactKey, PublicationScope};
@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::locks;
 use crate::schema::rom_elfs;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 use crate::{Database, audit};
 
 #[derive(Queryable, Selectable)]
@@ -40,18 +40,18 @@ impl RomElfRow {
         let column = |name| Column("rom_elfs", name);
         Ok(RomElf {
             id: self.id,
-            chip: column("chip").holds(KnownChip::named(&self.chip))?,
-            name: column("name").holds(RomElfName::parse(&self.name))?,
+            chip: column("chip").require(KnownChip::named(&self.chip))?,
+            name: column("name").require(RomElfName::parse(&self.name))?,
             facts: ArtifactFacts {
-                size: column("size").holds(self.size.try_into().ok())?,
-                sha256: column("sha256").holds(self.sha256.parse().ok())?,
+                size: column("size").require(self.size.try_into().ok())?,
+                sha256: column("sha256").require(self.sha256.parse().ok())?,
             },
             uploaded_at: self.uploaded_at.read(column("uploaded_at"))?,
         })
     }
 }
 
-/// All rows in the order of lists.
+/// All rows, in the order in which lists show them.
 #[diesel::dsl::auto_type]
 fn listed() -> _ {
     rom_elfs::table.order((rom_elfs::chip, rom_elfs::name, rom_elfs::id))
@@ -105,9 +105,9 @@ impl RomElfRepository for Database {
 
 async fn begin(conn: &mut Connection, request: &BeginRomElf) -> Result<RomElfStart, Failure> {
     on!(conn, |c| locks::publications(c))?;
-    leases::drop_expired(conn, request.now).await?;
-    if let Some(held) = of_digest(conn, request.sha256).await? {
-        return Ok(RomElfStart::Held(Box::new(held)));
+    leases::delete_expired(conn, request.now).await?;
+    if let Some(stored) = find_by_digest(conn, request.sha256).await? {
+        return Ok(RomElfStart::Exists(Box::new(stored)));
     }
     let scope = PublicationScope::RomElf { sha256: request.sha256 };
     let holder = leases::holder(conn, &scope, request.now).await?;
@@ -144,7 +144,7 @@ async fn record(
     let row = (
         rom_elfs::chip.eq(rom_elf.chip.name()),
         rom_elfs::name.eq(rom_elf.name.as_str()),
-        rom_elfs::size.eq(Column("rom_elfs", "size").holds(size)?),
+        rom_elfs::size.eq(Column("rom_elfs", "size").require(size)?),
         rom_elfs::sha256.eq(sha256.to_string()),
         rom_elfs::uploaded_at.eq(At(change.at)),
     );
@@ -154,7 +154,7 @@ async fn record(
         .get_result::<RomElfRow>(c))?;
     deletes::cancel(conn, &[ArtifactKey::RomElf { sha256 }]).await?;
     audit::record(conn, change, AuditAction::RomElfUploaded, row.id).await?;
-    leases::drop_of(conn, rom_elf.upload.as_str()).await?;
+    leases::release_all(conn, rom_elf.upload.as_str()).await?;
     row.read().map(Some)
 }
 
@@ -165,13 +165,16 @@ async fn delete(conn: &mut Connection, id: i64, change: &Change) -> Result<bool,
         .get_result::<RomElfRow>(c))
     .optional()?;
     let Some(row) = row else { return Ok(false) };
-    let sha256 = Column("rom_elfs", "sha256").holds(row.sha256.parse().ok())?;
+    let sha256 = Column("rom_elfs", "sha256").require(row.sha256.parse().ok())?;
     deletes::queue(conn, &[ArtifactKey::RomElf { sha256 }], change.at).await?;
     audit::record(conn, change, AuditAction::RomElfDeleted, id).await?;
     Ok(true)
 }
 
-async fn of_digest(conn: &mut Connection, sha256: Sha256Digest) -> Result<Option<RomElf>, Failure> {
+async fn find_by_digest(
+    conn: &mut Connection,
+    sha256: Sha256Digest,
+) -> Result<Option<RomElf>, Failure> {
     let query = rom_elfs::table.filter(rom_elfs::sha256.eq(sha256.to_string()));
     let row = on!(conn, |c| query.select(RomElfRow::as_select()).first::<RomElfRow>(c));
     row.optional()?.map(RomElfRow::read).transpose()

@@ -1,8 +1,8 @@
-//! The tables, as the migrations make them.
+//! The tables, as the migrations create them.
 
 diesel::table! {
     use diesel::sql_types::Text;
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     settings (key) {
         key -> Text,
@@ -13,7 +13,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     device_models (id) {
         id -> BigInt,
@@ -28,7 +28,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     devices (id) {
         id -> BigInt,
@@ -51,7 +51,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     firmware_versions (id) {
         id -> BigInt,
@@ -80,7 +80,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Integer, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     coredumps (id) {
         id -> BigInt,
@@ -112,7 +112,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     known_builds (id) {
         id -> BigInt,
@@ -125,7 +125,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Integer, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     symbol_indexes (elf_sha256) {
         elf_sha256 -> Text,
@@ -142,7 +142,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     rom_elfs (id) {
         id -> BigInt,
@@ -156,7 +156,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Integer, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     outbox (id) {
         id -> BigInt,
@@ -172,7 +172,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::Text;
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     leases (name) {
         name -> Text,
@@ -184,7 +184,7 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::{BigInt, Nullable, Text};
-    use crate::values::UtcTimestamp;
+    use crate::timestamps::UtcTimestamp;
 
     audit_records (id) {
         id -> BigInt,

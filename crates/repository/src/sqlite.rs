@@ -1,4 +1,4 @@
-//! What is particular to `SQLite`: its connections and its one writer.
+//! The `SQLite` backend: its connections, of which only one writes.
 
 mod lent;
 pub(crate) mod migrations;
@@ -18,10 +18,10 @@ use self::lent::Threads;
 pub(crate) use self::lent::{LentSqlite, SqliteConn, SqliteDialect};
 use crate::database::SqliteOptions;
 
-/// Comes first: switching to WAL already needs the file.
+/// Set first, because the switch to WAL already waits for a lock of the file.
 const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000;";
-/// The log is moved into the file every 16 MiB, not every 4: a page that changes with every dump is
-/// written there less often.
+/// The log is moved into the file after 4096 pages (16 MiB) instead of the default of 1000: a page
+/// that changes with every dump is written into the file less often.
 const SETUP: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 4096;";
 
@@ -77,7 +77,7 @@ impl Sqlite {
     }
 }
 
-/// Makes connections to a file.
+/// Opens connections to a file.
 pub(crate) struct SqliteManager {
     path: String,
     /// `None` for connections that only read.
@@ -88,8 +88,8 @@ pub(crate) struct SqliteManager {
 /// A pooled connection.
 pub(crate) struct SqliteLink {
     connection: SqliteConn,
-    /// Shared with the connection: where its statements run.
-    here: Arc<AtomicBool>,
+    /// Shared with the [`Threads`] of the connection.
+    on_caller_thread: Arc<AtomicBool>,
 }
 
 impl Manager for SqliteManager {
@@ -102,11 +102,11 @@ impl Manager for SqliteManager {
         let opening = tokio::task::spawn_blocking(move || establish(&path, writes, statements));
         let connection =
             opening.await.map_err(|error| ConnectionError::BadConnection(error.to_string()))??;
-        let here = Arc::new(AtomicBool::new(false));
-        let threads = Threads::new(here.clone());
+        let on_caller_thread = Arc::new(AtomicBool::new(false));
+        let threads = Threads::new(on_caller_thread.clone());
         Ok(SqliteLink {
             connection: SyncConnectionWrapper::with_runtime(connection, threads),
-            here,
+            on_caller_thread,
         })
     }
 
@@ -151,7 +151,7 @@ pub(crate) fn open(path: &str) -> ConnectionResult<SqliteConnection> {
     Ok(connection)
 }
 
-/// Makes commits durable and references binding.
+/// Makes commits durable and enforces foreign keys.
 pub(crate) fn set_up(connection: &mut SqliteConnection) -> ConnectionResult<()> {
     connection.batch_execute(SETUP).map_err(ConnectionError::CouldntSetupConfiguration)
 }

@@ -1,9 +1,9 @@
 //! Statements without the types of their queries.
 //!
-//! The type of a query names every table, column and bind in it. Per such type only the text and
-//! the binds are compiled, and per type of row how it is read. What waits for a database is
-//! compiled once, for boxed queries: compiled per query and backend it needed more memory than
-//! many machines have.
+//! The type of a query names every table, column and bind in it. Per type of query, only the code
+//! that renders its text and its binds is compiled; per type of row, only the code that reads it.
+//! The futures which wait for a database are compiled once, for boxed queries: one set of them per
+//! query and backend needed more memory than many machines have.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -26,8 +26,8 @@ use crate::sqlite::SqliteConn;
 pub(crate) type SqliteRow = <SqliteConn as AsyncConnectionCore>::Row<'static, 'static>;
 pub(crate) type PostgresRow = <AsyncPgConnection as AsyncConnectionCore>::Row<'static, 'static>;
 
-/// The methods that make statements of queries. They need a value of the dialect only to know which
-/// one it is: each branch of `on!` has its own.
+/// The methods that turn queries into statements. The value of the dialect only selects the
+/// backend: each branch of `on!` passes a different type.
 pub(crate) trait RunQueryDsl<D: Dialect>: Sized {
     /// Counts the rows that the query writes.
     fn execute<'q>(self, _: D) -> Statement<'q, D, usize>
@@ -56,7 +56,7 @@ pub(crate) trait RunQueryDsl<D: Dialect>: Sized {
         self.all_rows()
     }
 
-    /// The one row of a query that returns one at most; [`Error::NotFound`] without one.
+    /// The row of a query that returns at most one; [`Error::NotFound`] if it returns none.
     fn get_result<'q, U>(self, _: D) -> Statement<'q, D, U>
     where
         Self: Loads<'q, D, U>,
@@ -64,7 +64,7 @@ pub(crate) trait RunQueryDsl<D: Dialect>: Sized {
         self.one_row()
     }
 
-    /// The first row; [`Error::NotFound`] without one.
+    /// The first row; [`Error::NotFound`] if there is none.
     fn first<'q, U>(self, _: D) -> Statement<'q, D, U>
     where
         Self: LimitDsl,
@@ -76,19 +76,19 @@ pub(crate) trait RunQueryDsl<D: Dialect>: Sized {
 
 impl<T, D: Dialect> RunQueryDsl<D> for T {}
 
-/// What is compiled per backend.
+/// The code that is compiled per backend.
 pub(crate) trait Dialect: Copy {
     type Backend: Backend;
     type Row: for<'row> Row<'row, Self::Backend>;
 
-    /// The rows of an answer of this backend.
+    /// The rows of an answer; none if the answer is not from this backend.
     fn rows(answer: Answer) -> Vec<Self::Row>;
 
-    /// A statement that waits for a lock where one is needed.
+    /// A statement that waits for a lock, on a backend which needs locks.
     fn lock<'q>(query: impl Locks + 'q) -> Statement<'q, Self, ()>;
 }
 
-/// Queries that lock rows or numbers on `PostgreSQL`.
+/// Queries that take row locks or advisory locks on `PostgreSQL`.
 pub(crate) trait Locks: QueryFragment<diesel::pg::Pg> + Send {}
 
 impl<T: QueryFragment<diesel::pg::Pg> + Send> Locks for T {}
@@ -124,7 +124,7 @@ pub(crate) struct AnyQuery<'q, DB>(Box<dyn QueryFragment<DB> + Send + 'q>);
 impl<DB> QueryId for AnyQuery<'_, DB> {
     type QueryId = ();
 
-    /// Prepared statements are found by their texts.
+    /// The cache of prepared statements is keyed by their texts.
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
@@ -146,7 +146,7 @@ pub(crate) enum Work<'q, DB> {
     Execute(AnyQuery<'q, DB>),
     /// Waits for a lock; changes nothing, even outside a transaction.
     Lock(AnyQuery<'q, DB>),
-    /// Nothing: this backend needs no statement.
+    /// Needs no statement on this backend.
     Nothing,
 }
 
@@ -176,8 +176,8 @@ impl<'q, D: Dialect> Statement<'q, D, ()> {
     }
 }
 
-/// One statement, or several that are sent at once: none of them needs the answer to another one.
-/// They are carried out in their order, and each sees what those before it wrote.
+/// One statement, or several that are sent at once because none needs the answer to another. They
+/// run in their order, and each sees the writes of the earlier ones.
 pub(crate) trait Batch<'q, D: Dialect> {
     type Reader: Reader;
 
@@ -246,7 +246,7 @@ where
     }
 }
 
-/// A batch that a database works on.
+/// The future of the answers to a batch.
 pub(crate) struct Running<'c, R> {
     answers: BoxFuture<'c, QueryResult<Vec<Answer>>>,
     reader: R,

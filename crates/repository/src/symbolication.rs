@@ -1,4 +1,4 @@
-//! Parse jobs and the indexes that they read.
+//! Parse jobs, and the symbol indexes which they read.
 
 mod builds;
 mod claim;

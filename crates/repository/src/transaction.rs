@@ -35,9 +35,10 @@ impl Database {
         self.observe(operation, async { transact(self.writer().await?, work).await }).await
     }
 
-    /// Like [`Database::write`], for work that owns what it needs: on `SQLite` the transaction visits
-    /// the blocking pool once instead of once per statement. A visit takes longer than most
-    /// statements. The transaction runs to its end even if its caller does not wait for it.
+    /// Like [`Database::write`], for work that owns its data: on `SQLite` the blocking pool gets
+    /// the whole transaction instead of each statement, because the hand-over takes longer than
+    /// most statements. The transaction runs to its end even if the future of its caller is
+    /// dropped.
     pub(crate) async fn write_at_once<T, F>(
         &self,
         operation: &'static str,
@@ -52,15 +53,15 @@ impl Database {
             if !connection.uses_blocking_pool() {
                 return transact(connection, work).await;
             }
-            connection.run_here();
-            let visit =
+            connection.run_on_caller_thread();
+            let transaction =
                 move || tokio::runtime::Handle::current().block_on(transact(connection, work));
-            tokio::task::spawn_blocking(visit).await.map_err(Failure::pool)?
+            tokio::task::spawn_blocking(transaction).await.map_err(Failure::pool)?
         };
         self.observe(operation, writing).await
     }
 
-    /// Gives work a span, and counts its failure.
+    /// Runs work in a span, and counts its failure.
     pub(crate) async fn observe<T>(
         &self,
         operation: &'static str,

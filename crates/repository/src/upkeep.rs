@@ -1,4 +1,4 @@
-//! The ports of what runs in the background: queued deletes and the sweep.
+//! The ports of the background work on objects: queued deletes and the sweep.
 
 mod outbox;
 mod sweep;

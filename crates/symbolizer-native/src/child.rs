@@ -1,5 +1,4 @@
-//! What the child process does: it reads an ELF from standard input and writes its index to standard
-//! output.
+//! The child process: it reads an ELF from standard input and writes its index to standard output.
 //!
 //! The ELF may be hostile: the first thing this process does is to lower its own limits.
 
@@ -15,46 +14,46 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub const BUILD_INDEX: &str = "build-index";
 /// Exit status when the ELF is not usable.
 pub const ELF_UNREADABLE: u8 = 1;
-/// Exit status when the ELF could not be read, or its index not be written.
-pub const BROKEN: u8 = 3;
+/// Exit status when the ELF could not be read, or its index could not be written.
+pub const IO_FAILED: u8 = 3;
 /// Largest index in bytes; the index of a large firmware has a few megabytes.
-pub const LARGEST_INDEX_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of address space.
-const MOST_MEMORY: u64 = 1 << 30;
-/// Processor time; an ELF of some megabytes takes less than a second.
-const MOST_SECONDS: u64 = 30;
+pub const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
+/// Limit of the address space.
+const MAX_MEMORY_BYTES: u64 = 1 << 30;
+/// Limit of the processor time; an ELF of some megabytes takes less than a second.
+const MAX_CPU_SECONDS: u64 = 30;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// Every attempt would end so. The parent passes the text on.
+    /// Every attempt would fail with it. The parent passes the text on.
     #[error(transparent)]
     Elf(#[from] ElfError),
-    /// The ELF may be usable.
+    /// Another attempt may succeed.
     #[error(transparent)]
-    Broken(#[from] io::Error),
+    Io(#[from] io::Error),
 }
 
-/// Confines this process, then makes the index.
+/// Lowers the limits of this process, then builds the index.
 pub fn run() -> Result<(), ChildError> {
-    confine()?;
+    lower_limits()?;
     let elf = read()?;
     let index = build_index(&elf, Sha256Digest::of(&elf))?;
     Ok(write(&index)?)
 }
 
 /// The kernel ends a process that exceeds these limits, without a core file.
-fn confine() -> io::Result<()> {
+fn lower_limits() -> io::Result<()> {
     limit(Resource::Core, 0, 0)?;
-    limit(Resource::As, MOST_MEMORY, MOST_MEMORY)?;
-    limit(Resource::Fsize, LARGEST_INDEX_BYTES, LARGEST_INDEX_BYTES)?;
+    limit(Resource::As, MAX_MEMORY_BYTES, MAX_MEMORY_BYTES)?;
+    limit(Resource::Fsize, MAX_INDEX_BYTES, MAX_INDEX_BYTES)?;
     // The soft limit sends SIGXCPU, which the parent can tell from a kill by another process.
-    limit(Resource::Cpu, MOST_SECONDS, MOST_SECONDS + 1)
+    limit(Resource::Cpu, MAX_CPU_SECONDS, MAX_CPU_SECONDS + 1)
 }
 
-/// Lowers a limit; a lower one which was inherited stays.
+/// Lowers a limit; an inherited limit that is lower stays.
 fn limit(resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
     let inherited = getrlimit(resource);
-    let lower = |inherited: Option<u64>, wanted: u64| inherited.map_or(wanted, |it| it.min(wanted));
+    let lower = |inherited: Option<u64>, wanted: u64| inherited.unwrap_or(wanted).min(wanted);
     let maximum = lower(inherited.maximum, maximum);
     let current = lower(inherited.current, current).min(maximum);
     let limit = Rlimit { current: Some(current), maximum: Some(maximum) };

@@ -1,4 +1,5 @@
-//! Builds indexes of ELFs in a child process, because a hostile ELF may crash the process that parses it.
+//! Builds indexes of ELFs in a child process, because a hostile ELF may crash the process that
+//! parses it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -21,15 +22,15 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::child::{BUILD_INDEX, ELF_UNREADABLE, LARGEST_INDEX_BYTES};
+use crate::child::{BUILD_INDEX, ELF_UNREADABLE, MAX_INDEX_BYTES};
 use crate::{failed, unavailable};
 
-/// ELFs indexed at the same time; each may take a gigabyte of memory.
-const MOST_AT_ONCE: usize = 2;
+/// Children that run at the same time; each may take a gigabyte of memory.
+const MAX_CHILDREN: usize = 2;
 /// Bytes read from standard error of the child.
-const MOST_STDERR_BYTES: u64 = 4096;
-/// Longest reason that is passed on, in characters.
-const MOST_REASON: usize = 300;
+const MAX_STDERR_BYTES: u64 = 4096;
+/// Longest reason that is passed on.
+const MAX_REASON_CHARACTERS: usize = 300;
 /// What Rust prints before it aborts for lack of memory (`std::alloc::handle_alloc_error`).
 const OUT_OF_MEMORY: &str = "memory allocation of ";
 
@@ -52,10 +53,10 @@ pub fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "coredock".into())
 }
 
-/// The outcome of indexing an ELF, which is the same for every attempt.
+/// An outcome of indexing an ELF that every attempt would have.
 #[derive(Clone)]
 pub(crate) enum Indexed {
-    Open(Index),
+    Usable(Index),
     /// The reason, for people.
     Unreadable(Arc<str>),
 }
@@ -68,7 +69,7 @@ enum SpoolElfError {
     Store(#[from] ArtifactStoreError),
 }
 
-/// Failures which another attempt may not meet.
+/// Failures which may not occur in another attempt.
 #[derive(Debug, thiserror::Error)]
 enum IndexFault {
     #[error("the indexer could not be run")]
@@ -76,7 +77,7 @@ enum IndexFault {
     #[error("the indexer ended with {status}: {stderr}")]
     Crash { status: ExitStatus, stderr: String },
     #[error("the output of the indexer is not an index")]
-    NoIndex(#[from] IndexError),
+    NotAnIndex(#[from] IndexError),
     #[error("expected the index of ELF {expected}, found that of ELF {found}")]
     OtherElf { expected: Sha256Digest, found: Sha256Digest },
 }
@@ -88,7 +89,7 @@ pub(crate) struct Indexer {
 
 impl Indexer {
     pub(crate) fn new(options: IndexerOptions) -> Self {
-        Self { options, permits: Semaphore::new(MOST_AT_ONCE) }
+        Self { options, permits: Semaphore::new(MAX_CHILDREN) }
     }
 
     /// Indexes an ELF. The child is killed when this is dropped.
@@ -97,11 +98,9 @@ impl Indexer {
         let sha256 = elf.sha256;
         // A slow or broken store is not a failure of the engine: the attempt does not count.
         let spooled = timeout(self.options.elf_timeout, self.spool(elf)).await;
-        let elf = spooled.map_err(unavailable)?.map_err(unspooled)?;
-        let crashed = |fault| failed("the indexer of ELFs crashed", fault);
+        let elf = spooled.map_err(unavailable)?.map_err(spool_failed)?;
         let indexed = self.run(elf, sha256).await;
-        indexed
-            .map_err(|fault| crashed(Box::new(fault) as Box<dyn std::error::Error + Send + Sync>))
+        indexed.map_err(|fault| failed("the indexer of ELFs crashed", fault))
     }
 
     /// Copies the ELF to a file without a name, positioned at its start.
@@ -138,7 +137,7 @@ impl Indexer {
         if found != sha256 {
             return Err(IndexFault::OtherElf { expected: sha256, found });
         }
-        Ok(Indexed::Open(index))
+        Ok(Indexed::Usable(index))
     }
 
     /// The child inherits these three files only: the standard library opens every other one with
@@ -158,20 +157,20 @@ impl Indexer {
 
 struct Output {
     status: ExitStatus,
-    /// Its beginning.
+    /// The beginning of its standard error.
     stderr: String,
 }
 
 async fn output_of(mut child: Child) -> io::Result<Output> {
     let mut stderr = Vec::new();
     if let Some(pipe) = child.stderr.take() {
-        pipe.take(MOST_STDERR_BYTES).read_to_end(&mut stderr).await?;
+        pipe.take(MAX_STDERR_BYTES).read_to_end(&mut stderr).await?;
     }
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     Ok(Output { status: child.wait().await?, stderr })
 }
 
-/// The reason, if every attempt with this ELF would end so.
+/// The reason, if every attempt with this ELF would fail in the same way.
 fn unreadable(status: ExitStatus, stderr: &str) -> Option<String> {
     if status.code() == Some(ELF_UNREADABLE.into()) {
         return Some(one_line(stderr));
@@ -190,20 +189,20 @@ fn unreadable(status: ExitStatus, stderr: &str) -> Option<String> {
 fn one_line(stderr: &str) -> String {
     let words = stderr.split(|c: char| c.is_whitespace() || c.is_control());
     let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    let reason: String = line.chars().take(MOST_REASON).collect();
+    let reason: String = line.chars().take(MAX_REASON_CHARACTERS).collect();
     if reason.is_empty() { "the ELF cannot be indexed".into() } else { reason }
 }
 
 fn read_index(mut file: File) -> io::Result<Bytes> {
-    let length = file.seek(SeekFrom::End(0))?.min(LARGEST_INDEX_BYTES);
+    let length = file.seek(SeekFrom::End(0))?.min(MAX_INDEX_BYTES);
     file.seek(SeekFrom::Start(0))?;
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    file.take(LARGEST_INDEX_BYTES).read_to_end(&mut bytes)?;
+    file.take(MAX_INDEX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes.into())
 }
 
-/// A missing directory may come back; one that is too small for the ELF stays too small.
-fn unspooled(error: SpoolElfError) -> SymbolizerError {
+/// A missing directory may come back; a directory without room for the ELF stays too small.
+fn spool_failed(error: SpoolElfError) -> SymbolizerError {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match &error {
         SpoolElfError::Scratch(full)
@@ -235,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn what_would_happen_every_time_is_the_fault_of_the_elf() {
+    fn failures_of_every_attempt_are_blamed_on_the_elf() {
         let unreadable = |status, stderr: &str| unreadable(status, stderr).unwrap_or_default();
         assert_eq!(unreadable(exited(1), " not\n an ELF\u{1b}\n"), "not an ELF");
         assert_eq!(unreadable(exited(1), ""), "the ELF cannot be indexed");
-        assert_eq!(unreadable(exited(1), &"é".repeat(1000)).chars().count(), MOST_REASON);
+        assert_eq!(unreadable(exited(1), &"é".repeat(1000)).chars().count(), MAX_REASON_CHARACTERS);
         assert!(unreadable(signalled(Signal::XCPU), "").contains("too long"));
         assert!(unreadable(signalled(Signal::XFSZ), "").contains("too large"));
         let stderr = "memory allocation of 17 bytes failed\n";
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_go_better_next_time_is_not() {
+    fn failures_that_may_pass_are_not_blamed_on_the_elf() {
         for status in [
             exited(0),
             exited(2),

@@ -15,21 +15,21 @@ use crate::indexer::{Indexed, Indexer};
 
 /// Indexes of some dozens of builds.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// What an entry without an index takes, roughly.
-const UNREADABLE_BYTES: u32 = 1024;
+/// The approximate size of an entry without an index.
+const NEGATIVE_ENTRY_BYTES: u32 = 1024;
 
-/// Where the index of an attempt came from.
+/// How an attempt to get the index of an ELF ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexSource {
-    /// It was in memory.
-    Kept,
-    /// It was in the store.
+pub enum IndexOutcome {
+    /// The index was in the memory of this process.
+    Cached,
+    /// The index was read from the store.
     Loaded,
-    /// It was built now.
+    /// The index was built from the ELF.
     Built,
-    /// There is none: the ELF cannot be read.
+    /// There is no index, because the ELF cannot be indexed.
     Unreadable,
-    /// There is none: it could not be built.
+    /// There is no index, because this attempt failed; another may succeed.
     Failed,
 }
 
@@ -38,51 +38,51 @@ pub(crate) struct Indexes {
     stored: StoredIndexes,
     indexer: Indexer,
     cache: Cache<Sha256Digest, Indexed>,
-    observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
+    observe: Arc<dyn Fn(IndexOutcome) + Send + Sync>,
 }
 
 impl Indexes {
     pub(crate) fn new(
         stored: StoredIndexes,
         indexer: Indexer,
-        observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
+        observe: Arc<dyn Fn(IndexOutcome) + Send + Sync>,
     ) -> Self {
         let cache = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, indexed: &Indexed| match indexed {
-                Indexed::Open(index) => u32::try_from(index.bytes().len()).unwrap_or(u32::MAX),
-                Indexed::Unreadable(_) => UNREADABLE_BYTES,
+                Indexed::Usable(index) => u32::try_from(index.bytes().len()).unwrap_or(u32::MAX),
+                Indexed::Unreadable(_) => NEGATIVE_ENTRY_BYTES,
             })
             .max_capacity(CACHE_BYTES)
             .build();
         Self { stored, indexer, cache, observe }
     }
 
-    /// The index of an ELF: the stored one if there is one, else it is built. Jobs of one build wait for
-    /// the first of them; when that one is dropped, the next takes over.
+    /// The stored index of an ELF, otherwise a new one. Jobs of one build wait for the first of
+    /// them; when it is dropped, the next one continues.
     pub(crate) async fn get(&self, elf: &dyn ElfSource) -> Result<Index, SymbolizerError> {
         let missed = AtomicBool::new(false);
         let sha256 = elf.sha256();
-        let make = async {
+        let get = async {
             missed.store(true, Ordering::Relaxed);
             if let Some(index) = self.load(sha256).await? {
-                (self.observe)(IndexSource::Loaded);
-                return Ok(Indexed::Open(index));
+                (self.observe)(IndexOutcome::Loaded);
+                return Ok(Indexed::Usable(index));
             }
-            let made = self.indexer.index(elf.open().await?).await;
-            (self.observe)(match &made {
-                Ok(Indexed::Open(_)) => IndexSource::Built,
-                Ok(Indexed::Unreadable(_)) => IndexSource::Unreadable,
-                Err(_) => IndexSource::Failed,
+            let built = self.indexer.index(elf.open().await?).await;
+            (self.observe)(match &built {
+                Ok(Indexed::Usable(_)) => IndexOutcome::Built,
+                Ok(Indexed::Unreadable(_)) => IndexOutcome::Unreadable,
+                Err(_) => IndexOutcome::Failed,
             });
-            made
+            built
         };
-        let indexed = self.cache.try_get_with(sha256, make).await.map_err(unshared)?;
+        let indexed = self.cache.try_get_with(sha256, get).await.map_err(of_shared)?;
         if !missed.into_inner() {
-            (self.observe)(IndexSource::Kept);
+            (self.observe)(IndexOutcome::Cached);
         }
         match indexed {
-            Indexed::Open(index) => Ok(index),
+            Indexed::Usable(index) => Ok(index),
             Indexed::Unreadable(reason) => Err(SymbolizerError::Rejected {
                 code: ParseErrorCode::ElfUnreadable,
                 reason: reason.to_string(),
@@ -101,7 +101,7 @@ impl Indexes {
 }
 
 /// The error of the job that built the index, for a job that waited for it.
-fn unshared(error: Arc<SymbolizerError>) -> SymbolizerError {
+fn of_shared(error: Arc<SymbolizerError>) -> SymbolizerError {
     Arc::try_unwrap(error).unwrap_or_else(|shared| match &*shared {
         SymbolizerError::Rejected { code, reason } => {
             SymbolizerError::Rejected { code: *code, reason: reason.clone() }

@@ -1,9 +1,9 @@
 //! The ports [`Symbolizer`] and [`SymbolIndexer`] over the native engine, [`coredock_symbolizer`]
 //! (contract §6.5, §6.9).
 //!
-//! This process never parses the ELF of a firmware. A child process under limits builds an index of it,
-//! which is cached in memory; dumps are decoded with the index. Files which go to and come from the
-//! child have no names: nothing remains of an attempt, however it ends.
+//! This process never parses the ELF of a firmware. A child process under limits builds an index of
+//! it, which is cached in memory; dumps are decoded with the index. Files which go to and come from
+//! the child have no names: nothing remains of an attempt.
 
 pub mod child;
 mod indexer;
@@ -32,10 +32,10 @@ use coredock_symbolizer::{
 
 use indexer::Indexer;
 use indexes::Indexes;
-use roms::{RomFile, Roms, opened};
+use roms::{RomFile, Roms, parse_roms};
 
 pub use indexer::{IndexerOptions, this_program};
-pub use indexes::IndexSource;
+pub use indexes::IndexOutcome;
 
 pub struct NativePorts {
     pub roms: Arc<dyn RomElfRepository>,
@@ -43,7 +43,7 @@ pub struct NativePorts {
     pub reads: VerifiedReads,
     pub indexes: StoredIndexes,
     /// Called once for every use of an index.
-    pub observe: Arc<dyn Fn(IndexSource) + Send + Sync>,
+    pub observe: Arc<dyn Fn(IndexOutcome) + Send + Sync>,
 }
 
 #[derive(Debug, Clone)]
@@ -52,16 +52,16 @@ pub struct NativeOptions {
 }
 
 impl NativeOptions {
-    /// This program is the indexer; `scratch`, the directory of temporary files, must exist when the
-    /// first dump arrives. Attempts end by themselves within about `longest_attempt`.
-    pub fn new(scratch: PathBuf, longest_attempt: Duration) -> Self {
+    /// This program is the indexer; `scratch`, the directory of temporary files, must exist when
+    /// the first dump arrives. Attempts end by themselves within about `attempt_timeout`.
+    pub fn new(scratch: PathBuf, attempt_timeout: Duration) -> Self {
         Self {
             indexer: IndexerOptions {
                 program: this_program(),
                 scratch,
-                // A slow store must be noticed before the attempt is over: then the attempt does not
-                // count.
-                elf_timeout: longest_attempt / 2,
+                // The time limit for the store must pass before that of the attempt: then the
+                // attempt does not count.
+                elf_timeout: attempt_timeout / 2,
             },
         }
     }
@@ -119,10 +119,11 @@ impl SymbolIndexer for NativeSymbolizer {
     }
 }
 
-/// The chip in the dump, else the one the device named.
+/// The chip that the dump names, otherwise the chip that the device named.
 fn chip_of(dump: &CrashDump) -> Result<Option<KnownChip>, SymbolizerError> {
     let named = KnownChip::named(&dump.chip);
-    let found = run_engine(|| chip_of_body(&dump.body).map_err(|error| undecoded(&error.into())))?;
+    let found =
+        run_engine(|| chip_of_body(&dump.body).map_err(|error| decode_failed(&error.into())))?;
     Ok(found.and_then(KnownChip::named).or(named))
 }
 
@@ -131,7 +132,7 @@ fn make_report(
     index: Index,
     roms: &[RomFile],
 ) -> Result<CrashReport, SymbolizerError> {
-    let roms = opened(roms);
+    let roms = parse_roms(roms);
     let firmware = Firmware::of_index(index).with_roms(&roms);
     let report = report_of(dump, Some(&firmware))?;
     Ok(CrashReport {
@@ -144,13 +145,13 @@ fn make_report(
 /// The report, with the model and the version, which only the server knows.
 fn report_of(dump: &CrashDump, firmware: Option<&Firmware<'_>>) -> Result<Report, SymbolizerError> {
     let report = decode_unwrapped(&dump.body, firmware);
-    let mut report = report.map_err(|error| undecoded(&error))?;
+    let mut report = report.map_err(|error| decode_failed(&error))?;
     report.build.model_code = Some(dump.model.to_string());
     report.build.firmware_version = Some(dump.firmware_version.clone());
     Ok(report)
 }
 
-fn undecoded(error: &DecodeError) -> SymbolizerError {
+fn decode_failed(error: &DecodeError) -> SymbolizerError {
     let code = match error {
         DecodeError::Dump(_) => ParseErrorCode::DumpUnreadable,
         DecodeError::Elf(_) | DecodeError::OtherArchitecture { .. } => {
@@ -161,8 +162,8 @@ fn undecoded(error: &DecodeError) -> SymbolizerError {
     SymbolizerError::Rejected { code, reason: error.to_string() }
 }
 
-/// Runs the engine on the calling thread, which exists to block: parse workers have threads of their
-/// own. A panic of it becomes a failed attempt.
+/// Runs the engine on the calling thread, which exists to block: parse workers have threads of
+/// their own. A panic becomes a failed attempt.
 fn run_engine<T>(work: impl FnOnce() -> Result<T, SymbolizerError>) -> Result<T, SymbolizerError> {
     let outcome = catch_unwind(AssertUnwindSafe(work));
     outcome.unwrap_or_else(|_| Err(failed("the engine crashed", "the panic is in the log")))

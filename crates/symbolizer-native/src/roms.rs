@@ -16,7 +16,7 @@ use moka::sync::Cache;
 
 use crate::unavailable;
 
-/// A ROM ELF has about a megabyte.
+/// Space for some ROM ELFs, which have about a megabyte each.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 pub(crate) struct RomFile {
@@ -26,26 +26,26 @@ pub(crate) struct RomFile {
 }
 
 pub(crate) struct Roms {
-    rows: Arc<dyn RomElfRepository>,
+    repository: Arc<dyn RomElfRepository>,
     reads: VerifiedReads,
     cache: Cache<Sha256Digest, Bytes>,
 }
 
 impl Roms {
-    pub(crate) fn new(rows: Arc<dyn RomElfRepository>, reads: VerifiedReads) -> Self {
+    pub(crate) fn new(repository: Arc<dyn RomElfRepository>, reads: VerifiedReads) -> Self {
         let cache = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .max_capacity(CACHE_BYTES)
             .build();
-        Self { rows, reads, cache }
+        Self { repository, reads, cache }
     }
 
-    /// Leaves out damaged and missing ones. Fails when the database or the store does not answer:
-    /// a report without the names of ROM functions would stay that way.
+    /// Leaves out damaged and missing ROM ELFs. Fails when the database or the store does not
+    /// answer: a report without the names of ROM functions would stay that way.
     pub(crate) async fn of_chip(&self, chip: KnownChip) -> Result<Vec<RomFile>, SymbolizerError> {
         let mut files = Vec::new();
-        for rom in self.rows.list_of_chip(chip).await.map_err(unavailable)? {
+        for rom in self.repository.list_of_chip(chip).await.map_err(unavailable)? {
             if let Some(bytes) = self.bytes(&rom).await? {
                 files.push(RomFile { chip, name: rom.name.to_string(), bytes });
             }
@@ -62,11 +62,11 @@ impl Roms {
         if let Some(bytes) = &read {
             self.cache.insert(sha256, bytes.clone());
         } else {
+            let RomElf { id, name, chip, .. } = rom;
             let key = rom.key();
             tracing::warn!(
-                id = rom.id,
-                "ROM ELF {} not used: object {key} missing or damaged",
-                rom.id
+                id,
+                "ROM ELF {id} ({name}) of {chip} is not used: its object {key} is missing or damaged"
             );
         }
         Ok(read)
@@ -82,17 +82,17 @@ impl Roms {
     }
 }
 
-/// Leaves out those the engine cannot read.
-pub(crate) fn opened(files: &[RomFile]) -> Vec<Rom<'_>> {
-    files.iter().filter_map(open).collect()
+/// Leaves out ROM ELFs that the engine cannot read.
+pub(crate) fn parse_roms(files: &[RomFile]) -> Vec<Rom<'_>> {
+    files.iter().filter_map(parse).collect()
 }
 
-fn open(file: &RomFile) -> Option<Rom<'_>> {
-    let opened = Rom::of_chip(file.chip.name(), &file.name, &file.bytes);
-    if let Err(error) = &opened {
+fn parse(file: &RomFile) -> Option<Rom<'_>> {
+    let parsed = Rom::of_chip(file.chip.name(), &file.name, &file.bytes);
+    if let Err(error) = &parsed {
         let error = error as &dyn std::error::Error;
         let (name, chip) = (&file.name, file.chip.name());
-        tracing::warn!(error, name, "ROM ELF {name} of {chip} not used: the engine cannot read it");
+        tracing::warn!(error, name, "ROM ELF {name} of {chip} is not used: it cannot be read");
     }
-    opened.ok()
+    parsed.ok()
 }

@@ -60,11 +60,11 @@ fn read_failed(error: reqwest::Error) -> SymbolizerError {
     )
 }
 
-/// The body, or `None` if it has more than `most` bytes.
-async fn read(mut response: Response, most: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+/// The body, or `None` if it has more than `limit` bytes.
+async fn read(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
-        if piece.len() > most - body.len() {
+        if piece.len() > limit - body.len() {
             return Ok(None);
         }
         body.extend_from_slice(&piece);

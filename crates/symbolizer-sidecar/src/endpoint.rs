@@ -13,7 +13,7 @@ pub enum SidecarSetupError {
         #[source]
         source: Fault,
     },
-    /// A URL, but not one of a sidecar.
+    /// A URL which cannot be that of a sidecar.
     #[error("the URL of the symbolizer sidecar {fault}")]
     UnusableUrl { fault: &'static str },
     /// The system lacks something that an HTTP client needs, such as certificates for an `https`
@@ -26,7 +26,7 @@ pub enum SidecarSetupError {
 }
 
 pub(crate) struct Endpoint {
-    /// Every sidecar answers here, so it shows whether one is running.
+    /// Every sidecar answers here, so it shows whether a sidecar is running.
     root: Url,
     call: Url,
 }
@@ -55,7 +55,7 @@ impl Endpoint {
         self.root.clone()
     }
 
-    /// The call for the files of these names (contract §6.11).
+    /// The URL of the call for files of these names (contract §6.11).
     pub(crate) fn call(&self, core: &str, elf: &str, chip: &str) -> Url {
         let mut url = self.call.clone();
         let pairs = [("core", core), ("elf", elf), ("chip", chip)];
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_called_is_refused_without_repeating_it() {
+    fn an_unusable_url_is_refused_without_repeating_it() {
         for (bad, expected) in [
             ("", "cannot be read"),
             ("sidecar", "cannot be read"),

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn markup_binary_and_what_explains_nothing_are_not_shown() {
+    fn markup_binary_and_bodies_without_a_reason_are_not_shown() {
         for body in ["", " \n", "<html>no</html>", "\u{1b}[31mred", "{}", r#"{"error":1}"#, "a\0b"]
         {
             assert_eq!(shown(body), None, "{body:?}");

@@ -24,8 +24,12 @@ pub(crate) enum WriteJobError {
     Directory(#[from] io::Error),
     #[error("could not read the ELF")]
     Store(#[from] coredock_domain::artifacts::store::ArtifactStoreError),
-    #[error("expected an ELF of the recorded length, found another length")]
-    Length,
+    #[error("expected an ELF of {expected} bytes, read {read}")]
+    Length {
+        expected: u64,
+        /// More bytes may follow if this is greater than `expected`.
+        read: u64,
+    },
 }
 
 impl WriteJobError {
@@ -36,7 +40,7 @@ impl WriteJobError {
             Self::Directory(error) => {
                 matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
             }
-            Self::Store(_) | Self::Length => false,
+            Self::Store(_) | Self::Length { .. } => false,
         }
     }
 }
@@ -47,7 +51,7 @@ pub(crate) struct JobFiles {
     directory: Arc<AttemptDirectory>,
 }
 
-/// The shared directory, as far as one attempt may use it.
+/// The shared directory, for one attempt.
 struct AttemptDirectory {
     path: PathBuf,
     /// Set when the attempt ends. A file operation which is still queued on another thread then
@@ -116,8 +120,8 @@ impl Drop for JobFiles {
     }
 }
 
-/// Creates the file and replaces one that an aborted attempt left. Never writes through a symbolic
-/// link that another user of the directory has made.
+/// Creates the file and replaces a file that an aborted attempt left. Never writes through a
+/// symbolic link that another user of the directory has made.
 fn create_anew(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -136,19 +140,24 @@ async fn copy(
     size: u64,
     file: &mut tokio::fs::File,
 ) -> Result<(), WriteJobError> {
-    let mut left = size;
+    let mut read = 0;
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        left = left.checked_sub(piece.len() as u64).ok_or(WriteJobError::Length)?;
+        read += piece.len() as u64;
+        if read > size {
+            break;
+        }
         file.write_all(&piece).await?;
     }
-    if left == 0 { Ok(()) } else { Err(WriteJobError::Length) }
+    if read == size { Ok(()) } else { Err(WriteJobError::Length { expected: size, read }) }
 }
 
 fn remove(directory: &Path, name: &str) {
-    match fs::remove_file(directory.join(name)) {
+    let path = directory.join(name);
+    match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = name, %error, "file {name} was not removed from the sidecar's directory: {error}");
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, file = name, "could not remove {}", path.display());
         }
         _ => {}
     }

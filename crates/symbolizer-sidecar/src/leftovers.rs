@@ -23,7 +23,8 @@ pub(crate) fn clean(directory: &Path, written_before: SystemTime) -> io::Result<
             // Another process removed it at the same time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(file = name, %error, "file {name} was not removed from the sidecar's directory: {error}");
+                let (error, path) = (&error as &dyn std::error::Error, entry.path());
+                tracing::warn!(error, file = name, "could not remove {}", path.display());
             }
         }
     }

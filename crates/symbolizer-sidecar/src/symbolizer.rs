@@ -22,9 +22,9 @@ use crate::leftovers;
 use crate::names::JobFile;
 
 /// A reachable sidecar accepts a connection within this time.
-const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit of [`Symbolizer::is_ready`] (contract §14.1).
-const READY_WITHIN: Duration = Duration::from_secs(2);
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct SidecarOptions {
     /// `http` or `https`; a trailing `/` makes no difference.
@@ -50,7 +50,7 @@ impl SidecarSymbolizer {
         let mut client = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
-            .connect_timeout(CONNECTS_WITHIN)
+            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(timeout)
             // Calls are rare: the sidecar would close a pooled connection before the next one.
             .pool_max_idle_per_host(0);
@@ -65,8 +65,8 @@ impl SidecarSymbolizer {
 
     /// Removes files of attempts that were last written before `written_before`, and returns how
     /// many. Fails if the directory cannot be read. If several processes share the directory,
-    /// `written_before` must lie further back than the longest attempt: the files of a running
-    /// attempt which are older are removed too.
+    /// `written_before` must be further back than the longest attempt: older files of a running
+    /// attempt are removed too.
     pub async fn clean_leftovers(&self, written_before: SystemTime) -> io::Result<usize> {
         let directory = self.directory.clone();
         spawn_blocking(move || leftovers::clean(&directory, written_before)).await?
@@ -83,7 +83,7 @@ impl Symbolizer for SidecarSymbolizer {
         "sidecar"
     }
 
-    /// The service makes no structured reports.
+    /// The service does not make structured reports.
     async fn preview(&self, _: &CrashDump) -> Result<Option<String>, SymbolizerError> {
         Ok(None)
     }
@@ -104,10 +104,10 @@ impl Symbolizer for SidecarSymbolizer {
         };
         timeout(self.timeout, write).await.map_err(unavailable)??;
 
-        let ask =
+        let call =
             async { report(self.client.get(url).send().await.map_err(request_failed)?).await };
         let left = self.timeout.saturating_sub(started.elapsed());
-        let text = timeout(left, ask).await.unwrap_or_else(|_| Err(timed_out()))?;
+        let text = timeout(left, call).await.unwrap_or_else(|_| Err(timed_out()))?;
         Ok(CrashReport { text, structured: None, signature: None })
     }
 
@@ -117,7 +117,7 @@ impl Symbolizer for SidecarSymbolizer {
             let usable = spawn_blocking(move || is_usable(&directory)).await.unwrap_or(false);
             usable && self.responds().await
         };
-        timeout(READY_WITHIN, check).await.unwrap_or(false)
+        timeout(READINESS_TIMEOUT, check).await.unwrap_or(false)
     }
 }
 
@@ -125,7 +125,7 @@ fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> S
     SymbolizerError::Unavailable { source: source.into() }
 }
 
-/// A missing directory may come back; one that is too small for an ELF stays too small.
+/// A missing directory may come back; a directory without room for an ELF stays too small.
 fn write_failed(error: WriteJobError) -> SymbolizerError {
     if error.is_out_of_space() {
         let reason = "the directory shared with the sidecar has no room for dump and ELF".into();

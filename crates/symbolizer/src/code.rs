@@ -1,4 +1,4 @@
-//! The code of a firmware, as unwinders ask for it.
+//! The code of a firmware: calls, jumps and unwind rules by address.
 
 mod riscv;
 mod xtensa;

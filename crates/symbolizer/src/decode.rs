@@ -109,14 +109,14 @@ fn build_of(dump: &Dump<'_>, firmware: Option<&Firmware<'_>>) -> Build {
     }
 }
 
-/// The functions on a stack: at most `most`, plus those of one frame.
+/// The functions on a stack: at most `limit`, plus those of one frame.
 fn frames(
     trace: &Backtrace,
     session: &Session<'_>,
     memory: &Memory<'_>,
-    most: usize,
+    limit: usize,
 ) -> Vec<Frame> {
-    let frames = trace.frames.iter().take(most.saturating_add(1));
+    let frames = trace.frames.iter().take(limit.saturating_add(1));
     frames
         .flat_map(|frame| {
             let (pc, trust) = (frame.pc, frame.trust);

@@ -1,4 +1,4 @@
-//! What symbolication needs from an ELF, in one byte string that is used without decoding it first.
+//! The facts of an ELF that symbolication needs, in one byte string which is read in place.
 //!
 //! A header with the format, the SHA-256 of the ELF and the parts comes first, see [`mod@format`].
 //! Whatever the bytes claim, one lookup reads at most a block of rows and a chain of inlined calls.

@@ -27,7 +27,7 @@ pub struct Rom<'a> {
 }
 
 impl<'a> Rom<'a> {
-    /// An ELF whose chip is in the name of its file, if anywhere.
+    /// An ELF whose chip may be in the name of its file.
     pub fn of_file(name: &'a str, bytes: &'a [u8]) -> Result<Self, ElfError> {
         Ok(Self { name, chip: None, elf: Elf::read(bytes)? })
     }
@@ -51,7 +51,7 @@ impl<'a> Rom<'a> {
     }
 }
 
-/// The ROM whose code fits the stacks best. Among equals the one with the highest revision that the
+/// The ROM whose code fits the stacks best. Among equals the ROM with the highest revision that the
 /// chip can have, then the first.
 pub(crate) fn choose<'a>(roms: &'a [Rom<'a>], dump: &Dump<'_>) -> Option<ElfCode<'a, 'a>> {
     let candidates: Vec<_> =

@@ -9,7 +9,7 @@ use crate::words::u16_at;
 
 pub(crate) use paths::shorten;
 
-/// Stands for a missing string, file or scope.
+/// Marks a missing string, file or scope.
 pub(crate) const NONE: u32 = u32::MAX;
 /// In bytes; strings beyond are dropped. A large firmware has a few MiB.
 const MAX_STRINGS: u32 = 32 << 20;
@@ -39,6 +39,13 @@ impl SourceLine {
     pub(crate) const UNKNOWN: Self = Self { file: NONE, line: 0 };
 }
 
+/// The line of the code from an address on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LineRow {
+    pub(crate) address: u32,
+    pub(crate) line: SourceLine,
+}
+
 /// The paths of a file, as numbers of strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SourceFile {
@@ -57,8 +64,7 @@ pub(crate) struct SourceTable {
     pub(crate) scope_starts: Vec<(u32, u32)>,
     pub(crate) files: Vec<SourceFile>,
     file_numbers: HashMap<SourceFile, u32>,
-    /// Address, line from there on.
-    pub(crate) lines: Vec<(u32, SourceLine)>,
+    pub(crate) lines: Vec<LineRow>,
     /// By scope, in the order of declaration.
     pub(crate) parameters: BTreeMap<u32, Vec<Parameter>>,
     /// Each once.
@@ -104,9 +110,9 @@ impl SourceTable {
     }
 
     /// Rows of a sequence, and its end. Assemblers put a row without code at the end.
-    pub(crate) fn add_lines(&mut self, rows: &[(u32, SourceLine)], end: u32) {
-        self.lines.extend(rows.iter().filter(|(address, _)| *address < end));
-        self.lines.push((end, SourceLine::UNKNOWN));
+    pub(crate) fn add_lines(&mut self, rows: &[LineRow], end: u32) {
+        self.lines.extend(rows.iter().filter(|row| row.address < end));
+        self.lines.push(LineRow { address: end, line: SourceLine::UNKNOWN });
     }
 
     /// Sorts everything by address. Where one unit ends and another begins, the row of the
@@ -115,9 +121,9 @@ impl SourceTable {
         self.scope_starts.sort_by_key(|(address, scope)| (*address, *scope != NONE));
         keep_last(&mut self.scope_starts, |(address, _)| *address);
         self.scope_starts.dedup_by_key(|(_, scope)| *scope);
-        self.lines.sort_by_key(|(address, line)| (*address, line.file != NONE));
-        keep_last(&mut self.lines, |(address, _)| *address);
-        self.lines.dedup_by_key(|(_, line)| *line);
+        self.lines.sort_by_key(|row| (row.address, row.line.file != NONE));
+        keep_last(&mut self.lines, |row| row.address);
+        self.lines.dedup_by_key(|row| row.line);
     }
 
     /// Each string preceded by its length; the number of a string is its offset.
@@ -197,8 +203,8 @@ impl Sources for SourceTable {
     }
 
     fn line_at(&self, address: u32) -> Option<SourceLine> {
-        let after = self.lines.partition_point(|(start, _)| *start <= address);
-        self.lines.get(after.checked_sub(1)?).map(|(_, line)| *line)
+        let after = self.lines.partition_point(|row| row.address <= address);
+        self.lines.get(after.checked_sub(1)?).map(|row| row.line)
     }
 
     fn file(&self, number: u32) -> Option<SourceFile> {

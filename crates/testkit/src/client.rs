@@ -1,5 +1,6 @@
-//! An HTTP client of one connection, thin enough not to be what is measured.
+//! An HTTP client with one connection, small enough not to distort measurements.
 
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -7,24 +8,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_mins(2);
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// One kept-alive connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
-/// What came back.
 pub struct Answer {
     pub status: u16,
     /// The entity tag as it was sent.
     pub etag: Option<String>,
-    /// Whether the server ends the connection behind it.
+    /// Whether the server closes the connection after it.
     pub closes: bool,
     pub body: Vec<u8>,
 }
 
-/// What the lines between status and body say.
+/// The header fields which the client reads.
 #[derive(Default)]
 struct Fields {
     length: Option<usize>,
@@ -36,7 +36,7 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Self { stream: BufReader::with_capacity(64 << 10, stream) })
     }
 
@@ -75,11 +75,13 @@ impl Client {
         let stream = self.stream.get_mut();
         stream.write_all(head)?;
         stream.write_all(body)?;
-        let status = self.line()?;
-        let status = status.split(' ').nth(1).context("no status")?.parse()?;
+        let line = self.line()?;
+        let status = line.split(' ').nth(1);
+        let status = status.with_context(|| format!("expected a status line, found {line}"))?;
+        let status = status.parse()?;
         let fields = self.fields()?;
         let length = if matches!(status, 204 | 304) { Some(0) } else { fields.length };
-        let mut body = vec![0; length.context("an answer without Content-Length")?];
+        let mut body = vec![0; length.context("the answer has no Content-Length")?];
         self.stream.read_exact(&mut body)?;
         Ok(Answer { status, etag: fields.etag, closes: fields.closes, body })
     }
@@ -109,10 +111,21 @@ impl Client {
 }
 
 impl Answer {
-    /// The body as JSON; another status is an error that shows it.
+    /// The body as JSON; another status is an error.
     pub fn json(&self, status: u16) -> Result<Value> {
-        let text = String::from_utf8_lossy(&self.body);
-        ensure!(self.status == status, "status {} instead of {status}: {text}", self.status);
-        serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {text}"))
+        self.check_status(status)?;
+        serde_json::from_slice(&self.body)
+            .with_context(|| format!("expected JSON, found {}", self.text()))
+    }
+
+    /// Another status is an error, which shows the body.
+    pub fn check_status(&self, status: u16) -> Result<()> {
+        let found = self.status;
+        ensure!(found == status, "expected status {status}, found {found}: {}", self.text());
+        Ok(())
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
     }
 }

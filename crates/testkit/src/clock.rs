@@ -1,4 +1,4 @@
-//! A clock that only moves when the test moves it.
+//! A clock which only a test advances.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use coredock_domain::Clock;
 use coredock_domain::timestamp::Timestamp;
 use futures::channel::oneshot;
 
-/// Stands still until [`SettableClock::advance`] or [`SettableClock::set`]; nothing sleeps in real
-/// time.
+/// Does not advance without [`SettableClock::advance`] or [`SettableClock::set`]; nothing sleeps in
+/// real time.
 #[derive(Debug)]
 pub struct SettableClock {
     state: Mutex<State>,
@@ -35,29 +35,28 @@ struct Watcher {
 }
 
 impl SettableClock {
-    /// Shows `now`.
     pub fn at(now: Timestamp) -> Self {
         Self { state: Mutex::new(State { now, sleepers: Vec::new(), watchers: Vec::new() }) }
     }
 
-    /// Moves forward and wakes every sleeper whose time has come.
+    /// Advances the time and wakes every sleeper whose time has come.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.state();
         let now = state.now.after(duration);
         state.set(now);
     }
 
-    /// Jumps, also back.
+    /// Sets the time, also to an earlier one.
     pub fn set(&self, now: Timestamp) {
         self.state().set(now);
     }
 
-    /// How many sleep now; those who gave up waiting are not counted.
+    /// Number of sleepers, without those which were cancelled.
     pub fn sleeping(&self) -> usize {
         self.state().sleeping()
     }
 
-    /// Returns once at least `count` sleep at the same time, so that [`Self::advance`] reaches them.
+    /// Waits until at least `count` sleep at the same time, so that [`Self::advance`] wakes them.
     pub async fn until_sleeping(&self, count: usize) {
         let (wake, woken) = oneshot::channel();
         {
@@ -76,7 +75,7 @@ impl SettableClock {
 }
 
 impl Default for SettableClock {
-    /// Shows 2026-01-01T00:00:00Z.
+    /// A clock at 2026-01-01T00:00:00Z.
     fn default() -> Self {
         Self::at(Timestamp::from_micros(1_767_225_600_000_000))
     }

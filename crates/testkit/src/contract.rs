@@ -1,3 +1,3 @@
-//! What every implementation of a port must do.
+//! Suites which every implementation of a port must pass.
 
 pub mod artifact_store;

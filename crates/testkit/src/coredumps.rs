@@ -1,4 +1,4 @@
-//! Builders of dumps and of everything a body may wrap them in (contract §6.6).
+//! Builders of dumps and of the containers of a body (contract §6.6).
 
 use std::io::Write;
 
@@ -16,8 +16,8 @@ const EM_RISCV: u16 = 0xf3;
 /// Chip esp32c6, version 0x0104.
 const VERSION_WORD: u32 = 0x000d_0104;
 
-/// Builds the ELF of a dump as ESP-IDF writes it: a segment with the notes of the tasks (`CORE`),
-/// the memory, a segment with all other notes.
+/// Builds the ELF of a dump in the order of ESP-IDF: a segment with the notes of the tasks
+/// (`CORE`), the memory, a segment with all other notes.
 #[derive(Debug, Clone)]
 pub struct CoreBuilder {
     machine: u16,
@@ -42,7 +42,7 @@ impl Default for CoreBuilder {
 }
 
 impl CoreBuilder {
-    /// A RISC-V dump of build `64d3738c1`, with names of notes as newer frameworks write them.
+    /// A RISC-V dump of build `64d3738c1`, whose notes have names as newer frameworks write them.
     pub fn new() -> Self {
         Self {
             machine: EM_RISCV,
@@ -60,7 +60,7 @@ impl CoreBuilder {
         Self { machine, ..self }
     }
 
-    /// The chip and the version that the note `ESP_CORE_DUMP_INFO` tells.
+    /// The chip and the version in the note `ESP_CORE_DUMP_INFO`.
     #[must_use]
     pub fn version(self, version: u16, chip_id: u16) -> Self {
         Self { version_word: u32::from(chip_id) << 16 | u32::from(version), ..self }
@@ -72,19 +72,19 @@ impl CoreBuilder {
         Self { build_id: Some(build_id.to_owned()), ..self }
     }
 
-    /// Whether name sizes count the padding, as older frameworks have it.
+    /// Whether the sizes of names count the padding, as in older frameworks.
     #[must_use]
     pub fn padded_names(self, padded_names: bool) -> Self {
         Self { padded_names, ..self }
     }
 
-    /// Leaves the note `ESP_CORE_DUMP_INFO` out.
+    /// Omits the note `ESP_CORE_DUMP_INFO`.
     #[must_use]
     pub fn without_info(self) -> Self {
         Self { build_id: None, ..self }
     }
 
-    /// One more note.
+    /// Adds a note.
     #[must_use]
     pub fn note(mut self, name: &str, kind: u32, description: &[u8]) -> Self {
         let description = description.to_vec();
@@ -92,22 +92,28 @@ impl CoreBuilder {
         self
     }
 
-    /// One more piece of memory.
+    /// Adds a region of memory.
     #[must_use]
     pub fn segment(mut self, address: u32, bytes: &[u8]) -> Self {
         self.memory.push((address, bytes.to_vec()));
         self
     }
 
-    /// The ELF.
     pub fn elf(&self) -> Vec<u8> {
         let (tasks, mut others): (Vec<_>, Vec<_>) =
             self.notes.iter().cloned().partition(|note| note.name == "CORE");
         others.splice(0..0, self.info());
-        let mut segments = vec![(PT_NOTE, 0, self.notes(&tasks))];
-        segments.extend(self.memory.iter().map(|(at, bytes)| (PT_LOAD, *at, bytes.clone())));
-        segments.push((PT_NOTE, 0, self.notes(&others)));
-        segments.retain(|(_, _, bytes)| !bytes.is_empty());
+        let notes =
+            |notes: &[Note]| Segment { kind: PT_NOTE, address: 0, bytes: self.notes(notes) };
+        let load = |(address, bytes): &(u32, Vec<u8>)| Segment {
+            kind: PT_LOAD,
+            address: *address,
+            bytes: bytes.clone(),
+        };
+        let mut segments = vec![notes(&tasks)];
+        segments.extend(self.memory.iter().map(load));
+        segments.push(notes(&others));
+        segments.retain(|segment| !segment.bytes.is_empty());
         assemble(self.machine, &segments)
     }
 
@@ -144,32 +150,37 @@ pub(crate) fn padded(bytes: &[u8]) -> Vec<u8> {
     padded
 }
 
-/// Segments are type, address, content.
-fn assemble(machine: u16, segments: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+struct Segment {
+    kind: u32,
+    address: u32,
+    bytes: Vec<u8>,
+}
+
+fn assemble(machine: u16, segments: &[Segment]) -> Vec<u8> {
     let number = u16::try_from(segments.len()).expect("dumps of tests are small");
     let mut elf = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     for half in [4, machine, 1, 0, 0, 0, 52, 0, 0, 0, 0, 0, 52, 32, number, 0, 0, 0] {
         elf.extend(u16::to_le_bytes(half));
     }
     let mut offset = HEADER_BYTES + PROGRAM_HEADER_BYTES * segments.len();
-    for (kind, address, bytes) in segments {
+    for Segment { kind, address, bytes } in segments {
         let length = word(bytes.len());
         for field in [*kind, word(offset), *address, *address, length, length, 6, 0] {
             elf.extend(field.to_le_bytes());
         }
         offset += bytes.len();
     }
-    elf.extend(segments.iter().flat_map(|(_, _, bytes)| bytes));
+    elf.extend(segments.iter().flat_map(|segment| &segment.bytes));
     elf
 }
 
-/// A raw image of one of the versions of contract §6.6, with the right checksum; the header words
+/// A raw image of one of the versions of contract §6.6, with a correct checksum; the header words
 /// after length and version are 0.
 pub fn raw(version: u16, chip_id: u16, content: &[u8]) -> Vec<u8> {
     raw_with_words(version, chip_id, &[], content)
 }
 
-/// The same with header words after length and version; those that are not given are 0.
+/// A raw image with header words after length and version; missing words are 0.
 pub fn raw_with_words(version: u16, chip_id: u16, words: &[u32], content: &[u8]) -> Vec<u8> {
     let (header, checksum) = match version {
         0x0001 => (16, 4),
@@ -178,14 +189,15 @@ pub fn raw_with_words(version: u16, chip_id: u16, words: &[u32], content: &[u8])
         0x0101 => (20, 32),
         0x0103 => (24, 32),
         0x0104 => (12, 32),
-        other => panic!("{other:#06x} is no version of a raw image"),
+        other => panic!("expected the version of a raw image, found {other:#06x}"),
     };
     let length = word(header + content.len() + checksum);
     let mut image = length.to_le_bytes().to_vec();
     image.extend(version.to_le_bytes());
     image.extend(chip_id.to_le_bytes());
     image.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-    assert!(image.len() <= header, "the header of {version:#06x} has not that many words");
+    let count = words.len();
+    assert!(image.len() <= header, "the header of {version:#06x} has no room for {count} words");
     image.resize(header, 0);
     image.extend(content);
     if checksum == 4 {
@@ -211,12 +223,12 @@ pub fn base64_console(body: &[u8], line_len: usize) -> Vec<u8> {
 pub fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let written = encoder.write_all(body).and_then(|()| encoder.finish());
-    written.expect("memory takes everything")
+    written.expect("writing to memory cannot fail")
 }
 
-/// The ELF without its first 12 or 4 bytes and with `tail` left behind it, as a device makes it that
-/// takes one header for another (contract §4.7).
+/// The ELF without its first 12 or 4 bytes and with `tail` appended, as a device sends it which
+/// assumes the wrong header (contract §4.7).
 pub fn strip(elf: &[u8], missing: usize, tail: &[u8]) -> Vec<u8> {
-    assert!(matches!(missing, 4 | 12), "no header is taken for another that way");
+    assert!(matches!(missing, 4 | 12), "expected 4 or 12 missing bytes, found {missing}");
     [&elf[missing..], tail].concat()
 }

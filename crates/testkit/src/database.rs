@@ -1,4 +1,4 @@
-//! The database beneath a server, read and written without the server.
+//! Access to the database of a server without the server.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +10,8 @@ use diesel::sql_types::Text;
 
 use crate::postgres;
 
-/// A connection to a `SQLite` file, or the URL of a `PostgreSQL` database, which is connected to for
-/// each query.
+/// A connection to a SQLite file, or the URL of a PostgreSQL database, to which each query
+/// connects.
 pub enum Database {
     Sqlite(Box<Mutex<SqliteConnection>>),
     Postgres { url: String },
@@ -24,7 +24,7 @@ struct Line {
 }
 
 impl Database {
-    /// Opens a `SQLite` file, which a server may have open too; creates it if it does not exist.
+    /// Opens a SQLite file, which a server may have open too; creates it if it does not exist.
     pub fn of_file(path: &Path) -> Result<Self> {
         let text = path.to_str().context("the path is not UTF-8")?;
         let mut connection = SqliteConnection::establish(text)
@@ -37,7 +37,7 @@ impl Database {
         Self::Postgres { url }
     }
 
-    /// The text in the column `value`, the only one, of each row that a query yields.
+    /// The texts which a query yields; its only column is `value`.
     pub fn texts(&self, query: &str) -> Result<Vec<String>> {
         match self {
             Self::Sqlite(connection) => {
@@ -50,14 +50,13 @@ impl Database {
         }
     }
 
-    /// How many rows of a table fulfil a condition.
+    /// Number of rows of a table which fulfil a condition.
     pub fn count(&self, table: &str, condition: &str) -> Result<i64> {
         let query =
             format!("SELECT CAST(count(*) AS text) AS value FROM {table} WHERE {condition}");
-        Ok(self.texts(&query)?.first().context("a count without a row")?.parse()?)
+        Ok(self.texts(&query)?.first().context("the count has no row")?.parse()?)
     }
 
-    /// Runs statements.
     pub fn execute(&self, statements: &str) -> Result<()> {
         match self {
             Self::Sqlite(connection) => {

@@ -1,11 +1,11 @@
-//! Randomness that is the same in every run.
+//! Randomness which is equal in every run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use coredock_domain::Entropy;
 use sha2::{Digest, Sha256};
 
-/// Hashes a seed and a counter; every call gives other bytes.
+/// Hashes of a seed and a counter, so that each call gives different bytes.
 #[derive(Debug, Default)]
 pub struct SeededEntropy {
     seed: u64,

@@ -1,4 +1,4 @@
-//! An artifact store that fails when told to.
+//! An artifact store with injected faults.
 
 mod script;
 
@@ -16,21 +16,20 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryFutureExt, TryStreamExt};
 
 pub use script::{Call, Fault, FaultRule, Operation};
-use script::{Due, Script};
+use script::{CallFaults, Script};
 
-/// Wraps a store; passes every call on unless a [`FaultRule`] says otherwise, and remembers them.
+/// Passes every call on to another store unless a [`FaultRule`] applies, and records all calls.
 pub struct FaultyStore {
     inner: Arc<dyn ArtifactStore>,
     script: Mutex<Script>,
 }
 
 impl FaultyStore {
-    /// Without faults at first.
     pub fn new(inner: Arc<dyn ArtifactStore>) -> Self {
         Self { inner, script: Mutex::default() }
     }
 
-    /// Adds a rule; calls are counted for it from now on.
+    /// Adds a rule, which counts calls from now on.
     pub fn inject(&self, rule: FaultRule) {
         self.script().add(rule);
     }
@@ -40,33 +39,33 @@ impl FaultyStore {
         self.script().clear();
     }
 
-    /// While down, every call fails and nothing happens. Bodies already open go on.
+    /// While the store is down, every call fails without effect. Open bodies stay readable.
     pub fn set_down(&self, down: bool) {
         self.script().set_down(down);
     }
 
-    /// Every call so far, failed ones too.
+    /// Every call so far, failed calls included.
     pub fn calls(&self) -> Vec<Call> {
         self.script().calls().to_vec()
     }
 
-    /// How often `operation` was called so far.
+    /// Number of calls of `operation` so far.
     pub fn count(&self, operation: Operation) -> usize {
         self.script().calls().iter().filter(|call| call.operation == operation).count()
     }
 
-    /// How many calls faults befell so far.
-    pub fn faults_met(&self) -> usize {
-        self.script().faults_met()
+    /// Number of calls with a fault so far.
+    pub fn faulty_calls(&self) -> usize {
+        self.script().faulty_calls()
     }
 
-    /// Forgets the calls so far; the counts of rules stay.
-    pub fn forget_calls(&self) {
-        self.script().forget_calls();
+    /// Removes the recorded calls; the counts of rules stay.
+    pub fn clear_calls(&self) {
+        self.script().clear_calls();
     }
 
-    fn meet(&self, operation: Operation, keys: Vec<String>) -> Due {
-        self.script().meet(Call { operation, keys })
+    fn begin(&self, operation: Operation, keys: Vec<String>) -> CallFaults {
+        self.script().begin(Call { operation, keys })
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
@@ -81,10 +80,10 @@ impl ArtifactStore for FaultyStore {
         key: &ArtifactKey,
         body: &ArtifactBody,
     ) -> Result<StoredArtifact, ArtifactStoreError> {
-        let due = self.meet(Operation::Put, vec![key.to_string()]);
-        due.before().await?;
+        let faults = self.begin(Operation::Put, vec![key.to_string()]);
+        faults.before().await?;
         let stored = self.inner.put(key, body).await?;
-        due.after()?;
+        faults.after()?;
         Ok(stored)
     }
 
@@ -93,47 +92,48 @@ impl ArtifactStore for FaultyStore {
         key: &ArtifactKey,
         range: ByteRange,
     ) -> Result<Option<Artifact>, ArtifactStoreError> {
-        let due = self.meet(Operation::Open, vec![key.to_string()]);
-        due.before().await?;
+        let faults = self.begin(Operation::Open, vec![key.to_string()]);
+        faults.before().await?;
         let opened = self.inner.open(key, range).await?;
-        due.after()?;
-        Ok(opened.map(|artifact| Artifact { body: ending(artifact.body, &due), ..artifact }))
+        faults.after()?;
+        Ok(opened.map(|artifact| Artifact { body: ending(artifact.body, &faults), ..artifact }))
     }
 
     async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError> {
-        let due = self.meet(Operation::Copy, vec![from.to_string(), to.to_string()]);
-        due.before().await?;
+        let faults = self.begin(Operation::Copy, vec![from.to_string(), to.to_string()]);
+        faults.before().await?;
         self.inner.copy(from, to).await?;
-        due.after()
+        faults.after()
     }
 
     async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError> {
-        let due = self.meet(Operation::Delete, keys.iter().map(ToString::to_string).collect());
-        due.before().await?;
+        let faults = self.begin(Operation::Delete, keys.iter().map(ToString::to_string).collect());
+        faults.before().await?;
         self.inner.delete(keys).await?;
-        due.after()
+        faults.after()
     }
 
     fn list(
         &self,
         prefix: ArtifactPrefix,
     ) -> BoxStream<'_, Result<ListedObject, ArtifactStoreError>> {
-        let due = self.meet(Operation::List, vec![prefix.as_str().to_owned()]);
+        let faults = self.begin(Operation::List, vec![prefix.as_str().to_owned()]);
         let listing = async move {
-            due.before().await?;
-            let end = async move { due.after() }.map_ok(|()| stream::empty()).try_flatten_stream();
+            faults.before().await?;
+            let end =
+                async move { faults.after() }.map_ok(|()| stream::empty()).try_flatten_stream();
             Ok(self.inner.list(prefix).chain(end))
         };
         listing.try_flatten_stream().boxed()
     }
 }
 
-/// The body as long as the due faults let it be.
+/// Ends the body where a fault ends it.
 fn ending(
     body: BoxStream<'static, Result<Bytes, ArtifactStoreError>>,
-    due: &Due,
+    faults: &CallFaults,
 ) -> BoxStream<'static, Result<Bytes, ArtifactStoreError>> {
-    let Some((after_bytes, error)) = due.end_of_body() else { return body };
+    let Some((after_bytes, error)) = faults.end_of_body() else { return body };
     let state = (body, after_bytes, error);
     let cut = stream::try_unfold(state, |(mut body, rest, error)| async move {
         if rest == 0 {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The path of every file below a directory; files which vanish meanwhile are left out.
+/// The path of every file below a directory, without files which vanish meanwhile.
 pub fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let (mut files, mut directories) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(directory) = directories.pop() {
@@ -20,8 +20,7 @@ pub fn files_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The same relative to the directory and sorted; names that are not UTF-8 are written as well as
-/// they can be.
+/// The paths of [`files_below`], relative to the directory and sorted. Invalid UTF-8 is replaced.
 pub fn names_below(directory: &Path) -> io::Result<Vec<String>> {
     let files = files_below(directory)?;
     let relative = |file: &PathBuf| {

@@ -1,4 +1,4 @@
-//! Builders of firmware (contract §5.1, §5.4, §19): images, and bundles with every oddity.
+//! Builders of firmware (contract §5.1, §5.4, §19): images, and valid and invalid bundles.
 
 mod bundle;
 mod image;

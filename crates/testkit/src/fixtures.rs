@@ -1,6 +1,7 @@
-//! Dumps of programs that an emulator ran and stopped anywhere, with what is on their stacks: the truth
-//! that symbolizers are measured by. On RISC-V a debugger tells it. There is none for Xtensa: calls are
-//! watched as they happen, and the tools of the compiler tell the lines.
+//! Dumps of programs which an emulator ran and stopped anywhere, with the true frames of their
+//! stacks, against which symbolizers are measured. On RISC-V the frames come from a debugger. For
+//! Xtensa there is no debugger: calls are watched as they happen, and the compiler's tools find
+//! their lines.
 
 mod committed;
 mod padding;
@@ -18,10 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::program::root;
 
-/// Digits of the digest that a device tells.
+/// Digits of the digest in a dump.
 const BUILD_ID_DIGITS: usize = 9;
 
-/// What a device of the fixtures has inside.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Architecture {
     /// As in esp32c6
@@ -31,15 +31,14 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// All of them.
     pub const ALL: [Self; 2] = [Self::Riscv, Self::Xtensa];
 
-    /// Writes the fixtures that the repository holds.
+    /// Writes the fixtures of the repository.
     pub fn commit(self) -> Result<()> {
         committed::write(self)
     }
 
-    /// Builds a program and stops it.
+    /// Builds a program and stops it once for each case.
     pub fn generate(self, request: &Request) -> Result<Generated> {
         match self {
             Self::Riscv => riscv::generate(request),
@@ -47,7 +46,7 @@ impl Architecture {
         }
     }
 
-    /// In commands and directories.
+    /// The name in commands and directories.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Riscv => "riscv",
@@ -56,23 +55,21 @@ impl Architecture {
     }
 }
 
-/// How well a program is optimised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "verbatim")]
 pub enum Optimization {
-    /// For debugging.
+    /// For debugging
     Og,
-    /// For size.
+    /// For size
     Os,
-    /// For speed.
+    /// For speed
     O2,
 }
 
 impl Optimization {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Og, Self::Os, Self::O2];
 
-    /// As in the option of the compiler.
+    /// The option of the compiler, without its dash.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Og => "Og",
@@ -82,38 +79,35 @@ impl Optimization {
     }
 }
 
-/// What to make. The same request makes the same cases.
+/// Equal requests give equal cases.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// How many.
+    /// Number of cases.
     pub cases: usize,
     /// Decides where the program stops.
     pub seed: u64,
-    /// How the program is built.
     pub optimization: Optimization,
-    /// Files of code that never runs; about 40 KiB each in the ELF.
+    /// Number of files with code that never runs; about 40 KiB each in the ELF.
     pub padding: usize,
-    /// Exists, and receives the program and working files.
+    /// An existing directory for the program and working files.
     pub directory: PathBuf,
 }
 
 /// A program and some of its crashes.
 #[derive(Debug)]
 pub struct Generated {
-    /// With debugging information.
+    /// The program with debugging information.
     pub elf: PathBuf,
-    /// In the order they were made.
     pub cases: Vec<Case>,
 }
 
 /// One crash.
 #[derive(Debug)]
 pub struct Case {
-    /// The device.
     pub snapshot: Snapshot,
     /// The backtrace of the crashed task, innermost first.
     pub reference: Vec<ReferenceFrame>,
-    /// Those of other tasks, where they are known.
+    /// The backtraces of other tasks, where they are known.
     pub others: Vec<TaskReference>,
 }
 
@@ -122,16 +116,16 @@ pub struct Case {
 pub struct TaskReference {
     /// Address of its control block.
     pub tcb: u32,
-    /// Innermost first. Without the caller of a function that yielded, where the dump lacks it.
+    /// Innermost first, without the caller of a function that yielded if the dump lacks it.
     pub frames: Vec<ReferenceFrame>,
 }
 
-/// A frame as a debugger sees it.
+/// The true content of a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReferenceFrame {
-    /// Where it goes on; an inlined frame has that of the one it is inlined into.
+    /// The address at which it continues; that of an inlined frame is the address of the frame into
+    /// which it is inlined.
     pub pc: u32,
-    /// Its function.
     pub function: Option<String>,
     /// The source file as the debugging information names it.
     pub file: Option<String>,
@@ -141,12 +135,25 @@ pub struct ReferenceFrame {
     pub inlined: bool,
 }
 
-/// A source, or a directory of them.
+/// A region of memory in the files which the scripts of the emulators write.
+#[derive(Deserialize)]
+struct Region {
+    address: u32,
+    bytes: Vec<u8>,
+}
+
+impl Region {
+    fn into_pair(self) -> (u32, Vec<u8>) {
+        (self.address, self.bytes)
+    }
+}
+
+/// A source file or a directory of the programs.
 fn source(path: &str) -> PathBuf {
     root().join("crates/testkit/programs").join(path)
 }
 
-/// What a device tells of its firmware.
+/// The prefix of the build id which a dump carries.
 fn build_id(elf: &Path) -> Result<String> {
     let mut digits = Sha256Digest::of(&fs::read(elf)?).to_string();
     digits.truncate(BUILD_ID_DIGITS);

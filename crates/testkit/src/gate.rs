@@ -1,10 +1,10 @@
-//! Holding something back until the test says so, without sleeping.
+//! Blocks a task until the test lets it proceed, without sleeping.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::oneshot;
 
-/// A gate that somebody arrives at and that the test opens. Clones are the same gate.
+/// A gate at which tasks wait until the test opens it. Clones are the same gate.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     arrived: Latch,
@@ -17,24 +17,24 @@ impl Gate {
         Self::default()
     }
 
-    /// Lets through everybody, now and later.
+    /// Lets all tasks pass from now on.
     pub fn open(&self) {
         self.opened.release();
     }
 
-    /// Returns once somebody has arrived.
+    /// Waits until a task has arrived.
     pub async fn arrived(&self) {
         self.arrived.released().await;
     }
 
-    /// Arrives, and returns once the gate is open.
+    /// Arrives and waits until the gate is open.
     pub async fn pass(&self) {
         self.arrived.release();
         self.opened.released().await;
     }
 }
 
-/// Once released, released for ever.
+/// A flag which is never cleared, and tasks which wait for it.
 #[derive(Debug, Clone, Default)]
 struct Latch {
     state: Arc<Mutex<LatchState>>,
@@ -50,7 +50,7 @@ impl Latch {
     fn release(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.released = true;
-        // Dropping the senders wakes those who wait.
+        // Dropping the senders wakes the waiting tasks.
         state.waiting.clear();
     }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_gate_holds_until_it_is_opened() {
+    async fn a_task_waits_at_a_gate_until_it_is_opened() {
         let gate = Gate::new();
         let opener = async {
             gate.arrived().await;

@@ -1,5 +1,5 @@
-//! What must hold of the rows and objects that a server leaves behind (contract §9), read without
-//! the server: one checker for the tests and for the drill.
+//! The invariants of the rows and objects of a server (contract §9), checked without the server, by
+//! the tests and by the drill.
 
 #![expect(clippy::print_stdout, reason = "the drill shows violations as it finds them")]
 
@@ -25,8 +25,8 @@ pub fn check_pointers(rows: &Rows, findings: &mut Findings) {
     }
 }
 
-/// I9 of versions: beyond the limit a model has only the current one and those that pending dumps
-/// name.
+/// I9 of versions: beyond the limit a model has only its current version and those which pending
+/// dumps name.
 pub fn check_version_retention(rows: &Rows, limit: usize, findings: &mut Findings) {
     for model in &rows.models {
         let mut versions: Vec<_> =
@@ -36,13 +36,14 @@ pub fn check_version_retention(rows: &Rows, limit: usize, findings: &mut Finding
             let is_current = model.current.as_ref() == Some(&surplus.version);
             let allowed = is_current || rows.is_named_by_a_pending_dump(surplus);
             findings.check(Rule::Retention, allowed, || {
-                format!("version {} of model {} is surplus", surplus.version, model.code)
+                let (version, code) = (&surplus.version, &model.code);
+                format!("version {version} of model {code} is beyond the limit and not needed")
             });
         }
     }
 }
 
-/// I9 of dumps: beyond the limit a device has only those whose parse runs.
+/// I9 of dumps: beyond the limit a device has only dumps whose parse runs.
 pub fn check_dump_retention(rows: &Rows, limit: usize, findings: &mut Findings) {
     let mut by_device: BTreeMap<i64, Vec<&DumpRow>> = BTreeMap::new();
     for dump in &rows.dumps {
@@ -57,11 +58,11 @@ pub fn check_dump_retention(rows: &Rows, limit: usize, findings: &mut Findings) 
     }
 }
 
-/// No replacement waits for its objects to be moved.
+/// Checks that no replacement waits to be settled.
 pub fn check_settled(rows: &Rows, findings: &mut Findings) {
     for version in &rows.versions {
         findings.check(Rule::Outbox, version.staging.is_none(), || {
-            format!("version {} is at its staged keys", version.version)
+            format!("version {} refers to staged keys", version.version)
         });
     }
 }

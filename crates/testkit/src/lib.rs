@@ -1,9 +1,10 @@
-//! For tests only: suites every implementation of a port must pass, wrappers that inject faults,
-//! a clock and randomness that tests own, and builders of firmware.
+//! For tests and development tools only: suites which every implementation of a port must pass,
+//! wrappers that inject faults, a clock and randomness which tests control, and builders of
+//! firmware.
 //!
-//! Sees nothing of ours but `coredock-domain`.
+//! Of the crates of Coredock it depends on `coredock-domain` only.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on stops with a message")]
+#![expect(clippy::expect_used, reason = "a test which cannot continue ends with a message")]
 
 pub mod client;
 pub mod clock;
@@ -31,16 +32,18 @@ pub mod sidecar;
 pub mod snapshot;
 pub mod tcp_proxy;
 
-/// Set to run the tests that work on either on `PostgreSQL` and S3 instead of the embedded backends.
+/// If this variable is set, tests which support both kinds of backends run on PostgreSQL and S3
+/// instead of the embedded backends.
 pub const PRODUCTION_BACKENDS: &str = "COREDOCK_TEST_PRODUCTION_BACKENDS";
 
-/// Whether tests that work on either are to use `PostgreSQL` and S3.
+/// Whether tests which support both kinds of backends are to use PostgreSQL and S3.
 pub fn production_backends() -> bool {
     std::env::var_os(PRODUCTION_BACKENDS).is_some()
 }
 
-/// What `cargo xtask test` tells the tests of the servers it started; panics where it did not.
-#[expect(clippy::disallowed_methods, reason = "the tests are configured by those who start them")]
+/// The value of a variable by which `cargo xtask test` configures the tests; panics if it is not
+/// set.
+#[expect(clippy::disallowed_methods, reason = "the command which starts the tests configures them")]
 pub fn setting(variable: &str) -> String {
     match std::env::var(variable) {
         Ok(value) if !value.is_empty() => value,

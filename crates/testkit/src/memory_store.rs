@@ -19,7 +19,6 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 const PIECE: usize = 64 << 10;
 
-/// Keeps objects until it is dropped.
 pub struct MemoryStore {
     objects: Mutex<Objects>,
     metadata: bool,
@@ -28,7 +27,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Objects {
     by_path: BTreeMap<String, Object>,
-    /// Number of writes so far; the identity of an object is the number of its write.
+    /// Number of writes so far. The identity of an object is the number of its write.
     writes: u64,
 }
 
@@ -41,17 +40,17 @@ struct Object {
 }
 
 impl MemoryStore {
-    /// Objects have their SHA-256, like those of S3.
+    /// A store whose objects have their SHA-256, like those of S3.
     pub fn with_metadata() -> Self {
         Self { objects: Mutex::default(), metadata: true }
     }
 
-    /// Objects have no SHA-256, like those of a local directory.
+    /// A store whose objects have no SHA-256, like those of a local directory.
     pub fn without_metadata() -> Self {
         Self { objects: Mutex::default(), metadata: false }
     }
 
-    /// Stores `bytes` under any path, also one that is not a key.
+    /// Stores `bytes` under any path, even if it is not a key.
     pub fn place(&self, path: &str, bytes: Bytes) -> StoredArtifact {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified = Timestamp::from_micros(0).after(since_epoch);

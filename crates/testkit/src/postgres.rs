@@ -1,5 +1,5 @@
-//! Throw-away databases on the `PostgreSQL` server that `cargo xtask test` starts, and raw looks into
-//! them.
+//! Temporary databases on the PostgreSQL server which `cargo xtask test` starts, and direct access
+//! to them.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,22 +7,21 @@ use std::thread;
 
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// Names the server: a URL of a superuser without a password.
+/// The variable with the URL of the server, for a superuser without a password.
 pub const VARIABLE: &str = "COREDOCK_TEST_POSTGRES";
 
-/// A database of its own; gone when dropped.
+/// A temporary database, which is deleted when this is dropped.
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
 }
 
 impl TestDatabase {
-    /// An empty one.
     pub fn empty() -> Self {
         Self::create("template0")
     }
 
-    /// A copy of `template`, to which nobody may be connected.
+    /// A copy of `template`, to which no connection may exist.
     pub fn copy_of(template: &Self) -> Self {
         Self::create(&template.name)
     }
@@ -34,17 +33,15 @@ impl TestDatabase {
         Self { name }
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         url_of(&server(), &self.name)
     }
 
-    /// Runs statements.
     pub fn execute(&self, statements: &str) {
         execute(&self.url(), statements);
     }
 
-    /// The first column of what a query yields, as text; null is empty.
+    /// The first column of each row which a query yields; null becomes an empty text.
     pub fn texts(&self, query: &str) -> Vec<String> {
         texts(&self.url(), query)
     }
@@ -53,24 +50,24 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The server is thrown away as well: that it is gone already is no fault.
+        // The server is temporary too and may have ended already.
         let url = server();
         let _ = with_client(&url, async move |client| client.batch_execute(&drop).await.ok());
     }
 }
 
-/// The URL of the server; panics where there is none.
+/// The URL of the server; panics if it is not set.
 pub fn server() -> String {
     crate::setting(VARIABLE)
 }
 
-/// The same server, another database.
+/// The URL of another database of the same server.
 pub fn url_of(server: &str, database: &str) -> String {
-    let place = server.rsplit_once('/').map_or(server, |(place, _)| place);
-    format!("{place}/{database}")
+    let base = server.rsplit_once('/').map_or(server, |(base, _)| base);
+    format!("{base}/{database}")
 }
 
-/// A statement after which rows of `table` cannot be inserted: the database says `injected`.
+/// A statement after which inserts into `table` fail with the message `injected`.
 pub fn break_inserts(table: &str) -> String {
     format!(
         "CREATE FUNCTION broken() RETURNS trigger AS \
@@ -84,7 +81,7 @@ pub fn mend_inserts(table: &str) -> String {
     format!("DROP TRIGGER broken ON {table}; DROP FUNCTION broken()")
 }
 
-/// Runs statements over a connection of its own.
+/// Runs statements over a new connection.
 pub fn execute(url: &str, statements: &str) {
     let statements = statements.to_owned();
     with_client(url, async move |client| {
@@ -95,7 +92,8 @@ pub fn execute(url: &str, statements: &str) {
     });
 }
 
-/// The first column of what a query yields, over a connection of its own; null is empty.
+/// The first column of each row which a query yields over a new connection; null becomes an empty
+/// text.
 pub fn texts(url: &str, query: &str) -> Vec<String> {
     let query = query.to_owned();
     with_client(url, async move |client| {
@@ -109,7 +107,7 @@ pub fn texts(url: &str, query: &str) -> Vec<String> {
     })
 }
 
-/// Connects on a thread of its own, whatever runtime the caller is in.
+/// Connects on a new thread, because the caller may be in a runtime, which cannot block on another.
 fn with_client<T, F>(url: &str, work: impl FnOnce(Client) -> F + Send) -> T
 where
     T: Send,
@@ -119,11 +117,11 @@ where
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .expect("a runtime can be made");
+            .expect("the runtime starts");
         runtime.block_on(async {
             let connecting = tokio_postgres::connect(url, NoTls).await;
             let (client, connection) =
-                connecting.unwrap_or_else(|error| panic!("{url} does not answer: {error:?}"));
+                connecting.unwrap_or_else(|error| panic!("cannot connect to {url}: {error:?}"));
             let (done, _) = tokio::join!(work(client), connection);
             done
         })

@@ -1,4 +1,4 @@
-//! A process of a program, in a clean environment, with what it writes kept in files.
+//! A child process with a clean environment, whose output goes to files.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Between two checks of something that a process does.
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// A process which was started here; killed and reaped when dropped.
+/// A child process; killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -32,13 +32,14 @@ pub fn command<N: AsRef<OsStr>, V: AsRef<OsStr>>(
 }
 
 impl Process {
-    /// Starts it. Standard output goes to the file `log`, standard error to one beside it.
+    /// Starts it. Standard output goes to the file `log`, standard error to `log` with the further
+    /// extension `err`.
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let program = command.get_program().display().to_string();
         let file = |path: &Path| {
             File::create(path).with_context(|| format!("cannot create {}", path.display()))
         };
-        command.stdin(Stdio::null()).stdout(file(log)?).stderr(file(&beside(log))?);
+        command.stdin(Stdio::null()).stdout(file(log)?).stderr(file(&error_log(log))?);
         let began = Instant::now();
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         Ok(Self { child, began, log: log.to_owned() })
@@ -48,7 +49,7 @@ impl Process {
         Pid::from_child(&self.child)
     }
 
-    /// Since its start.
+    /// Time since its start.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -62,7 +63,7 @@ impl Process {
         Ok(kill_process(self.id(), signal)?)
     }
 
-    /// Waits for its end; one which takes longer than `limit` is an error.
+    /// Waits for its end. A process which runs longer than `limit` is an error.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let began = Instant::now();
         loop {
@@ -76,8 +77,8 @@ impl Process {
         }
     }
 
-    /// Returns what `find` finds once it does; `limit` counts from the start of the process, whose
-    /// end is an error.
+    /// Waits until `find` finds something. The end of the process is an error, and so is more time
+    /// than `limit` since its start.
     pub fn wait_for<T>(
         &mut self,
         limit: Duration,
@@ -97,27 +98,26 @@ impl Process {
         }
     }
 
-    /// What it has written to standard output; the last line may still be being written.
+    /// Its standard output so far; the last line may be incomplete.
     pub fn output(&self) -> Result<String> {
         text(&self.log)
     }
 
-    /// The same of standard error.
-    pub fn complaints(&self) -> Result<String> {
-        text(&beside(&self.log))
+    /// Its standard error so far; the last line may be incomplete.
+    pub fn error_output(&self) -> Result<String> {
+        text(&error_log(&self.log))
     }
 
-    /// The end of what it has written, for messages.
+    /// The last lines of its standard error and standard output, for messages.
     pub fn last_lines(&self) -> String {
-        let [output, complaints] =
-            [self.output(), self.complaints()].map(Result::unwrap_or_default);
+        let [output, errors] = [self.output(), self.error_output()].map(Result::unwrap_or_default);
         let last = |text: &str| text.lines().rev().take(3).map(str::to_owned).collect::<Vec<_>>();
-        [last(&complaints), last(&output)].concat().join(" | ")
+        [last(&errors), last(&output)].concat().join(" | ")
     }
 }
 
-/// Where standard error goes.
-fn beside(log: &Path) -> PathBuf {
+/// The file of standard error.
+fn error_log(log: &Path) -> PathBuf {
     log.with_added_extension("err")
 }
 

@@ -1,4 +1,4 @@
-//! Starting other programs, from the root of the repository and without standard input.
+//! Starts other programs, in the root of the repository and without standard input.
 
 #![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
 
@@ -20,20 +20,20 @@ pub fn program(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end, with the command and what it prints shown; anything but success is an error.
+/// Prints the command and runs it to its end; anything but success is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
     silently(command)
 }
 
-/// Runs to the end without a word; anything but success is an error.
+/// Runs to its end without printing the command; anything but success is an error.
 pub fn silently(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(status.success(), "`{}` ended with {status}", shown(command));
     Ok(())
 }
 
-/// Runs to the end and returns what it printed on standard output.
+/// Runs to its end and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
@@ -43,7 +43,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).context("the output is not UTF-8")
 }
 
-/// The command as one would type it.
+/// The command as a line, without quotes.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -56,7 +56,7 @@ pub fn install_if_missing(tool: &str, package: &str) -> Result<()> {
     if started.is_err() { apt_install(package) } else { Ok(()) }
 }
 
-/// Installs a Debian package, and says so; needs root.
+/// Prints a message and installs a Debian package; needs root.
 pub fn apt_install(package: &str) -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),

@@ -1,32 +1,30 @@
-//! The S3 servers that `cargo xtask test` starts.
+//! The S3 servers which `cargo xtask test` starts.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A server of S3 and who may use it.
+/// An S3 server and its only access key.
 #[derive(Debug, Clone)]
 pub struct S3TestServer {
     /// `http://127.0.0.1:PORT`.
     pub endpoint: String,
-    /// The access key it knows.
     pub access_key_id: String,
-    /// Its secret.
     pub secret_access_key: String,
 }
 
 impl S3TestServer {
-    /// s3s-fs: checks signatures and digests, knows no lifecycle rules.
+    /// s3s-fs checks signatures and digests, and has no lifecycle rules.
     pub fn s3s() -> Self {
         Self::parse(&crate::setting("COREDOCK_TEST_S3S"))
     }
 
-    /// moto: knows lifecycle rules, checks neither signatures nor digests of bodies.
+    /// moto has lifecycle rules, and checks neither signatures nor digests of bodies.
     pub fn moto() -> Self {
         Self::parse(&crate::setting("COREDOCK_TEST_MOTO"))
     }
 
-    /// Where s3s-fs keeps buckets, as directories with objects as plain files in them.
+    /// The directory of s3s-fs. Buckets are directories in it, objects are plain files.
     pub fn s3s_root() -> PathBuf {
         PathBuf::from(crate::setting("COREDOCK_TEST_S3S_ROOT"))
     }
@@ -44,7 +42,7 @@ impl S3TestServer {
     }
 }
 
-/// The name of a bucket that no other test uses, in this process or in any other.
+/// The name of a bucket which no other test uses, in this process or in others.
 pub fn fresh_bucket() -> String {
     static BUCKETS: AtomicU32 = AtomicU32::new(0);
     let number = BUCKETS.fetch_add(1, Ordering::Relaxed);

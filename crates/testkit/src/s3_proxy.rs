@@ -1,4 +1,4 @@
-//! A proxy in front of an S3 server that misbehaves on purpose.
+//! A proxy in front of an S3 server, which injects faults.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,48 +11,44 @@ use tokio::time::sleep;
 
 use crate::s3::S3TestServer;
 
+/// Bytes of a request which are read at once.
 const STEP: usize = 256 << 10;
 
-/// Passes requests on unchanged unless told otherwise; ends when dropped.
+/// Passes requests on unchanged unless a rule applies; ends when dropped.
 pub struct S3Proxy {
     address: String,
     shared: Arc<Shared>,
     _tasks: JoinSet<()>,
 }
 
-/// What becomes of a request.
+/// A fault in the exchange of a request.
 #[derive(Debug, Clone)]
 pub enum Trouble {
-    /// This answer; the server never sees the request.
-    Answer {
-        /// Its status.
-        status: u16,
-        /// Its body.
-        body: String,
-    },
-    /// The server never sees the request, and no answer comes.
+    /// The proxy gives this answer; the server does not get the request.
+    Answer { status: u16, body: String },
+    /// The server does not get the request, and the client gets no answer.
     Silence,
-    /// The body is taken in steps of 256 KiB with a pause before each.
+    /// The body is read in steps of 256 KiB with a pause before each.
     SlowRequest(Duration),
     /// One bit in the middle of the body changes on its way to the server.
     CorruptRequest,
     /// The connection closes after this many bytes of the answer.
     CutAnswer(usize),
-    /// Nothing comes after this many bytes of the answer, but the connection stays.
+    /// The answer stops after this many bytes, but the connection stays open.
     StallAnswer(usize),
-    /// The answer comes in this many pieces with a pause after each.
+    /// The answer is sent in this many pieces with a pause after each.
     SlowAnswer(u32, Duration),
 }
 
 impl Trouble {
-    /// An error as S3 tells it.
+    /// An error document of S3.
     pub fn error(status: u16, code: &str) -> Self {
         let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
         let body = format!("{head}<Error><Code>{code}</Code><Message>no</Message></Error>");
         Self::Answer { status, body }
     }
 
-    /// A page for humans.
+    /// An HTML page, as proxies and load balancers send.
     pub fn page(status: u16) -> Self {
         Self::Answer { status, body: "<html><body>Hello</body></html>".to_owned() }
     }
@@ -77,7 +73,7 @@ struct Rule {
 }
 
 impl S3Proxy {
-    /// Listens on a free port of 127.0.0.1; call it on a runtime.
+    /// Listens on a free port of 127.0.0.1; must be called in a runtime.
     pub fn start(server: &S3TestServer) -> Self {
         let listener = listen().expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
@@ -88,19 +84,19 @@ impl S3Proxy {
         Self { address, shared, _tasks: tasks }
     }
 
-    /// The server as seen through the proxy.
+    /// `server`, reached through the proxy.
     pub fn server(&self, server: &S3TestServer) -> S3TestServer {
         S3TestServer { endpoint: self.address.clone(), ..server.clone() }
     }
 
-    /// The next `times` requests whose first line contains `line` (`PUT /bucket/key HTTP/1.1`) get
-    /// into `trouble`.
+    /// Applies `trouble` to the next `times` requests whose first line (`PUT /bucket/key HTTP/1.1`)
+    /// contains `line`.
     pub fn inject(&self, line: &str, trouble: Trouble, times: usize) {
         let rule = Rule { line: line.to_owned(), trouble, times };
         self.shared.lock().rules.push(rule);
     }
 
-    /// No more troubles.
+    /// Removes all rules.
     pub fn clear(&self) {
         self.shared.lock().rules.clear();
     }
@@ -116,7 +112,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the request and takes what becomes of it.
+    /// Records the request and returns the trouble of the first rule which applies to it.
     fn begin(&self, line: &str) -> Option<Trouble> {
         let mut state = self.lock();
         state.requests.push(line.trim_end_matches(" HTTP/1.1").to_owned());
@@ -127,7 +123,7 @@ impl Shared {
     }
 }
 
-/// With small buffers, so that a sender notices when bodies are taken slowly.
+/// With small buffers, so that a sender notices when its body is read slowly.
 fn listen() -> std::io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(u32::try_from(STEP).unwrap_or_default())?;
@@ -148,7 +144,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One request per connection. Who hangs up is none of the proxy's troubles.
+/// One request per connection. An error means that client or server hung up, which is allowed.
 async fn serve(mut client: TcpStream, shared: Arc<Shared>) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let head = read_head(&mut client).await?;
@@ -202,7 +198,7 @@ async fn pass_on(
     }
 }
 
-/// Until the client hangs up.
+/// Waits until the client hangs up.
 async fn wait_for_end(client: &mut TcpStream) -> std::io::Result<()> {
     let mut more = [0; 1024];
     while client.read(&mut more).await? > 0 {}
@@ -223,7 +219,7 @@ fn body_length(head: &str) -> usize {
     length.find_map(|(_, value)| value.parse().ok()).unwrap_or_default()
 }
 
-/// The head with the wish that the server close the connection: then its answer has an end.
+/// The head with `connection: close`, so that the end of the connection is the end of the answer.
 fn closing(head: &str) -> String {
     let (first, rest) = head.split_once("\r\n").unwrap_or((head, ""));
     format!("{first}\r\nconnection: close\r\n{rest}")

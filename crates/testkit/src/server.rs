@@ -12,9 +12,9 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::process::Process;
 
-/// From the start of the process to its first "ready".
-const LONGEST_START: Duration = Duration::from_secs(20);
-const LONGEST_STOP: Duration = Duration::from_secs(20);
+/// From the start of the process until it is ready.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The member `event` of the line with the address in a server's log.
 const LISTENING: &str = "listening";
 
@@ -23,7 +23,7 @@ const LISTENING: &str = "listening";
 pub struct Server(Process);
 
 impl Server {
-    /// Starts it, with its log in the file `log`; it does not listen yet.
+    /// Starts it, with its log in the file `log`. It may not listen yet.
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         Process::start(command, log).map(Self)
     }
@@ -40,41 +40,43 @@ impl Server {
         self.0.id()
     }
 
-    /// The address on which it listens, once its log has it.
+    /// The address on which it listens, once its log contains the address.
     pub fn address(&self) -> Result<Option<SocketAddr>> {
         address_of(&self.0)
     }
 
     pub fn wait_until_listening(&mut self) -> Result<SocketAddr> {
-        self.0.wait_for(LONGEST_START, address_of)
+        self.0.wait_for(START_TIMEOUT, address_of)
     }
 
     /// Waits until it answers that it is ready.
     pub fn wait_until_ready(&mut self) -> Result<SocketAddr> {
         let address = self.wait_until_listening()?;
         let ready = |_: &Process| Ok(is_ready(address).then_some(address));
-        self.0.wait_for(LONGEST_START, ready)
+        self.0.wait_for(START_TIMEOUT, ready)
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and waits for its end.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.0.signal(Signal::TERM)?;
-        self.0.wait(LONGEST_STOP)
+        self.0.wait(STOP_TIMEOUT)
     }
 
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.0.signal(Signal::KILL)?;
-        self.0.wait(LONGEST_STOP)
+        self.0.wait(STOP_TIMEOUT)
     }
 }
 
-/// The address on which a process listens, once its log has it.
+/// The address on which a process listens, once its log contains the address.
 pub fn address_of(process: &Process) -> Result<Option<SocketAddr>> {
     let log = process.output()?;
     let lines = log.lines().filter(|line| line.contains(LISTENING));
     let mut lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let Some(line) = lines.find(|line| line["event"] == LISTENING) else { return Ok(None) };
-    let address = line["address"].as_str().context("the log has no address")?;
+    let address = line["address"]
+        .as_str()
+        .with_context(|| format!("expected a line with an address, found {line}"))?;
     Ok(Some(address.parse()?))
 }
 

@@ -1,4 +1,4 @@
-//! Servers that the tests talk to, started before and ended after them.
+//! The servers which the tests use, started before the tests and ended after them.
 
 #![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
 
@@ -15,7 +15,7 @@ use postgres::{Durability, PostgresServer};
 use s3::{Moto, S3s};
 use sidecar::SidecarPython;
 
-/// All of them; they end when it is dropped.
+/// All servers; they end when this is dropped.
 pub struct Services {
     postgres: PostgresServer,
     s3s: S3s,
@@ -24,7 +24,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// Starts them and waits until they answer. What is missing is installed.
+    /// Installs missing programs, starts the servers and waits until they answer.
     pub fn start() -> Result<Self> {
         Ok(Self {
             postgres: PostgresServer::start(Durability::None)?,
@@ -34,7 +34,7 @@ impl Services {
         })
     }
 
-    /// Where the tests find them.
+    /// The variables by which the tests find the servers.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![(POSTGRES, self.postgres.url("postgres"))];
         variables.extend(self.s3s.environment());
@@ -44,7 +44,7 @@ impl Services {
     }
 }
 
-/// A port of the loopback interface that nobody listens on at this moment.
+/// A port of the loopback interface which is free at this moment.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,5 +1,5 @@
-//! The memory of a device at the moment of a crash, and what the device would make of it: an ELF
-//! core, or a raw image of every version (contract §6.6).
+//! The memory of a device at the moment of a crash, and its dump: an ELF core, or a raw image of
+//! every version (contract §6.6).
 
 mod core;
 mod registers;
@@ -15,24 +15,24 @@ pub use xtensa::{XtensaRegisters, XtensaYielded};
 
 use crate::coredumps::{CoreBuilder, raw_with_words};
 
-/// What a bare ELF core says of itself.
-const NEWEST: u16 = 0x0104;
-/// The framework no longer counts the padding of names from this version on.
-const FIRST_WITH_BARE_NAMES: u16 = 0x0103;
+/// The version in a bare ELF core.
+const CORE_VERSION: u16 = 0x0104;
+/// From this version on the framework does not count the padding of names.
+const FIRST_WITH_UNPADDED_NAMES: u16 = 0x0103;
 /// `e_machine` of both architectures.
 const EM_RISCV: u16 = 243;
 const EM_XTENSA: u16 = 94;
 /// esp32, esp32s2 and esp32s3.
 const XTENSA_CHIPS: [u16; 3] = [0, 2, 9];
-/// Stands for a current task that could not be dumped.
-const UNUSABLE: u32 = 0xDEAD_BEEF;
+/// The address of the control block of a current task which could not be dumped.
+const CORRUPT_TCB_ADDRESS: u32 = 0xDEAD_BEEF;
 
-const TASK_REGISTERS: u32 = 1;
-const EXTRA: u32 = 677;
-const PANIC_DETAILS: u32 = 679;
-/// Name and type.
+const TASK_REGISTERS_NOTE_TYPE: u32 = 1;
+const EXTRA_INFO_NOTE_TYPE: u32 = 677;
+const PANIC_DETAILS_NOTE_TYPE: u32 = 679;
+/// Name and type of a note.
 const CHIP_REVISION: (&str, u32) = ("ESP_CHIP_REV", 8266);
-/// Of the note that [`CoreBuilder`] adds.
+/// The name of the note which [`CoreBuilder`] adds.
 const INFO: &str = "ESP_CORE_DUMP_INFO";
 
 /// A crashed device.
@@ -44,65 +44,62 @@ pub struct Snapshot {
     pub chip_revision: u32,
     /// The first digits of the SHA-256 of the firmware's ELF.
     pub build_id: Option<String>,
-    /// The crashed one first.
+    /// The crashed task is the first.
     pub tasks: Vec<TaskSnapshot>,
     /// Further regions: address and content.
     pub memory: Vec<(u32, Vec<u8>)>,
     /// The text of an abort.
     pub panic_details: Option<String>,
-    /// Which task crashed, and where.
     pub extra: ExtraNote,
 }
 
-/// One task.
 #[derive(Debug, Clone)]
 pub struct TaskSnapshot {
     /// Address and content of its control block.
     pub tcb: (u32, Vec<u8>),
-    /// Its stack above the frame with the registers.
+    /// Address and content of its stack above the frame with the registers.
     pub stack: (u32, Vec<u8>),
-    /// What the frame holds.
+    /// The content of the frame.
     pub registers: Registers,
 }
 
-/// What the note `ESP_EXTRA_INFO` tells.
+/// The content of the note `ESP_EXTRA_INFO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtraNote {
-    /// There is no such note.
+    /// The dump has no note of this name.
     None,
     /// The task that crashed.
     Crashed {
         /// Address of its control block.
         tcb: u32,
-        /// Whether an interrupt was being served; older frameworks do not say.
+        /// Whether an interrupt was being served; absent in older frameworks.
         in_isr: Option<bool>,
     },
     /// The current task was unusable and is not in the dump.
     Unusable,
 }
 
-/// How the length of a note's name is told. There is padding behind the name either way.
+/// Whether the length of a note's name counts the padding, which follows the name in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotePadding {
-    /// With the padding, as older frameworks have it.
+    /// As in older frameworks.
     Counted,
-    /// Without.
     NotCounted,
 }
 
 impl Snapshot {
-    /// A bare ELF core, with the chip's revision in a note as the vendor's tool leaves it.
+    /// A bare ELF core, with the chip's revision in a note as the vendor's tool writes it.
     pub fn elf_core(&self, names: NotePadding) -> Vec<u8> {
         let revision = self.chip_revision.to_le_bytes();
-        self.core(NEWEST, names).note(CHIP_REVISION.0, CHIP_REVISION.1, &revision).elf()
+        self.core(CORE_VERSION, names).note(CHIP_REVISION.0, CHIP_REVISION.1, &revision).elf()
     }
 
-    /// What a device writes to its partition: `version` is one of the eight of contract §6.6.
+    /// The raw image which a device writes to its partition; `version` is one of contract §6.6.
     pub fn raw(&self, version: u16) -> Vec<u8> {
         let words = self.header_words(version);
         let content = if version < 0x0100 {
             task_list::of(self, version)
-        } else if version < FIRST_WITH_BARE_NAMES {
+        } else if version < FIRST_WITH_UNPADDED_NAMES {
             self.core(version, NotePadding::Counted).elf()
         } else {
             self.core(version, NotePadding::NotCounted).elf()
@@ -131,7 +128,7 @@ impl Snapshot {
         for task in &self.tasks {
             let (address, bytes) = task.framed_stack();
             core = core
-                .note("CORE", TASK_REGISTERS, &task.registers.note(task.tcb.0))
+                .note("CORE", TASK_REGISTERS_NOTE_TYPE, &task.registers.note(task.tcb.0))
                 .segment(task.tcb.0, &task.tcb.1)
                 .segment(address, &bytes);
         }
@@ -143,10 +140,10 @@ impl Snapshot {
 
     fn with_crash_notes(&self, mut core: CoreBuilder) -> CoreBuilder {
         if let Some(extra) = self.extra_description() {
-            core = core.note("ESP_EXTRA_INFO", EXTRA, &extra);
+            core = core.note("ESP_EXTRA_INFO", EXTRA_INFO_NOTE_TYPE, &extra);
         }
         if let Some(details) = &self.panic_details {
-            core = core.note("ESP_PANIC_DETAILS", PANIC_DETAILS, details.as_bytes());
+            core = core.note("ESP_PANIC_DETAILS", PANIC_DETAILS_NOTE_TYPE, details.as_bytes());
         }
         core
     }
@@ -166,13 +163,13 @@ impl Snapshot {
                 description.extend(flag.as_slice().as_flattened());
                 Some(description)
             }
-            ExtraNote::Unusable => Some(UNUSABLE.to_le_bytes().to_vec()),
+            ExtraNote::Unusable => Some(CORRUPT_TCB_ADDRESS.to_le_bytes().to_vec()),
         }
     }
 }
 
 impl TaskSnapshot {
-    /// The stack with the frame in front of it, which is what a device dumps.
+    /// The stack with the frame below it, as a device dumps them.
     fn framed_stack(&self) -> (u32, Vec<u8>) {
         let (address, mut bytes) = self.registers.frame(self.stack.0);
         bytes.extend(&self.stack.1);

@@ -1,5 +1,5 @@
-//! A proxy for TCP connections, in front of one server or of several replicas, which breaks them on
-//! cue.
+//! A proxy for TCP connections, in front of one server or of several replicas, with which tests
+//! break connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,18 +14,18 @@ use tokio::time::{sleep, timeout};
 /// Pause before the proxy listens again on an address which another socket has.
 const REBIND_PAUSE: Duration = Duration::from_millis(5);
 /// How long [`TcpProxy::open`] waits for its address.
-const LONGEST_REBIND: Duration = Duration::from_secs(20);
+const REBIND_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What happens to connections.
+/// The state of the path between clients and servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// Bytes pass.
     Open,
-    /// Connections are made and no byte passes; what is sent meanwhile passes afterwards.
+    /// Connections are accepted and no byte passes; bytes sent meanwhile pass afterwards.
     Stalled,
-    /// No connection can be made, and those there were are reset.
+    /// No connection is accepted, and existing connections are reset.
     Refused,
-    /// Every connection, old or new, is reset.
+    /// Every connection, existing or new, is reset.
     Reset,
 }
 
@@ -39,7 +39,7 @@ impl Path {
 pub struct TcpProxy {
     address: SocketAddr,
     state: watch::Sender<State>,
-    /// Whether connections can be made.
+    /// Whether connections are accepted.
     listens: watch::Receiver<bool>,
     _accepting: JoinSet<()>,
 }
@@ -52,12 +52,12 @@ struct State {
 }
 
 impl TcpProxy {
-    /// Leads connections to these servers in turn, on a free port.
+    /// Listens on a free port and distributes connections over these servers, round robin.
     pub async fn start(servers: Vec<String>) -> Self {
         Self::start_at(0, servers).await
     }
 
-    /// The same on a given port.
+    /// The same on a given port; 0 chooses a free port.
     pub async fn start_at(port: u16, servers: Vec<String>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -78,7 +78,7 @@ impl TcpProxy {
         self.address.to_string()
     }
 
-    /// Changes what happens to all connections, a moment later.
+    /// Changes the path of all connections, which takes effect a moment later.
     pub fn set(&self, path: Path) {
         self.state.send_modify(|state| {
             state.path = path;
@@ -86,17 +86,17 @@ impl TcpProxy {
         });
     }
 
-    /// Resets the connections that there are; new ones pass.
+    /// Resets the existing connections; new connections pass.
     pub fn reset(&self) {
         self.state.send_modify(|state| state.resets += 1);
     }
 
-    /// Opens the path, and returns when connections can be made again.
+    /// Opens the path and waits until connections are accepted.
     pub async fn open(&self) {
         self.set(Path::Open);
         let mut listens = self.listens.clone();
-        let listening = timeout(LONGEST_REBIND, listens.wait_for(|listens| *listens)).await;
-        assert!(listening.is_ok(), "another socket has {}", self.address);
+        let listening = timeout(REBIND_TIMEOUT, listens.wait_for(|listens| *listens)).await;
+        assert!(listening.is_ok(), "another socket uses {}", self.address);
     }
 }
 
@@ -175,7 +175,7 @@ async fn relay(mut client: TcpStream, server: String, mut state: watch::Receiver
         }
     };
     if is_cut {
-        // Closing then resets. Where that cannot be set, the connection just ends.
+        // Closing then resets. If the option cannot be set, the connection ends without a reset.
         drop(client.set_zero_linger());
         drop(server.set_zero_linger());
     }
@@ -234,7 +234,7 @@ mod tests {
         stream.write_all(b"x").and_then(|()| stream.read_exact(&mut byte))
     }
 
-    /// A connection learns of a new path a moment later.
+    /// A new path takes effect a moment later.
     fn ends(stream: &mut TcpStream) -> bool {
         (0..100_000).any(|_| echo(stream).is_err())
     }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_ends_the_connections_there_are_and_no_new_one() {
+    fn a_reset_ends_existing_connections_and_no_new_one() {
         let runtime = Runtime::new().unwrap();
         let proxy = runtime.block_on(TcpProxy::start(vec![echo_server()]));
         let connect = || TcpStream::connect(proxy.address()).unwrap();

@@ -1,4 +1,4 @@
 """Crash reports of ESP32 coredumps over HTTP, made by esp-coredump and GDB.
 
-The other side is Coredock's sidecar engine: docs/contract.md, section 6.11.
+The client is Coredock's sidecar engine: docs/contract.md, section 6.11.
 """

@@ -25,9 +25,9 @@ def main() -> int:
     )
     gdbs = find_gdbs({Family.XTENSA: arguments.gdb_xtensa, Family.RISCV: arguments.gdb_riscv})
     for family in Family:
-        log.info("%s: %s", family.name.lower(), gdbs.get(family, "no GDB, such dumps are refused"))
+        log.info("%s: %s", family.name.lower(), gdbs.get(family, "no GDB, its dumps are refused"))
     if not gdbs:
-        print("there is no GDB for either architecture: see --help", file=sys.stderr)
+        print("no GDB was found for either architecture: see --help", file=sys.stderr)
         return 2
     log.info("esp-coredump %s", importlib.metadata.version("esp-coredump"))
     service = Service(arguments.listen, Reports(read_settings(arguments, gdbs)))
@@ -53,7 +53,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def read_arguments() -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="coredock_sidecar", description="Reports of coredumps.")
     add, workers = parser.add_argument, os.cpu_count() or 1
     add("--listen", type=address, default=("127.0.0.1", 3180), help="default 127.0.0.1:3180")
@@ -69,7 +68,6 @@ def read_arguments() -> argparse.Namespace:
 
 
 def read_settings(arguments: argparse.Namespace, gdbs: dict[Family, Path]) -> Settings:
-    """The settings from the command line."""
     return Settings(
         directory=arguments.directory,
         gdbs=gdbs,
@@ -90,7 +88,6 @@ def address(text: str) -> tuple[str, int]:
 
 
 def directory(text: str) -> Path:
-    """An existing directory."""
     path = Path(text).resolve()
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is not a directory")

@@ -1,4 +1,4 @@
-"""esp-coredump and its GDB, run as processes that are not trusted."""
+"""Runs esp-coredump and its GDB as processes that are not trusted."""
 
 import os
 import re
@@ -19,14 +19,20 @@ from .gdb_shim import VARIABLE as GDB_VARIABLE
 from .images import DumpFormat, Family
 
 HERE = Path(__file__).resolve().parent
-MOST_REPORT = 2 << 20
-MOST_COMPLAINT = 64 << 10
+MAX_REPORT_BYTES = 2 << 20
+MAX_ERROR_BYTES = 64 << 10
 # The engine prints the first line once it has read dump and ELF, the last one at its end.
 REPORT_STARTS = "ESP32 CORE DUMP START"
 REPORT_ENDS = "ESP32 CORE DUMP END"
-LOADER_SAYS = re.compile(r"Failed to load core dump: (.+)")
+LOADER_ERROR = re.compile(r"Failed to load core dump: (.+)")
 # Failures of the machine, not of the dump.
-OWN_TROUBLES = ("MemoryError", "OSError", "BlockingIOError", "FileNotFoundError", "PermissionError")
+MACHINE_ERRORS = (
+    "MemoryError",
+    "OSError",
+    "BlockingIOError",
+    "FileNotFoundError",
+    "PermissionError",
+)
 ARCHITECTURES = {Family.XTENSA: "xtensa", Family.RISCV: "riscv:rv32"}
 
 
@@ -53,10 +59,12 @@ def find_gdbs(names: Mapping[Family, str]) -> dict[Family, Path]:
     """The programs that exist and support their architecture."""
     found = {family: shutil.which(name) for family, name in names.items()}
     paths = {family: Path(path).absolute() for family, path in found.items() if path}
-    return {family: path for family, path in paths.items() if _knows(path, ARCHITECTURES[family])}
+    return {
+        family: path for family, path in paths.items() if _supports(path, ARCHITECTURES[family])
+    }
 
 
-def _knows(gdb: Path, architecture: str) -> bool:
+def _supports(gdb: Path, architecture: str) -> bool:
     """A GDB without the architecture would answer with the registers of another one."""
     command = [str(gdb), "--nx", "--batch", "-ex", f"complete set architecture {architecture}"]
     try:
@@ -83,8 +91,8 @@ class Engine:
 
     def run(self, job: Job, caller: socket.socket) -> str:
         """The report. Ends early when the caller disconnects."""
-        output, complaints = job.directory / "output", job.directory / "complaints"
-        with open(output, "xb") as stdout, open(complaints, "xb") as stderr:
+        output, errors = job.directory / "output", job.directory / "errors"
+        with open(output, "xb") as stdout, open(errors, "xb") as stderr:
             process = subprocess.Popen(
                 self._command(job),
                 stdin=subprocess.DEVNULL,
@@ -102,12 +110,12 @@ class Engine:
             process.wait()
         if (job.directory / NO_REGISTERS).exists():
             raise unreadable("GDB cannot read the dump or the ELF")
-        # Complaints become reasons, which must not contain directories.
-        said = _read_end(complaints).replace(f"{job.directory}/", "")
-        return _judge(process.returncode, _read(output, MOST_REPORT), said)
+        # Error messages become reasons, which must not contain directories.
+        messages = _read_end(errors).replace(f"{job.directory}/", "")
+        return _report_of(process.returncode, _read(output, MAX_REPORT_BYTES), messages)
 
     def _command(self, job: Job) -> list[str]:
-        # The engine spins while it waits for GDB and uses all the time it is given.
+        # The engine spins while it waits for GDB, so the limit on CPU time is that of the wait.
         seconds = str(int(job.seconds) + 5)
         limited = [sys.executable, "-I", str(HERE / "limited.py"), str(self._memory), seconds]
         engine = [sys.executable, "-I", "-m", "esp_coredump", "--chip", job.chip]
@@ -118,7 +126,7 @@ class Engine:
         return [*limited, *engine, *patience, "info_corefile", *gdb, *files]
 
     def _wait(self, pid: int, caller: socket.socket, seconds: float) -> None:
-        """Until the process ends; does not reap it."""
+        """Waits until the process ends; does not reap it."""
         pidfd = os.pidfd_open(pid)
         try:
             poll = select.poll()
@@ -146,31 +154,31 @@ def _environment(job: Job) -> dict[str, str]:
         "TMPDIR": directory,
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Complaints without line breaks and colours.
+        # Error messages without line breaks and colours.
         "COLUMNS": "1000",
         "NO_COLOR": "1",
         GDB_VARIABLE: str(job.gdb),
     }
 
 
-def _judge(code: int, output: str, complaints: str) -> str:
+def _report_of(code: int, output: str, errors: str) -> str:
     if code == 0 and REPORT_ENDS in output:
         return output
     if code > 0 and REPORT_STARTS not in output:
-        raise _refusal(complaints)
+        raise _refusal(errors)
     if code == -signal.SIGTERM:
-        # The shim wrote it.
-        raise engine_failed("GDB ended before it was asked to")
-    raise engine_failed(f"esp-coredump ended with {code}: {_last_line(complaints)}")
+        # The shim sent the signal.
+        raise engine_failed("GDB ended too early")
+    raise engine_failed(f"esp-coredump ended with {code}: {_last_line(errors)}")
 
 
-def _refusal(complaints: str) -> Failure:
-    """It ended while it read dump and ELF."""
-    said = LOADER_SAYS.search(complaints)
-    last = _last_line(complaints)
-    if said is None and last.startswith(OWN_TROUBLES):
+def _refusal(errors: str) -> Failure:
+    """The engine ended while it read dump and ELF."""
+    found = LOADER_ERROR.search(errors)
+    last = _last_line(errors)
+    if found is None and last.startswith(MACHINE_ERRORS):
         return engine_failed(f"esp-coredump failed: {last}")
-    return unreadable(f"esp-coredump cannot read the dump: {said[1].strip() if said else last}")
+    return unreadable(f"esp-coredump cannot read the dump: {found[1].strip() if found else last}")
 
 
 def _last_line(text: str) -> str:
@@ -178,13 +186,13 @@ def _last_line(text: str) -> str:
     return lines[-1].strip()[:300] if lines else "no reason given"
 
 
-def _read(path: Path, most: int) -> str:
+def _read(path: Path, limit: int) -> str:
     """The beginning of a file."""
     with open(path, "rb") as file:
-        return file.read(most).decode(errors="replace")
+        return file.read(limit).decode(errors="replace")
 
 
 def _read_end(path: Path) -> str:
     with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_COMPLAINT))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_ERROR_BYTES))
         return file.read().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What can become of a request instead of a report."""
+"""Failures of requests, each with its status."""
 
 from http import HTTPStatus
 
@@ -13,12 +13,12 @@ class Failure(Exception):
 
 
 def bad_request(reason: str) -> Failure:
-    """The caller did not ask for anything that can be done."""
+    """The request is not valid."""
     return Failure(HTTPStatus.BAD_REQUEST, reason)
 
 
 def unreadable(reason: str) -> Failure:
-    """Dump or ELF cannot be read, now or ever."""
+    """Dump or ELF cannot be read, in any attempt."""
     return Failure(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
 
 
@@ -33,7 +33,7 @@ def too_large(reason: str) -> Failure:
 
 
 def engine_failed(reason: str) -> Failure:
-    """esp-coredump or GDB did not do their work."""
+    """esp-coredump or GDB failed."""
     return Failure(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
 
 
@@ -43,10 +43,10 @@ def no_engine(reason: str) -> Failure:
 
 
 def unavailable(reason: str) -> Failure:
-    """Not now, or not with this shared directory."""
+    """The service cannot answer now, or not with this shared directory."""
     return Failure(HTTPStatus.SERVICE_UNAVAILABLE, reason)
 
 
 def too_late(reason: str) -> Failure:
-    """The time of the request is over."""
+    """The time limit of the request has passed."""
     return Failure(HTTPStatus.GATEWAY_TIMEOUT, reason)

@@ -1,13 +1,13 @@
 #!/usr/bin/env -S python3 -IS
-"""Runs between esp-coredump and GDB. It is started like GDB and starts the GDB that the
+"""Runs between esp-coredump and GDB. It is started like GDB and starts the GDB which the
 environment names.
 
 - GDB is configured not to run, load or fetch files that the ELF names.
 - Debian's GDB calls a thread "LWP -2147221296" where esp-coredump expects "process 2147746000".
 - esp-coredump waits for "done" after every command, and after an error until its time-out. An
   expression that cannot be evaluated becomes an empty value, a console command that fails its text.
-- If GDB does not accept the dump, esp-coredump would report that everything is absent. It starts
-  by asking for a register; if there is none, a marker file is written and the run ends.
+- If GDB does not accept the dump, esp-coredump would report that everything is absent. It first
+  requests a register; if GDB has no registers, a marker file is written and the run ends.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ SETTINGS = (
 TARGET_ID = re.compile(rb'(target-id=")LWP (-?\d+)"')
 CONSOLE_ROW = re.compile(rb'^(~"[* ] \d+ +)LWP (-?\d+) ')
 ERROR = re.compile(rb'\^error,msg=("(?:[^"\\]|\\.)*").*')
-FIRST_QUESTION = b"-data-list-register-values "
+FIRST_COMMAND = b"-data-list-register-values "
 EXPRESSION = b"-data-evaluate-expression "
 CONSOLE = b"-interpreter-exec console "
 
@@ -56,16 +56,16 @@ def answer(line: bytes, command: bytes) -> bytes:
 
 
 def console(line: bytes) -> bytes:
-    """A line for people: a row of `info threads` with the usual name."""
+    """A console line: in a row of `info threads` the thread gets the expected name."""
     return CONSOLE_ROW.sub(lambda found: found[1] + process(found[2]) + b" ", line)
 
 
 def pass_answers(source: IO[bytes], target: IO[bytes], commands: deque[bytes]) -> None:
-    """From GDB, until it ends or closes its output. Every command has one result."""
+    """Passes on the output of GDB until it ends. Every command has one result."""
     for line in source:
         is_result = line.startswith(b"^")
         command = commands.popleft() if is_result and commands else b""
-        if command.startswith(FIRST_QUESTION) and line.startswith(b"^error"):
+        if command.startswith(FIRST_COMMAND) and line.startswith(b"^error"):
             Path(NO_REGISTERS).touch()
             return
         target.write(answer(line, command) if is_result else console(line))
@@ -73,39 +73,39 @@ def pass_answers(source: IO[bytes], target: IO[bytes], commands: deque[bytes]) -
 
 
 def pass_commands(
-    source: IO[bytes], target: IO[bytes], commands: deque[bytes], done: threading.Event
+    source: IO[bytes], target: IO[bytes], commands: deque[bytes], stopping: threading.Event
 ) -> None:
-    """To GDB, until no more come."""
-    # The thread that reads from GDB notices its end.
+    """Passes commands on to GDB until the input ends."""
+    # The thread that reads from GDB handles its end.
     with contextlib.suppress(BrokenPipeError):
         for line in source:
             commands.append(line)
             target.write(line)
             target.flush()
-        done.set()
+        stopping.set()
         target.close()
 
 
 def main() -> int:
-    """Ends with GDB."""
+    """Runs until GDB ends."""
     extra = [word for setting in SETTINGS for word in ("-iex", setting)]
     command = [os.environ[VARIABLE], *extra, *sys.argv[1:]]
     gdb = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert gdb.stdin is not None and gdb.stdout is not None
     commands: deque[bytes] = deque()
-    done = threading.Event()
+    stopping = threading.Event()
 
     def end(*_: object) -> None:
-        done.set()
+        stopping.set()
         gdb.terminate()
 
     signal.signal(signal.SIGTERM, end)
-    towards = (sys.stdin.buffer, gdb.stdin, commands, done)
+    towards = (sys.stdin.buffer, gdb.stdin, commands, stopping)
     threading.Thread(target=pass_commands, args=towards, daemon=True).start()
     pass_answers(gdb.stdout, sys.stdout.buffer, commands)
     gdb.terminate()
     code = gdb.wait()
-    if not done.is_set():
+    if not stopping.is_set():
         # esp-coredump would wait for answers of a GDB that has ended.
         os.kill(os.getppid(), signal.SIGTERM)
     return code

@@ -1,7 +1,7 @@
 """Reads the parts of dumps and ELFs that decide whether the engine is started.
 
-The engine compares builds only for raw images, and answers for a wrong ELF or the wrong GDB with a
-report that looks right. Both are settled here, before it starts.
+The engine compares builds only for raw images, and with a wrong ELF or the wrong GDB it makes a
+report that looks right. Both are checked here, before it starts.
 """
 
 import re
@@ -57,7 +57,7 @@ NOTE_HEADER = struct.Struct("<3I")
 ET_EXEC, ET_CORE = 2, 4
 PT_NOTE = 4
 NOTE_ESP_INFO = 8266
-# A shorter prefix of a build says too little (contract, section 6.7).
+# A shorter prefix of a build is not unique enough (contract, section 6.7).
 BUILD = re.compile(rb"([0-9a-fA-F]{8,64})\0*")
 
 DumpFormat = Literal["elf", "raw"]
@@ -65,8 +65,6 @@ DumpFormat = Literal["elf", "raw"]
 
 @dataclass(frozen=True)
 class Dump:
-    """Format, chip and build of a dump."""
-
     format: DumpFormat
     chip_id: int | None
     machine: int | None
@@ -153,7 +151,7 @@ def read_firmware(head: bytes) -> Family:
 
 
 def check_build(dump: Dump, elf_sha256: str) -> None:
-    """An ELF of another build is never used: its answer would be confident nonsense."""
+    """Refuses an ELF of another build: the report would look right and be wrong."""
     if dump.build is not None and not elf_sha256.startswith(dump.build):
         given = elf_sha256[: len(dump.build)]
         raise other_build(f"the dump is of build {dump.build}, the ELF is build {given}")
@@ -163,9 +161,9 @@ def choose_chip(dump: Dump, asked: str, family: Family) -> Chip:
     """The chip in the dump wins over the parameter; the ELF must be for the same architecture."""
     chip = CHIPS_BY_NAME.get(asked) if dump.chip_id is None else CHIPS.get(dump.chip_id)
     if chip is None and dump.chip_id is None:
-        raise bad_request("the chip is not known")
+        raise bad_request("the chip is unknown")
     if chip is None:
-        raise unreadable(f"the dump is of a chip with id {dump.chip_id:#06x}, which is not known")
+        raise unreadable(f"the dump is of an unknown chip with id {dump.chip_id:#06x}")
     machines = {chip.family.value, family.value, dump.machine or family.value}
     if len(machines) > 1:
         raise unreadable("dump, ELF and chip are not of one architecture")

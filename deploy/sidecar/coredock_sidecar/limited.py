@@ -1,14 +1,14 @@
 """Runs a program under limits that all its children inherit: MEMORY SECONDS PROGRAM ARGUMENT...
 
-Started as a file of its own, because limits cannot be set safely between fork and exec of a
-program that has threads.
+This is a program of its own, because a process with threads cannot set limits safely between fork
+and exec.
 """
 
 import os
 import resource
 import sys
 
-MOST_WRITTEN = 64 << 20
+MAX_FILE_BYTES = 64 << 20
 
 
 def main(arguments: list[str]) -> None:
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     for limit, value in (
         (resource.RLIMIT_AS, int(memory)),
         (resource.RLIMIT_CPU, int(seconds)),
-        (resource.RLIMIT_FSIZE, MOST_WRITTEN),
+        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))

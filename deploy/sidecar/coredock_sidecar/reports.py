@@ -1,4 +1,4 @@
-"""From a request to a report."""
+"""Makes the report for a request."""
 
 import socket
 import tempfile
@@ -12,17 +12,15 @@ from urllib.parse import parse_qs
 
 from .engine import Engine, Job
 from .failure import bad_request, no_engine, too_late, unavailable
-from .files import MOST_DUMP, MOST_ELF, check_name, copy
+from .files import MAX_DUMP_BYTES, MAX_ELF_BYTES, check_name, copy
 from .images import Family, check_build, choose_chip, read_dump, read_firmware
 
 PARAMETERS = ("core", "elf", "chip")
-MOST_PARAMETERS = 8
+MAX_PARAMETERS = 8
 
 
 @dataclass(frozen=True)
 class Request:
-    """The parameters of a request."""
-
     core: str
     elf: str
     chip: str
@@ -31,7 +29,7 @@ class Request:
     def parse(cls, query: str) -> "Request":
         """Each parameter must be given once; others are ignored."""
         try:
-            given = parse_qs(query, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+            given = parse_qs(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
         except ValueError as error:
             raise bad_request("too many parameters") from error
         values = [given.get(name, []) for name in PARAMETERS]
@@ -47,23 +45,23 @@ class Settings:
 
     directory: Path
     gdbs: Mapping[Family, Path]
-    # Runs of the engine at a time, and requests that wait for one of them to end.
+    # Runs of the engine at a time, and requests that may wait for a permit to run it.
     workers: int
     queue: int
-    # The longest a request may take, and how much of this it may wait for a free worker.
+    # Time limit of a request, and how much of it the request may wait for a free worker.
     seconds: float
     patience: float
     memory: int
 
 
 class Reports:
-    """Makes reports, a few at a time."""
+    """Makes a limited number of reports at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._engine = Engine(settings.memory)
-        self._places = threading.BoundedSemaphore(settings.workers + settings.queue)
-        self._turns = threading.BoundedSemaphore(settings.workers)
+        self._accepted = threading.BoundedSemaphore(settings.workers + settings.queue)
+        self._running = threading.BoundedSemaphore(settings.workers)
 
     def stop(self) -> None:
         """Ends the running jobs."""
@@ -72,28 +70,28 @@ class Reports:
     def make(self, request: Request, caller: socket.socket) -> str:
         """The report for a request, within its time limit."""
         deadline = time.monotonic() + self.settings.seconds
-        with self._turn(), tempfile.TemporaryDirectory(prefix="coredock-sidecar-") as directory:
+        with self._permit(), tempfile.TemporaryDirectory(prefix="coredock-sidecar-") as directory:
             job = self._prepare(request, Path(directory), deadline)
             return self._engine.run(job, caller)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._places.acquire(blocking=False):
+    def _permit(self) -> Iterator[None]:
+        if not self._accepted.acquire(blocking=False):
             raise unavailable("too many requests at a time")
         try:
-            if not self._turns.acquire(timeout=self.settings.patience):
+            if not self._running.acquire(timeout=self.settings.patience):
                 raise unavailable("all workers are busy")
             try:
                 yield
             finally:
-                self._turns.release()
+                self._running.release()
         finally:
-            self._places.release()
+            self._accepted.release()
 
     def _prepare(self, request: Request, directory: Path, deadline: float) -> Job:
         dump_file, elf_file = directory / "core", directory / "app.elf"
-        copy(self.settings.directory, request.core, dump_file, MOST_DUMP)
-        elf = copy(self.settings.directory, request.elf, elf_file, MOST_ELF)
+        copy(self.settings.directory, request.core, dump_file, MAX_DUMP_BYTES)
+        elf = copy(self.settings.directory, request.elf, elf_file, MAX_ELF_BYTES)
         dump = read_dump(dump_file.read_bytes())
         family = read_firmware(elf.head)
         check_build(dump, elf.sha256)

@@ -18,7 +18,7 @@ from .reports import Reports, Request
 
 # For health checks while all workers are busy.
 SPARE_CONNECTIONS = 16
-LONGEST_LOGGED = 300
+MAX_LOGGED_CHARACTERS = 300
 
 log = logging.getLogger("coredock_sidecar")
 
@@ -32,16 +32,16 @@ class Service(HTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, Handler)
         self.reports = reports
-        most = reports.settings.workers + reports.settings.queue + SPARE_CONNECTIONS
-        self._connections = threading.BoundedSemaphore(most)
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        limit = reports.settings.workers + reports.settings.queue + SPARE_CONNECTIONS
+        self._connections = threading.BoundedSemaphore(limit)
+        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="request")
 
     def server_bind(self) -> None:
         # Without the name lookup of HTTPServer.
         TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hands the connection to another thread, or refuses it when there are too many."""
+        """Passes the connection to another thread, or refuses it when there are too many."""
         if not self._connections.acquire(blocking=False):
             log.warning("status=none reason=%s", json.dumps("too many connections"))
             self.shutdown_request(request)
@@ -65,8 +65,6 @@ class Service(HTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
-
     server: Service
     protocol_version = "HTTP/1.1"
     server_version = "coredock-sidecar"
@@ -85,20 +83,20 @@ class Handler(BaseHTTPRequestHandler):
         except Failure as failure:
             self.send_error(failure.status, failure.reason)
         except Exception as error:
-            log.exception("a defect, or a disk that is full")
+            log.exception("request failed: a defect, or the disk is full")
             reason = f"{type(error).__name__} in the sidecar"
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, reason)
 
     def _get(self) -> dict[str, Any]:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            raise bad_request("a request has no body")
+            raise bad_request("a request must not have a body")
         path, _, query = self.path.partition("?")
         if path == "/parse-coredump":
             request = Request.parse(query)
             return {"output": self.server.reports.make(request, self.connection)}
         if path == "/":
             return self._health()
-        raise Failure(HTTPStatus.NOT_FOUND, "there is nothing here")
+        raise Failure(HTTPStatus.NOT_FOUND, "unknown path")
 
     def _health(self) -> dict[str, Any]:
         settings = self.server.reports.settings
@@ -108,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"status": "ok", **families}
 
     def _refuse_method(self) -> None:
-        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is known here")
+        self.send_error(HTTPStatus.METHOD_NOT_ALLOWED, "only GET is supported")
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _refuse_method
 
@@ -134,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _log(self, status: int, size: int, reason: str | None) -> None:
-        line = str(getattr(self, "requestline", ""))[:LONGEST_LOGGED]
+        line = str(getattr(self, "requestline", ""))[:MAX_LOGGED_CHARACTERS]
         seconds = time.monotonic() - self.begun
         fields = f"request={json.dumps(line)} status={status:d} bytes={size} seconds={seconds:.3f}"
         log.info("%s%s", fields, f" reason={json.dumps(reason)}" if reason else "")

@@ -46,12 +46,12 @@ def raw(content: bytes, version: int = 0x0104, chip_id: int = 13) -> bytes:
 
 
 def build(elf: bytes) -> str:
-    """What identifies the build of an ELF."""
+    """The build id of an ELF."""
     return hashlib.sha256(elf).hexdigest()
 
 
 def with_section(elf: bytes, name: str, content: bytes) -> bytes:
-    """The ELF with one more section; what grows moves to its end."""
+    """The ELF with one more section; tables that grow move to its end."""
     table, size, count, names = (
         struct.unpack_from("<I", elf, 32)[0],
         *struct.unpack_from("<HHH", elf, 46),

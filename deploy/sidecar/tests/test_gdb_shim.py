@@ -1,4 +1,4 @@
-"""What the shim makes of the lines of GDB."""
+"""How the shim changes the lines of GDB."""
 
 import io
 import os
@@ -23,7 +23,7 @@ class Lines(unittest.TestCase):
             b'~"* 1    process 2147746000   main () at a.c:1\\n"\n',
         )
 
-    def test_values_of_the_dump_stay_as_they_are(self) -> None:
+    def test_values_of_the_dump_are_not_changed(self) -> None:
         for line in (
             b'^done,value="0x1 \\"target-id=\\"LWP 7\\"\\""\n',
             b'^done,threads=[{id="1",target-id="process 1"}]\n',
@@ -32,13 +32,13 @@ class Lines(unittest.TestCase):
         for line in (b'~"#0  main (name=0x1 \\"LWP 7 \\") at a.c:1\\n"\n', b"(gdb) \n"):
             self.assertEqual(console(line), line)
 
-    def test_an_error_that_would_be_waited_out_is_an_empty_answer(self) -> None:
+    def test_an_error_that_esp_coredump_would_wait_for_is_an_empty_answer(self) -> None:
         error = b'^error,msg="No symbol \\"TCB_t\\" in current context."\n'
         self.assertEqual(answer(error, EXPRESSION), b'^done,value=""\n')
-        said = b'~"No symbol \\"TCB_t\\" in current context."\n^done\n'
-        self.assertEqual(answer(error, CONSOLE), said)
+        text = b'~"No symbol \\"TCB_t\\" in current context."\n^done\n'
+        self.assertEqual(answer(error, CONSOLE), text)
 
-    def test_another_error_stays_one(self) -> None:
+    def test_other_errors_are_not_changed(self) -> None:
         for command in (b"-thread-info\n", b"-thread-select 2\n", b""):
             error = b'^error,msg="Invalid thread id: 2"\n'
             self.assertEqual(answer(error, command), error)
@@ -59,7 +59,7 @@ class Streams(unittest.TestCase):
         self.assertEqual(target.getvalue(), b'^error,msg="a"\n=note\n~"b"\n^done\n')
         self.assertFalse(Path(NO_REGISTERS).exists())
 
-    def test_a_dump_that_gdb_does_not_take_ends_all(self) -> None:
+    def test_a_dump_that_gdb_does_not_accept_ends_the_run(self) -> None:
         target = io.BytesIO()
         lines = b'(gdb) \n^error,msg="No registers."\n(gdb) \n'
         pass_answers(io.BytesIO(lines), target, deque([b"-data-list-register-values x pc\n"]))

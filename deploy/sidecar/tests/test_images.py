@@ -17,20 +17,20 @@ from tests.dumps import RISCV, XTENSA, build, core, firmware, raw
 
 
 class Dumps(unittest.TestCase):
-    def test_an_elf_core_tells_chip_machine_and_build(self) -> None:
+    def test_an_elf_core_names_chip_machine_and_build(self) -> None:
         expected = Dump("elf", 13, RISCV, "c51d9a1c3")
         self.assertEqual(read_dump(core(b"c51d9a1c3")), expected)
         self.assertEqual(read_dump(core(b"C51D9A1C3")), expected)
 
-    def test_a_raw_image_tells_the_same(self) -> None:
+    def test_a_raw_image_names_the_same(self) -> None:
         for version in (0x0100, 0x0102, 0x0104):
             image = raw(core(b"c51d9a1c3"), version, chip_id=5)
             self.assertEqual(read_dump(image), Dump("raw", 5, RISCV, "c51d9a1c3"))
 
-    def test_a_task_list_tells_only_the_chip(self) -> None:
+    def test_a_task_list_names_only_the_chip(self) -> None:
         self.assertEqual(read_dump(raw(b"tasks", 0x0002, 0)), Dump("raw", 0, None, None))
 
-    def test_what_is_no_build_is_none(self) -> None:
+    def test_a_text_that_is_not_a_build_id_is_ignored(self) -> None:
         for text in (b"", b"c51d9a1", b"not hexadecimal", b"c51d9a1c3\0x"):
             self.assertIsNone(read_dump(core(text)).build, text)
 
@@ -41,7 +41,7 @@ class Dumps(unittest.TestCase):
                 read_dump(content)
             self.assertEqual(raised.exception.status, 422, content)
 
-    def test_no_byte_that_is_changed_or_missing_is_more_than_unreadable(self) -> None:
+    def test_a_changed_or_missing_byte_is_at_most_unreadable(self) -> None:
         whole = core(b"c51d9a1c3")
         for at in range(len(whole)):
             for content in (whole[:at], whole[:at] + b"\xff" + whole[at + 1 :]):
@@ -52,7 +52,7 @@ class Dumps(unittest.TestCase):
 
 
 class Builds(unittest.TestCase):
-    def test_an_elf_goes_with_the_dump_that_names_the_start_of_its_digest(self) -> None:
+    def test_an_elf_belongs_to_the_dump_that_names_the_start_of_its_digest(self) -> None:
         digest = build(firmware())
         for length in (8, 9, 64):
             check_build(read_dump(core(digest[:length].encode())), digest)
@@ -80,7 +80,7 @@ class Chips(unittest.TestCase):
         for asked in ("esp32c6", "esp32s3", "", "esp32; shell"):
             self.assertEqual(choose_chip(dump, asked, Family.RISCV).name, "esp32c6")
 
-    def test_without_it_the_one_asked_for_counts(self) -> None:
+    def test_without_a_chip_in_the_dump_the_parameter_counts(self) -> None:
         dump = Dump("elf", None, XTENSA, None)
         self.assertEqual(choose_chip(dump, "esp32s3", Family.XTENSA).name, "esp32s3")
         with self.assertRaises(Failure) as raised:
@@ -104,5 +104,5 @@ class Chips(unittest.TestCase):
 
         self.assertEqual(set(CHIPS), set(EspCoreDumpVersion.COREDUMP_SUPPORTED_TARGETS))
         for family, targets in ((Family.XTENSA, XTENSA_TARGETS), (Family.RISCV, RISCV_TARGETS)):
-            ours = {chip.name for chip in CHIPS_BY_NAME.values() if chip.family is family}
-            self.assertEqual(ours, set(targets))
+            known = {chip.name for chip in CHIPS_BY_NAME.values() if chip.family is family}
+            self.assertEqual(known, set(targets))

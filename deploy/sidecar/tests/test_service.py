@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coredock_sidecar.engine import find_gdbs
-from coredock_sidecar.files import MOST_DUMP
+from coredock_sidecar.files import MAX_DUMP_BYTES
 from coredock_sidecar.images import Family
 from coredock_sidecar.reports import Reports, Settings
 from coredock_sidecar.service import Service
@@ -49,10 +49,10 @@ def processes(text: str) -> list[str]:
 
 
 class Case(unittest.TestCase):
-    """A service, its shared directory, and one for its temporary files."""
+    """A service, its shared directory, and a directory for its temporary files."""
 
     workers, queue, seconds, patience = 2, 4, 30.0, 10.0
-    # Instead of the one that sleeps.
+    # Instead of the GDB that sleeps.
     gdb_name: str | None = None
 
     def setUp(self) -> None:
@@ -123,14 +123,14 @@ class Case(unittest.TestCase):
 
 
 class Refusals(Case):
-    def test_how_things_are(self) -> None:
+    def test_the_health_names_the_supported_architectures(self) -> None:
         expected = {"status": "ok", "xtensa": False, "riscv": True}
         self.assertEqual(self.ask("/"), (200, expected))
-        self.shared.rename(self.shared.with_suffix(".gone"))
+        self.shared.rename(self.shared.with_suffix(".renamed"))
         self.assertEqual(self.refusal("/"), (503, "the shared directory does not exist"))
-        self.shared.with_suffix(".gone").rename(self.shared)
+        self.shared.with_suffix(".renamed").rename(self.shared)
 
-    def test_what_is_not_asked_for_properly_is_refused(self) -> None:
+    def test_invalid_parameters_are_refused(self) -> None:
         for query in (
             "",
             "core=core.dmp&elf=app.elf",
@@ -146,7 +146,7 @@ class Refusals(Case):
         ):
             self.assertEqual(self.refusal(f"/parse-coredump?{query}")[0], 400, query)
 
-    def test_there_is_nothing_else(self) -> None:
+    def test_other_paths_and_methods_are_refused(self) -> None:
         for target in ("/metrics", "/parse-coredump/", "*"):
             self.assertEqual(self.refusal(target)[0], 404, target)
         for method in ("POST", "PUT", "DELETE", "HEAD"):
@@ -155,7 +155,7 @@ class Refusals(Case):
         self.assertEqual(self.ask(CALL, "GET", b"body")[0], 400)
         self.assertEqual(self.refusal("/" + "x" * 70_000)[0], 414)
 
-    def test_files_that_are_not_there_are_no_fault_of_the_dump(self) -> None:
+    def test_missing_files_are_not_the_fault_of_the_dump(self) -> None:
         (self.shared / "core.dmp").unlink()
         reason = "core or elf cannot be read in the shared directory"
         self.assertEqual(self.refusal(), (503, reason))
@@ -171,10 +171,10 @@ class Refusals(Case):
 
     def test_a_dump_beyond_the_limit_is_not_read(self) -> None:
         with open(self.shared / "core.dmp", "wb") as file:
-            file.truncate(MOST_DUMP + 1)
-        self.assertEqual(self.refusal(), (413, f"a file has more than {MOST_DUMP} bytes"))
+            file.truncate(MAX_DUMP_BYTES + 1)
+        self.assertEqual(self.refusal(), (413, f"a file has more than {MAX_DUMP_BYTES} bytes"))
 
-    def test_what_is_no_dump_is_refused(self) -> None:
+    def test_a_file_that_is_not_a_dump_is_refused(self) -> None:
         self._write("core.dmp", b"garbage")
         reason = "the dump is neither an ELF core nor a raw image"
         self.assertEqual(self.refusal(), (422, reason))
@@ -188,7 +188,7 @@ class Refusals(Case):
         self._write("core.dmp", core(b"", 9, XTENSA))
         self.assertEqual(self.refusal(), (501, "there is no GDB for esp32s3"))
 
-    def test_what_the_engine_cannot_load_is_refused(self) -> None:
+    def test_a_dump_that_the_engine_cannot_load_is_refused(self) -> None:
         self._write("core.dmp", fixture("0.dmp")[:2500])
         status, reason = self.refusal()
         self.assertEqual(status, 422, reason)
@@ -199,7 +199,7 @@ class Refusals(Case):
 class Ends(Case):
     workers, queue, patience = 1, 1, 0.3
 
-    def test_overload_is_told_at_once_or_after_a_while(self) -> None:
+    def test_overload_is_reported_at_once_or_after_the_patience(self) -> None:
         first = self._ask_in_background()
         self.wait_for_gdb()
         waiting = [self._ask_in_background() for _ in range(2)]
@@ -244,7 +244,7 @@ class Crash(Case):
         self.gdb.write_text(SLEEPING_GDB.replace("time.sleep(600)", "sys.exit(1)"))
         status, reason = self.refusal()
         self.assertEqual(status, 500)
-        self.assertEqual(reason, "GDB ended before it was asked to")
+        self.assertEqual(reason, "GDB ended too early")
 
 
 class Scripts(Case):
@@ -274,7 +274,7 @@ class Scripts(Case):
 
 
 class Gdbs(unittest.TestCase):
-    def test_a_gdb_without_the_architecture_is_none(self) -> None:
+    def test_a_gdb_without_the_architecture_is_not_used(self) -> None:
         names = dict.fromkeys(Family, "gdb-multiarch")
         self.assertEqual(list(find_gdbs(names)), [Family.RISCV])
         self.assertEqual(find_gdbs({Family.RISCV: "/bin/true", Family.XTENSA: "no-such"}), {})

@@ -1,6 +1,6 @@
 //! `coredock build-index`: the child of the native symbolizer.
 
-use coredock_symbolizer_native::child::{self, BROKEN, ChildError, ELF_UNREADABLE};
+use coredock_symbolizer_native::child::{self, ChildError, ELF_UNREADABLE, IO_FAILED};
 
 use super::{DONE, fail};
 
@@ -8,12 +8,12 @@ pub(super) fn run() -> u8 {
     match child::run() {
         Ok(()) => DONE,
         Err(ChildError::Elf(error)) => refuse(&error),
-        Err(error @ ChildError::Broken(_)) => fail(&error, BROKEN),
+        Err(error @ ChildError::Io(_)) => fail(&error, IO_FAILED),
     }
 }
 
-/// The parent reads this line and passes it on.
-#[expect(clippy::print_stderr, reason = "this is where the parent reads it")]
+/// The parent process reads this line and adds it to its own error.
+#[expect(clippy::print_stderr, reason = "the parent process reads standard error")]
 fn refuse(error: &impl std::fmt::Display) -> u8 {
     eprintln!("{error}");
     ELF_UNREADABLE

@@ -1,20 +1,20 @@
 //! `coredock db-status`
 
 use super::{DONE, FAILED, MISUSED, fail, say, status_of};
-use crate::backends::{OpenError, open_database, shown_file};
+use crate::backends::{OpenError, open_database};
 use crate::config::{Config, DatabasePlace};
 
 /// Changes nothing; works beside a running server.
 pub(super) async fn run(config: &Config) -> u8 {
-    match &config.database.place {
-        DatabasePlace::Postgres(url) => say(format_args!("database {url}")),
-        DatabasePlace::Sqlite(path) => {
-            say(format_args!("database {}", shown_file(path)));
-            if !path.exists() {
-                say("does not exist yet; `coredock serve` or `coredock upgrade-db` creates it");
-                return FAILED;
-            }
-        }
+    let place = &config.database.place;
+    say(format_args!("database {place}"));
+    if let DatabasePlace::Sqlite(path) = place
+        && !path.exists()
+    {
+        say(
+            "the database does not exist yet; `coredock serve` or `coredock upgrade-db` creates it",
+        );
+        return FAILED;
     }
     let database = match open_database(config).await {
         Ok(database) => database,

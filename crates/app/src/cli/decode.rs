@@ -16,16 +16,19 @@ use coredock_symbolizer::{
 };
 use tempfile::NamedTempFile;
 
-use super::{DONE, FAILED, MISUSED, fail};
+use super::{DONE, FAILED, MISUSED, fail, print_error};
 
-/// Longest dump that is read, in bytes: what 16 MiB are as Base64 with the noise of a console.
-const MOST_DUMP_BYTES: u64 = 64 << 20;
+/// Maximum length of the file of a dump: 16 MiB as Base64 text, with other output of the console.
+const MAX_DUMP_BYTES: u64 = 64 << 20;
+/// Maximum length of the file of an ELF or of an index.
+const MAX_ELF_FILE_BYTES: u64 = MAX_ELF_BYTES as u64;
 /// Extension of index files; the name is the digest of the ELF.
 const INDEX: &str = "index";
 
 #[derive(Args)]
 pub(super) struct Decode {
-    /// The dump: as the device sent it, an ELF core, Base64 text of a console, or one of these in gzip
+    /// The dump: as the device sent it, an ELF core, Base64 text of a console, or one of these in
+    /// gzip
     dump: PathBuf,
     /// ELF of the firmware that crashed
     #[arg(long, value_name = "FILE", required_unless_present = "index_dir")]
@@ -45,7 +48,7 @@ pub(super) struct Decode {
 enum Failure {
     #[error("{} cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is longer than {limit} bytes", path.display())]
+    #[error("expected at most {limit} bytes in {}, found more", path.display())]
     TooLong { path: PathBuf, limit: u64 },
     #[error("{} is not a usable firmware ELF", path.display())]
     Elf { path: PathBuf, source: ElfError },
@@ -59,10 +62,10 @@ enum Failure {
     Print(#[source] io::Error),
 }
 
-/// The index was built, and must be built again next time.
+/// Not a failure of the command: the report was made, but the next run must build the index again.
 #[derive(Debug, thiserror::Error)]
 #[error("the index cannot be stored in {}", directory.display())]
-struct Unkept {
+struct IndexNotStored {
     directory: PathBuf,
     source: io::Error,
 }
@@ -91,7 +94,7 @@ pub(super) fn run(arguments: &Decode) -> u8 {
 
 fn report(arguments: &Decode) -> Result<Report, Failure> {
     let path = &arguments.dump;
-    let dump = Bytes::from(read(path, MOST_DUMP_BYTES)?);
+    let dump = Bytes::from(read(path, MAX_DUMP_BYTES)?);
     let rom_files = read_roms(&arguments.rom)?;
     let roms = rom_files
         .iter()
@@ -104,7 +107,7 @@ fn report(arguments: &Decode) -> Result<Report, Failure> {
     let firmware = match (&arguments.index_dir, &arguments.elf) {
         (Some(directory), elf) => Firmware::of_index(index(directory, elf.as_deref(), &dump)?),
         (None, Some(path)) => {
-            elf = read(path, most_elf_bytes())?;
+            elf = read(path, MAX_ELF_FILE_BYTES)?;
             Firmware::of_elf(&elf).map_err(|source| unusable(path, source))?
         }
         (None, None) => return Err(Failure::NoIndex { path: PathBuf::new() }),
@@ -131,17 +134,18 @@ fn read_roms(named: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Failure> {
         of_directory.sort_unstable();
         paths.extend(of_directory);
     }
-    paths.into_iter().map(|path| Ok((path.clone(), read(&path, most_elf_bytes())?))).collect()
+    paths.into_iter().map(|path| Ok((path.clone(), read(&path, MAX_ELF_FILE_BYTES)?))).collect()
 }
 
-/// The index of the build the dump names, else of the named ELF.
+/// The stored index of the build that the dump names, else the index of the ELF, which is built if
+/// it is missing.
 fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Failure> {
     let build = build_id(&mut io::Cursor::new(unwrap(dump).bytes));
     if let Some(index) = build.and_then(|build| stored_index(directory, &build)) {
         return Ok(index);
     }
     let Some(path) = elf else { return Err(Failure::NoIndex { path: directory.to_owned() }) };
-    let bytes = read(path, most_elf_bytes())?;
+    let bytes = read(path, MAX_ELF_FILE_BYTES)?;
     let sha256 = Sha256Digest::of(&bytes);
     let stored = open_index(&directory.join(format!("{sha256}.{INDEX}")));
     if let Some(index) = stored.filter(|index| index.elf_sha256() == sha256) {
@@ -149,9 +153,8 @@ fn index(directory: &Path, elf: Option<&Path>, dump: &Bytes) -> Result<Index, Fa
     }
     let index = build_index(&bytes, sha256).map_err(|source| unusable(path, source))?;
     if let Err(source) = store(directory, sha256, &index) {
-        // The report does not depend on it.
-        let unkept = Unkept { directory: directory.to_owned(), source };
-        fail(&unkept, DONE);
+        let error = IndexNotStored { directory: directory.to_owned(), source };
+        print_error(&error);
     }
     let failed = |source| Failure::Index { path: path.to_owned(), source };
     Index::open(index.into()).map_err(failed)
@@ -171,7 +174,7 @@ fn stored_index(directory: &Path, build: &BuildId) -> Option<Index> {
 
 /// `None` when this version cannot read it: then it is built again.
 fn open_index(path: &Path) -> Option<Index> {
-    Index::open(read(path, most_elf_bytes()).ok()?.into()).ok()
+    Index::open(read(path, MAX_ELF_FILE_BYTES).ok()?.into()).ok()
 }
 
 /// Stores the whole index or nothing, also when two processes do so at once.
@@ -195,10 +198,6 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         return Err(Failure::TooLong { path: path.to_owned(), limit });
     }
     Ok(bytes)
-}
-
-const fn most_elf_bytes() -> u64 {
-    MAX_ELF_BYTES as u64
 }
 
 fn unusable(path: &Path, source: ElfError) -> Failure {

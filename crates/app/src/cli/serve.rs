@@ -13,12 +13,13 @@ use crate::shutdown::StopSignals;
 use crate::start_up::StartUp;
 use crate::wiring::Features;
 
-/// Servers that take longer are waited for while the process listens already.
+/// After this time the process listens, and connects to slower servers in the background.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 const INSECURE_REMINDER: Duration = Duration::from_hours(1);
 
 pub(super) async fn run(config: &Config) -> u8 {
     logging::start(&config.log);
+    log_configuration(config);
     allow_many_files();
     let mut signals = match StopSignals::listen() {
         Ok(signals) => signals,
@@ -39,7 +40,7 @@ pub(super) async fn run(config: &Config) -> u8 {
     };
     let upkeep = features.upkeep.clone();
     let migrate = config.database.auto_migrate;
-    // Before the first upload, if possible: a store with objects is not taken for a new one.
+    // Before the first upload if possible: only an empty store gets its owner mark automatically.
     let advancing = StartUp::default().advance(&backends, &upkeep, migrate);
     let ready = match tokio::time::timeout(START_PATIENCE, advancing).await {
         Ok(Ok(ready)) => ready,
@@ -50,7 +51,8 @@ pub(super) async fn run(config: &Config) -> u8 {
         Ok(server) => server,
         Err(error) => return fail(&error, MISUSED),
     };
-    tracing::info!(event = "listening", address = %server.address(), "coredock is listening");
+    let address = server.address();
+    tracing::info!(event = "listening", %address, "coredock listens on {address}");
     let status = tokio::select! {
         () = signals.next() => DONE,
         () = remind_of_insecurity(config) => DONE,
@@ -61,41 +63,60 @@ pub(super) async fn run(config: &Config) -> u8 {
     status
 }
 
-/// Not ready at once, deaf after the drain time, gone when the requests are answered. A second
-/// signal ends at once.
+fn log_configuration(config: &Config) {
+    let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    let (database, artifact_store) = (&config.database.place, &config.artifacts);
+    let symbolizer = config.coredumps.symbolizer.as_str();
+    tracing::info!(
+        version,
+        %data_dir,
+        %database,
+        %artifact_store,
+        symbolizer,
+        "coredock {version} starts: data directory {data_dir}, database {database}, artifact store \
+         {artifact_store}, symbolizer {symbolizer}, without authentication"
+    );
+}
+
+/// Makes readiness fail at once, stops listening after the drain time, and returns when the
+/// requests in flight are answered. A second signal ends the process without waiting for them.
 async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals) {
-    tracing::info!("shutting down");
+    tracing::info!("coredock is shutting down");
     server.begin_shutdown();
     let stopping = async {
         tokio::time::sleep(config.shutdown.drain).await;
         server.stop().await;
     };
     tokio::select! {
-        () = stopping => tracing::info!("stopped"),
-        () = signals.next() => tracing::warn!("stopped at once by a second signal"),
+        () = stopping => tracing::info!("coredock has stopped"),
+        () = signals.next() => tracing::warn!("coredock stops at once because of a second signal"),
     }
 }
 
-/// Never returns.
+/// Never returns: the caller stops waiting for it when the server stops.
 async fn remind_of_insecurity(config: &Config) {
     while !config.http.listen.ip().is_loopback() {
         tracing::warn!(
             address = %config.http.listen,
-            "ALLOW_INSECURE: everybody who reaches this address administers the fleet"
+            "ALLOW_INSECURE is set: everybody who reaches {} can administer the fleet",
+            config.http.listen
         );
         tokio::time::sleep(INSECURE_REMINDER).await;
     }
     std::future::pending::<()>().await;
 }
 
-/// Each device that downloads holds a descriptor; shells often allow only 1024.
+/// Each download uses a file descriptor, and shells often allow only 1024.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        let error = &error as &dyn std::error::Error;
+        let current = limit.current.unwrap_or(u64::MAX);
         tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the limit of open files could not be raised; few connections are possible"
+            error,
+            "the limit of open files could not be raised and stays at {current}; each connection \
+             and each download needs one: raise it with `ulimit -n` or `LimitNOFILE=`"
         );
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(config: &Config, mode: SweepMode) -> u8 {
     status
 }
 
-/// No server runs beside this command to do it.
+/// Deletes here, because no server may be running which would do it.
 async fn delete_now(features: &Features) -> Result<(), coredock_domain::upkeep::UpkeepError> {
     while features.upkeep.delete_queued().await?.deleted > 0 {}
     Ok(())
@@ -56,7 +56,7 @@ fn show(report: &SweepReport) {
     }
     if report.unknown > 0 {
         say(format_args!(
-            "{} objects have names Coredock does not use; left alone",
+            "{} objects have names that Coredock does not use; they were not changed",
             report.unknown
         ));
     }

@@ -1,5 +1,6 @@
 //! Settings of the artifact store.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use coredock_artifact_store::{OpenStoreError, S3Options};
@@ -14,14 +15,23 @@ pub enum ArtifactStoreConfig {
     S3(S3Options),
 }
 
-/// One of these settings selects S3 while `ARTIFACT_STORE` is `auto`.
-const SIGNS_OF_S3: [&str; 3] = ["S3_ENDPOINT_URL", "S3_BUCKET_NAME", "S3_ACCESS_KEY_ID"];
+impl fmt::Display for ArtifactStoreConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(directory) => write!(formatter, "directory {}", directory.display()),
+            Self::S3(options) => write!(formatter, "S3 bucket {}", options.bucket),
+        }
+    }
+}
+
+/// Any of these settings selects S3 while `ARTIFACT_STORE` is `auto`.
+const SELECTS_S3: [&str; 3] = ["S3_ENDPOINT_URL", "S3_BUCKET_NAME", "S3_ACCESS_KEY_ID"];
 
 pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> ArtifactStoreConfig {
     let is_s3 = match reader.text("ARTIFACT_STORE").as_str() {
         "s3" => true,
         "local" => false,
-        _ => SIGNS_OF_S3.iter().any(|name| reader.is_set(name)),
+        _ => SELECTS_S3.iter().any(|name| reader.is_set(name)),
     };
     if !is_s3 {
         let directory = reader.optional("ARTIFACT_DIR").map(PathBuf::from);

@@ -8,11 +8,11 @@ use coredock_domain::symbolication::SymbolicationSettings;
 
 use super::reader::Reader;
 
-/// Jobs which one claim takes for the native engine, which needs less than a millisecond for most: they
-/// share the commit of the claim and that of the results.
-const MOST_CLAIMED: u32 = 32;
-/// More workers only wait for the same engine.
-const MOST_WORKERS_BY_DEFAULT: usize = 8;
+/// Jobs in one claim for the native engine. Most take it less than a millisecond, so jobs share the
+/// commit of the claim and the commit of the results.
+const MAX_CLAIMED: u32 = 32;
+/// More workers would only wait for the same engine.
+const MAX_DEFAULT_WORKERS: usize = 8;
 
 #[derive(Debug, Clone)]
 pub struct CoredumpConfig {
@@ -36,6 +36,17 @@ pub enum SymbolizerConfig {
     Sidecar,
 }
 
+impl SymbolizerConfig {
+    /// As in `SYMBOLIZER`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Native => "native",
+            Self::Sidecar => "sidecar",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarConfig {
     /// `PARSE_SIDECAR_URL`
@@ -50,25 +61,25 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
         reader
             .fault(format!("PARSE_LEASE_SECONDS: must be above PARSE_TIMEOUT_SECONDS ({timeout})"));
     }
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let to_u32 = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let workers = reader.optional_integer("SYMBOLIZER_WORKERS");
     let sidecar = sidecar(reader);
     let symbolizer = symbolizer(reader, sidecar.as_ref());
-    let kept_coredumps = small(reader.integer("MAX_COREDUMPS"));
+    let max_coredumps = to_u32(reader.integer("MAX_COREDUMPS"));
     CoredumpConfig {
         intake: IntakeSettings {
-            largest_body: reader.integer("MAX_COREDUMP_BYTES"),
-            kept_coredumps,
-            same_body_for: reader.seconds("COREDUMP_DEDUPE_SECONDS"),
+            max_body_bytes: reader.integer("MAX_COREDUMP_BYTES"),
+            max_coredumps,
+            deduplication_window: reader.seconds("COREDUMP_DEDUPE_SECONDS"),
         },
         symbolication: SymbolicationSettings {
-            kept_coredumps,
+            max_coredumps,
             lease: reader.seconds("PARSE_LEASE_SECONDS"),
-            longest_attempt: reader.seconds("PARSE_TIMEOUT_SECONDS"),
-            most_attempts: small(reader.integer("PARSE_MAX_ATTEMPTS")),
+            attempt_timeout: reader.seconds("PARSE_TIMEOUT_SECONDS"),
+            max_attempts: to_u32(reader.integer("PARSE_MAX_ATTEMPTS")),
             retry_delays: reader.all_seconds("PARSE_RETRY_DELAYS"),
-            most_claimed: match symbolizer {
-                SymbolizerConfig::Native => MOST_CLAIMED,
+            max_claimed: match symbolizer {
+                SymbolizerConfig::Native => MAX_CLAIMED,
                 SymbolizerConfig::Off | SymbolizerConfig::Sidecar => 1,
             },
         },
@@ -76,14 +87,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> CoredumpConfig {
         symbolizer,
         sidecar,
         workers: workers.map_or_else(default_workers, |workers| {
-            usize::try_from(workers).unwrap_or(MOST_WORKERS_BY_DEFAULT)
+            usize::try_from(workers).unwrap_or(MAX_DEFAULT_WORKERS)
         }),
     }
 }
 
 fn default_workers() -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    cpus.min(MOST_WORKERS_BY_DEFAULT)
+    cpus.min(MAX_DEFAULT_WORKERS)
 }
 
 /// URL and directory are set together or not at all.

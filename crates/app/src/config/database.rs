@@ -1,5 +1,6 @@
 //! Settings of the database.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ pub struct DatabaseConfig {
     /// `DATABASE_URL`
     pub place: DatabasePlace,
     /// Connections that stay open (`DB_POOL_SIZE`).
-    pub kept: usize,
-    /// Further ones when those are in use (`DB_POOL_MAX_OVERFLOW`).
+    pub pool_size: usize,
+    /// Further connections while those are in use (`DB_POOL_MAX_OVERFLOW`).
     pub overflow: usize,
     /// Longest wait for a connection and for an answer (`DB_POOL_TIMEOUT`).
     pub wait: Duration,
-    /// Whether the server applies pending migrations at start.
+    /// Whether the server applies pending migrations at start (`AUTO_MIGRATE`).
     pub auto_migrate: bool,
 }
 
@@ -26,6 +27,16 @@ pub enum DatabasePlace {
     /// The database file.
     Sqlite(PathBuf),
     Postgres(PostgresUrl),
+}
+
+/// The form of `DATABASE_URL`, without a password.
+impl fmt::Display for DatabasePlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(file) => write!(formatter, "sqlite://{}", file.display()),
+            Self::Postgres(url) => url.fmt(formatter),
+        }
+    }
 }
 
 pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
@@ -40,15 +51,15 @@ pub(super) fn read(reader: &mut Reader<'_>, data_dir: &Path) -> DatabaseConfig {
     let number = |name| usize::try_from(reader.integer(name)).unwrap_or(usize::MAX);
     DatabaseConfig {
         place,
-        kept: number("DB_POOL_SIZE"),
+        pool_size: number("DB_POOL_SIZE"),
         overflow: number("DB_POOL_MAX_OVERFLOW"),
         wait: reader.seconds("DB_POOL_TIMEOUT"),
         auto_migrate: reader.boolean("AUTO_MIGRATE"),
     }
 }
 
-/// `sqlite:FILE`, `sqlite://FILE` (so that three slashes begin an absolute path) or a PostgreSQL URL. The
-/// error text never repeats the URL, which may contain a password.
+/// `sqlite:FILE`, `sqlite://FILE` (so that three slashes begin an absolute path) or a PostgreSQL
+/// URL. The error text never repeats the URL, which may contain a password.
 fn place_of(url: &str) -> Result<DatabasePlace, String> {
     let Some(rest) = url.strip_prefix("sqlite:") else {
         return PostgresUrl::parse(url).map(DatabasePlace::Postgres);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::settings::{LONG, Rule, SETTINGS, Setting, Stage, setting};
+use super::settings::{Availability, Rule, SETTINGS, Setting, TEN_YEARS_SECONDS, lookup};
 use super::sources::Sources;
 
-/// Reads settings one by one. A faulty one is recorded and read as its default; a name which is not in
-/// the table panics, whether it is set or not.
+/// Reads settings one by one. A faulty setting is recorded and read as its default; a name which is
+/// not in the table panics, whether it is set or not.
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     faults: Vec<String>,
@@ -32,24 +32,23 @@ impl<'a> Reader<'a> {
         self.faults.push(fault.into());
     }
 
-    /// Every fault.
     pub(super) fn finish(self) -> Vec<String> {
         self.faults
     }
 
-    /// Whether a source sets it, whatever its default.
+    /// Whether a source sets it; the default does not count.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.set(name).is_some()
     }
 
-    /// `None` when it is neither set nor has a default.
+    /// `None` if it is not set and has no default.
     pub(super) fn optional(&self, name: &str) -> Option<String> {
-        let default = setting(name).default;
+        let default = lookup(name).default;
         let text = self.set(name).or_else(|| Some(default).filter(|text| !text.is_empty()));
         text.map(str::to_owned)
     }
 
-    /// The text; empty when it is neither set nor has a default.
+    /// Empty if it is not set and has no default.
     pub(super) fn text(&self, name: &str) -> String {
         self.optional(name).unwrap_or_default()
     }
@@ -58,7 +57,7 @@ impl<'a> Reader<'a> {
         self.parsed(name, parse_integer).unwrap_or_default()
     }
 
-    /// `None` when it is neither set nor has a default.
+    /// `None` if it is not set and has no default.
     pub(super) fn optional_integer(&self, name: &str) -> Option<u64> {
         self.parsed(name, parse_integer)
     }
@@ -84,11 +83,11 @@ impl<'a> Reader<'a> {
 
     /// The set value if it can be read, else the default.
     fn parsed<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
-        self.set(name).and_then(parse).or_else(|| parse(setting(name).default))
+        self.set(name).and_then(parse).or_else(|| parse(lookup(name).default))
     }
 
     fn set(&self, name: &str) -> Option<&str> {
-        self.sources.get(setting(name).name)
+        self.sources.get(lookup(name).name)
     }
 }
 
@@ -97,10 +96,10 @@ fn not_built(name: &str, part: &str) -> String {
 }
 
 fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
-    match setting.stage {
-        Stage::Built | Stage::BuiltSecret | Stage::Tuning => None,
-        Stage::Switch(part) => Some(part),
-        Stage::SwitchValues(values, part) => {
+    match setting.availability {
+        Availability::Implemented | Availability::ImplementedSecret | Availability::Inert => None,
+        Availability::EnablesUnbuilt(part) => Some(part),
+        Availability::ValuesEnableUnbuilt(values, part) => {
             let is_bool = matches!(setting.rule, Rule::Bool);
             let on =
                 |value: &&str| text == *value || is_bool && parse_bool(text) == parse_bool(value);
@@ -112,14 +111,20 @@ fn unbuilt_part(setting: &Setting, text: &str) -> Option<&'static str> {
 fn check(rule: Rule, text: &str, testing: bool) -> Result<(), String> {
     match rule {
         Rule::Text => Ok(()),
-        Rule::Bool => parse_bool(text).map(drop).ok_or_else(|| "must be true or false".into()),
-        Rule::Integer(least, most) => check_integer(text, least, most),
-        Rule::SweepSeconds(least) => check_integer(text, if testing { 1 } else { least }, LONG),
+        Rule::Bool => parse_bool(text)
+            .map(drop)
+            .ok_or_else(|| format!("expected true or false, found {text}")),
+        Rule::Integer { min, max } => check_integer(text, min, max),
+        Rule::SweepSeconds(least) => {
+            check_integer(text, if testing { 1 } else { least }, TEN_YEARS_SECONDS)
+        }
         Rule::Choice(words) if words.contains(&text) => Ok(()),
-        Rule::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
+        Rule::Choice(words) => Err(format!("expected one of {}; found {text}", words.join(", "))),
         Rule::HttpUrl => check_url(text),
         Rule::HttpUrls => split_list(text).try_for_each(check_url),
-        Rule::Seconds => split_list(text).try_for_each(|item| check_integer(item, 0, LONG)),
+        Rule::Seconds => {
+            split_list(text).try_for_each(|item| check_integer(item, 0, TEN_YEARS_SECONDS))
+        }
     }
 }
 
@@ -130,7 +135,7 @@ fn check_integer(text: &str, least: u64, most: u64) -> Result<(), String> {
     };
     match parse_integer(text) {
         Some(number) if (least..=most).contains(&number) => Ok(()),
-        _ => Err(format!("must be a whole number {range}")),
+        _ => Err(format!("expected a whole number {range}, found {text}")),
     }
 }
 
@@ -141,7 +146,8 @@ fn check_url(text: &str) -> Result<(), String> {
             && !rest.starts_with('/')
             && !rest.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
     };
-    if rest.is_some_and(plausible) { Ok(()) } else { Err("must be an http or https URL".into()) }
+    // The text may contain a password.
+    if rest.is_some_and(plausible) { Ok(()) } else { Err("expected an http or https URL".into()) }
 }
 
 fn parse_integer(text: &str) -> Option<u64> {

@@ -1,17 +1,19 @@
 //! The table of settings (contract §13): name, default and rule of each.
 
-/// What the text of a setting must be.
+/// The form that the text of a setting must have.
 #[derive(Debug, Clone, Copy)]
 pub enum Rule {
     /// Anything.
     Text,
     /// `true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off` in any case.
     Bool,
-    /// A whole number from `.0` to `.1`.
-    Integer(u64, u64),
+    /// A whole number within these limits.
+    Integer {
+        min: u64,
+        max: u64,
+    },
     /// A whole number of seconds, at least `.0`; in testing mode at least 1.
     SweepSeconds(u64),
-    /// One of these words.
     Choice(&'static [&'static str]),
     /// An absolute `http` or `https` URL; a trailing `/` is dropped.
     HttpUrl,
@@ -23,29 +25,38 @@ pub enum Rule {
 
 /// Whether a setting has an effect yet.
 #[derive(Debug, Clone, Copy)]
-pub enum Stage {
-    Built,
+pub enum Availability {
+    Implemented,
     /// A secret which has an effect.
-    BuiltSecret,
-    /// Tunes a part which is not built: its text is checked, but has no effect.
-    Tuning,
-    /// Enables the part named here, which is not built.
-    Switch(&'static str),
-    /// These values enable a part which is not built.
-    SwitchValues(&'static [&'static str], &'static str),
+    ImplementedSecret,
+    /// Tunes a feature which is not built: its text is checked, but has no effect.
+    Inert,
+    /// Enables the feature named here, which is not built.
+    EnablesUnbuilt(&'static str),
+    /// These values enable a feature which is not built.
+    ValuesEnableUnbuilt(&'static [&'static str], &'static str),
 }
 
 pub struct Setting {
     /// Name in environment and file.
     pub name: &'static str,
-    /// The text of a setting which is not set; empty for none.
+    /// Empty for no default.
     pub default: &'static str,
     pub rule: Rule,
-    pub stage: Stage,
+    pub availability: Availability,
 }
 
-const fn row(name: &'static str, default: &'static str, rule: Rule, stage: Stage) -> Setting {
-    Setting { name, default, rule, stage }
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    rule: Rule,
+    availability: Availability,
+) -> Setting {
+    Setting { name, default, rule, availability }
+}
+
+const fn integer(min: u64, max: u64) -> Rule {
+    Rule::Integer { min, max }
 }
 
 const OIDC: &str = "sign-in by OIDC";
@@ -53,132 +64,152 @@ const MQTT: &str = "MQTT notices";
 const KEYCLOAK: &str = "device identity by Keycloak";
 const LOGS: &str = "the log store";
 
-use Rule::{Bool, Choice, HttpUrl, HttpUrls, Integer, Seconds, SweepSeconds, Text};
-use Stage::{Built, BuiltSecret, Switch, SwitchValues, Tuning};
+use Availability::{EnablesUnbuilt, Implemented, ImplementedSecret, Inert, ValuesEnableUnbuilt};
+use Rule::{Bool, Choice, HttpUrl, HttpUrls, Seconds, SweepSeconds, Text};
 
 const ANY: u64 = u64::MAX;
-/// Ten years in seconds: longer durations are typing mistakes.
-pub(super) const LONG: u64 = 315_360_000;
+/// Longer durations are typing mistakes.
+pub(super) const TEN_YEARS_SECONDS: u64 = 315_360_000;
 
 /// The table, in the order of contract §13.
 pub const SETTINGS: &[Setting] = &[
-    row("COREDOCK_ENV", "development", Choice(&["development", "testing", "production"]), Built),
-    row("DATA_DIR", "./data", Text, Built),
-    row("HOST", "", Text, Built),
-    row("PORT", "3101", Integer(0, 65535), Built),
-    row("ALLOW_INSECURE", "false", Bool, Built),
-    row("SECRET_KEY", "dev-secret-key-change-in-production", Text, BuiltSecret),
-    row("DATABASE_URL", "", Text, Built),
-    row("DB_POOL_SIZE", "20", Integer(1, 10_000), Built),
-    row("DB_POOL_MAX_OVERFLOW", "30", Integer(0, 10_000), Built),
-    row("DB_POOL_TIMEOUT", "10", Integer(1, LONG), Built),
-    row("AUTO_MIGRATE", "true", Bool, Built),
-    row("ARTIFACT_STORE", "auto", Choice(&["auto", "s3", "local"]), Built),
-    row("ARTIFACT_DIR", "", Text, Built),
-    row("S3_ENDPOINT_URL", "", Text, Built),
-    row("S3_ACCESS_KEY_ID", "", Text, Built),
-    row("S3_SECRET_ACCESS_KEY", "", Text, BuiltSecret),
-    row("S3_BUCKET_NAME", "iot-support-attachments", Text, Built),
-    row("S3_REGION", "us-east-1", Text, Built),
-    row("S3_USE_SSL", "false", Bool, Built),
-    row("S3_FORCE_PATH_STYLE", "", Bool, Built),
-    row("S3_TIMEOUT_SECONDS", "10", Integer(1, LONG), Built),
-    row("OIDC_ENABLED", "false", Bool, SwitchValues(&["true"], OIDC)),
-    row("OIDC_ISSUER_URL", "", HttpUrl, Tuning),
-    row("OIDC_CLIENT_ID", "", Text, Tuning),
-    row("OIDC_CLIENT_SECRET", "", Text, Tuning),
-    row("OIDC_AUDIENCE", "", Text, Tuning),
-    row("OIDC_CLOCK_SKEW_SECONDS", "30", Integer(0, LONG), Tuning),
-    row("JWKS_TTL_SECONDS", "300", Integer(30, LONG), Tuning),
-    row("OIDC_TOKEN_URL", "", HttpUrl, Tuning),
-    row("OIDC_SCOPES", "openid profile email", Text, Tuning),
-    row("OIDC_COOKIE_NAME", "access_token", Text, Tuning),
-    row("OIDC_REFRESH_COOKIE_NAME", "refresh_token", Text, Tuning),
-    row("OIDC_COOKIE_SECURE", "", Bool, Tuning),
-    row("OIDC_COOKIE_SAMESITE", "Lax", Choice(&["Lax", "Strict", "None"]), Tuning),
-    row("OIDC_COOKIE_PARTITIONED", "false", Bool, Tuning),
-    row("BASEURL", "http://localhost:3100", HttpUrl, Tuning),
-    row("CORS_ORIGINS", "http://localhost:3100", HttpUrls, Built),
-    row("PIPELINE_BASEURL", "", HttpUrl, Tuning),
-    row("TRUSTED_PROXY_HOPS", "1", Integer(0, 5), Built),
-    row("HTTP_STALL_SECONDS", "60", Integer(20, LONG), Built),
-    row("MAX_FIRMWARES", "5", Integer(1, 1_000_000), Built),
-    row("MAX_COREDUMPS", "20", Integer(1, 1_000_000), Built),
-    row("MAX_FIRMWARE_UPLOAD_BYTES", "67108864", Integer(1, ANY), Built),
-    row("MAX_FIRMWARE_ENTRY_BYTES", "134217728", Integer(1, ANY), Built),
-    row("MAX_FIRMWARE_TOTAL_BYTES", "268435456", Integer(1, ANY), Built),
-    row("FIRMWARE_IMAGE_GATE", "standard", Choice(&["standard", "full", "appinfo"]), Built),
-    row("MAX_COREDUMP_BYTES", "1048576", Integer(1, 16_777_216), Built),
-    row("COREDUMP_DEDUPE_SECONDS", "86400", Integer(0, LONG), Built),
-    row("RESCUE_SPOOL_BYTES", "268435456", Integer(0, ANY), Built),
-    row("SYMBOLS_KEEP_DAYS", "180", Integer(0, 36_500), Built),
-    row("SYMBOLIZER", "auto", Choice(&["auto", "native", "sidecar", "off"]), Built),
-    row("SYMBOLIZER_WORKERS", "", Integer(1, 64), Built),
-    row("PARSE_SIDECAR_URL", "", HttpUrl, Built),
-    row("PARSE_SIDECAR_XFER_DIR", "", Text, Built),
-    row("PARSE_TIMEOUT_SECONDS", "120", Integer(1, LONG), Built),
-    row("PARSE_LEASE_SECONDS", "180", Integer(1, LONG), Built),
-    row("PARSE_MAX_ATTEMPTS", "3", Integer(1, 1000), Built),
-    row("PARSE_RETRY_DELAYS", "10,60", Seconds, Built),
-    row("FIRMWARE_POLL_SECONDS", "300", Integer(30, LONG), Built),
-    row("DEVICE_CONFIG_MODE", "complete", Choice(&["complete", "verbatim", "strict"]), Built),
-    row("MQTT_URL", "", Text, Switch(MQTT)),
-    row("MQTT_USERNAME", "", Text, Tuning),
-    row("MQTT_PASSWORD", "", Text, Tuning),
-    row("MQTT_CLIENT_ID", "coredock", Text, Tuning),
-    row("DEVICE_MQTT_URL", "", Text, Tuning),
-    row("MQTT_NUDGES_PER_SECOND", "10", Integer(0, 1_000_000), Tuning),
-    row("SWEEP_INTERVAL_SECONDS", "3600", SweepSeconds(60), Built),
-    row("SWEEP_GRACE_SECONDS", "86400", SweepSeconds(60), Built),
-    row("ASSETS_DIR", "", Text, Tuning),
-    row("COREDUMPS_DIR", "", Text, Tuning),
-    row("GRACEFUL_SHUTDOWN_TIMEOUT", "600", Integer(0, LONG), Built),
-    row("SHUTDOWN_DRAIN_SECONDS", "", Integer(0, LONG), Built),
-    row("METRICS_TOKEN", "", Text, BuiltSecret),
-    row("READYZ_STORE_REQUIRED", "false", Bool, Built),
-    row("LOG_LEVEL", "info", Choice(&["trace", "debug", "info", "warn", "error"]), Built),
-    row("LOG_FORMAT", "json", Choice(&["json", "text"]), Built),
-    row(
+    setting(
+        "COREDOCK_ENV",
+        "development",
+        Choice(&["development", "testing", "production"]),
+        Implemented,
+    ),
+    setting("DATA_DIR", "./data", Text, Implemented),
+    setting("HOST", "", Text, Implemented),
+    setting("PORT", "3101", integer(0, 65535), Implemented),
+    setting("ALLOW_INSECURE", "false", Bool, Implemented),
+    setting("SECRET_KEY", "dev-secret-key-change-in-production", Text, ImplementedSecret),
+    setting("DATABASE_URL", "", Text, Implemented),
+    setting("DB_POOL_SIZE", "20", integer(1, 10_000), Implemented),
+    setting("DB_POOL_MAX_OVERFLOW", "30", integer(0, 10_000), Implemented),
+    setting("DB_POOL_TIMEOUT", "10", integer(1, TEN_YEARS_SECONDS), Implemented),
+    setting("AUTO_MIGRATE", "true", Bool, Implemented),
+    setting("ARTIFACT_STORE", "auto", Choice(&["auto", "s3", "local"]), Implemented),
+    setting("ARTIFACT_DIR", "", Text, Implemented),
+    setting("S3_ENDPOINT_URL", "", Text, Implemented),
+    setting("S3_ACCESS_KEY_ID", "", Text, Implemented),
+    setting("S3_SECRET_ACCESS_KEY", "", Text, ImplementedSecret),
+    setting("S3_BUCKET_NAME", "iot-support-attachments", Text, Implemented),
+    setting("S3_REGION", "us-east-1", Text, Implemented),
+    setting("S3_USE_SSL", "false", Bool, Implemented),
+    setting("S3_FORCE_PATH_STYLE", "", Bool, Implemented),
+    setting("S3_TIMEOUT_SECONDS", "10", integer(1, TEN_YEARS_SECONDS), Implemented),
+    setting("OIDC_ENABLED", "false", Bool, ValuesEnableUnbuilt(&["true"], OIDC)),
+    setting("OIDC_ISSUER_URL", "", HttpUrl, Inert),
+    setting("OIDC_CLIENT_ID", "", Text, Inert),
+    setting("OIDC_CLIENT_SECRET", "", Text, Inert),
+    setting("OIDC_AUDIENCE", "", Text, Inert),
+    setting("OIDC_CLOCK_SKEW_SECONDS", "30", integer(0, TEN_YEARS_SECONDS), Inert),
+    setting("JWKS_TTL_SECONDS", "300", integer(30, TEN_YEARS_SECONDS), Inert),
+    setting("OIDC_TOKEN_URL", "", HttpUrl, Inert),
+    setting("OIDC_SCOPES", "openid profile email", Text, Inert),
+    setting("OIDC_COOKIE_NAME", "access_token", Text, Inert),
+    setting("OIDC_REFRESH_COOKIE_NAME", "refresh_token", Text, Inert),
+    setting("OIDC_COOKIE_SECURE", "", Bool, Inert),
+    setting("OIDC_COOKIE_SAMESITE", "Lax", Choice(&["Lax", "Strict", "None"]), Inert),
+    setting("OIDC_COOKIE_PARTITIONED", "false", Bool, Inert),
+    setting("BASEURL", "http://localhost:3100", HttpUrl, Inert),
+    setting("CORS_ORIGINS", "http://localhost:3100", HttpUrls, Implemented),
+    setting("PIPELINE_BASEURL", "", HttpUrl, Inert),
+    setting("TRUSTED_PROXY_HOPS", "1", integer(0, 5), Implemented),
+    setting("HTTP_STALL_SECONDS", "60", integer(20, TEN_YEARS_SECONDS), Implemented),
+    setting("MAX_FIRMWARES", "5", integer(1, 1_000_000), Implemented),
+    setting("MAX_COREDUMPS", "20", integer(1, 1_000_000), Implemented),
+    setting("MAX_FIRMWARE_UPLOAD_BYTES", "67108864", integer(1, ANY), Implemented),
+    setting("MAX_FIRMWARE_ENTRY_BYTES", "134217728", integer(1, ANY), Implemented),
+    setting("MAX_FIRMWARE_TOTAL_BYTES", "268435456", integer(1, ANY), Implemented),
+    setting(
+        "FIRMWARE_IMAGE_GATE",
+        "standard",
+        Choice(&["standard", "full", "appinfo"]),
+        Implemented,
+    ),
+    setting("MAX_COREDUMP_BYTES", "1048576", integer(1, 16_777_216), Implemented),
+    setting("COREDUMP_DEDUPE_SECONDS", "86400", integer(0, TEN_YEARS_SECONDS), Implemented),
+    setting("RESCUE_SPOOL_BYTES", "268435456", integer(0, ANY), Implemented),
+    setting("SYMBOLS_KEEP_DAYS", "180", integer(0, 36_500), Implemented),
+    setting("SYMBOLIZER", "auto", Choice(&["auto", "native", "sidecar", "off"]), Implemented),
+    setting("SYMBOLIZER_WORKERS", "", integer(1, 64), Implemented),
+    setting("PARSE_SIDECAR_URL", "", HttpUrl, Implemented),
+    setting("PARSE_SIDECAR_XFER_DIR", "", Text, Implemented),
+    setting("PARSE_TIMEOUT_SECONDS", "120", integer(1, TEN_YEARS_SECONDS), Implemented),
+    setting("PARSE_LEASE_SECONDS", "180", integer(1, TEN_YEARS_SECONDS), Implemented),
+    setting("PARSE_MAX_ATTEMPTS", "3", integer(1, 1000), Implemented),
+    setting("PARSE_RETRY_DELAYS", "10,60", Seconds, Implemented),
+    setting("FIRMWARE_POLL_SECONDS", "300", integer(30, TEN_YEARS_SECONDS), Implemented),
+    setting(
+        "DEVICE_CONFIG_MODE",
+        "complete",
+        Choice(&["complete", "verbatim", "strict"]),
+        Implemented,
+    ),
+    setting("MQTT_URL", "", Text, EnablesUnbuilt(MQTT)),
+    setting("MQTT_USERNAME", "", Text, Inert),
+    setting("MQTT_PASSWORD", "", Text, Inert),
+    setting("MQTT_CLIENT_ID", "coredock", Text, Inert),
+    setting("DEVICE_MQTT_URL", "", Text, Inert),
+    setting("MQTT_NUDGES_PER_SECOND", "10", integer(0, 1_000_000), Inert),
+    setting("SWEEP_INTERVAL_SECONDS", "3600", SweepSeconds(60), Implemented),
+    setting("SWEEP_GRACE_SECONDS", "86400", SweepSeconds(60), Implemented),
+    setting("ASSETS_DIR", "", Text, Inert),
+    setting("COREDUMPS_DIR", "", Text, Inert),
+    setting("GRACEFUL_SHUTDOWN_TIMEOUT", "600", integer(0, TEN_YEARS_SECONDS), Implemented),
+    setting("SHUTDOWN_DRAIN_SECONDS", "", integer(0, TEN_YEARS_SECONDS), Implemented),
+    setting("METRICS_TOKEN", "", Text, ImplementedSecret),
+    setting("READYZ_STORE_REQUIRED", "false", Bool, Implemented),
+    setting("LOG_LEVEL", "info", Choice(&["trace", "debug", "info", "warn", "error"]), Implemented),
+    setting("LOG_FORMAT", "json", Choice(&["json", "text"]), Implemented),
+    setting(
         "DEVICE_IDENTITY",
         "auto",
         Choice(&["auto", "keycloak", "builtin"]),
-        SwitchValues(&["keycloak", "builtin"], "device identity"),
+        ValuesEnableUnbuilt(&["keycloak", "builtin"], "device identity"),
     ),
-    row("KEYCLOAK_BASE_URL", "", HttpUrl, Switch(KEYCLOAK)),
-    row("KEYCLOAK_REALM", "", Text, Switch(KEYCLOAK)),
-    row("KEYCLOAK_ADMIN_CLIENT_ID", "", Text, Switch(KEYCLOAK)),
-    row("KEYCLOAK_ADMIN_CLIENT_SECRET", "", Text, Switch(KEYCLOAK)),
-    row("KEYCLOAK_DEVICE_SCOPE_NAME", "iot-device-audience", Text, Tuning),
-    row("DEVICE_BASEURL", "", HttpUrl, Tuning),
-    row("WIFI_SSID", "", Text, Tuning),
-    row("WIFI_PASSWORD", "", Text, Tuning),
-    row("DEVICE_TOKEN_SECONDS", "3600", Integer(120, 86_400), Tuning),
-    row("ROTATION_CRON", "", Text, Switch("rotation of device secrets")),
-    row("ROTATION_TIMEOUT_SECONDS", "300", Integer(1, LONG), Tuning),
-    row("ROTATION_CRITICAL_THRESHOLD_DAYS", "7", Integer(0, 36_500), Tuning),
-    row(
+    setting("KEYCLOAK_BASE_URL", "", HttpUrl, EnablesUnbuilt(KEYCLOAK)),
+    setting("KEYCLOAK_REALM", "", Text, EnablesUnbuilt(KEYCLOAK)),
+    setting("KEYCLOAK_ADMIN_CLIENT_ID", "", Text, EnablesUnbuilt(KEYCLOAK)),
+    setting("KEYCLOAK_ADMIN_CLIENT_SECRET", "", Text, EnablesUnbuilt(KEYCLOAK)),
+    setting("KEYCLOAK_DEVICE_SCOPE_NAME", "iot-device-audience", Text, Inert),
+    setting("DEVICE_BASEURL", "", HttpUrl, Inert),
+    setting("WIFI_SSID", "", Text, Inert),
+    setting("WIFI_PASSWORD", "", Text, Inert),
+    setting("DEVICE_TOKEN_SECONDS", "3600", integer(120, 86_400), Inert),
+    setting("ROTATION_CRON", "", Text, EnablesUnbuilt("rotation of device secrets")),
+    setting("ROTATION_TIMEOUT_SECONDS", "300", integer(1, TEN_YEARS_SECONDS), Inert),
+    setting("ROTATION_CRITICAL_THRESHOLD_DAYS", "7", integer(0, 36_500), Inert),
+    setting(
         "LOG_STORE",
         "auto",
         Choice(&["auto", "elasticsearch", "builtin"]),
-        SwitchValues(&["elasticsearch", "builtin"], LOGS),
+        ValuesEnableUnbuilt(&["elasticsearch", "builtin"], LOGS),
     ),
-    row("LOG_RETENTION_DAYS", "14", Integer(1, 36_500), Tuning),
-    row("ELASTICSEARCH_URL", "", HttpUrl, Switch(LOGS)),
-    row("ELASTICSEARCH_USERNAME", "", Text, Tuning),
-    row("ELASTICSEARCH_PASSWORD", "", Text, Tuning),
-    row("ELASTICSEARCH_INDEX_PATTERN", "logstash-http-*", Text, Tuning),
-    row("FRONTEND_VERSION_URL", "", HttpUrl, Switch("live events")),
-    row("SSE_HEARTBEAT_INTERVAL", "15", Integer(1, 30), Tuning),
-    row("ARCHITECTURE_PIPELINE_TRIGGER_URL", "", HttpUrl, Switch("the architecture webhook")),
-    row("DRAIN_AUTH_KEY", "", Text, Switch("draining by request")),
+    setting("LOG_RETENTION_DAYS", "14", integer(1, 36_500), Inert),
+    setting("ELASTICSEARCH_URL", "", HttpUrl, EnablesUnbuilt(LOGS)),
+    setting("ELASTICSEARCH_USERNAME", "", Text, Inert),
+    setting("ELASTICSEARCH_PASSWORD", "", Text, Inert),
+    setting("ELASTICSEARCH_INDEX_PATTERN", "logstash-http-*", Text, Inert),
+    setting("FRONTEND_VERSION_URL", "", HttpUrl, EnablesUnbuilt("live events")),
+    setting("SSE_HEARTBEAT_INTERVAL", "15", integer(1, 30), Inert),
+    setting(
+        "ARCHITECTURE_PIPELINE_TRIGGER_URL",
+        "",
+        HttpUrl,
+        EnablesUnbuilt("the architecture webhook"),
+    ),
+    setting("DRAIN_AUTH_KEY", "", Text, EnablesUnbuilt("draining by request")),
 ];
 
-/// The row of a name.
+/// The setting of a name.
 ///
 /// # Panics
 /// When the table does not have the name: code asks for settings by name, and a typing mistake must
 /// not read as "not set".
-pub fn setting(name: &str) -> &'static Setting {
+pub fn lookup(name: &str) -> &'static Setting {
     let found = SETTINGS.iter().find(|setting| setting.name == name);
     found.unwrap_or_else(|| panic!("{name} is not in the table of settings"))
 }

@@ -7,7 +7,7 @@ use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::settings::{SETTINGS, is_legacy};
 
-/// Texts by upper-case name; empty ones are unset.
+/// Texts by upper-case name; an empty text counts as not set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sources {
     texts: BTreeMap<String, String>,
@@ -41,17 +41,17 @@ impl Sources {
         }
     }
 
-    /// Reads the known names of the environment and ignores others.
+    /// Reads the variables with known names and ignores the others.
     pub(super) fn read_environment(
         &mut self,
-        variables: impl Iterator<Item = (String, String)>,
+        variables: &BTreeMap<String, String>,
         faults: &mut Vec<String>,
     ) {
         for (name, value) in variables {
-            if is_known(&name) && value.contains(char::REPLACEMENT_CHARACTER) {
+            if is_known(name) && value.contains(char::REPLACEMENT_CHARACTER) {
                 faults.push(format!("{name}: must be UTF-8"));
-            } else if is_known(&name) && !value.is_empty() {
-                self.set(&name, value);
+            } else if is_known(name) && !value.is_empty() {
+                self.set(name, value.clone());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Dumps as admins see them (contract §8.4, §8.5).
+//! Dumps, for admins (contract §8.4, §8.5).
 
 pub mod download;
 pub mod group_views;
@@ -9,7 +9,7 @@ use actix_web::web::{Data, Json, Path};
 use coredock_domain::Coredumps;
 use coredock_domain::coredumps::coredump::ParseStatus;
 use coredock_domain::coredumps::repository::{
-    CoredumpFilter, CoredumpPage, CoredumpPlace, WhichCoredumps,
+    CoredumpFilter, CoredumpPosition, CoredumpQuery, WhichCoredumps,
 };
 use coredock_domain::timestamp::Timestamp;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use super::request::query::{FromQuery, QueryFields, ValidQuery};
 use crate::logging::chain;
 use views::{CoredumpListView, CoredumpReportView, CoredumpView, FleetCoredumpPageView};
 
-/// A dump, as paths name it.
+/// The segments of a path which name a dump.
 #[derive(Deserialize)]
 pub struct CoredumpSegments {
     /// The device.
@@ -106,7 +106,7 @@ pub async fn delete_all_coredumps(
     Ok(NoContent)
 }
 
-/// Has a dump parsed again.
+/// Queues a dump to be parsed again.
 #[utoipa::path(post, path = "/api/devices/{id}/coredumps/{coredump_id}/reparse",
     tag = "coredumps", operation_id = "reparse_coredump",
     params(("id" = i64, Path), ("coredump_id" = i64, Path)),
@@ -132,22 +132,22 @@ pub async fn reparse_coredump(
         (status = 503, body = ErrorView)))]
 pub async fn list_fleet_coredumps(
     _: Viewer,
-    page: ValidQuery<CoredumpPage>,
+    page: ValidQuery<CoredumpQuery>,
     coredumps: Data<Coredumps>,
 ) -> ApiResult<Json<FleetCoredumpPageView>> {
-    let CoredumpPage { filter, after, limit } = page.0;
-    // One more than asked for shows whether there is a next page.
-    let longer = CoredumpPage { filter: filter.clone(), after, limit: limit + 1 };
+    let CoredumpQuery { filter, after, limit } = page.0;
+    // One dump more than the limit shows whether there is a next page.
+    let longer = CoredumpQuery { filter: filter.clone(), after, limit: limit + 1 };
     let mut dumps = coredumps.page(longer).await?;
     let more = dumps.len() > limit as usize;
     dumps.truncate(limit as usize);
     let last = dumps.last().filter(|_| more).map(|dump| &dump.summary);
-    let place = last.map(|last| CoredumpPlace { uploaded_at: last.uploaded_at, id: last.id });
-    let next_cursor = place.map(|place| Cursor(place).text(&filter));
+    let position = last.map(|last| CoredumpPosition { uploaded_at: last.uploaded_at, id: last.id });
+    let next_cursor = position.map(|position| Cursor(position).text(&filter));
     Ok(Json(FleetCoredumpPageView::new(dumps, next_cursor)))
 }
 
-impl FromQuery for CoredumpPage {
+impl FromQuery for CoredumpQuery {
     fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
         let text = |text: &str| Some(text.to_owned());
         let status = "must be PENDING, PARSED or ERROR";
@@ -165,7 +165,7 @@ impl FromQuery for CoredumpPage {
     }
 }
 
-impl CursorKey for CoredumpPlace {
+impl CursorKey for CoredumpPosition {
     const LIST: &'static str = "coredumps";
     type Filter = CoredumpFilter;
 
@@ -202,10 +202,10 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_under_its_filter_only() {
         let uploaded_at = Timestamp::from_micros(1_700_000_000_000_001);
-        let cursor = Cursor(CoredumpPlace { uploaded_at, id: 17 });
+        let cursor = Cursor(CoredumpPosition { uploaded_at, id: 17 });
         let filter = CoredumpFilter { model: Some("demo".into()), ..CoredumpFilter::default() };
         let text = cursor.text(&filter);
         assert_eq!(Cursor::read(&text, &filter), Some(cursor));
-        assert_eq!(Cursor::<CoredumpPlace>::read(&text, &CoredumpFilter::default()), None);
+        assert_eq!(Cursor::<CoredumpPosition>::read(&text, &CoredumpFilter::default()), None);
     }
 }

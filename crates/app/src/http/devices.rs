@@ -27,17 +27,17 @@ use views::{DeviceListView, DeviceView};
         (status = 503, body = ErrorView)))]
 pub async fn list_devices(
     _: Viewer,
-    wanted: ValidQuery<WantedDevices>,
+    query: ValidQuery<DevicesQuery>,
     devices: Data<Devices>,
 ) -> ApiResult<Json<DeviceListView>> {
-    let listed = match wanted.0 {
-        WantedDevices::Of(filter) => devices.list(filter).await?,
-        WantedDevices::None => Vec::new(),
+    let listed = match query.0 {
+        DevicesQuery::Filter(filter) => devices.list(filter).await?,
+        DevicesQuery::Nothing => Vec::new(),
     };
     Ok(Json(listed.into()))
 }
 
-/// Creates a device with a fresh key.
+/// Creates a device with a new key.
 #[utoipa::path(post, path = "/api/devices", tag = "devices", operation_id = "create_device",
     request_body(content = serde_json::Value, description = "`device_model_id`, `config` (a JSON text)"),
     responses((status = 201, body = DeviceView), (status = 400, body = ErrorView),
@@ -66,7 +66,7 @@ pub async fn get_device(
     Ok(Json(found.into()))
 }
 
-/// Changes configuration and mark of a device.
+/// Changes the configuration and the `active` flag of a device.
 #[utoipa::path(put, path = "/api/devices/{id}", tag = "devices", operation_id = "update_device",
     params(("id" = i64, Path)),
     request_body(content = serde_json::Value, description = "`config` (a JSON text), `active`"),
@@ -108,22 +108,21 @@ fn save_error(error: SaveDeviceError) -> ApiError {
     }
 }
 
-/// Which devices are listed.
-pub enum WantedDevices {
-    Of(DeviceFilter),
-    /// No device is in a state that does not exist.
-    None,
+pub enum DevicesQuery {
+    Filter(DeviceFilter),
+    /// The requested state does not exist, so no device is in it.
+    Nothing,
 }
 
-impl FromQuery for WantedDevices {
+impl FromQuery for DevicesQuery {
     fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
         let model_id = fields.optional("model_id", "must be an integer", integer_text);
         let state = fields.optional("rotation_state", "", |text| Some(RotationState::parse(text)));
         fields.finish()?;
         Ok(match state {
-            None => Self::Of(DeviceFilter { model_id, rotation_state: None }),
-            Some(None) => Self::None,
-            Some(state) => Self::Of(DeviceFilter { model_id, rotation_state: state }),
+            None => Self::Filter(DeviceFilter { model_id, rotation_state: None }),
+            Some(None) => Self::Nothing,
+            Some(state) => Self::Filter(DeviceFilter { model_id, rotation_state: state }),
         })
     }
 }
@@ -161,7 +160,7 @@ impl FromBody for DeviceUpdate {
 
 fn config_mode(request: &HttpRequest) -> ApiResult<ConfigMode> {
     let devices = request.app_data::<Data<Devices>>();
-    let missing = || ApiError::unexpected("the server has no devices");
+    let missing = || ApiError::unexpected("the state of the server does not contain the devices");
     devices.map(|devices| devices.config_mode()).ok_or_else(missing)
 }
 

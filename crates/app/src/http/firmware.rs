@@ -18,7 +18,7 @@ use super::request::error::{ApiError, ApiResult, ErrorCode, ErrorView};
 use super::request::identity::{Editor, Pipeline, Viewer};
 use views::{ActivatedView, CurrentVersionView, VersionListView};
 
-/// A version of a model, as paths name it.
+/// The segments of a path which name a version of a model.
 #[derive(Deserialize)]
 pub struct VersionSegments {
     id: i64,
@@ -56,7 +56,7 @@ pub async fn pipeline_get_firmware_version(
     Ok(Json(CurrentVersionView { code, firmware_version: model.firmware_version }))
 }
 
-/// Makes a held version current.
+/// Makes a stored version current.
 #[utoipa::path(post, path = "/api/device-models/{id}/firmware-versions/{version}/activate",
     tag = "models", operation_id = "activate_firmware",
     params(("id" = i64, Path), ("version" = String, Path)),
@@ -94,7 +94,7 @@ pub async fn delete_firmware_version(
         VersionDeletion::Deleted => Ok(NoContent),
         VersionDeletion::NotFound => Err(unknown_version(&version)),
         VersionDeletion::Current => {
-            Err(conflict(format!("FirmwareVersion {version} is the current one")))
+            Err(conflict(format!("FirmwareVersion {version} is the current version of its model")))
         }
         VersionDeletion::NeededByDumps { dumps } => {
             Err(conflict(format!("FirmwareVersion {version} is needed by {dumps} pending dump(s)")))

@@ -19,7 +19,7 @@ use super::request::error::{ApiError, ApiResult, ErrorCode, ErrorView};
 use super::request::identity::{Editor, Viewer};
 use views::{ModelListView, ModelView};
 
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_CHARS: usize = 255;
 
 /// All models, by code.
 #[utoipa::path(get, path = "/api/device-models", tag = "models", operation_id = "list_device_models",
@@ -64,7 +64,7 @@ pub async fn get_device_model(
 /// Changes a model.
 #[utoipa::path(put, path = "/api/device-models/{id}", tag = "models",
     operation_id = "update_device_model", params(("id" = i64, Path)),
-    request_body(content = serde_json::Value, description = "`name`, `config_schema`; absent or null leaves as it is, an empty schema clears it"),
+    request_body(content = serde_json::Value, description = "`name`, `config_schema`; an absent or null member stays unchanged, an empty schema removes the schema"),
     responses((status = 200, body = ModelView), (status = 400, body = ErrorView),
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn update_device_model(
@@ -97,7 +97,6 @@ pub async fn delete_device_model(
     }
 }
 
-/// 404 of a model.
 pub fn unknown_model(identifier: impl std::fmt::Display) -> ApiError {
     ApiError::not_found("DeviceModel", identifier)
 }
@@ -115,7 +114,7 @@ fn create_error(error: RepositoryError, code: &ModelCode) -> ApiError {
 impl FromBody for NewModel {
     fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
         let code = fields.required("code", model_code);
-        let name = fields.required("name", |value| short_text(value, LONGEST_NAME));
+        let name = fields.required("name", |value| short_text(value, MAX_NAME_CHARS));
         let config_schema = fields.optional("config_schema", schema_text);
         fields.finish()?;
         Ok(Self {
@@ -128,7 +127,7 @@ impl FromBody for NewModel {
 
 impl FromBody for ModelUpdate {
     fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
-        let name = fields.optional("name", |value| short_text(value, LONGEST_NAME));
+        let name = fields.optional("name", |value| short_text(value, MAX_NAME_CHARS));
         let config_schema = fields.optional("config_schema", |value| match value.as_str() {
             Some("") => Ok(None),
             Some(_) | None => schema_text(value).map(Some),

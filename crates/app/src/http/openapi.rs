@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of all built routes.
+//! The `OpenAPI` document of all routes.
 
 use utoipa::OpenApi;
 

@@ -1,4 +1,4 @@
-//! What operators and their machines call (contract §14, §8.6).
+//! Routes for operators and their tools (contract §14, §8.6).
 
 use std::future::{Ready, ready};
 
@@ -21,7 +21,7 @@ use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 
-/// Liveness.
+/// The answer of a process that is alive.
 #[derive(Serialize, ToSchema)]
 pub struct LivenessView {
     /// Always true.
@@ -32,24 +32,24 @@ pub struct LivenessView {
 
 /// Whether the store decides readiness (`READYZ_STORE_REQUIRED`).
 #[derive(Debug, Clone, Copy)]
-pub struct StoreDecides(pub bool);
+pub struct StoreDecidesReadiness(pub bool);
 
-/// The token that callers of `/metrics` present; `None` when none is set.
+/// The token that callers of `/metrics` must present; `None`: `/metrics` is open.
 pub struct MetricsGuard(pub Option<Secret>);
 
-/// Whether the process serves.
+/// Whether the process is alive.
 #[utoipa::path(get, path = "/health/healthz", tag = "operation", operation_id = "get_liveness",
     responses((status = 200, body = LivenessView)))]
 pub async fn get_liveness() -> HttpResponse {
     HttpResponse::Ok().json(LivenessView { ready: true, status: "alive" })
 }
 
-/// Whether requests should be sent here.
+/// Whether requests should be sent to this process.
 #[utoipa::path(get, path = "/health/readyz", tag = "operation", operation_id = "get_readiness",
     responses((status = 200, body = serde_json::Value), (status = 503, body = serde_json::Value)))]
 pub async fn get_readiness(
     health: Data<Health>,
-    store: Data<StoreDecides>,
+    store: Data<StoreDecidesReadiness>,
     shutdown: Data<Shutdown>,
 ) -> HttpResponse {
     if shutdown.has_begun() {
@@ -111,13 +111,13 @@ impl FromRequest for MetricsReader {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let token = request.app_data::<Data<MetricsGuard>>().and_then(|guard| guard.0.as_ref());
-        let refused = token.is_some_and(|token| !presents(request.headers(), token));
+        let is_refused = token.is_some_and(|token| !presents(request.headers(), token));
         let error = || Err(ApiError::unauthenticated("the metrics token is required"));
-        ready(if refused { error() } else { Ok(Self) })
+        ready(if is_refused { error() } else { Ok(Self) })
     }
 }
 
-/// Compares digests, so that the time it takes says nothing about the token.
+/// Compares digests, so that the duration of the comparison reveals nothing about the token.
 fn presents(headers: &HeaderMap, token: &Secret) -> bool {
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let sent = sent.and_then(|text| text.split_once(' '));
@@ -127,7 +127,7 @@ fn presents(headers: &HeaderMap, token: &Secret) -> bool {
     })
 }
 
-/// This document.
+/// The `OpenAPI` document.
 #[utoipa::path(get, path = "/api/docs/openapi.json", tag = "operation",
     operation_id = "get_openapi", responses((status = 200, body = serde_json::Value)))]
 pub async fn get_openapi() -> ApiResult<HttpResponse> {

@@ -1,4 +1,4 @@
-//! What every request goes through and what handlers of any feature work with.
+//! The middleware of all requests, and the types that handlers of all features use.
 
 pub mod answer;
 pub mod body;

@@ -6,7 +6,7 @@ use actix_web::web::{self, Data, Json, Path};
 use coredock_domain::RomElfs;
 use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpooledFile};
 use coredock_domain::chip::KnownChip;
-use coredock_domain::rom_elfs::rom_elf::{RomElfError, RomElfFile, RomElfName};
+use coredock_domain::rom_elfs::rom_elf::{CheckedRomElf, RomElfError, RomElfName};
 use coredock_domain::rom_elfs::{UploadRomElf, UploadRomElfError};
 
 use super::request::answer::{Created, NoContent};
@@ -34,17 +34,18 @@ pub async fn list_rom_elfs(_: Viewer, rom_elfs: Data<RomElfs>) -> ApiResult<Json
         (status = 503, body = ErrorView)))]
 pub async fn upload_rom_elf(
     caller: Editor,
-    claims: ValidQuery<RomElfClaims>,
+    parameters: ValidQuery<RomElfParameters>,
     body: UnreadBody,
     rom_elfs: Data<RomElfs>,
     spool: Data<SpoolDirectory>,
     tasks: Data<DetachedTasks>,
 ) -> ApiResult<Created<RomElfView>> {
-    let RomElfClaims { chip, name } = claims.0;
+    let RomElfParameters { chip, name } = parameters.0;
     let file = open(body.into_file(&spool).await?, chip).await?;
     let upload = UploadRomElf { name, file, origin: caller.origin() };
     let rom_elfs = rom_elfs.get_ref().clone();
-    // A caller that hangs up must not leave an upload half-way: others would wait for its lease.
+    // A caller that hangs up must not leave an upload half-way: other uploads would wait for its
+    // lease.
     let uploaded = tasks.run(async move { rom_elfs.upload(upload).await }).await?;
     Ok(Created(uploaded.map_err(|error| upload_error(&error))?.into()))
 }
@@ -62,13 +63,13 @@ pub async fn delete_rom_elf(
     if deleted { Ok(NoContent) } else { Err(ApiError::not_found("RomElf", *id)) }
 }
 
-/// What the caller says of the ELF.
-pub struct RomElfClaims {
+/// The query parameters of an upload.
+pub struct RomElfParameters {
     chip: KnownChip,
     name: RomElfName,
 }
 
-impl FromQuery for RomElfClaims {
+impl FromQuery for RomElfParameters {
     fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
         let chip = fields.required("chip", "must be the name of a known chip", KnownChip::named);
         let rule = "must be 1 to 64 printable characters";
@@ -78,8 +79,8 @@ impl FromQuery for RomElfClaims {
     }
 }
 
-async fn open(body: SpooledFile, chip: KnownChip) -> ApiResult<RomElfFile> {
-    let opened = web::block(move || RomElfFile::open(body, chip)).await?;
+async fn open(body: SpooledFile, chip: KnownChip) -> ApiResult<CheckedRomElf> {
+    let opened = web::block(move || CheckedRomElf::open(body, chip)).await?;
     opened.map_err(|error| elf_error(&error))
 }
 
@@ -93,8 +94,9 @@ fn elf_error(error: &RomElfError) -> ApiError {
 
 fn upload_error(error: &UploadRomElfError) -> ApiError {
     match error {
-        UploadRomElfError::Held(held) => {
-            let message = format!("RomElf {} has the same SHA-256 ({})", held.id, held.name);
+        UploadRomElfError::Exists(existing) => {
+            let message =
+                format!("RomElf {} has the same SHA-256 ({})", existing.id, existing.name);
             ApiError::new(ErrorCode::RecordExists, message)
         }
         UploadRomElfError::Busy | UploadRomElfError::LeaseLost(_) => ApiError::outage(chain(error)),

@@ -1,10 +1,10 @@
-//! The table of routes: everything about a route stands in its row, and the server derives the rest
-//! from it: registration, `HEAD` for `GET`, 405 with `Allow`, the counting of calls, labels of
-//! metrics, quiet log lines, limits of bodies, the deadline of devices, the bodies that are read
+//! The route table. A row contains everything about a route, and the server derives the rest from
+//! it: registration, `HEAD` for `GET`, 405 with `Allow`, the counting of calls, labels of metrics,
+//! levels of log lines, limits of bodies, the deadline of devices, and the bodies that are read
 //! before their handler is called.
 //!
-//! Every row names a class of traffic, a method, a path, who may call it, the name its calls are
-//! counted under and the handler, in this order.
+//! A row names, in this order: the class of traffic, the method, the path, the role of the caller,
+//! the name under which calls are counted, and the handler.
 
 mod counted;
 pub mod map;
@@ -22,24 +22,24 @@ use crate::metrics::Metrics;
 use row::Class::{Admin, Device, Operator, Pipeline};
 use row::{Body, Class, Row, anyone, device, editor, pipeline, test_bench, viewer};
 
-/// What an id in a path looks like; anything else is an unknown path (contract §1.1).
+/// The form of an id in a path; a path with any other text is unknown (contract §1.1).
 const ID: &str = "[0-9]{1,18}";
 
-/// The class of paths that have no row.
+/// The class of the unknown paths below a prefix.
 pub struct Area {
     pub prefix: &'static str,
     pub class: Class,
 }
 
-/// The first that fits counts; everything else is for operators.
+/// The first matching prefix decides. All other unknown paths belong to operators.
 pub const AREAS: [Area; 3] = [
     Area { prefix: "/api/iot/", class: Device },
     Area { prefix: "/api/pipeline/", class: Pipeline },
     Area { prefix: "/api/", class: Admin },
 ];
 
-/// All rows. Those of one path stand together; those of devices come first, because the router tries
-/// paths in this order.
+/// All rows. The rows of one path are adjacent. The rows of devices come first, because the router
+/// tries paths in this order.
 pub fn table() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(device_routes());
@@ -194,7 +194,7 @@ pub fn register(service: &mut web::ServiceConfig, metrics: &web::Data<Metrics>) 
     service.default_service(web::to(route_not_found));
 }
 
-/// One path with its methods; every other method is refused with the list of those there are.
+/// One path with its methods; any other method is refused with the list of these.
 fn resource(rows: &[Row], metrics: &web::Data<Metrics>) -> Resource {
     let methods: Vec<_> = rows.iter().flat_map(Row::methods).collect();
     let names: Vec<_> = methods.iter().map(Method::as_str).collect();
@@ -208,7 +208,7 @@ fn resource(rows: &[Row], metrics: &web::Data<Metrics>) -> Resource {
     routes.fold(resource, Resource::route)
 }
 
-/// The path as the router reads it, where ids are digits.
+/// The path in the syntax of the router, in which ids are digits.
 fn pattern(path: &str) -> String {
     path.replace("id}", &format!("id:{ID}}}"))
 }
@@ -225,7 +225,7 @@ mod tests {
     use row::Role;
 
     #[test]
-    fn rows_of_one_path_stand_together_and_no_route_has_two() {
+    fn rows_of_one_path_are_adjacent_and_have_different_methods() {
         let rows = table();
         let paths: Vec<_> = rows.chunk_by(|a, b| a.facts.path == b.facts.path).collect();
         let distinct: HashSet<_> = rows.iter().map(|row| row.facts.path).collect();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_rows_are_counted_under_one_name() {
+    fn every_row_is_counted_under_a_different_name() {
         let rows = table();
         let names: Vec<_> = rows.iter().filter_map(|row| row.facts.operation).collect();
         let distinct: HashSet<_> = names.iter().collect();

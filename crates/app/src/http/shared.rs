@@ -1,4 +1,4 @@
-//! What handlers may ask for, shared by all threads that serve.
+//! The state that handlers extract, shared by all threads of the server.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use coredock_domain::{Coredumps, DeviceModels, Devices, Firmware, Intake, RomElf
 use super::firmware::polls::PollInterval;
 use super::firmware::uploads::FirmwareUploads;
 use super::intake::receiver::DumpReceiver;
-use super::operations::{MetricsGuard, StoreDecides};
+use super::operations::{MetricsGuard, StoreDecidesReadiness};
 use super::request::body::StallLimit;
 use super::request::cors::CorsOrigins;
 use super::request::detached::DetachedTasks;
@@ -28,11 +28,10 @@ use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::wiring::Features;
 
-/// Everything a handler may ask for.
 #[derive(Clone)]
 pub struct Shared {
     pub shutdown: Data<Shutdown>,
-    /// Uploads that go on when their callers hang up.
+    /// Uploads, which continue when their callers hang up.
     pub uploading: Data<DetachedTasks>,
     context: Data<ExchangeContext>,
     models: Data<DeviceModels>,
@@ -50,7 +49,7 @@ pub struct Shared {
     rules: Rules,
 }
 
-/// Settings that handlers and extractors go by.
+/// Settings for handlers and extractors.
 #[derive(Clone)]
 struct Rules {
     testing: Data<TestingMode>,
@@ -58,11 +57,11 @@ struct Rules {
     trusted: Data<TrustedProxies>,
     stall: Data<StallLimit>,
     poll: Data<PollInterval>,
-    store_decides: Data<StoreDecides>,
+    store_decides: Data<StoreDecidesReadiness>,
 }
 
 impl Shared {
-    /// Fails when the directory for temporary files cannot be made.
+    /// Fails if the directory for temporary files cannot be created.
     pub fn new(config: &Config, adapters: &Adapters, features: &Features) -> io::Result<Self> {
         let spool = config.spool_dir();
         std::fs::create_dir_all(&spool)?;
@@ -103,7 +102,7 @@ impl Shared {
         self.context.in_flight.clone()
     }
 
-    /// Registers every route, and what its handler asks for.
+    /// Registers all routes and the state that their handlers extract.
     pub fn configure(&self, service: &mut ServiceConfig) {
         service
             .app_data(self.shutdown.clone())
@@ -139,7 +138,7 @@ impl Rules {
             trusted: Data::new(TrustedProxies(config.http.trusted_proxy_hops)),
             stall: Data::new(StallLimit(config.http.stall)),
             poll: Data::new(PollInterval(config.devices.poll)),
-            store_decides: Data::new(StoreDecides(config.http.store_decides_readiness)),
+            store_decides: Data::new(StoreDecidesReadiness(config.http.store_decides_readiness)),
         }
     }
 }
@@ -149,7 +148,7 @@ fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> Excha
         routes: RouteMap::new(&table()),
         limits: BodyLimits {
             firmware_bundle: config.firmware.upload_bytes,
-            dump: config.coredumps.intake.largest_body,
+            dump: config.coredumps.intake.max_body_bytes,
         },
         spool,
         cors: CorsOrigins(config.http.cors_origins.clone()),

@@ -1,4 +1,4 @@
-//! Routes for test benches (contract §17): they answer in testing mode only.
+//! Routes for test benches (contract §17), which are available in testing mode only.
 
 use std::future::{Ready, ready};
 
@@ -21,8 +21,8 @@ use super::request::body::{FromBody, ValidBody, complete};
 use super::request::error::{ApiError, ApiResult, ErrorCode, ErrorView};
 use super::request::identity::Editor;
 
-/// Largest body a device may deliver under any configuration (contract §13).
-const LARGEST_SIZE: i64 = 16 * 1024 * 1024;
+/// Maximum length of a dump under any configuration (contract §13).
+const MAX_SIZE: i64 = 16 * 1024 * 1024;
 const DEFAULT_CHIP: &str = "esp32s3";
 const DEFAULT_VERSION: &str = "0.0.0-test";
 const DEFAULT_SIZE: i64 = 262_144;
@@ -57,20 +57,20 @@ impl FromRequest for TestBench {
 pub async fn seed_coredump(
     _: TestBench,
     caller: Editor,
-    wanted: ValidBody<WantedCoredump>,
+    body: ValidBody<RequestedCoredump>,
     devices: Data<Devices>,
     intake: Data<Intake>,
 ) -> ApiResult<Created<CoredumpView>> {
-    let device_id = wanted.0.device_id;
+    let device_id = body.0.device_id;
     let device = devices.find(device_id).await?.ok_or_else(|| unknown_device(device_id))?;
-    let seeded = intake.seed(wanted.0.of(device.key, caller.origin())).await;
-    let limit = intake.settings().largest_body;
+    let seeded = intake.seed(body.0.into_seed(device.key, caller.origin())).await;
+    let limit = intake.settings().max_body_bytes;
     let seeded = seeded.map_err(|error| receive_error(&error, limit))?;
     Ok(Created(seeded.ok_or_else(|| unknown_device(device_id))?.into()))
 }
 
-/// What the dump to be added is like.
-pub struct WantedCoredump {
+/// The dump to be added.
+pub struct RequestedCoredump {
     device_id: i64,
     chip: Chip,
     firmware_version: ReportedVersion,
@@ -79,8 +79,8 @@ pub struct WantedCoredump {
     parsed_output: Option<String>,
 }
 
-impl WantedCoredump {
-    fn of(self, device: DeviceKey, origin: Origin) -> SeedCoredump {
+impl RequestedCoredump {
+    fn into_seed(self, device: DeviceKey, origin: Origin) -> SeedCoredump {
         SeedCoredump {
             device_id: self.device_id,
             device,
@@ -94,14 +94,17 @@ impl WantedCoredump {
     }
 }
 
-impl FromBody for WantedCoredump {
+impl FromBody for RequestedCoredump {
     fn from_body(mut fields: JsonFields, _: &HttpRequest) -> ApiResult<Self> {
         let device_id = fields.required("device_id", integer);
-        let chip = fields.optional("chip", |value| text(value, Chip::parse));
-        let read_version = |value: &Value| text(value, ReportedVersion::parse);
+        let rule = "must be 1 to 50 characters a-z, 0-9, _ or -";
+        let chip = fields.optional("chip", |value| text(value, rule, Chip::parse));
+        let rule = "must be 1 to 50 printable characters";
+        let read_version = |value: &Value| text(value, rule, ReportedVersion::parse);
         let version = fields.optional("firmware_version", read_version);
         let size = fields.optional("size", size);
-        let status = fields.optional("parse_status", |value| text(value, ParseStatus::parse));
+        let rule = "must be PENDING, PARSED or ERROR";
+        let status = fields.optional("parse_status", |value| text(value, rule, ParseStatus::parse));
         let parsed_output = fields.optional("parsed_output", verbatim_text);
         fields.finish()?;
         let status = status.flatten().unwrap_or(ParseStatus::Parsed);
@@ -122,12 +125,12 @@ impl FromBody for WantedCoredump {
     }
 }
 
-fn text<T>(value: &Value, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
-    read(&verbatim_text(value)?).ok_or_else(|| "is not acceptable".into())
+fn text<T>(value: &Value, rule: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
+    read(&verbatim_text(value)?).ok_or_else(|| rule.into())
 }
 
 fn size(value: &Value) -> Result<i64, String> {
     let size = integer(value)?;
-    let fits = (1..=LARGEST_SIZE).contains(&size);
-    fits.then_some(size).ok_or_else(|| format!("must be from 1 to {LARGEST_SIZE}"))
+    let fits = (1..=MAX_SIZE).contains(&size);
+    fits.then_some(size).ok_or_else(|| format!("must be from 1 to {MAX_SIZE}"))
 }

@@ -1,4 +1,4 @@
-//! How metrics are declared.
+//! Declares and registers metrics.
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -9,7 +9,6 @@ use prometheus::{
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// Declares metrics of a registry.
 pub(super) struct Declare<'a>(pub(super) &'a Registry);
 
 impl Declare<'_> {
@@ -68,7 +67,11 @@ impl Declare<'_> {
 
     pub(super) fn build_info(&self) -> Result<(), prometheus::Error> {
         let labels = ["version", "commit"];
-        let info = self.gauges("coredock_build_info", "1, with the build in labels", &labels)?;
+        let info = self.gauges(
+            "coredock_build_info",
+            "Always 1; the labels are the version and the commit of the build",
+            &labels,
+        )?;
         let commit = option_env!("COREDOCK_COMMIT").unwrap_or("unknown");
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
         Ok(())

@@ -10,8 +10,8 @@
 //! | … | the body |
 //! | 16 each | marks: an id, little endian, and the first half of the SHA-256 of its 8 bytes |
 //!
-//! Marks are appended when an id is reserved, and the last whole one counts. One that was cut by a
-//! crash was never used.
+//! A mark is appended when an id is reserved, and the last complete mark counts. A mark that a
+//! crash cut was never used.
 
 use std::io;
 
@@ -53,9 +53,8 @@ pub(super) struct Decoded {
 /// Why a file cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// A newer version of the program has written it.
+    /// A newer version of Coredock wrote it.
     Newer,
-    /// With the reason.
     Damaged(&'static str),
 }
 
@@ -108,17 +107,17 @@ pub(super) fn decode(file: Vec<u8>) -> Result<Decoded, Unreadable> {
     let Some(body_end) = body_end.filter(|end| *end <= file.len()) else { return Err(cut) };
     let body = ArtifactBody::from(file.slice(body_at..body_end));
     if body.sha256().to_string() != header.sha256 {
-        return Err(Unreadable::Damaged("its body has another SHA-256"));
+        return Err(Unreadable::Damaged("the SHA-256 of its body is not that of its header"));
     }
     let ids: Vec<i64> =
         file[body_end..].as_chunks::<MARK>().0.iter().map_while(read_mark).collect();
     let delivery = delivery(header, body);
-    let delivery = delivery.ok_or(Unreadable::Damaged("its header has impossible values"))?;
+    let delivery = delivery.ok_or(Unreadable::Damaged("its header has invalid values"))?;
     let end = body_end + ids.len() * MARK;
     Ok(Decoded { dump: RescuedDump { delivery, id: ids.last().copied() }, end: end as u64 })
 }
 
-/// The header, and where the body begins.
+/// The header and the offset of the body.
 fn decode_header(file: &[u8]) -> Result<(Header, usize), Unreadable> {
     let cut = || Unreadable::Damaged("it ends within its header");
     let (magic, rest) = file.split_first_chunk::<8>().ok_or_else(cut)?;
@@ -134,10 +133,10 @@ fn decode_header(file: &[u8]) -> Result<(Header, usize), Unreadable> {
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let header = rest.get(..length).ok_or_else(cut)?;
     if Sha256Digest::of(header).bytes() != sha256 {
-        return Err(Unreadable::Damaged("its header has another SHA-256"));
+        return Err(Unreadable::Damaged("the SHA-256 of its header is wrong"));
     }
-    let impossible = |_| Unreadable::Damaged("its header cannot be read");
-    Ok((serde_json::from_slice(header).map_err(impossible)?, PREFIX + length))
+    let unreadable = |_| Unreadable::Damaged("its header cannot be read");
+    Ok((serde_json::from_slice(header).map_err(unreadable)?, PREFIX + length))
 }
 
 fn delivery(header: Header, body: ArtifactBody) -> Option<Delivery> {

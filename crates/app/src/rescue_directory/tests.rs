@@ -7,7 +7,7 @@ use coredock_domain::timestamp::Timestamp;
 
 use super::*;
 
-const ROOMY: u64 = 1 << 20;
+const BUDGET: u64 = 1 << 20;
 
 fn dump(body: &'static str, received: i64, id: Option<i64>) -> RescuedDump {
     let actor = Actor { subject: "abcd2345".into(), name: None, kind: ActorKind::Device };
@@ -23,7 +23,7 @@ fn dump(body: &'static str, received: i64, id: Option<i64>) -> RescuedDump {
 }
 
 fn names(directory: &RescueDirectory) -> Vec<RescueName> {
-    directory.waiting_here().unwrap()
+    directory.list_blocking().unwrap()
 }
 
 fn files(directory: &RescueDirectory) -> Vec<PathBuf> {
@@ -43,7 +43,7 @@ fn bytes(body: &ArtifactBody) -> &[u8] {
 #[tokio::test]
 async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
     let root = tempfile::tempdir().unwrap();
-    let directory = RescueDirectory::new(&root.path().join("new/rescue"), ROOMY);
+    let directory = RescueDirectory::new(&root.path().join("new/rescue"), BUDGET);
     assert_eq!(names(&directory), []);
     let saved = dump("bytes", 5, Some(7));
     directory.save(&saved).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
             opened.file.fix_id(id).await.unwrap();
         }
         drop(opened);
-        let opened = directory.open_here(&name).unwrap().unwrap();
+        let opened = directory.open_blocking(&name).unwrap().unwrap();
         assert_eq!(opened.dump.id, id.or(Some(7)));
         let (read, saved) = (&opened.dump.delivery, &saved.delivery);
         assert_eq!((&read.device, &read.change), (&saved.device, &saved.change));
@@ -67,30 +67,31 @@ async fn a_dump_is_read_as_it_was_saved_with_the_last_id_it_was_given() {
 }
 
 #[test]
-fn the_oldest_comes_first_and_a_locked_one_is_passed_over() {
+fn the_oldest_dump_comes_first_and_a_locked_dump_is_skipped() {
     let root = tempfile::tempdir().unwrap();
     let (one, other) =
-        (RescueDirectory::new(root.path(), ROOMY), RescueDirectory::new(root.path(), 0));
-    drop(one.save_here(&dump("young", 20, None)).unwrap());
-    let locked = one.save_here(&dump("old", 3, None)).unwrap();
+        (RescueDirectory::new(root.path(), BUDGET), RescueDirectory::new(root.path(), 0));
+    drop(one.save_blocking(&dump("young", 20, None)).unwrap());
+    let locked = one.save_blocking(&dump("old", 3, None)).unwrap();
     let waiting = names(&other);
-    assert!(other.open_here(&waiting[0]).unwrap().is_none());
+    assert!(other.open_blocking(&waiting[0]).unwrap().is_none());
     drop(locked);
-    let opened = other.open_here(&waiting[0]).unwrap().unwrap();
+    let opened = other.open_blocking(&waiting[0]).unwrap().unwrap();
     assert_eq!(bytes(&opened.dump.delivery.body), b"old");
-    assert!(one.open_here(&waiting[0]).unwrap().is_none());
-    assert!(one.open_here(&waiting[1]).unwrap().is_some());
+    assert!(one.open_blocking(&waiting[0]).unwrap().is_none());
+    assert!(one.open_blocking(&waiting[1]).unwrap().is_some());
 }
 
 #[test]
-fn everything_in_the_directory_counts() {
+fn every_file_in_the_directory_counts_for_the_budget() {
     let root = tempfile::tempdir().unwrap();
-    let probe = RescueDirectory::new(root.path(), ROOMY);
-    drop(probe.save_here(&dump("four", 1, Some(1))).unwrap());
+    let probe = RescueDirectory::new(root.path(), BUDGET);
+    drop(probe.save_blocking(&dump("four", 1, Some(1))).unwrap());
     let one = files(&probe)[0].metadata().unwrap().len();
     fs::write(root.path().join("x.damaged"), [0; 10]).unwrap();
     let full = |budget| {
-        let saved = RescueDirectory::new(root.path(), budget).save_here(&dump("four", 1, Some(2)));
+        let saved =
+            RescueDirectory::new(root.path(), budget).save_blocking(&dump("four", 1, Some(2)));
         matches!(saved, Err(RescueError::Full { .. }))
     };
     assert!(full(2 * one + 9));
@@ -100,9 +101,9 @@ fn everything_in_the_directory_counts() {
 }
 
 #[test]
-fn what_dead_writers_left_is_removed_and_what_is_being_written_stays() {
+fn files_of_dead_writers_are_removed_and_files_being_written_stay() {
     let root = tempfile::tempdir().unwrap();
-    let directory = RescueDirectory::new(root.path(), ROOMY);
+    let directory = RescueDirectory::new(root.path(), BUDGET);
     let writing = directory.create(&root.path().join("2.part"), 10).unwrap().unwrap();
     fs::write(root.path().join("1.part"), "cut").unwrap();
     assert_eq!(names(&directory), []);
@@ -113,7 +114,7 @@ fn what_dead_writers_left_is_removed_and_what_is_being_written_stays() {
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_set_aside() {
+fn a_damaged_file_is_set_aside() {
     let whole = {
         let dump = dump("the body", 1, None);
         let head = format::head(&dump).unwrap();
@@ -128,10 +129,10 @@ fn a_file_that_is_not_whole_is_set_aside() {
         assert!(matches!(format::decode(flipped), Err(Unreadable::Damaged(_))), "{at}");
     }
     let root = tempfile::tempdir().unwrap();
-    let directory = RescueDirectory::new(root.path(), ROOMY);
+    let directory = RescueDirectory::new(root.path(), BUDGET);
     fs::write(root.path().join("1.dump"), &whole[..60]).unwrap();
     let name = names(&directory).remove(0);
-    assert!(matches!(directory.open_here(&name), Err(RescueError::Damaged { .. })));
+    assert!(matches!(directory.open_blocking(&name), Err(RescueError::Damaged { .. })));
     assert_eq!(names(&directory), []);
     assert_eq!(files(&directory), [root.path().join("1.damaged")]);
 }
@@ -139,27 +140,27 @@ fn a_file_that_is_not_whole_is_set_aside() {
 #[test]
 fn a_mark_that_was_cut_does_not_count_and_is_overwritten() {
     let root = tempfile::tempdir().unwrap();
-    let directory = RescueDirectory::new(root.path(), ROOMY);
-    drop(directory.save_here(&dump("body", 1, Some(5))).unwrap());
+    let directory = RescueDirectory::new(root.path(), BUDGET);
+    drop(directory.save_blocking(&dump("body", 1, Some(5))).unwrap());
     let path = files(&directory).remove(0);
     File::options().append(true).open(&path).unwrap().write_all(&format::mark(6)[..15]).unwrap();
     let name = names(&directory).remove(0);
-    let opened = directory.open_here(&name).unwrap().unwrap();
+    let opened = directory.open_blocking(&name).unwrap().unwrap();
     assert_eq!(opened.dump.id, Some(5));
     drop(opened);
     let Decoded { end, .. } = format::decode(fs::read(&path).unwrap()).unwrap();
     let locked = LockedFile::new(open_locked(&path).unwrap().unwrap(), path, end);
-    locked.fix_id_here(7).unwrap();
+    locked.fix_id_blocking(7).unwrap();
     drop(locked);
-    assert_eq!(directory.open_here(&name).unwrap().unwrap().dump.id, Some(7));
+    assert_eq!(directory.open_blocking(&name).unwrap().unwrap().dump.id, Some(7));
 }
 
 #[test]
 fn a_file_of_a_newer_version_waits() {
     let root = tempfile::tempdir().unwrap();
-    let directory = RescueDirectory::new(root.path(), ROOMY);
+    let directory = RescueDirectory::new(root.path(), BUDGET);
     fs::write(root.path().join("1.dump"), b"CDRESCUE\x02\0\0\0").unwrap();
     let name = names(&directory).remove(0);
-    assert!(matches!(directory.open_here(&name), Err(RescueError::Unavailable { .. })));
+    assert!(matches!(directory.open_blocking(&name), Err(RescueError::Unavailable { .. })));
     assert_eq!(names(&directory), [name]);
 }

@@ -60,7 +60,7 @@ impl Wiring<'_> {
             wakeup: self.wakeups.clone(),
         };
         let settings = FirmwareSettings {
-            kept_versions: self.config.firmware.kept_versions,
+            max_versions: self.config.firmware.max_versions,
             image_cache_bytes: IMAGE_CACHE_BYTES,
         };
         Firmware::new(ports, settings)
@@ -97,7 +97,7 @@ impl Wiring<'_> {
             roms: self.adapters.rows.parsing.rom_elfs.clone(),
             reads: reads.clone(),
             indexes: StoredIndexes {
-                rows: self.adapters.rows.parsing.symbol_indexes.clone(),
+                repository: self.adapters.rows.parsing.symbol_indexes.clone(),
                 reads,
                 clock: self.clock(),
                 wakeup: self.wakeups.clone(),
@@ -109,7 +109,7 @@ impl Wiring<'_> {
 
     fn symbol_indexes(&self, indexer: Arc<NativeSymbolizer>) -> SymbolIndexes {
         let ports = SymbolIndexPorts {
-            rows: self.adapters.rows.symbol_indexes.clone(),
+            repository: self.adapters.rows.symbol_indexes.clone(),
             store: self.store.clone(),
             reads: self.reads.clone(),
             indexer,
@@ -118,8 +118,8 @@ impl Wiring<'_> {
         };
         let parses = &self.config.coredumps.symbolication;
         let settings = SymbolIndexSettings {
-            longest_attempt: parses.longest_attempt,
-            most_attempts: parses.most_attempts,
+            attempt_timeout: parses.attempt_timeout,
+            max_attempts: parses.max_attempts,
             retry_delay: parses.retry_delays.first().copied().unwrap_or_default(),
         };
         SymbolIndexes::new(ports, settings)
@@ -179,8 +179,8 @@ impl Wiring<'_> {
         };
         let settings = SweepSettings {
             grace: self.config.sweep.grace.max(Duration::from_secs(1)),
-            kept_versions: self.config.firmware.kept_versions,
-            symbols_kept: self.config.firmware.symbols_kept,
+            max_versions: self.config.firmware.max_versions,
+            symbol_retention: self.config.firmware.symbol_retention,
         };
         Upkeep::new(ports, settings)
     }

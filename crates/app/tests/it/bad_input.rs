@@ -1,4 +1,4 @@
-//! The table of contract §18, rows of built parts: what each bad input gets.
+//! The table of contract §18, for the parts that are built: the answer to each bad input.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{TestServer, raw};
 
-/// One row: what is sent and what comes back.
+/// A request and its expected answer.
 struct Row {
     what: &'static str,
     method: Method,
@@ -16,7 +16,7 @@ struct Row {
     body: Vec<u8>,
     status: u16,
     code: &'static str,
-    /// A text the message or the list of faults must contain.
+    /// A text that the message or the list of faults must contain.
     names: &'static str,
 }
 
@@ -131,10 +131,11 @@ async fn json_bodies() {
         "active",
     ));
     check(&server, rows).await;
-    let taken = server.post(models, r#"{"code":"demo","name":"x"}"#).await;
-    assert!(taken.expect_error(409, "RECORD_EXISTS").contains("DeviceModel demo"));
-    let nobody = server.post("/api/devices", r#"{"device_model_id":99,"config":"{}"}"#).await;
-    assert!(nobody.expect_error(404, "RECORD_NOT_FOUND").contains("DeviceModel 99"));
+    let existing = server.post(models, r#"{"code":"demo","name":"x"}"#).await;
+    assert!(existing.expect_error(409, "RECORD_EXISTS").contains("DeviceModel demo"));
+    let unknown_model =
+        server.post("/api/devices", r#"{"device_model_id":99,"config":"{}"}"#).await;
+    assert!(unknown_model.expect_error(404, "RECORD_NOT_FOUND").contains("DeviceModel 99"));
     let large = format!(r#"{{"code":"ok","name":"{}"}}"#, "x".repeat(1 << 20));
     server.post(models, large).await.expect_error(413, "PAYLOAD_TOO_LARGE");
     server.finish().await;
@@ -175,12 +176,12 @@ async fn device_configurations() {
     server.finish().await;
 }
 
-/// Uploads that are refused, and what their message names.
+/// Uploads that are refused, each with a text that the message must contain.
 fn refused_bundles() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let builder = || BundleBuilder::new("demo", "1.2.3");
     let with_image = |image: Vec<u8>| builder().bin(image).build();
     let renamed =
-        |name: &str| builder().without("sdkconfig").also(ZipEntry::new(name, "x")).build();
+        |name: &str| builder().without("sdkconfig").append(ZipEntry::new(name, "x")).build();
     let whole = bundle("1.2.3");
     let empty_zip = [b"PK\x05\x06".as_slice(), &[0; 18]].concat();
     let mut rows = vec![
@@ -193,13 +194,13 @@ fn refused_bundles() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("encrypted", builder().change("demo.map", ZipEntry::encrypted).build(), "encrypted"),
         ("method", builder().change("demo.map", |entry| entry.method(12)).build(), "method 12"),
         ("missing", builder().without("version.json").build(), "version.json"),
-        ("extra", builder().also(ZipEntry::new("notes.txt", "x")).build(), "notes.txt"),
+        ("extra", builder().append(ZipEntry::new("notes.txt", "x")).build(), "notes.txt"),
         ("duplicate", builder().duplicate("version.json").build(), "version.json"),
-        ("directory", builder().also(ZipEntry::new("dir/", "")).build(), "dir/"),
+        ("directory", builder().append(ZipEntry::new("dir/", "")).build(), "dir/"),
         ("nested", renamed("a/sdkconfig"), "sdkconfig"),
-        ("parent", builder().also(ZipEntry::new("../x", "x")).build(), "../x"),
-        ("absolute", builder().also(ZipEntry::new("/etc/passwd", "x")).build(), "/etc/passwd"),
-        ("back-slash", builder().also(ZipEntry::new("a\\b", "x")).build(), "a\\b"),
+        ("parent", builder().append(ZipEntry::new("../x", "x")).build(), "../x"),
+        ("absolute", builder().append(ZipEntry::new("/etc/passwd", "x")).build(), "/etc/passwd"),
+        ("back-slash", builder().append(ZipEntry::new("a\\b", "x")).build(), "a\\b"),
         ("287 bytes", with_image(image("1.2.3", 4096)[..287].to_vec()), "288"),
         ("image magic", with_image(ImageBuilder::new("1.2.3", 4096).magic(0).build()), "0xE9"),
         (
@@ -371,7 +372,7 @@ async fn a_body_on_get_is_read_and_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_answer_can_be_read_by_a_caller_that_sends_on() {
+async fn an_early_answer_can_be_read_by_a_caller_that_continues_to_send() {
     let server = TestServer::start().await;
     let large = vec![7_u8; 20 << 20];
     for _ in 0..5 {
@@ -382,7 +383,7 @@ async fn an_early_answer_can_be_read_by_a_caller_that_sends_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn errors_tell_nothing_of_the_inside() {
+async fn errors_reveal_nothing_internal() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.rows().execute("ALTER TABLE devices RENAME TO gone");
@@ -412,10 +413,10 @@ async fn every_fault_of_a_query_is_listed() {
     server.finish().await;
 }
 
-/// A caller that goes on sending after its multipart body was refused can read the answer, and what
-/// it sends is read to the end.
+/// A caller that continues to send after its multipart body was refused can read the answer,
+/// because the body is read to its end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_multipart_body_is_read_on() {
+async fn a_refused_multipart_body_is_read_to_its_end() {
     let server = TestServer::start().await;
     server.demo().await;
     let head = "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\

@@ -1,4 +1,4 @@
-//! Dumps of a device as admins see them (contract §8.4).
+//! Dumps of a device, for admins (contract §8.4).
 
 mod crash_groups;
 mod fleet;
@@ -42,7 +42,7 @@ async fn a_list_costs_the_same_statements_however_long_it_is() {
         server.get("/api/coredumps?limit=200").await.expect(200);
         costs.push(server.adapters.database.statement_count() - before);
     }
-    // The outbox looks for work once a second.
+    // The worker of the outbox polls once a second.
     assert!(costs[1] <= costs[0] + 3, "{costs:?}");
     server.finish().await;
 }
@@ -94,7 +94,7 @@ async fn a_download_follows_the_transfer_rules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_is_an_outage_while_the_store_is_down_and_goes_on_where_it_broke() {
+async fn a_download_is_a_503_while_the_store_is_down_and_resumes_where_it_broke() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let body: Vec<u8> = (0..900_000_u32).map(|n| (n % 253) as u8).collect();
@@ -111,7 +111,7 @@ async fn a_download_is_an_outage_while_the_store_is_down_and_goes_on_where_it_br
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_object_is_a_404_and_a_broken_invariant() {
+async fn a_missing_object_is_a_404_and_a_counted_violation() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let id = server.deliver(&demo.device.key, "1", "dump").await;
@@ -128,19 +128,19 @@ async fn a_missing_object_is_a_404_and_a_broken_invariant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_dump_is_gone_with_its_object() {
+async fn a_dump_is_deleted_with_its_object() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
-    let kept = server.deliver(&demo.device.key, "1", "kept").await;
+    let remaining = server.deliver(&demo.device.key, "1", "remaining").await;
     let id = server.deliver(&demo.device.key, "1", "dump").await;
     let path = format!("/api/devices/{}/coredumps/{id}", demo.device.id);
     assert!(server.delete(&path).await.expect(204).body.is_empty());
     server.delete(&path).await.expect_error(404, "RECORD_NOT_FOUND");
-    assert_eq!(server.dump_ids(demo.device.id).await, [kept]);
+    assert_eq!(server.dump_ids(demo.device.id).await, [remaining]);
     server.wait_for_empty_outbox().await;
-    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{kept}.dmp", demo.device.key)]);
+    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{remaining}.dmp", demo.device.key)]);
     let again = server.deliver(&demo.device.key, "1", "dump").await;
-    assert!(again > id, "ids are never given again");
+    assert!(again > id, "ids are never reused");
     server.finish().await;
 }
 
@@ -149,7 +149,7 @@ async fn all_dumps_of_a_device_are_deleted_at_once() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let other = server.create_device(demo.model_id, "{}").await;
-    let kept = server.deliver(&other.key, "1", "kept").await;
+    let remaining = server.deliver(&other.key, "1", "remaining").await;
     for body in ["one", "two"] {
         server.deliver(&demo.device.key, "1", body).await;
     }
@@ -159,12 +159,12 @@ async fn all_dumps_of_a_device_are_deleted_at_once() {
     server.delete("/api/devices/99/coredumps").await.expect_error(404, "RECORD_NOT_FOUND");
     assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
     server.wait_for_empty_outbox().await;
-    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{kept}.dmp", other.key)]);
+    assert_eq!(server.stored_keys(), [format!("coredumps/{}/{remaining}.dmp", other.key)]);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_to_dumps_is_audited() {
+async fn changes_of_dumps_are_audited() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let id = server.deliver(&demo.device.key, "1", "dump").await;

@@ -1,5 +1,5 @@
-//! A PostgreSQL server that is away, stalls or drops its connections, and comes back. The server
-//! under test is never restarted.
+//! A PostgreSQL server that is unreachable, stalls or drops its connections, and recovers. The
+//! server under test is never restarted.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,20 @@ async fn behind_proxy(settings: &[(&str, &str)]) -> (TestServer, TcpProxy) {
     (TestServer::at(place, &settings).await, proxy)
 }
 
-/// Waits until a device is answered as if nothing had been.
+/// Waits until a device is answered with a 200 again.
 async fn wait_for_recovery(server: &TestServer, key: &str) {
     let path = format!("/api/iot/firmware-version?device_key={key}");
     let deadline = Instant::now() + Duration::from_secs(30);
     while server.get(&path).await.status != 200 {
-        assert!(Instant::now() < deadline, "the database is back, the server is not");
+        assert!(
+            Instant::now() < deadline,
+            "the database is reachable, but the server has not recovered"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_is_an_outage_and_comes_back_by_itself() {
+async fn an_unreachable_database_is_an_outage_and_the_server_recovers_by_itself() {
     let (server, proxy) = behind_proxy(&[]).await;
     let demo = server.demo().await;
     server.upload_demo("1.0.0").await.expect(200);
@@ -45,21 +48,21 @@ async fn a_database_that_is_away_is_an_outage_and_comes_back_by_itself() {
     let poll = format!("/api/iot/firmware-version?device_key={key}");
     server.get(&poll).await.expect_error(503, "SERVICE_UNAVAILABLE");
     server.post_dump(&key, "1.0.0", "dump").await.expect_error(503, "SERVICE_UNAVAILABLE");
-    assert_eq!(server.rescued().len(), 1, "it is kept here meanwhile");
+    assert_eq!(server.rescued().len(), 1, "the dump waits in the rescue spool");
     server.upload_demo("1.1.0").await.expect_error(503, "SERVICE_UNAVAILABLE");
     server.get("/api/devices").await.expect_error(503, "SERVICE_UNAVAILABLE");
 
     proxy.set(Path::Open);
     wait_for_recovery(&server, &key).await;
     let rows = server.rows();
-    wait_until("the dump is there", || rows.count("coredumps", "occurrences = 1") == 1).await;
+    wait_until("the dump is recorded", || rows.count("coredumps", "occurrences = 1") == 1).await;
     wait_until("the spool is empty", || server.rescued().is_empty()).await;
     server.upload_demo("1.1.0").await.expect(200);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_stalls_holds_nobody_for_long() {
+async fn a_stalled_database_delays_no_request_for_long() {
     let settings = [("DB_POOL_SIZE", "2"), ("DB_POOL_MAX_OVERFLOW", "0"), ("DB_POOL_TIMEOUT", "1")];
     let (server, proxy) = behind_proxy(&settings).await;
     let demo = server.demo().await;
@@ -102,7 +105,7 @@ async fn connections_lost_under_load_are_outages_and_nothing_else() {
     assert!(statuses.iter().all(|status| [201, 503].contains(status)), "{statuses:?}");
     wait_until("the spool is empty", || server.rescued().is_empty()).await;
     let rows = server.rows();
-    wait_until("every dump is there once", || rows.count("coredumps", "occurrences = 1") == 200)
+    wait_until("every dump is recorded once", || rows.count("coredumps", "occurrences = 1") == 200)
         .await;
     server.finish().await;
 }
@@ -121,15 +124,15 @@ async fn writes_whose_connection_breaks_are_done_or_undone() {
         let (answer, ()) = tokio::join!(server.upload_demo(&version), breaking);
         match answer.status {
             200 => acknowledged.push(version),
-            // Done or not: the lease of the upload, if it is left, keeps a repeat waiting meanwhile.
+            // Committed or not. A lease that is left delays a repetition.
             status => assert_eq!(status, 503, "{answer:?}"),
         }
     }
-    // Each connection that was cut may be one failure more, at its next use.
+    // Each connection that was cut may cause one more failure, at its next use.
     let mut failures = 0;
     while server.upload_demo("2.0.0").await.status != 200 {
         failures += 1;
-        assert!(failures < 5, "the database is there again");
+        assert!(failures < 5, "the database is reachable again");
     }
     let versions = server.versions(demo.model_id).await;
     assert_eq!(versions[0], "2.0.0");

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Answer, TestServer};
 
-/// What the existing device client does with a body: it parses a JSON *prefix* and takes it for
-/// its credentials when every top-level value is a text.
+/// Whether the existing device client would erase its keys: it parses a JSON *prefix* and uses it
+/// as its credentials if every top-level value is a text.
 fn would_erase_keys(body: &[u8]) -> bool {
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Value>();
     match values.next() {
@@ -21,7 +21,7 @@ fn would_erase_keys(body: &[u8]) -> bool {
 }
 
 #[test]
-fn the_judge_knows_the_dangerous_bodies() {
+fn dangerous_bodies_are_recognized() {
     for body in [r#"{"error":"x"}"#, "{}", "[]", "null", "5", "\"x\"", "{} trailing"] {
         assert!(would_erase_keys(body.as_bytes()), "{body}");
     }
@@ -37,7 +37,7 @@ fn check_safe(answer: &Answer) {
     assert!(!(300..400).contains(&answer.status) || answer.status == 304, "{}", answer.status);
 }
 
-/// One of the methods, paths, queries and headers a device could be made to send.
+/// One of the methods, paths, queries and headers that a device could be made to send.
 fn arbitrary_request() -> impl Strategy<Value = (Method, String, Vec<(&'static str, String)>)> {
     let method = prop_oneof![
         Just(Method::GET),
@@ -127,7 +127,7 @@ async fn every_status_a_device_route_can_produce_is_safe() {
     check_safe(&server.get(&firmware).await.expect(503));
     server.store.clear_faults();
     server.rows().execute("ALTER TABLE devices RENAME TO gone");
-    // What was read before is right until something is committed.
+    // Cached reads are valid until the next commit.
     server.post("/api/device-models", r#"{"code":"other","name":"x"}"#).await;
     for route in ["config", "firmware", "firmware-version"] {
         check_safe(&server.get(&format!("/api/iot/{route}?device_key={key}")).await.expect(503));

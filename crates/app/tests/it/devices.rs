@@ -29,7 +29,11 @@ async fn a_device_is_created_changed_and_deleted() {
     assert_eq!((&changed["active"], &changed["device_entity_id"]), (&json!(false), &json!("e")));
     assert_eq!(changed["device_name"], Value::Null);
     let answer = server.get(&format!("/api/iot/config?device_key={}", device.key)).await;
-    assert_eq!(answer.expect(200).json()["deviceName"], device.key, "inactive devices go on");
+    assert_eq!(
+        answer.expect(200).json()["deviceName"],
+        device.key,
+        "inactive devices are served too"
+    );
     server.delete(&path).await.expect(204);
     server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
     server.finish().await;
@@ -58,7 +62,7 @@ async fn devices_are_listed_by_key_and_filtered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_device_takes_its_dumps_along() {
+async fn deleting_a_device_deletes_its_dumps() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let id = server.deliver(&demo.device.key, "1", "dump").await;

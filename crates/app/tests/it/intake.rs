@@ -1,4 +1,4 @@
-//! Devices deliver dumps (contract §4.5, §6.1–§6.3), V24 to V28 and the rows of §18.
+//! Deliveries of dumps by devices (contract §4.5, §6.1–§6.3), V24 to V28 and the rows of §18.
 
 mod faults;
 mod rescue;
@@ -78,7 +78,7 @@ async fn v26_an_answer_waits_for_the_last_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunked_body_is_taken_and_counted() {
+async fn a_chunked_body_is_read_and_counted() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let pieces = |count: usize| {
@@ -106,8 +106,8 @@ async fn v27_the_oldest_dump_makes_room() {
     ids.reverse();
     assert_eq!(server.dump_ids(demo.device.id).await, ids[..3]);
     server.wait_for_empty_outbox().await;
-    let gone = format!("coredumps/{}/{}.dmp", demo.device.key, ids[3]);
-    assert!(!server.stored_keys().contains(&gone));
+    let deleted = format!("coredumps/{}/{}.dmp", demo.device.key, ids[3]);
+    assert!(!server.stored_keys().contains(&deleted));
     assert_eq!(server.metric_where("coredock_coredump_ingest_total", "stored").await, 4);
     server.finish().await;
 }
@@ -118,7 +118,7 @@ async fn v28_the_same_body_again_is_the_same_dump() {
     let demo = server.demo().await;
     let id = server.deliver(&demo.device.key, "1", "dump").await;
     let before = server.dump(demo.device.id, id).await;
-    server.store.forget_calls();
+    server.store.clear_calls();
     assert_eq!(server.deliver(&demo.device.key, "2", "dump").await, id);
     assert_eq!(server.store.count(Operation::Put), 0);
     let after = server.dump(demo.device.id, id).await;
@@ -135,7 +135,7 @@ async fn v28_the_same_body_again_is_the_same_dump() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v28_without_a_window_every_dump_is_its_own() {
+async fn v28_without_a_window_every_delivery_is_a_new_dump() {
     let server = TestServer::with(&[("COREDUMP_DEDUPE_SECONDS", "0")]).await;
     let demo = server.demo().await;
     let first = server.deliver(&demo.device.key, "1", "dump").await;
@@ -175,7 +175,7 @@ async fn a_dump_beyond_memory_is_spooled_and_stored_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_told_in_the_order_of_the_contract() {
+async fn faults_are_reported_in_the_order_of_the_contract() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let key = &demo.device.key;
@@ -217,15 +217,15 @@ async fn parameters_that_are_refused_are_named() {
     ];
     for (name, query) in cases {
         let path = format!("/api/iot/coredump?device_key={}&{query}", demo.device.key);
-        let told = server.post(&path, "dump").await.expect_error(400, "VALIDATION_FAILED");
-        assert!(told.contains(&format!("\"{name}\"")), "{query}: {told}");
+        let message = server.post(&path, "dump").await.expect_error(400, "VALIDATION_FAILED");
+        assert!(message.contains(&format!("\"{name}\"")), "{query}: {message}");
     }
     assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_content_is_a_reason_to_refuse() {
+async fn a_body_is_accepted_whatever_it_contains() {
     let server = TestServer::with(&[("MAX_COREDUMPS", "9")]).await;
     let demo = server.demo().await;
     let bodies: [&[u8]; 5] = [&[0], &[0; 4096], b"a text", b"\x1f\x8bnot gzip", b"\x7fELF\x01"];
@@ -246,7 +246,7 @@ async fn no_content_is_a_reason_to_refuse() {
     server.finish().await;
 }
 
-/// Paths are decoded once, whatever part of them is encoded.
+/// Paths are decoded once, whichever part is encoded.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoded_path_is_the_same_path() {
     let server = TestServer::start().await;

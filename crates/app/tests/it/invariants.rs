@@ -1,5 +1,5 @@
 //! Storage and transaction invariants (contract §9): faults at every store call and commit,
-//! races, restarts; `TestServer::finish` reads rows and files and checks what is left.
+//! races, restarts. `TestServer::finish` checks the rows and files at the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use reqwest::Method;
 use crate::support::failing_commits::{CommitFault, FailingCommits};
 use crate::support::{TestServer, raw, wait_until};
 
-/// A bundle of `demo` whose artifacts all differ with `mark`.
+/// A bundle of `demo`; another `mark` changes all its artifacts except `version.json`.
 fn marked(version: &str, mark: &str) -> Vec<u8> {
     let elf = format!("\u{7f}ELF of {mark}").into_bytes();
     let image = coredock_testkit::firmware::ImageBuilder::new(version, 4096).of_elf(&elf).build();
@@ -31,7 +31,7 @@ async fn with_an_old_version() -> (TestServer, String) {
     (server, path)
 }
 
-/// The marks of the five artifacts of a version as admins download them.
+/// The marks in two downloaded artifacts of a version.
 async fn served_marks(server: &TestServer, model_id: i64, version: &str) -> Vec<String> {
     let base = format!("/api/device-models/{model_id}/firmware-versions/{version}/artifacts");
     let mut marks = Vec::new();
@@ -87,8 +87,8 @@ async fn i1_i3_a_replacement_that_fails_at_any_store_call_is_wholly_old_or_wholl
     server.finish().await;
 }
 
-/// Publishes a set, replaces it under a fault and checks what readers see; whether the fault met
-/// the replacement.
+/// Publishes a set, replaces it under a fault and checks the downloads; returns whether the fault
+/// met the replacement.
 async fn replace_with_fault(
     server: &TestServer,
     model_id: i64,
@@ -96,12 +96,12 @@ async fn replace_with_fault(
     fault: FaultRule,
 ) -> bool {
     server.upload("demo", marked(version, &format!("old {version}"))).await.expect(200);
-    let before = server.store.faults_met();
+    let before = server.store.faulty_calls();
     server.store.inject(fault);
     let new = format!("new {version}");
     let answer = server.upload("demo", marked(version, &new)).await;
     server.store.clear_faults();
-    let met = server.store.faults_met() > before;
+    let met = server.store.faulty_calls() > before;
     let mark = if answer.status == 200 { new } else { format!("old {version}") };
     let expected = [mark.clone(), mark];
     assert_eq!(served_marks(server, model_id, version).await, expected, "{}", answer.status);
@@ -142,7 +142,7 @@ async fn i3_an_error_inside_the_transaction_rolls_everything_back() {
     renamed.expect_error(503, "SERVICE_UNAVAILABLE");
     let device = format!("/api/devices/{}", demo.device.id);
     server.delete(&device).await.expect_error(503, "SERVICE_UNAVAILABLE");
-    server.rows().mend_audit();
+    server.rows().restore_audit();
     assert_eq!(server.versions(demo.model_id).await, ["1.0.0"]);
     assert_eq!(server.get(&model).await.expect(200).json()["name"], "demo");
     server.get(&device).await.expect(200);
@@ -166,7 +166,7 @@ async fn i4_deletes_are_durable_and_retried_until_the_store_works() {
     server.store.inject(FaultRule::new(Fault::Fail).on(Operation::Delete));
     server.delete(&old).await.expect(204);
     let rows = server.rows();
-    // A claim that ends with the process keeps its rows for a minute: longer than this test waits.
+    // The lease of a claim that ends with the process lasts a minute, longer than this test waits.
     wait_until("a delete was given back", || rows.count("outbox", "attempts > 0") > 0).await;
     assert_eq!(rows.count("outbox", "1=1"), 5);
     let server = server.restart().await;
@@ -183,11 +183,14 @@ async fn i4_a_delete_under_way_when_the_server_stops_is_finished() {
     server.store.inject(hold.nth(1));
     server.delete(&old).await.expect(204);
     gate.arrived().await;
-    let (rows, _kept) = (server.rows(), server.place());
+    let (rows, _place) = (server.rows(), server.place());
     assert_eq!(rows.count("outbox", "lease_owner IS NOT NULL"), 5);
     let address = server.running().address();
     let open_late = async {
-        wait_until("nobody listens", || std::net::TcpStream::connect(address).is_err()).await;
+        wait_until("the server does not listen any more", || {
+            std::net::TcpStream::connect(address).is_err()
+        })
+        .await;
         gate.open();
     };
     join(server.finish_broken(), open_late).await;
@@ -195,7 +198,7 @@ async fn i4_a_delete_under_way_when_the_server_stops_is_finished() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn i4_an_object_that_is_gone_already_counts_as_deleted() {
+async fn i4_a_missing_object_counts_as_deleted() {
     let (server, old) = with_an_old_version().await;
     std::fs::remove_file(server.artifact_dir().join("firmware/demo/1.0.0/sdkconfig")).unwrap();
     server.delete(&old).await.expect(204);
@@ -224,7 +227,7 @@ async fn i5_publishing_waits_for_a_delete_that_has_begun() {
     server.store.inject(hold);
     server.delete(&old).await.expect(204);
     gate.arrived().await;
-    server.store.forget_calls();
+    server.store.clear_calls();
     let upload = server.upload_demo("1.0.0");
     let release = async {
         let rows = server.rows();
@@ -244,7 +247,7 @@ async fn i5_a_delete_without_an_answer_keeps_its_objects() {
     server.delete(&old).await.expect(204);
     let rows = server.rows();
     wait_until("the delete was tried", || rows.count("outbox", "attempts = 1") == 5).await;
-    assert_eq!(rows.count("outbox", "lease_until > queued_at"), 5, "it may still arrive");
+    assert_eq!(rows.count("outbox", "lease_until > queued_at"), 5, "it may still take effect");
     server.store.clear_faults();
     rows.execute("UPDATE outbox SET lease_until = queued_at");
     server.wait_for_empty_outbox().await;
@@ -259,11 +262,11 @@ async fn i7_nothing_is_deleted_before_the_commit_or_after_a_rollback() {
     server.upload_demo("1.0.0").await.expect(200);
     server.upload_demo("2.0.0").await.expect(200);
     server.rows().break_audit();
-    server.store.forget_calls();
+    server.store.clear_calls();
     server.upload_demo("3.0.0").await.expect_error(503, "SERVICE_UNAVAILABLE");
     assert_eq!(server.rows().count("outbox", "1=1"), 0);
     assert_eq!(server.store.count(Operation::Delete), 0);
-    server.rows().mend_audit();
+    server.rows().restore_audit();
     server.finish().await;
 }
 
@@ -421,15 +424,15 @@ async fn i13_listings_cost_the_same_statements_whatever_they_list() {
     server.finish().await;
 }
 
-/// Statements one listing costs. The workers poll too, so the least of several tries counts.
+/// The statements of one listing. The workers poll too, so the minimum of several tries counts.
 async fn statements(server: &TestServer, path: &str) -> u64 {
-    let mut least = u64::MAX;
+    let mut minimum = u64::MAX;
     for _ in 0..20 {
         let before = server.adapters.database.statement_count();
         server.get(path).await.expect(200);
-        least = least.min(server.adapters.database.statement_count() - before);
+        minimum = minimum.min(server.adapters.database.statement_count() - before);
     }
-    least
+    minimum
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -474,7 +477,7 @@ async fn a_caller_that_hangs_up_does_not_leave_a_publication_half_way() {
     assert!(request.send().await.is_err(), "the caller gave up");
     gate.open();
     let rows = server.rows();
-    wait_until("the version is there", || rows.count("firmware_versions", "1=1") == 1).await;
+    wait_until("the version is visible", || rows.count("firmware_versions", "1=1") == 1).await;
     wait_until("the lease is given back", || rows.count("leases", "1=1") == 0).await;
     assert_eq!(server.versions(demo.model_id).await, ["1.2.3"]);
     server.finish().await;

@@ -1,7 +1,7 @@
-//! Tests of the whole server over HTTP. A feature is a file, and a folder where it has several;
-//! what is true of all of them has files of its own; `support` has one verb per action.
+//! Tests of the whole server over HTTP. A feature has a file, and a folder if it needs several.
+//! Rules for all features have separate files. `support` has one verb per action.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod audit;
 mod bad_input;

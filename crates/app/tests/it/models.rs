@@ -16,9 +16,9 @@ async fn a_model_is_created_changed_and_deleted() {
     let changed = server.put(&path, r#"{"name":"Other","code":"ignored"}"#).await.expect(200);
     let changed = changed.json();
     assert_eq!((&changed["name"], &changed["code"]), (&json!("Other"), &json!("demo")));
-    assert_eq!(changed["config_schema"], "{}", "absent leaves it");
+    assert_eq!(changed["config_schema"], "{}", "an absent member changes nothing");
     let changed = server.put(&path, r#"{"name":null,"config_schema":""}"#).await.expect(200);
-    assert_eq!(changed.json()["config_schema"], Value::Null, "empty clears it");
+    assert_eq!(changed.json()["config_schema"], Value::Null, "an empty schema removes it");
     assert_eq!(server.get(&path).await.expect(200).json()["name"], "Other");
     server.delete(&path).await.expect(204);
     server.get(&path).await.expect_error(404, "RECORD_NOT_FOUND");
@@ -43,7 +43,7 @@ async fn models_are_listed_by_code_with_their_devices_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_model_takes_its_versions_and_their_objects_along() {
+async fn deleting_a_model_deletes_its_versions_and_their_objects() {
     let server = TestServer::start().await;
     let model_id = server.create_model("demo").await;
     server.upload_demo("1.0.0").await.expect(200);

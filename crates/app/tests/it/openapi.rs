@@ -1,4 +1,4 @@
-//! The published description of the API.
+//! The `OpenAPI` document.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::support::TestServer;
 
-/// Every documented route exists with its method; the document is kept in `docs/openapi.json`.
+/// Every documented route exists with its method; the document is stored in `docs/openapi.json`.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_describes_the_routes_there_are() {
+async fn the_document_describes_existing_routes() {
     let server = TestServer::start().await;
     let answer = server.get("/api/docs/openapi.json").await.expect(200);
     let document = answer.json();
@@ -34,7 +34,7 @@ async fn the_document_describes_the_routes_there_are() {
 }
 
 #[test]
-fn the_document_lists_the_rows_of_the_table_of_routes() {
+fn the_document_lists_the_rows_of_the_route_table() {
     let document: Value = serde_json::from_str(&document().unwrap()).unwrap();
     let mut documented = BTreeSet::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -51,12 +51,12 @@ fn the_document_lists_the_rows_of_the_table_of_routes() {
 }
 
 #[test]
-fn the_document_in_docs_is_the_one_that_is_served() {
+fn the_document_in_docs_is_the_served_document() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
-    let kept = std::fs::read_to_string(path).unwrap();
+    let stored = std::fs::read_to_string(path).unwrap();
     let served = document().unwrap();
     assert_eq!(
-        kept.trim_end(),
+        stored.trim_end(),
         served.trim_end(),
         "run `cargo run -p coredock -- openapi > docs/openapi.json`"
     );

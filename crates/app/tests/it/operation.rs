@@ -16,12 +16,12 @@ async fn health_says_what_works() {
     assert_eq!(ready["database"], json!({"ok": true, "connected": true, "migrations_pending": 0}));
     let kind = if coredock_testkit::production_backends() { "s3" } else { "local" };
     assert_eq!(ready["artifact_store"], json!({"ok": true, "kind": kind, "writable": true}));
-    assert!(server.stored_keys().is_empty(), "the probe is gone");
+    assert!(server.stored_keys().is_empty(), "the probe was deleted");
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_down_degrades_and_decides_only_if_told_to() {
+async fn a_store_that_is_down_degrades_and_fails_readiness_only_if_configured() {
     let server = TestServer::start().await;
     server.store.set_down(true);
     let ready = server.get("/health/readyz").await.expect(200).json();
@@ -35,7 +35,7 @@ async fn a_store_that_is_down_degrades_and_decides_only_if_told_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_have_their_names_and_no_telling_labels() {
+async fn metrics_have_their_names_and_no_sensitive_labels() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);
@@ -67,8 +67,8 @@ async fn metrics_have_their_names_and_no_telling_labels() {
     ] {
         assert!(text.contains(name), "{name}");
     }
-    for telling in [key.as_str(), "1.2.3", "device_key"] {
-        assert!(!text.contains(telling), "{telling}");
+    for sensitive in [key.as_str(), "1.2.3", "device_key"] {
+        assert!(!text.contains(sensitive), "{sensitive}");
     }
     server.finish().await;
 }
@@ -79,15 +79,15 @@ async fn calls_are_counted_once_their_request_is_known_to_be_valid() {
     let demo = server.demo().await;
     let (key, model) = (&demo.device.key, format!("/api/device-models/{}", demo.model_id));
     let dump = |key: &str, query: &str| format!("/api/iot/coredump?device_key={key}{query}");
-    let claims = "&chip=esp32&firmware_version=1";
+    let parameters = "&chip=esp32&firmware_version=1";
     let (rom, roms) = ("/api/rom-elfs?chip=esp32c6&name=x", "/api/rom-elfs");
     let none = String::new();
     let version = format!("{model}/firmware-versions/1 0");
-    // The operation, a request that is refused before it begins, and one that it refuses itself.
+    // The operation, a request that an extractor refuses, and a request that the handler refuses.
     let cases = [
         ("iot_get_config", Method::GET, "/api/iot/config".into(), none.clone()),
         ("iot_get_config", Method::GET, none.clone(), "/api/iot/config?device_key=no".into()),
-        ("iot_upload_coredump", Method::POST, dump(key, ""), dump("aaaaaaaa", claims)),
+        ("iot_upload_coredump", Method::POST, dump(key, ""), dump("aaaaaaaa", parameters)),
         ("list_devices", Method::GET, "/api/devices?model_id=x".into(), none.clone()),
         ("create_device_model", Method::POST, "/api/device-models".into(), none.clone()),
         ("update_device", Method::PUT, format!("/api/devices/{}", demo.device.id), none.clone()),
@@ -134,7 +134,7 @@ async fn metrics_can_be_guarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_never_sends_its_body_does_not_hold_up_the_shutdown() {
+async fn a_caller_that_never_sends_its_body_does_not_delay_the_shutdown() {
     let server = TestServer::start().await;
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let request = b"POST /api/nope HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n";

@@ -1,4 +1,4 @@
-//! Two replicas on one database and one bucket: what they do at once (I11, contract §5, §6).
+//! Two replicas on one database and one bucket, with simultaneous work (I11, contract §5, §6).
 
 use coredock_domain::upkeep::sweep::{SweepMode, SweepVerdict};
 use coredock_testkit::firmware::bundle;
@@ -21,7 +21,7 @@ fn statuses(answers: &[Answer]) -> Vec<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_replica_answered_the_other_knows() {
+async fn a_change_at_one_replica_is_visible_at_the_other() {
     let replicas = Replicas::start(&[]).await;
     let demo = replicas.one.demo().await;
     replicas.one.upload_demo("1.0.0").await.expect(200);
@@ -44,7 +44,7 @@ async fn simultaneous_uploads_of_one_version_all_succeed() {
     let answers = join_all((0..16).map(|_| replicas.post(path, bundle("1.2.3")))).await;
     assert_eq!(statuses(&answers), [200]);
     let created = answers.iter().filter(|answer| answer.json()["result"] == "created").count();
-    assert_eq!(created, 1, "the others found it there");
+    assert_eq!(created, 1, "the other uploads found it");
     assert_eq!(replicas.two.versions(demo.model_id).await, ["1.2.3"]);
     replicas.finish().await;
 }
@@ -78,7 +78,7 @@ async fn simultaneous_posts_of_one_body_are_one_dump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dumps_of_one_device_race_for_its_places() {
-    // A dump that is parsed is spared meanwhile.
+    // Retention spares a dump while it is parsed.
     let settings = [("MAX_COREDUMPS", "5"), ("SYMBOLIZER", "off")];
     let replicas = Replicas::start(&settings).await;
     let demo = replicas.one.demo().await;
@@ -153,6 +153,6 @@ async fn one_replica_sweeps_at_a_time() {
         assert!(![&verdicts.0, &verdicts.1].into_iter().any(foreign), "{verdicts:?}");
     }
     let rows = replicas.one.rows();
-    assert_eq!(rows.count("leases", "name = 'sweep'"), 0, "it is given back");
+    assert_eq!(rows.count("leases", "name = 'sweep'"), 0, "the lease is given back");
     replicas.finish().await;
 }

@@ -16,7 +16,7 @@ use crate::support::rom_verbs::{RISC_V, rom_elf};
 use crate::support::{TestServer, raw, wait_until};
 
 const XTENSA: u16 = 94;
-const LARGEST: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rom_elf_is_uploaded_listed_and_deleted() {
@@ -26,7 +26,7 @@ async fn a_rom_elf_is_uploaded_listed_and_deleted() {
         json!({"count": 0, "rom_elfs": []})
     );
     let elf = rom_elf(RISC_V, "first");
-    let uploaded = server.post_rom(("ESP32C6", "%20rev%200%20"), elf.clone()).await.expect(201);
+    let uploaded = server.post_rom("ESP32C6", "%20rev%200%20", elf.clone()).await.expect(201);
     let rom = uploaded.json();
     let sha256 = Sha256Digest::of(&elf).to_string();
     let expected = json!({"id": 1, "chip": "esp32c6", "name": "rev 0", "size": elf.len(),
@@ -41,8 +41,8 @@ async fn a_rom_elf_is_uploaded_listed_and_deleted() {
     assert!(server.roms().await.is_empty());
     server.wait_for_empty_outbox().await;
     assert!(server.stored_keys().is_empty());
-    let gone = server.delete("/api/rom-elfs/1").await.expect_error(404, "RECORD_NOT_FOUND");
-    assert!(gone.contains("RomElf 1"), "{gone}");
+    let deleted = server.delete("/api/rom-elfs/1").await.expect_error(404, "RECORD_NOT_FOUND");
+    assert!(deleted.contains("RomElf 1"), "{deleted}");
     server.finish().await;
 }
 
@@ -56,7 +56,7 @@ async fn the_list_is_by_chip_and_name_and_survives_a_restart() {
         ("esp32c61", "x", RISC_V),
         ("esp32c6", "x", RISC_V),
     ] {
-        server.post_rom((chip, name), rom_elf(machine, &format!("{chip}{name}"))).await.expect(201);
+        server.post_rom(chip, name, rom_elf(machine, &format!("{chip}{name}"))).await.expect(201);
     }
     let server = server.restart().await;
     let lines: Vec<_> =
@@ -84,7 +84,7 @@ async fn routes_have_their_methods_and_head_answers_like_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_the_query_is_told_together() {
+async fn all_faults_of_the_query_are_reported_together() {
     let server = TestServer::start().await;
     let long = "a".repeat(65);
     let cases = [
@@ -110,7 +110,7 @@ async fn what_is_wrong_with_the_query_is_told_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_body_that_is_no_rom_elf_of_the_chip_is_told_why() {
+async fn each_body_that_is_not_a_rom_elf_of_the_chip_is_refused_with_the_reason() {
     let server = TestServer::start().await;
     let changed = |place: usize, byte: u8| {
         let mut elf = rom_elf(RISC_V, "");
@@ -119,19 +119,22 @@ async fn each_body_that_is_no_rom_elf_of_the_chip_is_told_why() {
     };
     let cases = [
         (Vec::new(), "empty"),
-        (b"PK\x03\x04 is no ELF".to_vec(), "not an ELF"),
-        (rom_elf(RISC_V, "")[..40].to_vec(), "not an ELF"),
+        (b"PK\x03\x04 is not an ELF".to_vec(), "does not begin with the header of an ELF"),
+        (rom_elf(RISC_V, "")[..40].to_vec(), "does not begin with the header of an ELF"),
         (changed(4, 2), "32-bit"),
         (changed(5, 2), "little-endian"),
-        (rom_elf(XTENSA, ""), "RISC-V (machine 243), as the esp32c6 is, but is for machine 94"),
+        (
+            rom_elf(XTENSA, ""),
+            "RISC-V (machine 243), the architecture of esp32c6, found machine 94",
+        ),
         (changed(16, 4), "executable"),
-        (rom_elf(RISC_V, "")[..131].to_vec(), "incomplete"),
+        (rom_elf(RISC_V, "")[..131].to_vec(), "section table"),
     ];
-    server.store.forget_calls();
-    for (body, told) in cases {
-        let answer = server.post_rom(("esp32c6", "x"), body).await;
+    server.store.clear_calls();
+    for (body, reason) in cases {
+        let answer = server.post_rom("esp32c6", "x", body).await;
         let message = answer.expect_error(400, "VALIDATION_FAILED");
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(reason), "{message}");
     }
     assert_eq!(server.store.count(Operation::Put), 0);
     assert_eq!(server.rows().count("rom_elfs", "1=1"), 0);
@@ -139,13 +142,13 @@ async fn each_body_that_is_no_rom_elf_of_the_chip_is_told_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_over_the_cap_is_refused_by_its_header_and_by_its_bytes() {
+async fn a_body_over_the_limit_is_refused_by_its_header_and_by_its_bytes() {
     let server = TestServer::start().await;
     let mut elf = rom_elf(RISC_V, "");
-    elf.resize(LARGEST, 0);
-    server.post_rom(("esp32c6", "largest"), elf.clone()).await.expect(201);
+    elf.resize(MAX_BYTES, 0);
+    server.post_rom("esp32c6", "largest", elf.clone()).await.expect(201);
     elf.push(0);
-    let declared = server.post_rom(("esp32c6", "x"), elf.clone()).await;
+    let declared = server.post_rom("esp32c6", "x", elf.clone()).await;
     let message = declared.expect_error(413, "PAYLOAD_TOO_LARGE");
     assert!(message.contains("16777216"), "{message}");
     let pieces = futures::stream::iter(
@@ -161,11 +164,11 @@ async fn a_body_over_the_cap_is_refused_by_its_header_and_by_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_bytes_are_held_once_whatever_they_are_called() {
+async fn the_same_bytes_are_stored_once_under_any_name() {
     let server = TestServer::start().await;
     let rom = server.upload_rom("first").await;
-    server.store.forget_calls();
-    let again = server.post_rom(("esp32p4", "other"), rom_elf(RISC_V, "first")).await;
+    server.store.clear_calls();
+    let again = server.post_rom("esp32p4", "other", rom_elf(RISC_V, "first")).await;
     let message = again.expect_error(409, "RECORD_EXISTS");
     assert!(message.contains("RomElf 1") && message.contains("first"), "{message}");
     assert_eq!(server.store.count(Operation::Put), 0);
@@ -174,11 +177,11 @@ async fn the_same_bytes_are_held_once_whatever_they_are_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_simultaneous_uploads_of_the_same_bytes_one_is_taken_in() {
+async fn one_of_simultaneous_uploads_of_the_same_bytes_succeeds() {
     let server = TestServer::start().await;
     let uploads = (0..12).map(|n| {
         let server = &server;
-        async move { server.post_rom(("esp32c6", &n.to_string()), rom_elf(RISC_V, "same")).await }
+        async move { server.post_rom("esp32c6", &n.to_string(), rom_elf(RISC_V, "same")).await }
     });
     let answers = join_all(uploads).await;
     let created = answers.iter().filter(|answer| answer.status == 201).count();
@@ -196,7 +199,7 @@ async fn uploads_and_deletes_of_the_same_bytes_never_give_500() {
         let server = &server;
         async move {
             let (answer, allowed): (_, &[u16]) = if n % 2 == 0 {
-                (server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "same")).await, &[201, 409])
+                (server.post_rom("esp32c6", "x", rom_elf(RISC_V, "same")).await, &[201, 409])
             } else {
                 let ids = server.roms().await;
                 let id = ids.first().map_or_else(|| json!(1), |rom| rom["id"].clone());
@@ -214,7 +217,7 @@ async fn an_upload_that_fails_at_the_store_leaves_nothing_visible() {
     let server = TestServer::start().await;
     for fault in [Fault::Fail, Fault::FailAfter] {
         server.store.inject(FaultRule::new(fault).on(Operation::Put).nth(1));
-        let answer = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "first")).await;
+        let answer = server.post_rom("esp32c6", "x", rom_elf(RISC_V, "first")).await;
         answer.expect_error(503, "SERVICE_UNAVAILABLE");
         assert!(server.roms().await.is_empty());
         assert_eq!(server.rows().count("audit_records", "1=1"), 0);
@@ -222,7 +225,7 @@ async fn an_upload_that_fails_at_the_store_leaves_nothing_visible() {
         server.store.clear_faults();
     }
     server.store.set_down(true);
-    let answer = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "first")).await;
+    let answer = server.post_rom("esp32c6", "x", rom_elf(RISC_V, "first")).await;
     answer.expect_error(503, "SERVICE_UNAVAILABLE");
     server.get("/api/rom-elfs").await.expect(200);
     server.store.set_down(false);
@@ -236,9 +239,9 @@ async fn a_commit_that_fails_is_a_503_and_repeating_is_safe() {
         let roms = Arc::new(FailingRoms::default());
         let server = TestServer::wrapped(|adapters| roms.wrap(adapters)).await;
         roms.fail_next(fault);
-        let answer = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "first")).await;
+        let answer = server.post_rom("esp32c6", "x", rom_elf(RISC_V, "first")).await;
         answer.expect_error(503, "SERVICE_UNAVAILABLE");
-        let again = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "first")).await;
+        let again = server.post_rom("esp32c6", "x", rom_elf(RISC_V, "first")).await;
         again.expect(repeated);
         assert_eq!(server.roms().await.len(), 1);
         server.finish().await;
@@ -246,15 +249,15 @@ async fn a_commit_that_fails_is_a_503_and_repeating_is_safe() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_audited_is_not_done() {
+async fn a_change_that_cannot_be_audited_is_not_made() {
     let server = TestServer::start().await;
     let rom = server.upload_rom("first").await;
     server.rows().break_audit();
-    let answer = server.post_rom(("esp32c6", "x"), rom_elf(RISC_V, "second")).await;
+    let answer = server.post_rom("esp32c6", "x", rom_elf(RISC_V, "second")).await;
     answer.expect_error(503, "SERVICE_UNAVAILABLE");
     let path = format!("/api/rom-elfs/{}", rom["id"]);
     server.delete(&path).await.expect_error(503, "SERVICE_UNAVAILABLE");
-    server.rows().mend_audit();
+    server.rows().restore_audit();
     assert_eq!(server.roms().await, std::slice::from_ref(&rom));
     server.upload_rom("second").await;
     server.delete_rom(&rom).await;
@@ -292,13 +295,13 @@ async fn uploading_again_waits_for_a_delete_that_has_begun() {
     server.store.inject(FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Delete).nth(1));
     server.delete_rom(&rom).await;
     gate.arrived().await;
-    server.store.forget_calls();
+    server.store.clear_calls();
     let release = async {
         let running = server.running();
-        wait_until("the upload is there", || running.requests_in_flight() > 0).await;
+        wait_until("the upload has begun", || running.requests_in_flight() > 0).await;
         let (database, tries) = (&server.adapters.database, 100);
         let before = database.statement_count();
-        wait_until("it asks again", || database.statement_count() > before + tries).await;
+        wait_until("the upload asks again", || database.statement_count() > before + tries).await;
         assert_eq!(server.store.count(Operation::Put), 0, "nothing is written meanwhile");
         gate.open();
     };
@@ -323,7 +326,7 @@ async fn a_caller_that_hangs_up_does_not_leave_an_upload_half_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_that_stand_still_hold_no_connection() {
+async fn stalled_uploads_hold_no_connection() {
     let settings = [("DB_POOL_SIZE", "1"), ("DB_POOL_MAX_OVERFLOW", "0"), ("DB_POOL_TIMEOUT", "1")];
     let server = TestServer::with(&settings).await;
     let demo = server.demo().await;
@@ -355,7 +358,7 @@ async fn a_refusal_by_its_header_reaches_a_caller_that_still_sends() {
     let request = format!(
         "POST /api/rom-elfs?chip=esp32c6&name=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
          Content-Length: {}\r\n\r\n{}",
-        LARGEST + 1,
+        MAX_BYTES + 1,
         "x".repeat(100_000)
     );
     let answer = raw::exchange(&server.authority(), request.as_bytes()).await;

@@ -34,10 +34,10 @@ use serde_json::{Value, json};
 use place::Place;
 use rows::Rows;
 
-/// Nothing a test waits for takes longer.
+/// Longest wait of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running server and everything beneath it.
+/// A running server with its database and store.
 pub(crate) struct TestServer {
     server: Option<RunningServer>,
     backends: Option<Arc<Backends>>,
@@ -46,27 +46,23 @@ pub(crate) struct TestServer {
     client: reqwest::Client,
     /// The artifact store, to make it fail.
     pub(crate) store: Arc<FaultyStore>,
-    /// What the features work with.
     pub(crate) adapters: Adapters,
 }
 
-/// What a server answered.
+/// An answer of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// HTTP status.
     pub(crate) status: u16,
-    /// Header lines.
     pub(crate) headers: HeaderMap,
-    /// The whole body.
     pub(crate) body: Bytes,
 }
 
 impl Answer {
-    /// The body as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         let shown = String::from_utf8_lossy(&self.body);
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {shown}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("expected JSON, found {shown}"))
     }
 
     /// One header line; empty when it is absent.
@@ -74,7 +70,6 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Fails unless the status is this one.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         let body = String::from_utf8_lossy(&self.body);
@@ -94,20 +89,15 @@ impl Answer {
     }
 }
 
-/// A device as a test knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct TestDevice {
-    /// Row id.
     pub(crate) id: i64,
-    /// Its key.
     pub(crate) key: String,
 }
 
-/// The world of the contract's vectors: model `demo` with one device.
+/// The data of the contract's test vectors: model `demo` with one device.
 pub(crate) struct Demo {
-    /// Row id of `demo`.
     pub(crate) model_id: i64,
-    /// Its device.
     pub(crate) device: TestDevice,
 }
 
@@ -117,17 +107,16 @@ impl TestServer {
         Self::with(&[("MAX_FIRMWARES", "2"), ("MAX_COREDUMPS", "3"), ("SYMBOLIZER", "off")]).await
     }
 
-    /// A server with these settings on a fresh data directory.
+    /// A server on a fresh data directory.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::wrapped_with(settings, |adapters| adapters).await
     }
 
-    /// A server whose outside was changed by `wrap`.
+    /// A server whose adapters were changed by `wrap`.
     pub(crate) async fn wrapped(wrap: impl FnOnce(Adapters) -> Adapters) -> Self {
         Self::wrapped_with(&[("MAX_FIRMWARES", "2")], wrap).await
     }
 
-    /// A server with these settings whose outside was changed by `wrap`.
     pub(crate) async fn wrapped_with(
         settings: &[(&str, &str)],
         wrap: impl FnOnce(Adapters) -> Adapters,
@@ -137,7 +126,7 @@ impl TestServer {
         Self::open(Arc::new(Place::new()), settings, wrap).await
     }
 
-    /// A replica on PostgreSQL and S3; its settings come last.
+    /// A replica on PostgreSQL and S3.
     pub(crate) async fn on_servers(settings: &[(&str, &str)]) -> Self {
         Self::at(Place::on_servers(), settings).await
     }
@@ -147,7 +136,6 @@ impl TestServer {
         Self::at(self.place.of_replica(), settings).await
     }
 
-    /// A server at this place.
     pub(crate) async fn at(place: Place, settings: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
@@ -166,7 +154,7 @@ impl TestServer {
         adapters.stores.on_pool = store.clone();
         adapters.stores.on_caller_thread = store.clone();
         if let Engine::Native(options) = &mut adapters.engine {
-            // This process is no indexer.
+            // The program of this process is the test, which has no `build-index`.
             options.indexer.program = env!("CARGO_BIN_EXE_coredock").into();
         }
         let adapters = wrap(adapters);
@@ -181,7 +169,7 @@ impl TestServer {
             .timeout(PATIENCE)
             .build()
             .unwrap();
-        store.forget_calls();
+        store.clear_calls();
         Self {
             server: Some(server),
             backends: Some(backends),
@@ -202,13 +190,13 @@ impl TestServer {
         Self::open(place, settings, |adapters| adapters).await
     }
 
-    /// Stops and checks what must hold of any data that is left.
+    /// Stops, and checks the invariants of the data that is left.
     pub(crate) async fn finish(mut self) {
         self.store.set_down(false);
         self.store.clear_faults();
         self.wait_for_empty_outbox().await;
         let violations = self.metric("coredock_invariant_violations_total").await;
-        assert_eq!(violations, 0, "the server found broken invariants");
+        assert_eq!(violations, 0, "the server counted violated invariants");
         self.server.take().unwrap().stop().await;
         let (versions, dumps) =
             (self.setting("MAX_FIRMWARES", 5), self.setting("MAX_COREDUMPS", 20));
@@ -227,22 +215,21 @@ impl TestServer {
         set.map_or(default, |(_, value)| value.parse().unwrap())
     }
 
-    /// The server itself.
     pub(crate) fn running(&self) -> &RunningServer {
         self.server.as_ref().unwrap()
     }
 
-    /// Where it listens, as `127.0.0.1:PORT`.
+    /// The address as `127.0.0.1:PORT`.
     pub(crate) fn authority(&self) -> String {
         self.running().address().to_string()
     }
 
-    /// The rows beneath, read and written directly.
+    /// The rows of the database, read and written directly.
     pub(crate) fn rows(&self) -> Rows {
         self.place.rows()
     }
 
-    /// Where rows and bytes lie, kept while this is held.
+    /// The place of rows and objects, which exists until its last reference is dropped.
     pub(crate) fn place(&self) -> Arc<Place> {
         self.place.clone()
     }
@@ -252,7 +239,7 @@ impl TestServer {
         self.place.data_dir()
     }
 
-    /// Where objects are files: `ARTIFACT_DIR`, or what the S3 server keeps of the bucket.
+    /// The directory of the objects: `ARTIFACT_DIR`, or that of the bucket in the S3 server.
     pub(crate) fn artifact_dir(&self) -> PathBuf {
         self.place.artifact_dir()
     }
@@ -267,7 +254,7 @@ impl TestServer {
         self.client.request(method, url)
     }
 
-    /// How often transactions on this database waited for each other in a circle.
+    /// The number of deadlocks in this database.
     pub(crate) fn deadlocks(&self) -> u64 {
         let query =
             "SELECT deadlocks::text FROM pg_stat_database WHERE datname = current_database()";
@@ -374,7 +361,7 @@ impl TestServer {
         std::fs::read(self.artifact_dir().join(key)).unwrap()
     }
 
-    /// Puts a file into the artifact directory behind the server's back, this old.
+    /// Puts a file of this age into the artifact directory, without the server.
     pub(crate) fn place_object(&self, key: &str, age: Duration) -> PathBuf {
         let path = self.artifact_dir().join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -384,7 +371,7 @@ impl TestServer {
         path
     }
 
-    /// Waits until every queued delete is carried out.
+    /// Waits until every queued delete is done.
     pub(crate) async fn wait_for_empty_outbox(&self) {
         let rows = self.rows();
         wait_until("the outbox is empty", || rows.count("outbox", "1=1") == 0).await;
@@ -395,11 +382,15 @@ impl TestServer {
         self.metric_where(name, "").await
     }
 
-    /// Waits until the sum of a metric over the series that contain `labels` has grown to `least`.
-    pub(crate) async fn wait_for_metric(&self, name: &str, labels: &str, least: u64) {
+    /// Waits until the sum of a metric over the series that contain `labels` has grown to
+    /// `minimum`.
+    pub(crate) async fn wait_for_metric(&self, name: &str, labels: &str, minimum: u64) {
         let deadline = Instant::now() + PATIENCE;
-        while self.metric_where(name, labels).await < least {
-            assert!(Instant::now() < deadline, "waited in vain: {name} {labels} at least {least}");
+        while self.metric_where(name, labels).await < minimum {
+            assert!(
+                Instant::now() < deadline,
+                "timed out waiting for {name} {labels} of at least {minimum}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -443,7 +434,7 @@ pub(crate) fn wait_until<'a>(
     async move {
         let deadline = Instant::now() + PATIENCE;
         while !condition() {
-            assert!(Instant::now() < deadline, "waited in vain at {caller}: {what}");
+            assert!(Instant::now() < deadline, "timed out at {caller}, waiting until {what}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

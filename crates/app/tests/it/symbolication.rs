@@ -1,4 +1,4 @@
-//! Dumps become reports (contract §6.5, §6.8, §6.11), by a sidecar played over real HTTP.
+//! Dumps become reports (contract §6.5, §6.8, §6.11), by a scripted sidecar over real HTTP.
 
 mod elf_choice;
 mod indexes;
@@ -110,13 +110,13 @@ async fn failures_end_after_the_last_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_store_is_no_attempt() {
+async fn an_outage_of_the_store_does_not_count_as_an_attempt() {
     let bench = Parsing::start().await;
     bench.server.upload_demo("1.2.3").await.expect(200);
     bench.server.store.inject(FaultRule::new(Fault::Fail).on(Operation::Open).nth(1));
     let id = bench.deliver("1.2.3", "dump").await;
     let rows = bench.server.rows();
-    wait_until("the job is put back", || {
+    wait_until("the job is postponed", || {
         rows.count("coredumps", "attempts = 0 AND next_attempt_at > uploaded_at") == 1
     })
     .await;
@@ -132,7 +132,7 @@ async fn an_outage_of_the_store_is_no_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_shared_directory_is_no_attempt() {
+async fn an_outage_of_the_shared_directory_does_not_count_as_an_attempt() {
     let bench = Parsing::start().await;
     bench.server.upload_demo("1.2.3").await.expect(200);
     let aside = tempfile::tempdir().unwrap();
@@ -140,7 +140,7 @@ async fn an_outage_of_the_shared_directory_is_no_attempt() {
     std::fs::rename(bench.directory.path(), &moved).unwrap();
     let id = bench.deliver("1.2.3", "dump").await;
     let rows = bench.server.rows();
-    wait_until("the job is put back", || {
+    wait_until("the job is postponed", || {
         rows.count("coredumps", "attempts = 0 AND next_attempt_at > uploaded_at") == 1
     })
     .await;
@@ -153,7 +153,7 @@ async fn an_outage_of_the_shared_directory_is_no_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_waits_for_a_database_that_is_away() {
+async fn a_report_waits_for_an_unreachable_database() {
     let bench = Parsing::with(&[("PARSE_MAX_ATTEMPTS", "1")]).await;
     bench.server.upload_demo("1.2.3").await.expect(200);
     bench.sidecar.script([Reply::hang()]);
@@ -173,7 +173,7 @@ async fn a_report_waits_for_a_database_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parse_put_off_makes_room_for_newer_dumps() {
+async fn a_postponed_parse_makes_room_for_newer_dumps() {
     let bench = Parsing::with(&[("MAX_COREDUMPS", "1"), ("PARSE_RETRY_DELAYS", "600")]).await;
     bench.server.upload_demo("1.2.3").await.expect(200);
     bench.sidecar.script([Reply::hang(), Reply::hang()]);
@@ -185,7 +185,7 @@ async fn a_parse_put_off_makes_room_for_newer_dumps() {
     bench.sidecar.script([Reply::status(500)]);
     bench.sidecar.release();
     let rows = bench.server.rows();
-    wait_until("the surplus is gone", || rows.count("coredumps", "1=1") == 1).await;
+    wait_until("the surplus was deleted", || rows.count("coredumps", "1=1") == 1).await;
     assert_eq!(bench.server.dump_ids(bench.demo.device.id).await, [newest]);
     let pruned = "coredock_retention_removed_total";
     assert_eq!(bench.server.metric_where(pruned, "coredumps").await, 2);
@@ -198,13 +198,13 @@ async fn jobs_wait_while_there_is_no_symbolizer() {
     let id = bench.deliver("1.2.3", "dump").await;
     let report = bench.report(id).await;
     assert_eq!((&report["parse_status"], &report["attempts"]), (&json!("PENDING"), &json!(0)));
-    assert!(report["next_attempt_at"].is_string(), "due, and nobody takes it");
+    assert!(report["next_attempt_at"].is_string(), "due, and no worker claims it");
     assert_eq!(bench.sidecar.calls().len(), 0);
     bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_object_is_told_and_not_tried_again() {
+async fn a_lost_object_is_reported_and_not_retried() {
     let bench = Parsing::start().await;
     bench.sidecar.script([Reply::status(500), Reply::hang()]);
     bench.server.upload_demo("1.2.3").await.expect(200);
@@ -287,7 +287,7 @@ async fn a_running_parse_is_spared_by_retention_until_it_ends() {
     assert_eq!(bench.server.dump_ids(bench.demo.device.id).await, [next, running]);
     bench.sidecar.release();
     let rows = bench.server.rows();
-    wait_until("the surplus dump is gone", || rows.count("coredumps", "1=1") == 1).await;
+    wait_until("the surplus dump was deleted", || rows.count("coredumps", "1=1") == 1).await;
     assert_eq!(bench.server.dump_ids(bench.demo.device.id).await, [next]);
     bench.wait(next, "PARSED").await;
     bench.finish().await;
@@ -300,7 +300,7 @@ async fn a_parse_is_given_back_when_the_server_stops() {
     bench.sidecar.script([Reply::hang()]);
     bench.deliver("1.2.3", "dump").await;
     bench.sidecar.wait_for_calls(1).await;
-    let (rows, _kept) = (bench.server.rows(), bench.server.place());
+    let (rows, _place) = (bench.server.rows(), bench.server.place());
     assert_eq!(rows.count("coredumps", "attempts = 1 AND lease_owner IS NOT NULL"), 1);
     bench.finish().await;
     let given_back = "attempts = 0 AND lease_owner IS NULL AND parse_status = 'PENDING'";
@@ -308,7 +308,7 @@ async fn a_parse_is_given_back_when_the_server_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reports_hold_no_nul_and_are_cut_at_a_mebibyte() {
+async fn reports_contain_no_nul_and_are_cut_at_a_mebibyte() {
     let bench = Parsing::start().await;
     bench.server.upload_demo("1.2.3").await.expect(200);
     let long = json!({"output": "x".repeat(3 << 20)}).to_string();
@@ -327,7 +327,7 @@ async fn reports_hold_no_nul_and_are_cut_at_a_mebibyte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_metrics_tell_of_the_queue() {
+async fn health_and_metrics_show_the_queue() {
     let bench = Parsing::start().await;
     let ready = bench.server.get("/health/readyz").await.expect(200).json();
     assert_eq!(ready["symbolizer"], json!({"ok": true, "engine": "sidecar"}));

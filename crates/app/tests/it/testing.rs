@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::TestServer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_test_bench_can_make_dumps_up() {
+async fn a_test_bench_can_add_dumps() {
     let server = TestServer::with(&[("COREDOCK_ENV", "testing"), ("MAX_COREDUMPS", "2")]).await;
     let demo = server.demo().await;
     let seed = |body: serde_json::Value| server.post("/api/testing/coredumps", body.to_string());
@@ -23,10 +23,10 @@ async fn a_test_bench_can_make_dumps_up() {
     assert!(again["parsed_at"].is_null() && again["parsed_output"].is_null(), "{again}");
     let report = server.report(demo.device.id, again["id"].as_i64().unwrap()).await;
     assert!(report["next_attempt_at"].is_null(), "no worker ever claims it");
-    let told = json!({"device_id": demo.device.id, "parse_status": "ERROR", "parsed_output": "no",
+    let given = json!({"device_id": demo.device.id, "parse_status": "ERROR", "parsed_output": "no",
         "chip": "ESP32", "firmware_version": "1 2", "size": 1});
-    let told = seed(told).await.expect(201).json();
-    assert_eq!((&told["parsed_output"], &told["chip"]), (&"no".into(), &"esp32".into()));
+    let given = seed(given).await.expect(201).json();
+    assert_eq!((&given["parsed_output"], &given["chip"]), (&"no".into(), &"esp32".into()));
     assert_eq!(server.dump_ids(demo.device.id).await.len(), 2);
     seed(json!({"device_id": 99})).await.expect_error(404, "RECORD_NOT_FOUND");
     for bad in [

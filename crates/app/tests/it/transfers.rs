@@ -60,7 +60,7 @@ async fn wait_for_downloads(server: &TestServer, labels: &str, count: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_is_no_error() {
+async fn a_client_that_hangs_up_is_not_an_error() {
     let (server, path, _) = with_large_image().await;
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -75,7 +75,7 @@ async fn a_client_that_goes_away_is_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_read_of_a_device_holds_the_descriptor() {
+async fn the_first_read_of_a_device_contains_the_descriptor() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);
@@ -95,7 +95,7 @@ async fn many_devices_cost_one_read_of_the_store() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);
-    server.store.forget_calls();
+    server.store.clear_calls();
     let path = format!("/api/iot/firmware?device_key={}", demo.device.key);
     let answers = futures::future::join_all((0..30).map(|_| server.get(&path))).await;
     for answer in answers {
@@ -113,7 +113,7 @@ async fn a_conditional_request_does_not_touch_the_store() {
     server.upload_demo("1.2.3").await.expect(200);
     let path = format!("/api/iot/firmware?device_key={}", demo.device.key);
     let etag = server.get(&path).await.header("etag").to_owned();
-    server.store.forget_calls();
+    server.store.clear_calls();
     server.get_with(&path, &[("if-none-match", &etag)]).await.expect(304);
     assert_eq!(server.store.calls().len(), 0);
     let counted = r#"outcome="not_modified""#;
@@ -134,7 +134,7 @@ async fn a_download_that_began_before_a_replacement_is_not_mixed() {
     let bundle = BundleBuilder::new("demo", "1.2.3").bin(other).change_all(ZipEntry::stored);
     server.upload("demo", bundle.build()).await.expect(200);
     let rows = server.rows();
-    wait_until("the old set is gone", || rows.count("outbox", "1=1") == 0).await;
+    wait_until("the old set was deleted", || rows.count("outbox", "1=1") == 0).await;
     let received = raw::read_to_end(&mut stream).await;
     assert!(received.len() < large.len() || received == large, "old bytes or a cut, no mixture");
     assert!(received[..1 << 20] == large[..1 << 20]);
@@ -162,7 +162,7 @@ async fn a_date_never_joins_two_images_replaced_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn conditions_may_stand_on_several_lines() {
+async fn conditions_may_span_several_lines() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);

@@ -13,7 +13,8 @@ use crate::support::rom_verbs::{RISC_V, rom_elf};
 
 const OLD: Duration = Duration::from_hours(48);
 
-/// Three versions of builds of their own, so that one garbage object is less than a tenth of the store.
+/// Three versions of different builds, so that one garbage object is less than a tenth of the
+/// store.
 async fn well_filled() -> TestServer {
     let server = TestServer::with(&[("MAX_FIRMWARES", "9"), ("SYMBOLS_KEEP_DAYS", "0")]).await;
     server.demo().await;
@@ -30,7 +31,7 @@ fn of_build(n: u32) -> Vec<u8> {
     BundleBuilder::new("demo", &version).bin(image).elf(elf).build()
 }
 
-/// Has the first device deliver a dump of this version.
+/// Delivers a dump of this version from the first device.
 async fn deliver_dump(server: &TestServer, version: &str) {
     let device = server.get("/api/devices/1").await.expect(200).json();
     server.deliver(device["key"].as_str().unwrap(), version, "dump").await;
@@ -41,49 +42,49 @@ async fn sweep(server: &TestServer, mode: SweepMode) -> SweepVerdict {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_garbage_goes_and_everything_else_stays() {
+async fn old_garbage_is_removed_and_everything_else_stays() {
     let server = well_filled().await;
     let garbage = "firmware/demo/9.9.9/firmware.bin";
     server.place_object(garbage, OLD);
-    let kept = [
+    let unchanged = [
         ("staging/00ff/firmware.bin", Duration::ZERO),
         ("firmware/demo/1.0.0/notes.txt", OLD),
         ("rom/unknown.elf", OLD),
     ];
-    for (key, age) in kept {
+    for (key, age) in unchanged {
         server.place_object(key, age);
     }
-    let adapters = server.place_object("backup/precious", OLD);
+    let foreign = server.place_object("backup/precious", OLD);
     assert_eq!(sweep(&server, SweepMode::DryRun).await, SweepVerdict::DryRun);
     assert!(server.stored_keys().contains(&garbage.to_owned()));
     assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
     server.wait_for_empty_outbox().await;
     let keys = server.stored_keys();
     assert!(!keys.contains(&garbage.to_owned()), "{keys:?}");
-    for (key, _) in kept {
+    for (key, _) in unchanged {
         assert!(keys.contains(&key.to_owned()), "{key} in {keys:?}");
     }
-    assert!(adapters.exists());
+    assert!(foreign.exists());
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rom_elfs_without_a_row_go_and_those_with_one_stay() {
+async fn rom_elfs_without_a_row_are_removed_and_others_stay() {
     let server = well_filled().await;
-    let rom = server.upload_rom("held").await;
-    let held = format!("rom/{}.elf", rom["sha256"].as_str().unwrap());
+    let rom = server.upload_rom("used").await;
+    let used = format!("rom/{}.elf", rom["sha256"].as_str().unwrap());
     let old = std::time::SystemTime::now() - OLD;
-    let file = std::fs::File::options().write(true).open(server.artifact_dir().join(&held));
+    let file = std::fs::File::options().write(true).open(server.artifact_dir().join(&used));
     file.unwrap().set_modified(old).unwrap();
     let of = |seed: &[u8]| format!("rom/{}.elf", Sha256Digest::of(seed));
-    let (garbage, young) = (of(b"nobody's"), of(b"under way"));
+    let (garbage, young) = (of(b"unused"), of(b"under way"));
     server.place_object(&garbage, OLD);
     server.place_object(&young, Duration::ZERO);
     assert_eq!(sweep(&server, SweepMode::Run).await, SweepVerdict::Removed);
     server.wait_for_empty_outbox().await;
     let keys = server.stored_keys();
     assert!(!keys.contains(&garbage), "{keys:?}");
-    assert!(keys.contains(&held) && keys.contains(&young), "{keys:?}");
+    assert!(keys.contains(&used) && keys.contains(&young), "{keys:?}");
     server.finish().await;
 }
 
@@ -152,13 +153,13 @@ async fn a_sweep_that_only_reports_applies_no_retention_either() {
     server.rows().execute(symbols);
     assert_eq!(sweep(&server, SweepMode::Confirmed).await, SweepVerdict::FirstRun);
     server.wait_for_empty_outbox().await;
-    let gone = before.len() - server.stored_keys().len();
-    assert_eq!(gone, 5, "the deleted version, and no symbols");
+    let removed = before.len() - server.stored_keys().len();
+    assert_eq!(removed, 5, "the deleted version, and no symbols");
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_whose_name_is_no_text_does_not_stop_the_sweep() {
+async fn a_file_whose_name_is_not_utf8_does_not_stop_the_sweep() {
     use std::os::unix::ffi::OsStrExt;
     let server = well_filled().await;
     server.place_object("firmware/demo/9.9.9/firmware.bin", OLD);

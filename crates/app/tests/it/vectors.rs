@@ -1,5 +1,7 @@
 //! The wire test vectors of contract §19.
 
+use std::ops::RangeInclusive;
+
 use coredock_testkit::faulty_store::{Fault, FaultRule, Operation};
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder, ZipEntry, bundle, elf0, image};
 use reqwest::Method;
@@ -76,7 +78,7 @@ async fn v3_an_upload_creates_the_version_and_its_objects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn v4_the_same_set_again_rewrites_nothing() {
     let (server, _) = with_firmware().await;
-    server.store.forget_calls();
+    server.store.clear_calls();
     let answer = server.upload_demo("1.2.3").await.expect(200).json();
     assert_eq!(answer["result"], "unchanged");
     assert_eq!(server.store.count(Operation::Put), 0);
@@ -94,7 +96,7 @@ async fn v5_another_map_replaces_the_set() {
     server.wait_for_empty_outbox().await;
     let mut expected = firmware_keys("1.2.3");
     expected.push(format!("symbols/{ELF0}/firmware.elf"));
-    assert_eq!(server.stored_keys(), expected, "staging is gone");
+    assert_eq!(server.stored_keys(), expected, "staging was deleted");
     server.finish().await;
 }
 
@@ -153,17 +155,23 @@ async fn v8_v9_a_download_has_the_headers_devices_rely_on_and_head_has_the_same(
     server.finish().await;
 }
 
-/// Asks for a range and checks status, `Content-Range` and bytes.
-async fn check_range(server: &TestServer, path: &str, range: &str, expected: Option<(u64, u64)>) {
+/// Requests a range and checks status, `Content-Range` and bytes.
+async fn check_range(
+    server: &TestServer,
+    path: &str,
+    range: &str,
+    expected: Option<RangeInclusive<u64>>,
+) {
     let answer = server.get_with(path, &[("range", range)]).await;
     let whole = image("1.2.3", 4096);
     match expected {
-        Some((first, last)) => {
+        Some(range) => {
+            let (first, last) = range.into_inner();
             let answer = answer.expect(206);
             assert_eq!(answer.header("content-range"), format!("bytes {first}-{last}/4096"));
             let bytes = usize::try_from(first).unwrap()..=usize::try_from(last).unwrap();
             assert_eq!(answer.header("content-length"), (last - first + 1).to_string());
-            assert_eq!(answer.body, whole[bytes], "{range}");
+            assert_eq!(answer.body, whole[bytes], "{first}-{last}");
         }
         None => assert_eq!(answer.expect(200).body, whole, "{range}"),
     }
@@ -172,11 +180,11 @@ async fn check_range(server: &TestServer, path: &str, range: &str, expected: Opt
 #[tokio::test(flavor = "multi_thread")]
 async fn v10_to_v15_ranges() {
     let (server, path) = with_firmware().await;
-    check_range(&server, &path, "bytes=0-0", Some((0, 0))).await;
-    check_range(&server, &path, "bytes=0-", Some((0, 4095))).await;
-    check_range(&server, &path, "bytes=2048-4096", Some((2048, 4095))).await;
-    check_range(&server, &path, "bytes=4000-99999", Some((4000, 4095))).await;
-    check_range(&server, &path, "bytes=-16", Some((4080, 4095))).await;
+    check_range(&server, &path, "bytes=0-0", Some(0..=0)).await;
+    check_range(&server, &path, "bytes=0-", Some(0..=4095)).await;
+    check_range(&server, &path, "bytes=2048-4096", Some(2048..=4095)).await;
+    check_range(&server, &path, "bytes=4000-99999", Some(4000..=4095)).await;
+    check_range(&server, &path, "bytes=-16", Some(4080..=4095)).await;
     check_range(&server, &path, "bytes=0-9,20-29", None).await;
     check_range(&server, &path, "bytes=9-1", None).await;
     let beyond = server.get_with(&path, &[("range", "bytes=4096-")]).await;
@@ -219,7 +227,7 @@ async fn v18_v19_entries_must_be_the_five_each_once() {
     let missing = builder().without("demo.elf").without("sdkconfig").build();
     let message = server.upload("demo", missing).await.expect_error(400, "VALIDATION_FAILED");
     assert!(message.contains("demo.elf, sdkconfig"), "{message}");
-    let extra = builder().also(ZipEntry::new("zz", "")).also(ZipEntry::new("dir/", "")).build();
+    let extra = builder().append(ZipEntry::new("zz", "")).append(ZipEntry::new("dir/", "")).build();
     let message = server.upload("demo", extra).await.expect_error(400, "VALIDATION_FAILED");
     assert!(message.contains("dir/, zz"), "{message}");
     let twice = builder().duplicate("demo.bin").build();
@@ -302,7 +310,7 @@ async fn v22c_nothing_is_pruned_within_the_limit() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.upload_demo("1").await.expect(200);
-    server.store.forget_calls();
+    server.store.clear_calls();
     server.upload_demo("2").await.expect(200);
     assert_eq!(server.rows().count("outbox", "1=1"), 0);
     assert_eq!(server.store.count(Operation::Delete), 0);

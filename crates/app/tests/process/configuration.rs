@@ -1,4 +1,4 @@
-//! Faulty configurations as an operator meets them (contract §13). Rule by rule: `tests/config.rs`.
+//! The errors of faulty configurations (contract §13). `tests/config` tests each rule.
 
 use std::path::Path;
 
@@ -77,7 +77,7 @@ fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
 }
 
 #[test]
-fn production_refuses_the_secret_everybody_knows() {
+fn production_refuses_a_public_secret() {
     let (directory, _) = fresh_data_dir();
     for secret in ["", "dev-secret-key-change-in-production", "short"] {
         let settings = [("COREDOCK_ENV", "production"), ("SECRET_KEY", secret)];
@@ -98,7 +98,7 @@ fn testing_mode_is_refused_in_production() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_value_that_is_no_text_is_refused_and_not_ignored() {
+fn a_value_that_is_not_utf8_is_refused_and_not_ignored() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 

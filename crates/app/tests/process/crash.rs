@@ -1,4 +1,4 @@
-//! `kill -9` and what is left of it (contract §9, I2 and I14).
+//! The data after a `kill -9` (contract §9, I2 and I14).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::support::server::Server;
 use super::support::{raw, wait_until};
 
 #[tokio::test]
-async fn what_was_answered_survives_a_kill_right_after_the_answer() {
+async fn an_answered_upload_survives_a_kill_right_after_the_answer() {
     let (_directory, data_dir) = fresh_data_dir();
     let server = Server::start(&data_dir, &[]);
     server.publish_demo(&["1.0.0"]).await;
@@ -62,7 +62,7 @@ async fn kills_at_any_moment_of_an_upload_leave_it_done_or_undone() {
         let before = server.versions().await;
         let whole = bundle(&version);
         let upload = raw::begin_upload(server.address(), &whole, whole.len());
-        // The moment itself is what is tested.
+        // The test is about the moment of the kill.
         std::thread::sleep(Duration::from_millis(moment * 3));
         server.kill();
         let answered = String::from_utf8_lossy(&raw::read_rest(upload)).starts_with("HTTP/1.1 200");
@@ -72,8 +72,8 @@ async fn kills_at_any_moment_of_an_upload_leave_it_done_or_undone() {
         assert!(is_done || (!answered && after == before), "{before:?} to {after:?}");
         if is_done {
             let path = format!("/api/device-models/1/firmware-versions/{version}/artifacts/");
-            let image_of_it = server.get(&format!("{path}firmware.bin")).await.expect(200);
-            assert_eq!(image_of_it.body, image(&version, 4096));
+            let download = server.get(&format!("{path}firmware.bin")).await.expect(200);
+            assert_eq!(download.body, image(&version, 4096));
         }
         server.stop();
     }
@@ -113,7 +113,7 @@ async fn files_of_interrupted_writes_are_removed_at_start_when_they_are_old() {
     });
     server.stop();
     let left = files_below(&artifacts);
-    for kept in foreign.into_iter().chain(young).chain(["firmware/demo/1.0.0/firmware.bin"]) {
-        assert!(left.iter().any(|name| name == kept), "{kept} is not in {left:?}");
+    for expected in foreign.into_iter().chain(young).chain(["firmware/demo/1.0.0/firmware.bin"]) {
+        assert!(left.iter().any(|name| name == expected), "{expected} is not in {left:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Who may open the data, and which data is refused (contract §10, §14.5).
+//! Which processes may open the data, and which data is refused (contract §10, §14.5).
 
 use std::path::Path;
 
@@ -57,20 +57,20 @@ async fn the_status_of_the_database_can_be_asked_beside_a_server() {
 }
 
 #[test]
-fn the_status_of_no_database_makes_none() {
+fn the_status_of_a_missing_database_creates_none() {
     let (directory, data_dir) = fresh_data_dir();
     let ended = command(&data_dir, "db-status").expect(1);
     assert!(ended.stdout.contains("does not exist yet"), "{ended:?}");
     assert_eq!(files_below(directory.path()), [""; 0]);
 }
 
-/// Fails unless every command refuses the database, says `what`, and leaves the file as it is.
+/// Fails unless every command refuses the database with `reason` and does not change the file.
 #[track_caller]
-fn assert_refused(data_dir: &Path, what: &str) {
+fn assert_refused(data_dir: &Path, reason: &str) {
     let database = data_dir.join("coredock.db");
     let before = std::fs::read(&database).unwrap();
     for ended in [serve(data_dir), command(data_dir, "upgrade-db"), command(data_dir, "sweep")] {
-        let ended = ended.expect_misuse(what);
+        let ended = ended.expect_misuse(reason);
         assert!(ended.stderr.contains(database.to_str().unwrap()), "{ended:?}");
     }
     command(data_dir, "db-status").expect(2);
@@ -83,7 +83,7 @@ fn assert_refused(data_dir: &Path, what: &str) {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_refused() {
+fn a_file_that_is_not_a_database_is_refused() {
     let (_directory, data_dir) = fresh_data_dir();
     std::fs::create_dir(&data_dir).unwrap();
     let noise: Vec<u8> =
@@ -116,7 +116,7 @@ fn a_database_of_a_newer_version_is_refused() {
 }
 
 #[test]
-fn a_database_of_somebody_else_is_refused() {
+fn a_database_of_another_program_is_refused() {
     let (_directory, data_dir) = fresh_data_dir();
     std::fs::create_dir(&data_dir).unwrap();
     execute(&data_dir.join("coredock.db"), "CREATE TABLE recipes (name text)");

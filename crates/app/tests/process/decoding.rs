@@ -1,4 +1,4 @@
-//! `coredock decode`, as one uses it on a laptop.
+//! `coredock decode`, which needs no server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Fails with a status and one line that says why.
+/// Fails unless the status is `status` and standard error is one line with `part`.
 fn refused(output: &Output, status: i32, part: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(status), "{said}");
-    assert!(said.contains(part) && said.trim_end().lines().count() == 1, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{stderr}");
+    assert!(stderr.contains(part) && stderr.trim_end().lines().count() == 1, "{stderr}");
     assert!(output.stdout.is_empty());
 }
 
@@ -52,7 +52,7 @@ fn text_of_a_console_is_a_dump_too() {
 }
 
 #[test]
-fn an_index_is_made_once_and_then_enough() {
+fn an_index_is_built_once_and_then_suffices() {
     let directory = TempDir::new().unwrap();
     let indexes = directory.path().join("indexes");
     let (dump, elf) = (fixture("O2/2.dmp"), fixture("O2/firmware.elf"));
@@ -65,14 +65,14 @@ fn an_index_is_made_once_and_then_enough() {
     let files: Vec<_> = fs::read_dir(&indexes).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
 
-    // One that cannot be read is made anew.
+    // An unreadable index is built again.
     fs::write(&files[0], b"CDIX of another version").unwrap();
     assert_eq!(made, text(&decode(&with_elf)));
     assert_eq!(made, text(&decode(&by_index)));
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_keeps_no_report_back() {
+fn a_report_is_made_even_if_its_index_cannot_be_stored() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("a file");
     fs::write(&file, b"").unwrap();
@@ -83,7 +83,7 @@ fn a_directory_that_cannot_be_written_keeps_no_report_back() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused_in_one_line() {
+fn files_that_do_not_belong_together_are_refused_in_one_line() {
     let (dump, elf) = (fixture("Og/0.dmp"), fixture("Og/firmware.elf"));
     let (with, other) = (Path::new("--elf"), fixture("O2/firmware.elf"));
     refused(&decode(&[&dump, with, &other]), 1, "expected the ELF of build");

@@ -1,4 +1,5 @@
-//! A full disk: writes are refused and leave nothing, reads go on, and it heals by itself.
+//! A full disk: writes are refused and leave nothing, reads work, and the server recovers by
+//! itself.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -13,7 +14,7 @@ use super::support::server::Server;
 const SMALL_FS: &str = "COREDOCK_TEST_SMALL_FS";
 const PIECE: usize = 4096;
 
-/// A data directory of its own on the small file system.
+/// A new data directory on the small file system.
 fn small_data_dir() -> (TempDir, PathBuf) {
     let small_fs = std::env::var_os(SMALL_FS).filter(|path| !path.is_empty());
     let Some(small_fs) = small_fs else {
@@ -24,7 +25,7 @@ fn small_data_dir() -> (TempDir, PathBuf) {
     (directory, data_dir)
 }
 
-/// A file that takes what space there is; it is given back when dropped.
+/// A file that fills the disk until it is dropped.
 struct Filler {
     file: File,
     path: PathBuf,
@@ -39,7 +40,7 @@ impl Filler {
         filler
     }
 
-    /// Takes what became free.
+    /// Fills the space that became free.
     fn fill_up(&mut self) {
         for piece in [256 * PIECE, PIECE, 1] {
             let zeros = vec![0; piece];
@@ -54,7 +55,7 @@ impl Filler {
         }
     }
 
-    /// Gives this many bytes back.
+    /// Frees this many bytes.
     fn leave(&mut self, bytes: u64) {
         use std::io::Seek;
         self.written = self.written.saturating_sub(bytes);
@@ -72,9 +73,9 @@ impl Drop for Filler {
     }
 }
 
-/// One test, because a file system is filled for everybody on it.
+/// One test, because no other test could write to the full file system.
 #[tokio::test]
-async fn a_full_disk_refuses_writes_leaves_nothing_and_lets_reads_go_on() {
+async fn a_full_disk_refuses_writes_leaves_nothing_and_serves_reads() {
     let (directory, data_dir) = small_data_dir();
     let server = Server::start(&data_dir, &[]);
     server.wait_for_owner_mark();
@@ -85,7 +86,7 @@ async fn a_full_disk_refuses_writes_leaves_nothing_and_lets_reads_go_on() {
     let filler = Filler::fill(directory.path());
     server.upload(bundle("2.0.0")).await.expect_outage();
     let created = create_models_until_refused(&server).await;
-    assert_reads_go_on(&server, &device).await;
+    assert_reads_work(&server, &device).await;
     assert_eq!(server.versions().await, ["1.0.0"]);
     assert_eq!(server.model_codes().await, created);
     assert_eq!(objects_of(&data_dir), objects);
@@ -104,7 +105,8 @@ fn objects_of(data_dir: &Path) -> Vec<String> {
     files_below(&data_dir.join("artifacts"))
 }
 
-/// The log of the database has some room of its own, so the first may pass; each is told the truth.
+/// The log of the database has spare room, so the first requests may succeed. Every answer must be
+/// true.
 async fn create_models_until_refused(server: &Server) -> Vec<String> {
     let mut created = vec!["demo".to_owned()];
     for number in 0..5000 {
@@ -119,7 +121,7 @@ async fn create_models_until_refused(server: &Server) -> Vec<String> {
     panic!("the disk is not full");
 }
 
-async fn assert_reads_go_on(server: &Server, device: &str) {
+async fn assert_reads_work(server: &Server, device: &str) {
     let firmware = server.get(&format!("/api/iot/firmware?device_key={device}")).await;
     assert_eq!(firmware.expect(200).body, image("1.0.0", 4096));
     let config = server.get(&format!("/api/iot/config?device_key={device}")).await.expect(200);
@@ -133,7 +135,7 @@ async fn assert_reads_go_on(server: &Server, device: &str) {
     assert_eq!(ready["database"]["ok"], true, "{ready}");
 }
 
-/// Lets the space run out later and later in an upload, until it passes.
+/// Lets the space run out later and later in an upload, until the upload succeeds.
 async fn refuse_at_every_step(server: &Server, directory: &Path) {
     let large = |version: &str| {
         let large = BundleBuilder::new("demo", version).bin(image(version, 256 << 10));
@@ -162,7 +164,7 @@ async fn refuse_at_every_step(server: &Server, directory: &Path) {
     server.upload(large("3.0.0")).await.expect(200);
 }
 
-/// Files nobody would ever look at again.
+/// Temporary and staged files.
 fn leftovers(data_dir: &Path) -> Vec<String> {
     let mut files = files_below(data_dir);
     files.retain(|file| {

@@ -1,4 +1,5 @@
-//! What is on the disk when an answer leaves (I2, I14), read from the system calls of the server.
+//! The writes which are synced before an answer is sent (I2, I14), from the system calls of the
+//! server.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,9 +13,9 @@ use super::support::wait_until;
 struct Call {
     /// Name and arguments, files by their paths.
     text: String,
-    /// Line of the trace it began on.
+    /// Line of the trace on which the call began.
     began: usize,
-    /// Line of the trace it ended on.
+    /// Line of the trace on which the call ended.
     ended: usize,
 }
 
@@ -46,7 +47,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Goes to the end of the first call from here on that begins so and contains `part`.
+    /// Moves behind the next call whose text begins with `begins` and contains `part`.
     #[track_caller]
     fn to(&mut self, begins: &str, part: &str) {
         let next = self.calls.iter().find(|call| {
@@ -151,7 +152,7 @@ fn overlapping_calls_are_put_together() {
     let trace = "7 fsync(3</a> <unfinished ...>\n8 mkdir(\"/b\", 0700) = 0\n\
                  7 <... fsync resumed>)             = 0\n9 mkdir(\"/c\", 0700) = -1 EEXIST\n";
     let calls = calls(trace);
-    let told: Vec<_> = calls.iter().map(|c| (c.text.as_str(), c.began, c.ended)).collect();
+    let found: Vec<_> = calls.iter().map(|c| (c.text.as_str(), c.began, c.ended)).collect();
     let expected = [("mkdir(\"/b\", 0700) = 0", 1, 1), ("fsync(3</a>)             = 0", 0, 2)];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }

@@ -31,12 +31,12 @@ fn an_elf_goes_in_and_its_index_comes_out() {
 }
 
 #[test]
-fn what_is_no_elf_is_said_to_be_none_in_one_line() {
+fn a_file_that_is_not_an_elf_is_refused_in_one_line() {
     let elf = File::open(fixture("0.json")).unwrap();
     let output = indexer(elf.into()).wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
-    assert!(said.starts_with("expected a 32-bit") && said.lines().count() == 1, "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{stderr}");
+    assert!(stderr.starts_with("expected a 32-bit") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn it_confines_itself_before_it_reads() {
     let mut child = indexer(Stdio::piped());
     let of_child = Path::new("/proc").join(child.id().to_string()).join("limits");
     let limits = || std::fs::read_to_string(&of_child).unwrap();
-    // The last one that is set.
+    // This limit is set last.
     wait_until("the child is confined", || has(&limits(), "Max cpu time", ["30", "31"]));
     let limits = limits();
     assert!(has(&limits, "Max address space", ["1073741824"; 2]), "{limits}");
@@ -95,18 +95,18 @@ async fn a_kill_between_publication_index_and_result_loses_neither() {
         server.wait_for_dump(id, "ERROR").await;
         // Makes the index due, and the dump again.
         server.upload(bundle()).await.expect(200);
-        // The moment itself is what is tested.
+        // The test is about the moment of the kill.
         std::thread::sleep(Duration::from_millis(moment * 8));
         server.kill();
 
-        // As if its leases, of a minute and more, had run out.
+        // As if the leases, which last a minute or more, had expired.
         let database = data_dir.join("coredock.db");
         let long_ago = "2000-01-01T00:00:00.000000Z";
         for table in ["symbol_indexes", "coredumps"] {
-            let lapse = format!(
+            let expire = format!(
                 "UPDATE {table} SET lease_until = '{long_ago}' WHERE lease_until IS NOT NULL"
             );
-            execute(&database, &lapse);
+            execute(&database, &expire);
         }
         killed_before_the_result += count(&database, "coredumps", "parse_status = 'PENDING'");
         let server = Server::start(&data_dir, &settings);
@@ -117,7 +117,7 @@ async fn a_kill_between_publication_index_and_result_loses_neither() {
         server.stop();
         assert_eq!(files_below(&data_dir.join("tmp")), [""; 0]);
         let indexes = files_below(&data_dir.join("artifacts/symbols"));
-        // What a killed write left under another name is nobody's object.
+        // The temporary file of a killed write is not an object.
         let is_index = |name: &&String| name.contains("index-") && !name.contains(".part");
         let indexes: Vec<_> = indexes.iter().filter(is_index).collect();
         assert_eq!(indexes.len(), 1, "{indexes:?}");

@@ -1,4 +1,4 @@
-//! What the log holds and what it never does (contract §14.3).
+//! What the log contains, and what it must not contain (contract §14.3).
 
 use reqwest::Method;
 use serde_json::Value;
@@ -70,9 +70,9 @@ async fn lines_of_a_request_carry_its_id() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_no_error() {
+async fn a_client_that_hangs_up_is_not_an_error() {
     let (_directory, data_dir) = fresh_data_dir();
-    // Whoever indexes ELFs says that this one is none.
+    // An indexer would log a warning, because the ELF of this bundle is not valid.
     let server = Server::start(&data_dir, &[("SYMBOLIZER", "off")]);
     let device = server.publish_large_demo().await;
     drop(raw::begin_download(server.address(), &device));
@@ -100,5 +100,24 @@ async fn wait_for_metric(server: &Server, line: &str) {
         }
         assert!(std::time::Instant::now() < deadline, "{line} is not in {metrics}");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_line_says_which_version_runs_on_which_data() {
+    let (_directory, data_dir) = fresh_data_dir();
+    let ended = Server::start(&data_dir, &[("SYMBOLIZER", "off")]).stop();
+    let lines = lines_of(&ended.stdout);
+    let (first, data_dir) = (&lines[0], data_dir.display());
+    let expected = [
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("data_dir", data_dir.to_string()),
+        ("database", format!("sqlite://{data_dir}/coredock.db")),
+        ("artifact_store", format!("directory {data_dir}/artifacts")),
+        ("symbolizer", "off".to_owned()),
+    ];
+    for (member, value) in expected {
+        assert_eq!(first[member], value, "{first}");
+        assert!(first["message"].as_str().unwrap().contains(&value), "{first}");
     }
 }

@@ -1,7 +1,7 @@
-//! Tests of the built binary: what an operator sees of it. One file per subject; `support` starts
-//! and ends processes.
+//! Tests of the built binary, as an operator uses it. One file per subject; `support` starts and
+//! stops processes.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod configuration;
 mod crash;

@@ -1,4 +1,4 @@
-//! Parses of a server that ends, well or badly (contract §6.5, §14.4), V48.
+//! Parses of a server that is stopped or killed (contract §6.5, §14.4), V48.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ async fn v48_a_parse_cut_by_a_kill_is_done_by_the_next_start() {
     let id = server.deliver(&key, "1.0.0", b"dump".to_vec()).await;
     shared.sidecar.wait_for_calls(1).await;
     server.kill();
-    assert_eq!(files_below(shared.directory.path()).len(), 2, "nobody could clean up");
+    assert_eq!(files_below(shared.directory.path()).len(), 2, "no process could clean up");
     let server = shared.serve(&data_dir);
     let report = server.wait_for_dump(id, "PARSED").await;
     assert_eq!(report["attempts"], 2);
@@ -57,7 +57,7 @@ async fn v48_a_parse_cut_by_a_kill_is_done_by_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_a_dead_parse_are_removed_at_start_even_if_nobody_needs_them() {
+async fn files_of_a_dead_parse_are_removed_at_any_start() {
     let shared = Shared::start().await;
     let (_directory, data_dir) = fresh_data_dir();
     let server = shared.serve(&data_dir);
@@ -69,14 +69,14 @@ async fn files_of_a_dead_parse_are_removed_at_start_even_if_nobody_needs_them() 
     let path = format!("/api/devices/1/coredumps/{id}");
     server.send(server.request(reqwest::Method::DELETE, &path)).await.expect(204);
     server.kill();
-    std::fs::write(shared.directory.path().join("notes.txt"), "not ours").unwrap();
+    std::fs::write(shared.directory.path().join("notes.txt"), "foreign").unwrap();
     let server = shared.serve_with(&data_dir, "off");
     assert_eq!(files_below(shared.directory.path()), ["notes.txt"]);
     server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_server_gives_its_parse_back_and_is_gone_soon() {
+async fn a_stopped_server_gives_its_parse_back_and_ends_soon() {
     let shared = Shared::start().await;
     let (_directory, data_dir) = fresh_data_dir();
     let server = shared.serve(&data_dir);

@@ -1,4 +1,4 @@
-//! Rescued dumps and `kill -9` (contract §4.5): none is lost, none is there twice.
+//! Rescued dumps and `kill -9` (contract §4.5): none is lost or recorded twice.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::support::wait_until;
 
 const BODY: &[u8] = b"a dump";
 
-/// The files that wait.
+/// Names of the waiting dumps.
 fn waiting(data_dir: &Path) -> Vec<String> {
     let mut files = files_below(&data_dir.join("rescue"));
     files.retain(|file| file != "rescue.lock");
@@ -23,10 +23,10 @@ fn obstacle(data_dir: &Path) -> PathBuf {
     path
 }
 
-/// Starts on data that holds a rescued dump, and checks that it becomes visible once.
-async fn check_taken_in_once(data_dir: &Path) {
+/// Starts on data with a rescued dump, and checks that the dump is recorded once.
+async fn check_recorded_once(data_dir: &Path) {
     let server = Server::start(data_dir, &[]);
-    wait_until("nothing waits", || waiting(data_dir).is_empty());
+    wait_until("no dump waits", || waiting(data_dir).is_empty());
     let dumps = server.dumps().await;
     assert_eq!(dumps.len(), 1, "{dumps:?}");
     assert_eq!(dumps[0]["occurrences"], 1);
@@ -47,13 +47,13 @@ async fn a_kill_right_after_the_503_loses_no_dump() {
     server.post_dump(&key, "1", BODY.to_vec()).await.expect_outage();
     server.kill();
     std::fs::remove_file(obstacle).unwrap();
-    check_taken_in_once(&data_dir).await;
+    check_recorded_once(&data_dir).await;
 }
 
 /// The row is committed, and the process dies before it removes the file: twice.
 #[tokio::test]
-async fn a_kill_between_commit_and_removal_makes_no_second_dump() {
-    // Without a window of repeats nothing else would keep it from being there twice.
+async fn a_kill_between_commit_and_removal_records_no_second_dump() {
+    // Without a window of repeats only the id in the file prevents a second row.
     let settings = [("COREDUMP_DEDUPE_SECONDS", "0")];
     let (_directory, data_dir) = fresh_data_dir();
     let server = Server::start(&data_dir, &settings);
@@ -76,10 +76,11 @@ async fn a_kill_between_commit_and_removal_makes_no_second_dump() {
         let objects = files_below(&data_dir.join("artifacts/coredumps"));
         assert_eq!(objects.len(), 1, "{objects:?}");
     }
-    check_taken_in_once(&data_dir).await;
+    check_recorded_once(&data_dir).await;
 }
 
-/// The store hangs, the device hears 503 at its deadline, and the process dies before it knows.
+/// The store hangs, the device is answered with a 503 at its deadline, and the process is killed
+/// before the store fails.
 #[tokio::test]
 async fn a_kill_between_the_deadline_and_the_failure_loses_no_dump() {
     let (_directory, data_dir) = fresh_data_dir();
@@ -90,5 +91,5 @@ async fn a_kill_between_the_deadline_and_the_failure_loses_no_dump() {
     assert!(!data_dir.join("artifacts/coredumps").exists(), "it still hangs");
     assert_eq!(waiting(&data_dir).len(), 1);
     server.kill();
-    check_taken_in_once(&data_dir).await;
+    check_recorded_once(&data_dir).await;
 }

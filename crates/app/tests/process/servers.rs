@@ -1,5 +1,4 @@
-//! A start on PostgreSQL and S3, and what it says when they are not what they should be (contract
-//! §9, §14.1).
+//! A start on PostgreSQL and S3, and its errors if they are unusable (contract §9, §14.1).
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -14,7 +13,7 @@ use super::support::process::Process;
 use super::support::server::Server;
 use super::support::wait_until;
 
-/// Settings of a server on these two.
+/// Settings of a server on this database and this bucket.
 fn settings(database: &str, s3: &S3TestServer, bucket: &str) -> Vec<(&'static str, String)> {
     vec![
         ("DATABASE_URL", database.to_owned()),
@@ -34,7 +33,7 @@ fn start(settings: &[(&'static str, String)]) -> (tempfile::TempDir, Server) {
     (directory, server)
 }
 
-/// What a start that ends at once says.
+/// Fails unless the start ends at once with one line that contains `text`.
 fn refused(settings: &[(&'static str, String)], text: &str) {
     let (directory, _) = fresh_data_dir();
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -48,7 +47,7 @@ async fn readiness(server: &Server) -> Value {
     server.get("/health/readyz").await.json()
 }
 
-/// Until a look that is not remembered any more says so.
+/// Waits until the readiness, which the server caches for 10 s, fulfils `is_right`.
 async fn wait_for_readiness(server: &Server, is_right: impl Fn(&Value) -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(40);
     loop {
@@ -81,7 +80,7 @@ async fn two_processes_serve_one_database_and_one_bucket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_at_the_start_is_waited_for() {
+async fn the_start_waits_for_an_unreachable_database() {
     let (database, s3) = (TestDatabase::empty(), S3TestServer::s3s());
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let url = database.url();
@@ -101,7 +100,7 @@ async fn a_database_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_at_the_start_degrades_until_it_is_there() {
+async fn an_unreachable_store_degrades_the_start_until_it_is_reachable() {
     let (database, s3) = (TestDatabase::empty(), S3TestServer::s3s());
     let proxy = TcpProxy::start(vec![s3.endpoint.trim_start_matches("http://").to_owned()]).await;
     proxy.set(Path::Refused);
@@ -115,7 +114,7 @@ async fn a_store_that_is_away_at_the_start_degrades_until_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_store_stands_in_the_log_in_one_sentence() {
+async fn the_fault_of_a_store_is_logged_in_one_sentence() {
     let (database, s3) = (TestDatabase::empty(), S3TestServer::s3s());
     let stranger = S3TestServer { secret_access_key: "hunter2-hunter2".into(), ..s3.clone() };
     let not_s3 = S3Proxy::start(&s3);
@@ -128,7 +127,7 @@ async fn what_is_wrong_with_a_store_stands_in_the_log_in_one_sentence() {
         let (_directory, server) = start(&settings(&database.url(), &wrong, &fresh_bucket()));
         let found = server.get("/health/readyz").await.expect(200).json();
         assert_eq!(found["degraded"], serde_json::json!(["artifact_store"]));
-        wait_until("the log says it", || {
+        wait_until("the fault is logged", || {
             let log = server.process().log();
             log.iter().any(|line| line.to_string().contains(sentence))
         });
@@ -139,7 +138,7 @@ async fn what_is_wrong_with_a_store_stands_in_the_log_in_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waiting_cannot_mend_ends_the_start() {
+async fn a_fault_that_waiting_cannot_fix_ends_the_start() {
     let (database, s3) = (TestDatabase::empty(), S3TestServer::s3s());
     let bucket = fresh_bucket();
     let at = |url: &str| settings(url, &s3, &bucket);
@@ -152,7 +151,7 @@ async fn what_waiting_cannot_mend_ends_the_start() {
     let http = s3.endpoint.trim_start_matches("http://");
     refused(&at(&format!("postgres://me@{http}/core")), "is not a PostgreSQL server");
     database.execute("CREATE TABLE recipes (id integer)");
-    refused(&at(&database.url()), "it holds tables, but not those of Coredock");
+    refused(&at(&database.url()), "expected no tables or those of Coredock, found others");
     let (legacy, newer) = (TestDatabase::empty(), TestDatabase::empty());
     legacy.execute("CREATE TABLE alembic_version (version_num varchar(32))");
     refused(&at(&legacy.url()), "legacy deployment");
@@ -163,7 +162,7 @@ async fn what_waiting_cannot_mend_ends_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_work_beside_a_running_server_and_say_what_is_away() {
+async fn commands_work_beside_a_running_server_and_name_what_is_unreachable() {
     let (database, s3, bucket) = (TestDatabase::empty(), S3TestServer::s3s(), fresh_bucket());
     let settings = settings(&database.url(), &s3, &bucket);
     let (_directory, server) = start(&settings);

@@ -1,4 +1,4 @@
-//! How the server ends (contract §14.4).
+//! The shutdown of the server (contract §14.4).
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -12,12 +12,12 @@ use super::support::files::fresh_data_dir;
 use super::support::server::{Server, large_image};
 use super::support::{PATIENCE, raw, wait_until};
 
-fn wait_until_deaf(server: &Server) {
+fn wait_until_it_refuses_connections(server: &Server) {
     wait_until("new connections are refused", || TcpStream::connect(server.address()).is_err());
 }
 
 #[tokio::test]
-async fn with_only_idle_connections_it_is_gone_within_two_seconds() {
+async fn with_only_idle_connections_it_ends_within_two_seconds() {
     let (_directory, data_dir) = fresh_data_dir();
     for signal in [Signal::TERM, Signal::INT] {
         let server = Server::start(&data_dir, &[]);
@@ -68,7 +68,7 @@ async fn a_download_in_flight_is_completed() {
     let device = server.publish_large_demo().await;
     let download = raw::begin_download(server.address(), &device);
     server.terminate();
-    wait_until_deaf(&server);
+    wait_until_it_refuses_connections(&server);
     assert!(!server.has_ended());
     assert!(raw::read_rest(download) == large_image(), "the download was cut");
     server.wait().expect(0);
@@ -84,7 +84,7 @@ async fn an_upload_in_flight_is_completed() {
     let mut upload = raw::begin_upload(server.address(), &second, half);
     wait_until_received(&server);
     server.terminate();
-    wait_until_deaf(&server);
+    wait_until_it_refuses_connections(&server);
     assert!(!server.has_ended());
     upload.write_all(&second[half..]).unwrap();
     let head = raw::read_head(&mut upload);
@@ -110,9 +110,9 @@ async fn a_second_signal_ends_it_at_once() {
     let device = server.publish_large_demo().await;
     let stalled = raw::begin_download(server.address(), &device);
     server.terminate();
-    wait_until_deaf(&server);
+    wait_until_it_refuses_connections(&server);
     assert!(!server.has_ended());
-    // A signal that follows on the heels of the first counts as the same.
+    // A signal right after the first one may be merged with it.
     wait_until("a further signal ends it", || {
         if !server.has_ended() {
             server.terminate();
@@ -138,7 +138,7 @@ async fn a_stalled_download_is_cut_when_its_grace_is_over() {
 }
 
 #[tokio::test]
-async fn what_was_answered_before_the_end_is_there_after_it() {
+async fn an_answered_upload_survives_a_restart() {
     let (_directory, data_dir) = fresh_data_dir();
     let server = Server::start(&data_dir, &[]);
     server.publish_demo(&["1.0.0"]).await;

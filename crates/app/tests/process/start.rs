@@ -1,4 +1,4 @@
-//! What a start needs and what it says when it cannot be (contract §3.6, §13, §14.1).
+//! What a start needs, and its errors (contract §3.6, §13, §14.1).
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
@@ -12,7 +12,7 @@ use super::support::wait_until;
 #[tokio::test]
 async fn without_configuration_it_serves_loopback_and_keeps_data_beside_it() {
     let (directory, data_dir) = fresh_data_dir();
-    // The default port may be taken by whoever runs these tests.
+    // The default port may be in use on this machine.
     let server = Server::start_with(directory.path(), &["serve"], &[("PORT", "0")], &data_dir);
     assert_eq!(server.address().ip(), Ipv4Addr::LOCALHOST);
     assert!(data_dir.join("coredock.db").is_file());
@@ -36,7 +36,7 @@ async fn without_configuration_it_serves_loopback_and_keeps_data_beside_it() {
 }
 
 #[test]
-fn v42_an_open_address_needs_the_word_of_the_operator() {
+fn v42_an_open_address_needs_allow_insecure() {
     let (directory, data_dir) = fresh_data_dir();
     let settings = [("HOST", "0.0.0.0"), ("PORT", "0")];
     let ended = Process::run(directory.path(), &["serve"], &settings).expect_misuse("HOST: ");
@@ -46,7 +46,7 @@ fn v42_an_open_address_needs_the_word_of_the_operator() {
 }
 
 #[tokio::test]
-async fn v42_with_the_word_of_the_operator_it_serves_an_open_address_and_warns() {
+async fn v42_with_allow_insecure_it_serves_an_open_address_and_warns() {
     let (directory, data_dir) = fresh_data_dir();
     let settings = [("HOST", "0.0.0.0"), ("PORT", "0"), ("ALLOW_INSECURE", "true")];
     let server = Server::start_with(directory.path(), &["serve"], &settings, &data_dir);
@@ -61,20 +61,20 @@ async fn v42_with_the_word_of_the_operator_it_serves_an_open_address_and_warns()
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said_and_the_data_left_for_another_start() {
+async fn a_port_in_use_is_reported_and_the_data_stays_usable() {
     let (directory, data_dir) = fresh_data_dir();
     let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let taken = holder.local_addr().unwrap().to_string();
-    let arguments = ["serve", "--data", "data", "--listen", &taken];
+    let address = holder.local_addr().unwrap().to_string();
+    let arguments = ["serve", "--data", "data", "--listen", &address];
     let ended = Process::run(directory.path(), &arguments, &[]);
-    ended.expect_misuse(&format!("cannot listen on {taken}: "));
+    ended.expect_misuse(&format!("cannot listen on {address}: "));
     let server = Server::start(&data_dir, &[]);
     server.get("/health/readyz").await.expect(200);
     server.stop();
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_is_said() {
+fn an_impossible_data_directory_is_reported() {
     let (directory, _) = fresh_data_dir();
     std::fs::write(directory.path().join("file"), "").unwrap();
     let arguments = ["serve", "--data", "file/data", "--listen", "127.0.0.1:0"];

@@ -1,4 +1,4 @@
-//! Starts the binary and ends it; talks to it over HTTP.
+//! Starts and stops the binary, and talks to it over HTTP.
 
 pub(crate) mod files;
 pub(crate) mod process;
@@ -7,7 +7,7 @@ pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
-/// Nothing a test waits for takes longer.
+/// Longest wait of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits for a condition; fails after [`PATIENCE`].
@@ -15,7 +15,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -10,11 +10,11 @@ use super::support::process::{Ended, Process};
 use super::support::server::Server;
 use super::support::wait_until;
 
-/// Two keys nothing refers to.
+/// Two keys that no row refers to.
 const GARBAGE: &str = "firmware/demo/0.9.0/firmware.map";
 const MORE_GARBAGE: &str = "coredumps/abcd2345/17.dmp";
 
-/// A data directory no server has open, with a store of sixteen objects.
+/// A data directory without a running server, with a store of sixteen objects.
 struct Site {
     _directory: TempDir,
     data_dir: PathBuf,
@@ -42,7 +42,7 @@ impl Site {
         place(&self.artifacts().join(key), age);
     }
 
-    fn holds(&self, key: &str) -> bool {
+    fn has(&self, key: &str) -> bool {
         self.artifacts().join(key).exists()
     }
 
@@ -50,7 +50,7 @@ impl Site {
         self.artifacts().join("coredock/owner")
     }
 
-    /// Everything in the store but the mark, which counts runs.
+    /// All objects except the owner mark, which counts the runs of the sweep.
     fn objects(&self) -> Vec<String> {
         let mut files = files_below(&self.artifacts());
         files.retain(|file| file != "coredock/owner" && file != "coredock.lock");
@@ -71,8 +71,8 @@ impl Site {
     }
 }
 
-fn without(objects: &[String], gone: &[&str]) -> Vec<String> {
-    objects.iter().filter(|object| !gone.contains(&object.as_str())).cloned().collect()
+fn without(objects: &[String], removed: &[&str]) -> Vec<String> {
+    objects.iter().filter(|object| !removed.contains(&object.as_str())).cloned().collect()
 }
 
 #[track_caller]
@@ -95,13 +95,13 @@ async fn old_garbage_is_removed_and_everything_else_stays() {
     ] {
         site.place(foreign, OLD);
     }
-    for adapters in ["README", "other/firmware/demo/0.9.0/firmware.map", "coredock/notes"] {
-        site.place(adapters, OLD);
+    for foreign in ["README", "other/firmware/demo/0.9.0/firmware.map", "coredock/notes"] {
+        site.place(foreign, OLD);
     }
     let before = site.objects();
     let ended = site.sweep(&[]).expect(0);
     assert_says(&ended, "firmware/: 1 garbage, 1 removed");
-    assert_says(&ended, "6 objects have names Coredock does not use; left alone");
+    assert_says(&ended, "6 objects have names that Coredock does not use; they were not changed");
     assert_eq!(site.objects(), without(&before, &[GARBAGE]));
     site.assert_versions_are_whole().await;
 }
@@ -117,7 +117,7 @@ async fn a_dry_run_reports_and_changes_nothing() {
     assert_eq!(site.objects(), before);
     assert_eq!(std::fs::read(site.owner()).unwrap(), owner);
     site.sweep(&[]).expect(0);
-    assert!(!site.holds(GARBAGE));
+    assert!(!site.has(GARBAGE));
 }
 
 #[tokio::test]
@@ -169,9 +169,9 @@ async fn after_an_adoption_not_even_a_confirmation_skips_the_report() {
     std::fs::remove_file(site.owner()).unwrap();
     site.sweep(&["--confirm"]).expect(0);
     assert_says(&site.sweep(&["--confirm"]).expect(0), "first run");
-    assert!(site.holds(GARBAGE));
+    assert!(site.has(GARBAGE));
     site.sweep(&[]).expect(0);
-    assert!(!site.holds(GARBAGE));
+    assert!(!site.has(GARBAGE));
 }
 
 #[tokio::test]
@@ -212,7 +212,7 @@ async fn an_older_database_brought_back_only_reports_at_first() {
     assert_eq!(site.objects(), without(&before, &[GARBAGE]));
 }
 
-/// Puts a copy in the place of a database nobody has open.
+/// Replaces a database that no process has open by a copy.
 fn copy_back(backup: &Path, database: &Path) {
     for suffix in ["-wal", "-shm"] {
         let beside = PathBuf::from(format!("{}{suffix}", database.display()));
@@ -239,7 +239,7 @@ async fn the_server_sweeps_by_itself() {
     let settings = [("SWEEP_INTERVAL_SECONDS", "1")];
     let directory = site.data_dir.parent().unwrap();
     let server = Server::start_with(directory, &arguments, &settings, &site.data_dir);
-    wait_until("garbage is removed", || !site.holds(GARBAGE));
+    wait_until("garbage is removed", || !site.has(GARBAGE));
     wait_until("the sweep is logged", || {
         let is_sweep =
             |line: &serde_json::Value| line["event"] == "sweep_finished" && line["removed"] == 1;

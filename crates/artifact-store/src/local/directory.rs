@@ -1,4 +1,4 @@
-//! The directory that holds the objects, and the durability of the directories within.
+//! The directory that contains the objects, and the durability of the directories below it.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -11,8 +11,8 @@ use coredock_domain::artifacts::key::ArtifactKey;
 
 use super::threads::Caller;
 
-/// Directories remembered as durable; beyond it all are forgotten and synced again.
-const REMEMBERED: usize = 10_000;
+/// Directories remembered as durable; beyond this number all are forgotten and synced again.
+const MAX_REMEMBERED: usize = 10_000;
 
 pub(super) struct Directory {
     root: PathBuf,
@@ -21,7 +21,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Creates it when it is absent, accessible to its owner only.
+    /// Creates the directory when it is absent, accessible to its owner only.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let missing: Vec<_> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
@@ -43,18 +43,18 @@ impl Directory {
         self.root.join(key.to_string())
     }
 
-    /// Call when an object seems absent: an error when the directory itself is missing, which says
-    /// nothing about any object.
+    /// Call it when an object seems absent: an error when the root is missing, because then the
+    /// object may exist.
     pub(super) fn check_present(&self) -> io::Result<()> {
         fs::read_dir(&self.root).map(drop)
     }
 
-    /// Creates the directories of `object` and makes each of them durable. Also those which exist,
-    /// because the writer which created them may not have synced them yet: a power cut would take
-    /// them together with this object.
+    /// Creates the directories of `object` and makes each of them durable, including those which
+    /// exist: the writer which created them may not have synced them yet, and a power cut would
+    /// remove them together with this object.
     pub(super) fn make_parents(&self, object: &Path) -> io::Result<()> {
-        let is_missing = |directory: &&Path| **directory != *self.root;
-        let mut parents: Vec<_> = object.ancestors().skip(1).take_while(is_missing).collect();
+        let is_below_root = |directory: &&Path| **directory != *self.root;
+        let mut parents: Vec<_> = object.ancestors().skip(1).take_while(is_below_root).collect();
         if parents.first().is_none_or(|directory| self.durable().contains(*directory)) {
             return Ok(());
         }
@@ -66,7 +66,7 @@ impl Directory {
             create_directory(directory)?;
             sync_parent(directory)?;
             let mut durable = self.durable();
-            if durable.len() >= REMEMBERED {
+            if durable.len() >= MAX_REMEMBERED {
                 durable.clear();
             }
             durable.insert(directory.to_owned());
@@ -74,7 +74,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The directory of `object` was found missing, perhaps with some above it.
+    /// Call it when the directory of `object` is missing; those above it may be missing too.
     pub(super) fn forget_parents(&self, object: &Path) {
         let mut durable = self.durable();
         for directory in object.ancestors().skip(1) {
@@ -82,7 +82,8 @@ impl Directory {
         }
     }
 
-    /// Goes on after a failure, so that as much as possible is deleted; returns the first one.
+    /// Continues after a failure, so that as much as possible is deleted; returns the first
+    /// failure.
     pub(super) fn delete(&self, keys: &[ArtifactKey], caller: &Caller) -> io::Result<()> {
         let mut some_absent = false;
         let mut failure = None;
@@ -100,8 +101,8 @@ impl Directory {
         if some_absent { self.check_present() } else { Ok(()) }
     }
 
-    /// Removes the directories of uploads without staged objects. An upload id is never used
-    /// again, so no write into them can follow. One that is not empty stays.
+    /// Removes the staging directories of `keys` which are empty. An upload id is never used again,
+    /// so no later write needs them.
     fn remove_staging_of(&self, keys: &[ArtifactKey]) {
         let staged = keys.iter().filter(|key| matches!(key, ArtifactKey::Staging { .. }));
         let parents: HashSet<PathBuf> =

@@ -17,8 +17,8 @@ use super::list::modified;
 pub(super) const RANDOM_CHARACTERS: usize = 10;
 pub(super) const SUFFIX: &str = ".part";
 
-/// Whether a path below the root is the temporary file of an object. Other files which look like
-/// one are not ours.
+/// Whether a path, relative to the root, is the temporary file of an object: what precedes the
+/// suffix must be a key, because other programs may use such a suffix too.
 pub(super) fn is_temporary(path: &str) -> bool {
     let object = object_of_temporary(path).or_else(|| object_of_earlier_temporary(path));
     object.is_some_and(|object| object.parse::<ArtifactKey>().is_ok())
@@ -48,7 +48,7 @@ pub(super) fn clean(root: &Path, written_before: Timestamp) -> io::Result<u64> {
     Ok(removed)
 }
 
-/// Follows no symbolic links. Tolerates files and directories which vanish meanwhile.
+/// Does not follow symbolic links. Tolerates files and directories which vanish meanwhile.
 fn clean_below(root: &Path, directory: PathBuf, written_before: Timestamp) -> io::Result<u64> {
     let mut directories = vec![directory];
     let mut seen = Vec::new();

@@ -14,13 +14,12 @@ use super::directory::{Directory, unless_absent};
 use super::leftovers::is_temporary;
 use super::threads::Threads;
 
-/// What was found in one directory.
 struct Found {
     objects: Vec<ListedObject>,
     directories: Vec<PathBuf>,
 }
 
-/// Every file below `prefix` which is not temporary, one directory after the other. Follows no
+/// Every file below `prefix` which is not temporary, one directory after the other. Does not follow
 /// symbolic links.
 pub(super) fn objects_below(
     directory: Arc<Directory>,
@@ -60,7 +59,7 @@ fn read(root: &Directory, directory: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
-/// `None` for names which are not UTF-8: no key has such a path.
+/// `None` for temporary and vanished files, and for names which are not UTF-8, which no key has.
 fn object(root: &Path, entry: &DirEntry) -> io::Result<Option<ListedObject>> {
     let path = entry.path();
     let relative = path.strip_prefix(root).ok().and_then(Path::to_str);

@@ -16,7 +16,7 @@ use super::threads::Threads;
 const PIECE: u64 = 64 << 10;
 
 impl Directory {
-    /// `None` when there is no such object.
+    /// `None` when the object does not exist.
     pub(super) fn open_object(&self, object: &Path) -> io::Result<Option<(File, StoredArtifact)>> {
         let Some(file) = unless_absent(File::open(object))? else {
             self.check_present()?;
@@ -35,10 +35,10 @@ impl Directory {
 /// - A file is not written again once it has the name of an object, so one file has one content.
 /// - A replacement is another file. While both exist their inode numbers differ. A number that was
 ///   freed may return with a later file, which has a later time of writing: writers set that time
-///   in nanoseconds, because the kernel's own may stand still for some milliseconds.
+///   in nanoseconds, because the kernel's own advances only every few milliseconds.
 ///
 /// Only a clock that was set back to the same nanosecond, for the same inode and size, could repeat
-/// one. Identities are compared within a process and never stored.
+/// an identity. Identities are compared within a process and never stored.
 pub(super) fn describe(metadata: &Metadata) -> StoredArtifact {
     let size = metadata.len();
     let (inode, seconds, nanoseconds) = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
@@ -46,7 +46,7 @@ pub(super) fn describe(metadata: &Metadata) -> StoredArtifact {
     StoredArtifact { size, identity, sha256: None }
 }
 
-/// The bytes `range` of an object. An error when the file ends before them.
+/// The bytes of `range`. An error when the file ends before the range does.
 pub(super) fn pieces(
     file: File,
     range: Range<u64>,

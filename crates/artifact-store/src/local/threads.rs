@@ -24,8 +24,9 @@ impl Threads {
         }
     }
 
-    /// Runs a job that changes objects. A job on the pool goes on when its future is dropped; then
-    /// others may change the same objects, so the job must ask `Caller` before each change.
+    /// Runs a job that changes objects. A job on the pool continues when its future is dropped;
+    /// then others may change the same objects, so the job must check the `Caller` before each
+    /// change.
     pub(super) async fn run_change<T: Send + 'static>(
         self,
         job: impl FnOnce(&Caller) -> io::Result<T> + Send + 'static,
@@ -55,7 +56,7 @@ impl Caller {
     /// An error when the future was dropped.
     pub(super) fn check_waits(&self) -> io::Result<()> {
         match self.0.strong_count() {
-            0 => Err(io::Error::other("its caller has stopped waiting")),
+            0 => Err(io::Error::other("the caller stopped waiting before the change")),
             _ => Ok(()),
         }
     }

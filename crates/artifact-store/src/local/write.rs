@@ -35,7 +35,7 @@ impl Directory {
     }
 
     /// Copies by reading and writing. A hard link would make both names one file, with one identity
-    /// and one time of writing. `None` when there is no source.
+    /// and one time of writing. `None` when the source does not exist.
     pub(super) fn copy(
         &self,
         from: &Path,
@@ -49,9 +49,9 @@ impl Directory {
         copied.map(Some)
     }
 
-    /// Replaces `object` by a new file of `length` bytes, whose bytes `write` provides. The order makes it
-    /// durable and whole in every crash: the bytes are synced before the object gets its name, the
-    /// name is synced before the call returns.
+    /// Replaces `object` by a new file of `length` bytes, which `write` provides. The order makes
+    /// it durable, and complete after any crash: the bytes are synced before the object gets its
+    /// name, and the name is synced before the call returns.
     fn replace(
         &self,
         object: &Path,
@@ -75,7 +75,8 @@ impl Directory {
         Ok(stored)
     }
 
-    /// Beside the object, so that both are in one file system. It is removed when it is dropped.
+    /// Creates the file beside the object, so that both are in one file system. Dropping it removes
+    /// it.
     fn create_temporary(&self, object: &Path) -> io::Result<NamedTempFile> {
         self.make_parents(object)?;
         match new_temporary(object) {
@@ -100,12 +101,12 @@ fn new_temporary(object: &Path) -> io::Result<NamedTempFile> {
         .prefix(&prefix)
         .rand_bytes(RANDOM_CHARACTERS)
         .suffix(SUFFIX)
-        // Like other files: what may be read is decided by the directories and the umask.
+        // As for other files, the directories and the umask decide who may read it.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(directory)
 }
 
-/// Spooled bytes lay on a disk since they were hashed.
+/// Compares the digest, because the spooled bytes have been on a disk since they were hashed.
 fn write_checked(
     source: impl Read,
     sha256: Sha256Digest,
@@ -153,13 +154,13 @@ mod tests {
 
     const OBJECT: &str = "coredumps/abcd2345/1.dmp";
 
-    struct Bench {
+    struct TestDirectory {
         root: TempDir,
         directory: Directory,
         waiting: Waiting,
     }
 
-    impl Bench {
+    impl TestDirectory {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             let directory = Directory::open(root.path()).unwrap();
@@ -192,54 +193,54 @@ mod tests {
 
     #[test]
     fn leftovers_do_not_stop_a_write() {
-        let bench = Bench::new();
-        bench.put(b"first").unwrap();
+        let test = TestDirectory::new();
+        test.put(b"first").unwrap();
         for leftover in ["1.dmp#1", "1.dmp.a1B2c3D4e5.part"] {
-            fs::write(bench.object().with_file_name(leftover), "cut").unwrap();
+            fs::write(test.object().with_file_name(leftover), "cut").unwrap();
         }
-        bench.put(b"second").unwrap();
-        assert_eq!(bench.files(), ["1.dmp", "1.dmp#1", "1.dmp.a1B2c3D4e5.part"]);
-        assert_eq!(fs::read(bench.object()).unwrap(), b"second");
+        test.put(b"second").unwrap();
+        assert_eq!(test.files(), ["1.dmp", "1.dmp#1", "1.dmp.a1B2c3D4e5.part"]);
+        assert_eq!(fs::read(test.object()).unwrap(), b"second");
     }
 
     #[test]
-    fn a_directory_removed_meanwhile_is_made_again() {
-        let bench = Bench::new();
-        bench.put(b"first").unwrap();
-        fs::remove_dir_all(bench.root.path().join("coredumps")).unwrap();
-        bench.put(b"second").unwrap();
-        assert_eq!(bench.files(), ["1.dmp"]);
+    fn a_directory_removed_meanwhile_is_created_again() {
+        let test = TestDirectory::new();
+        test.put(b"first").unwrap();
+        fs::remove_dir_all(test.root.path().join("coredumps")).unwrap();
+        test.put(b"second").unwrap();
+        assert_eq!(test.files(), ["1.dmp"]);
     }
 
     #[test]
     fn a_write_that_cannot_be_renamed_leaves_nothing() {
-        let bench = Bench::new();
-        fs::create_dir_all(bench.object()).unwrap();
-        assert!(bench.put(b"bytes").is_err());
-        assert_eq!(bench.files(), ["1.dmp"]);
+        let test = TestDirectory::new();
+        fs::create_dir_all(test.object()).unwrap();
+        assert!(test.put(b"bytes").is_err());
+        assert_eq!(test.files(), ["1.dmp"]);
     }
 
     #[test]
     fn a_failed_write_leaves_neither_object_nor_file() {
-        let bench = Bench::new();
-        let failed = bench.replace(|_| Err(io::Error::other("spool broke")));
+        let test = TestDirectory::new();
+        let failed = test.replace(|_| Err(io::Error::other("spool broke")));
         assert_eq!(failed.unwrap_err().to_string(), "spool broke");
-        let failed = bench.replace(|file| file.write_all(b"ab"));
+        let failed = test.replace(|file| file.write_all(b"ab"));
         assert_eq!(failed.unwrap_err().to_string(), "wrote 2 of 3 bytes");
-        let (sha256, caller) = (Sha256Digest::of(b"something else"), bench.waiting.caller());
-        let failed = bench.replace(|file| write_checked(&b"abc"[..], sha256, file, &caller));
+        let (sha256, caller) = (Sha256Digest::of(b"something else"), test.waiting.caller());
+        let failed = test.replace(|file| write_checked(&b"abc"[..], sha256, file, &caller));
         assert!(failed.unwrap_err().to_string().starts_with("expected bytes with the SHA-256"));
-        assert!(bench.files().is_empty());
+        assert!(test.files().is_empty());
     }
 
     #[test]
     fn nothing_is_replaced_when_the_caller_has_stopped_waiting() {
-        let mut bench = Bench::new();
-        bench.put(b"first").unwrap();
-        let caller = bench.waiting.caller();
-        bench.waiting = Waiting::default();
-        assert!(bench.directory.put(&bench.object(), &Bytes::new().into(), &caller).is_err());
-        assert_eq!(bench.files(), ["1.dmp"]);
-        assert_eq!(fs::read(bench.object()).unwrap(), b"first");
+        let mut test = TestDirectory::new();
+        test.put(b"first").unwrap();
+        let caller = test.waiting.caller();
+        test.waiting = Waiting::default();
+        assert!(test.directory.put(&test.object(), &Bytes::new().into(), &caller).is_err());
+        assert_eq!(test.files(), ["1.dmp"]);
+        assert_eq!(fs::read(test.object()).unwrap(), b"first");
     }
 }

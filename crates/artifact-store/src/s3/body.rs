@@ -1,4 +1,4 @@
-//! The bytes of an opened object, in small pieces and never silently short.
+//! The bytes of an opened object, in small pieces; a body that ends early is an error.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::Fault;
 
 const PIECE: u64 = 64 << 10;
 
-/// The `length` bytes of the object `key` which `source` delivers. An error when it ends before.
+/// The `length` bytes of the object `key` which `source` delivers. An error when it ends early.
 pub(super) fn pieces(
     source: BoxStream<'static, object_store::Result<Bytes>>,
     length: u64,

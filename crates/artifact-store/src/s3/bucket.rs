@@ -1,6 +1,6 @@
-//! The bucket itself: is it there, and is it ours to set up.
+//! The bucket itself: it is created when it is missing, and then gets its lifecycle rule.
 //!
-//! By `rust-s3`, because `object_store` knows objects only.
+//! This uses `rust-s3`, because `object_store` has no operations on buckets.
 
 use s3::bucket::Bucket;
 use s3::creds::Credentials;
@@ -14,66 +14,62 @@ use super::failure::error_code;
 use super::options::{OpenStoreError, S3Options};
 
 /// After this many days a server removes the parts of an upload which was not completed.
-const DEAD_UPLOAD_DAYS: i32 = 7;
+const INCOMPLETE_UPLOAD_DAYS: i32 = 7;
 const NO_RULE: &str = "NoSuchLifecycleConfiguration";
 
-/// A bucket of S3, perhaps not yet there.
+/// A bucket on S3, which may not exist yet.
 pub struct S3Bucket {
     bucket: Box<Bucket>,
     name: String,
     region: String,
 }
 
-/// How the bucket was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BucketState {
-    /// It was there.
     Existed,
     /// It was missing and has been created.
     Created,
 }
 
-/// Why the bucket cannot be used. The texts hold neither secrets nor addresses.
+/// Why the bucket cannot be used. The texts contain neither secrets nor addresses.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
-    /// The server knows no such key, or the signature is wrong.
+    /// The server does not know the access key, or the signature is wrong.
     #[error("S3 does not accept S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY ({code})")]
     WrongCredentials {
-        /// S3's word for it.
+        /// The error code of S3.
         code: String,
     },
-    /// The credentials are right, but not for this.
-    #[error("the S3 credentials do not permit to {action} the bucket of S3_BUCKET_NAME")]
+    /// The credentials are valid, but lack a permission.
+    #[error("the S3 credentials do not permit Coredock to {action} the bucket of S3_BUCKET_NAME")]
     NotPermitted {
-        /// `look into` or `create`.
+        /// `list` or `create`.
         action: &'static str,
     },
-    /// The name is taken.
     #[error("the bucket of S3_BUCKET_NAME belongs to another account")]
     OwnedByAnother,
-    /// The bucket, or the whole server, is in another region than set.
+    /// The bucket or the server is in another region than `S3_REGION`.
     #[error("S3_REGION is not the region of the bucket or of the server ({code})")]
     WrongRegion {
-        /// S3's word for it.
+        /// The error code of S3.
         code: String,
     },
     /// Signatures are valid for some minutes only.
     #[error("the clock of this machine differs too much from the clock of S3")]
     ClockDiffers,
-    /// Whatever answers there does not speak S3.
-    #[error("the server of S3_ENDPOINT_URL does not answer like S3{}", shown(*status))]
+    /// What answers at the endpoint does not speak S3.
+    #[error("the server of S3_ENDPOINT_URL does not answer like S3{}", status_suffix(*status))]
     NotS3 {
-        /// Status of its answer, if that is what was unexpected.
+        /// The status of the answer, if it is what was unexpected.
         status: Option<u16>,
     },
-    /// It speaks S3, but could not do it.
+    /// The server speaks S3, but answered with another error.
     #[error("S3 could not {action} the bucket of S3_BUCKET_NAME ({status} {code})")]
     Failed {
-        /// `look into` or `create`.
+        /// `list` or `create`.
         action: &'static str,
-        /// Status of its answer.
         status: u16,
-        /// S3's word for it.
+        /// The error code of S3.
         code: String,
     },
     /// No connection or no answer.
@@ -81,13 +77,16 @@ pub enum BucketError {
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn shown(status: Option<u16>) -> String {
+fn status_suffix(status: Option<u16>) -> String {
     status.map(|status| format!(" (status {status})")).unwrap_or_default()
 }
 
 impl S3Bucket {
-    /// Connects to nothing yet.
+    /// Opens no connection.
     pub fn new(options: &S3Options) -> Result<Self, OpenStoreError> {
+        // The HTTP client of rust-s3 uses the provider of cryptography of the process. An error only
+        // says that the process has one.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let wrong = |name, problem| OpenStoreError::Setting { name, problem };
         let address = options.address()?;
         let region =
@@ -106,16 +105,16 @@ impl S3Bucket {
         Ok(Self { bucket, name: options.bucket.clone(), region: options.region.clone() })
     }
 
-    /// Makes sure that the bucket is there: creates it when it is positively missing, with a rule
-    /// which removes incomplete multipart uploads. An existing bucket is left as it is (contract §5.6).
+    /// Creates the bucket when the server says that it is missing, with a lifecycle rule which
+    /// removes incomplete multipart uploads. An existing bucket is not changed (contract §5.6).
     pub async fn ensure(&self) -> Result<BucketState, BucketError> {
-        match self.look().await {
+        match self.list_one().await {
             Ok(()) => {
                 self.recommend_rule().await;
                 return Ok(BucketState::Existed);
             }
             Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(explain("look into", error)),
+            Err(error) => return Err(explain("list", error)),
         }
         let state = self.create().await?;
         if state == BucketState::Created {
@@ -125,14 +124,14 @@ impl S3Bucket {
         Ok(state)
     }
 
-    /// Needs the same permission as `HeadBucket`, whose answers have no body to say what is wrong.
-    async fn look(&self) -> Result<(), S3Error> {
+    /// Needs the same permission as `HeadBucket`, whose answers have no body with an error code.
+    async fn list_one(&self) -> Result<(), S3Error> {
         let prefix = "coredock/owner".to_owned();
         self.bucket.list_page(prefix, None, None, None, Some(1)).await.map(drop)
     }
 
-    /// `PUT` on the bucket. Not by the call of `rust-s3` for it, which names the region `us-east-1`
-    /// to servers other than AWS, which those refuse.
+    /// Sends a plain `PUT`, because `rust-s3` would name the region `us-east-1` to servers other
+    /// than AWS, which they refuse.
     async fn create(&self) -> Result<BucketState, BucketError> {
         let constraint = format!(
             "<CreateBucketConfiguration><LocationConstraint>{}</LocationConstraint>\
@@ -143,15 +142,15 @@ impl S3Bucket {
         let created = self.bucket.put_object_with_content_type("/", body.as_bytes(), "text/xml");
         match created.await {
             Ok(_) => Ok(BucketState::Created),
-            // Another replica may have been faster: 409, or 500 where both were under way.
-            Err(_) if self.look().await.is_ok() => Ok(BucketState::Existed),
+            // Another replica may have created it: 409, or 500 when both requests run at once.
+            Err(_) if self.list_one().await.is_ok() => Ok(BucketState::Existed),
             Err(error) => Err(explain("create", error)),
         }
     }
 
     async fn set_rule(&self) {
         let everything = LifecycleFilter { prefix: Some(String::new()), ..Default::default() };
-        let days = AbortIncompleteMultipartUpload::new(Some(DEAD_UPLOAD_DAYS));
+        let days = AbortIncompleteMultipartUpload::new(Some(INCOMPLETE_UPLOAD_DAYS));
         let rule = LifecycleRule::builder("Enabled")
             .id("abort-dead-uploads")
             .filter(everything)
@@ -161,10 +160,11 @@ impl S3Bucket {
         if let Err(error) = self.bucket.put_bucket_lifecycle(rules).await {
             let reason = brief(&error);
             let bucket = &self.name;
-            tracing::info!(
+            tracing::warn!(
                 bucket,
                 reason,
-                "bucket {bucket} has no lifecycle rule for incomplete multipart uploads"
+                "could not set a lifecycle rule of bucket {bucket} that aborts incomplete \
+                 multipart uploads; set one if the S3 server supports such rules"
             );
         }
     }
@@ -177,14 +177,20 @@ impl S3Bucket {
             Err(error) if has_code(&error, NO_RULE) => true,
             Err(error) => {
                 let reason = brief(&error);
-                tracing::debug!(bucket = self.name, reason, "lifecycle rules cannot be read");
+                let bucket = &self.name;
+                tracing::debug!(
+                    bucket,
+                    reason,
+                    "lifecycle rules of bucket {bucket} could not be read: {reason}"
+                );
                 false
             }
         };
         if missing {
+            let bucket = &self.name;
             tracing::warn!(
-                bucket = self.name,
-                "recommended: a lifecycle rule that aborts incomplete multipart uploads"
+                bucket,
+                "bucket {bucket} has no lifecycle rule that aborts incomplete multipart uploads; set one"
             );
         }
     }
@@ -198,14 +204,14 @@ fn has_code(error: &S3Error, wanted: &str) -> bool {
     matches!(error, S3Error::HttpFailWithBody(_, body) if error_code(body).as_deref() == Some(wanted))
 }
 
-/// Status and code; a whole answer does not belong into a log.
+/// Status and code only: the body of an answer does not belong in a log.
 fn brief(error: &S3Error) -> String {
     match error {
         S3Error::HttpFailWithBody(status, body) => {
             format!("{status} {}", error_code(body).unwrap_or_default())
         }
         S3Error::Reqwest(_) => "no answer".to_owned(),
-        _ => "not understood".to_owned(),
+        _ => "the answer could not be parsed".to_owned(),
     }
 }
 

@@ -10,16 +10,15 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore};
 
 use super::{Failure, S3ArtifactStore, path};
-use crate::shown;
+use crate::describe_keys;
 
-/// Some of several objects could not be deleted.
+/// At least one object could not be deleted.
 struct Failed {
     first: Error,
-    /// The server may still delete something.
+    /// The server may still carry out a request.
     open: bool,
 }
 
-/// How the deletion of several objects ended, if nothing failed.
 struct Deleted {
     some_absent: bool,
 }
@@ -30,13 +29,14 @@ impl S3ArtifactStore {
         let objects: Vec<_> =
             keys.iter().map(|key| path("delete", key)).collect::<Result<_, _>>()?;
         let deleted = self.delete_objects(objects).await.map_err(|failed| {
-            let error = ArtifactStoreError::unavailable("delete", shown(keys), failed.first);
+            let error =
+                ArtifactStoreError::unavailable("delete", describe_keys(keys), failed.first);
             if failed.open { error } else { error.ended() }
         })?;
         if deleted.some_absent { self.check_present("delete", first).await } else { Ok(()) }
     }
 
-    /// In batches if the server supports them; once it has refused one, one by one.
+    /// Deletes in batches; once the server has refused a batch, one object per request.
     async fn delete_objects(&self, objects: Vec<Path>) -> Result<Deleted, Failed> {
         if !self.no_batches.load(Ordering::Relaxed) {
             match delete(&self.objects, objects.clone()).await {
@@ -53,7 +53,7 @@ impl S3ArtifactStore {
     }
 }
 
-/// Goes on after a failure, so that as much as possible is deleted.
+/// Continues after a failure, so that as much as possible is deleted.
 async fn delete(store: &AmazonS3, objects: Vec<Path>) -> Result<Deleted, Failed> {
     let mut deletions = store.delete_stream(stream::iter(objects.into_iter().map(Ok)).boxed());
     let mut some_absent = false;

@@ -1,4 +1,4 @@
-//! What went wrong between us and S3.
+//! Failures of requests to S3.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,96 +8,82 @@ use http::StatusCode;
 /// A request that S3 did not fulfil.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// No byte moved, in either direction.
-    #[error("nothing came for {limit:?}")]
-    Stalled {
-        /// How long was waited.
-        limit: Duration,
-    },
+    #[error("S3 transferred no byte in either direction for {limit:?}")]
+    Stalled { limit: Duration },
     /// An answer other than success.
-    #[error("answered {status}{}", code.as_deref().map(|code| format!(" {code}")).unwrap_or_default())]
+    #[error("S3 answered {status}{}", code.as_deref().map(|code| format!(" {code}")).unwrap_or_default())]
     Refused {
-        /// Status of the answer.
         status: StatusCode,
-        /// S3's own word for it; none when the answer is not one of S3.
+        /// The error code of S3; `None` when the answer has none, such as the page of a proxy.
         code: Option<String>,
     },
-    /// No connection, or one that broke.
-    #[error("could not be reached")]
+    /// The connection could not be made, or broke.
+    #[error("S3 could not be reached")]
     Broken {
-        /// Whether trying again at once can help.
+        /// Whether a retry at once may succeed.
         may_pass: bool,
-        /// What happened.
         #[source]
         source: reqwest::Error,
     },
-    /// Success, but not what S3 says then.
-    #[error("answered {status} without what S3 says then")]
-    Strange {
-        /// Status of the answer.
-        status: StatusCode,
-    },
-    /// The address is none.
-    #[error("has no valid address")]
+    /// A success without the header or the document that S3 sends with it.
+    #[error("S3 answered {status} without the expected ETag or document")]
+    Unproven { status: StatusCode },
+    #[error("the URL of the request to S3 is not valid")]
     BadUrl,
 }
 
 impl Failure {
-    /// The address is left out, because it may be shown to strangers.
+    /// Removes the URL from the error, because its text may be shown to callers.
     pub(crate) fn broken(error: reqwest::Error) -> Self {
         let sending = error.is_connect() || error.is_request();
         Self::Broken { may_pass: sending && !error.is_timeout(), source: error.without_url() }
     }
 
-    /// Reads what an answer says.
     pub(crate) fn refused(status: StatusCode, body: &[u8]) -> Self {
         Self::Refused { status, code: error_code(&String::from_utf8_lossy(body)) }
     }
 
-    /// Whether it says that the object is absent; nothing else does.
+    /// Whether it says that the object is absent; no other status and code do.
     pub(crate) fn is_absence(&self) -> bool {
-        self.has(StatusCode::NOT_FOUND, "NoSuchKey")
+        let Self::Refused { status, code } = self else { return false };
+        *status == StatusCode::NOT_FOUND && code.as_deref() == Some("NoSuchKey")
     }
 
-    /// Whether trying again at once can help; answers are not looked at.
+    /// Whether a retry at once may succeed. Refusals are judged by the transport, by their status.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self, Self::Broken { may_pass: true, .. })
     }
 
-    /// Whether the server does not know such requests at all.
+    /// Whether the server does not implement requests of this kind.
     pub(crate) fn is_unknown_request(&self) -> bool {
         match self {
             Self::Refused { status, code } => {
                 [StatusCode::NOT_IMPLEMENTED, StatusCode::METHOD_NOT_ALLOWED].contains(status)
                     || code.as_deref() == Some("NotImplemented")
             }
-            Self::Stalled { .. } | Self::Broken { .. } | Self::Strange { .. } | Self::BadUrl => {
+            Self::Stalled { .. } | Self::Broken { .. } | Self::Unproven { .. } | Self::BadUrl => {
                 false
             }
         }
     }
 
-    /// Whether the request may still be carried out. A word of S3's own ends it, and so does no
-    /// connection; the page of a proxy tells nothing about the server behind it.
+    /// Whether the server may still carry out the request. It will not after an error code of S3,
+    /// or without a connection; the page of a proxy says nothing about the server behind it.
     pub(crate) fn is_open(&self) -> bool {
         match self {
             Self::Refused { code, .. } => code.is_none(),
             Self::Broken { source, .. } => !source.is_connect(),
-            Self::Stalled { .. } | Self::Strange { .. } => true,
+            Self::Stalled { .. } | Self::Unproven { .. } => true,
             Self::BadUrl => false,
         }
     }
 
-    /// Whether the range asked for begins behind the end of the object.
+    /// Whether the requested range begins behind the end of the object.
     pub(crate) fn is_behind_end(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::RANGE_NOT_SATISFIABLE, .. })
     }
 
-    fn has(&self, wanted: StatusCode, word: &str) -> bool {
-        matches!(self, Self::Refused { status, code: Some(code) } if *status == wanted && code == word)
-    }
-
-    /// The one that caused `error`, if any did.
+    /// The failure among the sources of `error`.
     pub(crate) fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -110,12 +96,12 @@ impl Failure {
     }
 }
 
-/// Content of the element `Code`; only words, because it is logged.
+/// The content of the element `Code`, if it is short and alphanumeric, because it is logged.
 pub(crate) fn error_code(body: &str) -> Option<String> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
-    let word = !code.is_empty() && code.len() <= 64;
-    (word && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| code.to_owned())
+    let is_short = !code.is_empty() && code.len() <= 64;
+    (is_short && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| code.to_owned())
 }
 
 #[cfg(test)]
@@ -137,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn texts_tell_status_and_code_and_nothing_else() {
+    fn texts_contain_status_and_code_only() {
         let denied = "<Error><Code>AccessDenied</Code><Message>secret</Message></Error>";
-        assert_eq!(refused(403, denied).to_string(), "answered 403 Forbidden AccessDenied");
+        assert_eq!(refused(403, denied).to_string(), "S3 answered 403 Forbidden AccessDenied");
         let html = "<html><Code>a b</Code></html>";
-        assert_eq!(refused(502, html).to_string(), "answered 502 Bad Gateway");
+        assert_eq!(refused(502, html).to_string(), "S3 answered 502 Bad Gateway");
     }
 }

@@ -1,10 +1,10 @@
 //! Lists a bucket.
 //!
-//! `object_store` would do, but it ends a listing at the first key it cannot take for a path, such
-//! as one with `//`. A foreign object must not keep the sweep from the others.
+//! Not by `object_store`, which ends a listing at the first key that it cannot parse as a path,
+//! such as `a//b`: a foreign object must not hide the others from the sweep.
 //!
-//! Keys are not asked for in encoded form (`encoding-type`): s3s-fs then says that they are, but they
-//! are not, and `+` and `%2B` could not be told from what they stand for.
+//! Requests have no `encoding-type`: s3s-fs would say that it encodes keys, but does not, and `+`
+//! and `%2B` would be ambiguous.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::Fault;
 
-/// What is needed to ask for pages of a listing.
+/// A client for the listings of one bucket.
 #[derive(Clone)]
 pub(crate) struct Listing {
     pub(crate) client: HttpClient,
@@ -28,10 +28,10 @@ pub(crate) struct Listing {
     pub(crate) url: String,
 }
 
-/// Where a listing goes on.
+/// The page of a listing that is read next.
 enum Position {
     Start,
-    Behind { token: String },
+    After { token: String },
     End,
 }
 
@@ -45,7 +45,7 @@ impl Listing {
         stream::try_unfold(listing, |(listing, prefix, position)| async move {
             let token = match &position {
                 Position::Start => None,
-                Position::Behind { token } => Some(token.as_str()),
+                Position::After { token } => Some(token.as_str()),
                 Position::End => return Ok(None),
             };
             let page = listing.page(&prefix, token).await?;
@@ -56,8 +56,8 @@ impl Listing {
         .try_flatten()
     }
 
-    /// An error when the bucket is missing. Not every server tells that when an object is asked for:
-    /// s3s-fs says that the key is absent.
+    /// An error when the bucket is missing. A read of an object does not always show that: s3s-fs
+    /// answers that the key is absent.
     pub(crate) async fn check_present(&self) -> Result<(), Fault> {
         self.answer("list-type=2&max-keys=1&prefix=coredock%2Fowner").await.map(drop)
     }
@@ -84,19 +84,19 @@ impl Listing {
     }
 }
 
-/// An answer that is no listing, or not a whole one.
+/// An answer that is not a listing, or not a complete one.
 #[derive(Debug, thiserror::Error)]
 enum BadListing {
-    #[error("the answer is not the listing of a bucket")]
-    NoListing(#[source] quick_xml::DeError),
-    #[error("the listing goes on, but does not say where")]
+    #[error("expected the listing of a bucket, found another document")]
+    NotAListing(#[source] quick_xml::DeError),
+    #[error("expected a new continuation token in a truncated listing, found none")]
     NoToken,
-    #[error("the listing has an object with an impossible time \"{0}\"")]
+    #[error("expected the time of an object in a listing, found \"{0}\"")]
     BadTime(String),
 }
 
-/// `ListBucketResult`. Without defaults where S3 always says something, so that no other document
-/// passes for an empty listing.
+/// `ListBucketResult`. Elements which S3 always sends have no default, so that another document is
+/// not taken for an empty listing.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Page {
@@ -116,14 +116,14 @@ struct Object {
 
 impl Page {
     fn read(body: &[u8]) -> Result<Self, BadListing> {
-        quick_xml::de::from_reader(body).map_err(BadListing::NoListing)
+        quick_xml::de::from_reader(body).map_err(BadListing::NotAListing)
     }
 
     fn next(&self, token: Option<&str>) -> Result<Position, BadListing> {
         match &self.next_continuation_token {
             _ if !self.is_truncated => Ok(Position::End),
             Some(next) if Some(next.as_str()) != token => {
-                Ok(Position::Behind { token: next.clone() })
+                Ok(Position::After { token: next.clone() })
             }
             _ => Err(BadListing::NoToken),
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn other_documents_are_no_empty_listings() {
+    fn other_documents_are_not_empty_listings() {
         assert!(listing("<IsTruncated>false</IsTruncated>").is_ok());
         assert!(listing("<Name>bucket</Name>").is_err());
         for other in ["<html><body>hello</body></html>", "{}", "", "<Error/>"] {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_that_goes_on_must_say_where() {
+    fn a_truncated_listing_must_have_a_new_token() {
         let page = listing("<IsTruncated>true</IsTruncated>").unwrap();
         assert!(page.next(None).is_err());
         let next = "<NextContinuationToken>a</NextContinuationToken>";
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_taken_as_they_are() {
+    fn keys_are_not_changed() {
         let object = "<Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified>";
         for (written, key) in [
             ("a%2Bb+c", "a%2Bb+c"),

@@ -1,4 +1,4 @@
-//! The settings of S3 and what follows from them.
+//! The settings of S3, and the addresses derived from them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub struct S3Options {
     pub region: String,
     /// `S3_USE_SSL`: matters only for an endpoint without scheme.
     pub use_ssl: bool,
-    /// `S3_FORCE_PATH_STYLE`: the bucket stands in the path, not in the name of the host.
+    /// `S3_FORCE_PATH_STYLE`: the bucket is part of the path, not of the host name.
     pub force_path_style: bool,
     /// `S3_TIMEOUT_SECONDS`: how long a connection, the first byte of an answer and any later byte
     /// in either direction may take. A whole transfer may take longer.
@@ -48,37 +48,37 @@ impl fmt::Debug for S3Options {
 /// The settings of S3 cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStoreError {
-    /// A setting is missing or wrong.
     #[error("{name} {problem}")]
     Setting {
         /// Name of the environment variable.
         name: &'static str,
-        /// What is wrong with it.
+        /// The rest of a sentence that begins with the name.
         problem: &'static str,
     },
     /// TLS could not be set up.
-    #[error("could not set up the HTTP client of S3")]
+    #[error("the HTTP client for S3 could not be set up")]
     Client(#[source] reqwest::Error),
-    /// The settings do not fit each other.
-    #[error("could not set up S3")]
+    /// The settings contradict each other.
+    #[error("the S3 client rejected the S3_* settings")]
     Store(#[source] object_store::Error),
 }
 
-/// Where the bucket is and who asks.
+/// Where the bucket is, and the credentials for it.
 pub(crate) struct Address {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
     pub(crate) path_style: bool,
     /// The server, without a slash at its end.
     pub(crate) server: String,
-    /// The server as `object_store` wants it: with the bucket in its name unless that is in the path.
+    /// The server as `object_store` wants it: with the bucket in its name unless that is in the
+    /// path.
     pub(crate) endpoint: String,
     /// Of the bucket, without a slash at its end.
     pub(crate) bucket_url: String,
 }
 
 impl S3Options {
-    /// What is wrong with them, as far as that shows without a connection.
+    /// Checks the settings, as far as that is possible without a connection.
     pub fn check(&self) -> Result<(), OpenStoreError> {
         self.address().map(drop)
     }
@@ -125,7 +125,7 @@ impl S3Options {
             return Err(wrong(NAME, "must begin with http:// or https://"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(NAME, "must not hold credentials: use S3_ACCESS_KEY_ID"));
+            return Err(wrong(NAME, "must not contain credentials: use S3_ACCESS_KEY_ID"));
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(wrong(NAME, "must not have a path: the bucket is set by S3_BUCKET_NAME"));
@@ -141,7 +141,7 @@ impl S3Options {
         }
         match server.set_host(Some(&format!("{}.{host}", self.bucket))) {
             Ok(()) => Ok(server),
-            Err(_) => Err(wrong(name, "must be true for this name of a bucket")),
+            Err(_) => Err(wrong(name, "must be true: S3_BUCKET_NAME cannot be in a host name")),
         }
     }
 }
@@ -163,7 +163,7 @@ fn required(name: &'static str, value: Option<&str>) -> Result<String, OpenStore
     Ok(value.to_owned())
 }
 
-/// Names become part of addresses. Servers are stricter, each in its own way.
+/// Names become part of URLs. Servers are stricter, each in a different way.
 fn check_name(name: &'static str, value: &str) -> Result<(), OpenStoreError> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let plain = value.starts_with(|first: char| first.is_ascii_alphanumeric());
@@ -222,7 +222,7 @@ pub(super) mod tests {
             (S3Options { timeout: Duration::ZERO, ..options() }, "S3_TIMEOUT_SECONDS must be"),
             (endpoint("ftp://store.test"), "S3_ENDPOINT_URL must begin with"),
             (endpoint("http://"), "S3_ENDPOINT_URL is not a URL"),
-            (endpoint("http://a:b@store.test"), "S3_ENDPOINT_URL must not hold credentials"),
+            (endpoint("http://a:b@store.test"), "S3_ENDPOINT_URL must not contain credentials"),
             (endpoint("http://store.test/path"), "S3_ENDPOINT_URL must not have a path"),
             (
                 S3Options { force_path_style: false, ..endpoint("http://127.0.0.1:9000") },

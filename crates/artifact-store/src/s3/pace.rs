@@ -1,4 +1,4 @@
-//! Bodies on their way: no limit on how long they take, but on how long nothing moves.
+//! Bodies in transit: the limit is on the time without progress, not on the whole transfer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::failure::Failure;
 
-/// A large piece would be taken over at once, and how it gets on would not be seen.
+/// Progress within a piece is not visible, so pieces are small.
 const PIECE: usize = 64 << 10;
 
-/// When a piece of a body was last taken on its way.
+/// When the last piece of a body was sent.
 #[derive(Clone)]
 pub(crate) struct Progress(Arc<Mutex<Instant>>);
 
@@ -25,11 +25,11 @@ impl Default for Progress {
 }
 
 impl Progress {
-    fn moved(&self) {
+    fn note(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Returns when nothing has moved for `limit`.
+    /// Returns when no piece has been sent for `limit`.
     pub(crate) async fn stalls(&self, limit: Duration) {
         loop {
             let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + limit;
@@ -47,7 +47,7 @@ pub(crate) fn paced(body: HttpRequestBody, progress: Progress) -> reqwest::Body 
         .into_data_stream()
         .map_ok(|bytes| stream::iter(cut(bytes)).map(Ok::<_, HttpError>))
         .try_flatten()
-        .inspect_ok(move |_| progress.moved());
+        .inspect_ok(move |_| progress.note());
     reqwest::Body::wrap_stream(pieces)
 }
 
@@ -58,7 +58,7 @@ fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Receives `body`; an error when nothing comes for `limit`.
+/// Receives `body`; an error when no byte arrives for `limit`.
 pub(crate) fn limited(body: reqwest::Body, limit: Duration) -> HttpResponseBody {
     let frames = stream::try_unfold(body, move |mut body| async move {
         match timeout(limit, body.frame()).await {

@@ -17,14 +17,14 @@ use tokio::task::spawn_blocking;
 
 use super::{Fault, S3ArtifactStore, attributes, identity};
 
-/// Files up to this length go in one piece, larger ones in parts of it. At most two parts are in
-/// memory; S3 wants at least 5 MiB.
+/// Files up to this length are sent in one request, larger ones in parts of this length. At most
+/// two parts are in memory; S3 requires at least 5 MiB.
 const PART_SIZE: usize = 8 << 20;
 
 type Parts = BoxStream<'static, Result<Bytes, Fault>>;
 
 impl S3ArtifactStore {
-    /// When it returns, the bucket shows an object of the length of `body`.
+    /// When it returns, the bucket has confirmed an object of the length of `body`.
     pub(super) async fn write(
         &self,
         object: &Path,
@@ -60,12 +60,12 @@ impl S3ArtifactStore {
             Err(failure) => failure,
         };
         if let Err(error) = upload.abort().await {
-            tracing::warn!(%object, %error, "upload of {object} failed, its parts stay in the bucket");
+            tracing::warn!(%object, %error, "parts of the failed upload of {object} were not removed: {error}");
         }
         Err(failure)
     }
 
-    /// The identity of what was `written`, once the store shows it with the right length.
+    /// The identity of the written object, once the bucket reports it with the right length.
     async fn confirm(
         &self,
         object: &Path,
@@ -74,10 +74,10 @@ impl S3ArtifactStore {
     ) -> Result<String, Fault> {
         let found = self.objects.head(object).await?;
         match (written.e_tag, &found.e_tag) {
-            // It was replaced since: the length found is that of another object.
-            (Some(ours), Some(theirs)) if ours != *theirs => Ok(ours),
+            // Another write has replaced it: the length found is that of another object.
+            (Some(sent), Some(current)) if sent != *current => Ok(sent),
             _ if found.size == length => Ok(identity(&found)),
-            _ => Err(format!("sent {length} bytes, the bucket shows {}", found.size).into()),
+            _ => Err(format!("sent {length} bytes, the bucket reports {}", found.size).into()),
         }
     }
 }
@@ -102,7 +102,7 @@ fn checked_parts(file: &SpooledFile) -> Parts {
     stream::try_unfold(spool, next).boxed()
 }
 
-/// A spooled file on its way into the store.
+/// A spooled file that is being sent.
 struct Spool {
     reader: SpoolReader,
     hash: RunningSha256,
@@ -112,7 +112,7 @@ struct Spool {
 }
 
 impl Spool {
-    /// `None` only if everything read had the right digest.
+    /// `None` only if all bytes read had the right digest.
     fn next_part(mut self) -> Result<Option<(Bytes, Self)>, Fault> {
         if self.rest == 0 {
             let (_, sha256) = self.hash.finish();
@@ -120,7 +120,7 @@ impl Spool {
                 return Ok(None);
             }
             let expected = self.sha256;
-            let found = format!("expected bytes with the SHA-256 {expected}, spooled are {sha256}");
+            let found = format!("expected spooled bytes of SHA-256 {expected}, found {sha256}");
             return Err(found.into());
         }
         let length = self.rest.min(self.part_size as u64);

@@ -1,8 +1,8 @@
-//! The HTTP client of S3: when to give up, when to try again, and what an answer means.
+//! The HTTP client of S3: time limits, retries, and what an answer means.
 //!
-//! `object_store` takes every 404 for "there is no such object". Here an answer says so only with
-//! the code `NoSuchKey`: a missing bucket, a page of some proxy and a HEAD, which has no body to say
-//! anything, are failures.
+//! `object_store` treats every 404 as an absent object. Here only the code `NoSuchKey` means that:
+//! a missing bucket, the page of a proxy, and a 404 to a HEAD, which has no body with a code, are
+//! failures.
 
 use std::time::Duration;
 
@@ -23,25 +23,25 @@ use super::pace::{Progress, limited, paced};
 /// Attempts after the first.
 const RETRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest error answer that is looked at.
-const MOST_ERROR: usize = 64 << 10;
+/// Longest body of an error answer that is read.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// A copy that failed half-way is answered with 200 and another document.
 const COPIED: &[u8] = b"CopyObjectResult";
 
-/// What success must come with: some page of a proxy is a success too.
+/// What a successful answer must contain, because the page of a proxy may be a success too.
 #[derive(Clone, Copy)]
 enum Proof {
-    /// Its document is looked at elsewhere, or it has none.
+    /// Its document is checked elsewhere, or it has none.
     None,
-    /// The identity of the object.
+    /// The `ETag` of the object.
     Tag,
     /// The document of a copy.
     Copied,
 }
 
 impl Proof {
-    fn wanted(request: &HttpRequest) -> Self {
+    fn required(request: &HttpRequest) -> Self {
         if request.headers().contains_key("x-amz-copy-source") {
             return Self::Copied;
         }
@@ -55,17 +55,17 @@ impl Proof {
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
     client: reqwest::Client,
-    /// How long nothing may move, in either direction.
+    /// How long a transfer may make no progress, in either direction.
     limit: Duration,
 }
 
 impl Transport {
-    /// Opens no connection yet.
+    /// Opens no connection.
     pub(crate) fn new(limit: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(limit)
             .redirect(Policy::none())
-            // Lengths are those of the object.
+            // The length of an answer must be that of the object.
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -83,7 +83,7 @@ impl Transport {
         let progress = Progress::default();
         let length = body.content_length();
         if length > 0 {
-            // Its pieces do not tell how many there are, and S3 takes no chunked bodies.
+            // A stream of pieces has no length by itself, and S3 refuses chunked bodies.
             request.headers_mut().insert(CONTENT_LENGTH, length.into());
             *request.body_mut() = Some(paced(body, progress.clone()));
         }
@@ -93,8 +93,8 @@ impl Transport {
         }
     }
 
-    /// The answer itself, if it is good or says that the object is absent.
-    async fn judge(
+    /// The answer, if it is a success or says that the object is absent.
+    async fn check(
         &self,
         answer: Response<reqwest::Body>,
         proof: Proof,
@@ -104,33 +104,32 @@ impl Transport {
         if !parts.status.is_success() {
             let text = read_start(body).await;
             let refusal = Failure::refused(parts.status, &text);
-            let absent = refusal.is_absence();
-            return if absent {
+            return if refusal.is_absence() {
                 Ok(Response::from_parts(parts, text.into()))
             } else {
                 Err(refusal)
             };
         }
-        let strange = Failure::Strange { status: parts.status };
+        let unproven = Failure::Unproven { status: parts.status };
         match proof {
             Proof::None => Ok(Response::from_parts(parts, body)),
             Proof::Tag if parts.headers.contains_key(ETAG) => Ok(Response::from_parts(parts, body)),
-            Proof::Tag => Err(strange),
+            Proof::Tag => Err(unproven),
             Proof::Copied => {
                 let text = read_start(body).await;
                 let copied = text.windows(COPIED.len()).any(|word| word == COPIED);
-                if copied { Ok(Response::from_parts(parts, text.into())) } else { Err(strange) }
+                if copied { Ok(Response::from_parts(parts, text.into())) } else { Err(unproven) }
             }
         }
     }
 }
 
-/// The bytes of an error answer, as far as they come and are of use.
+/// The beginning of a body, as far as it arrives.
 async fn read_start(mut body: object_store::client::HttpResponseBody) -> Vec<u8> {
     let mut text = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         text.extend_from_slice(&frame.into_data().unwrap_or_default());
-        if text.len() > MOST_ERROR {
+        if text.len() > MAX_ERROR_BYTES {
             break;
         }
     }
@@ -139,11 +138,11 @@ async fn read_start(mut body: object_store::client::HttpResponseBody) -> Vec<u8>
 
 #[async_trait]
 impl HttpService for Transport {
-    /// Tries again after failures that pass quickly, but not for long: a store that is down is told
-    /// as such within little more than the limit.
+    /// Retries failures that may pass quickly, within a quarter of the limit, so that an outage is
+    /// reported within little more than the limit.
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let begun = Instant::now();
-        let proof = Proof::wanted(&request);
+        let proof = Proof::required(&request);
         for retry in 0..RETRIES {
             let outcome = self.attempt(request.clone()).await;
             let pause = FIRST_PAUSE * 2_u32.pow(retry);
@@ -162,11 +161,11 @@ impl Transport {
         outcome: Result<Response<reqwest::Body>, Failure>,
         proof: Proof,
     ) -> Result<HttpResponse, HttpError> {
-        let judged = match outcome {
-            Ok(answer) => self.judge(answer, proof).await,
+        let checked = match outcome {
+            Ok(answer) => self.check(answer, proof).await,
             Err(failure) => Err(failure),
         };
-        judged.map_err(|failure| HttpError::new(HttpErrorKind::Unknown, failure))
+        checked.map_err(|failure| HttpError::new(HttpErrorKind::Unknown, failure))
     }
 }
 
@@ -185,7 +184,7 @@ fn may_pass(outcome: &Result<Response<reqwest::Body>, Failure>) -> bool {
     }
 }
 
-/// Gives every user the same client.
+/// All users share one client.
 impl HttpConnector for Transport {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.clone()))

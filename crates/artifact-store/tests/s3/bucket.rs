@@ -39,19 +39,19 @@ async fn another_region_is_named_to_the_server() {
 }
 
 #[tokio::test]
-async fn only_a_bucket_of_ours_gets_a_rule() {
+async fn only_a_created_bucket_gets_a_rule() {
     let server = S3TestServer::moto();
-    let ours = options(&server);
-    ensure(&ours).await.unwrap();
-    let lifecycle = raw_bucket(&ours).get_bucket_lifecycle().await.unwrap();
-    let dead_uploads = lifecycle.rules[0].abort_incomplete_multipart_upload.as_ref().unwrap();
-    assert_eq!(dead_uploads.days_after_initiation, Some(7));
+    let created = options(&server);
+    ensure(&created).await.unwrap();
+    let lifecycle = raw_bucket(&created).get_bucket_lifecycle().await.unwrap();
+    let incomplete_uploads = lifecycle.rules[0].abort_incomplete_multipart_upload.as_ref().unwrap();
+    assert_eq!(incomplete_uploads.days_after_initiation, Some(7));
     assert_eq!(lifecycle.rules.len(), 1);
 
-    let theirs = options(&server);
-    raw_bucket(&theirs).put_object("/", b"").await.unwrap();
-    assert_eq!(ensure(&theirs).await.unwrap(), BucketState::Existed);
-    assert!(raw_bucket(&theirs).get_bucket_lifecycle().await.is_err());
+    let existing = options(&server);
+    raw_bucket(&existing).put_object("/", b"").await.unwrap();
+    assert_eq!(ensure(&existing).await.unwrap(), BucketState::Existed);
+    assert!(raw_bucket(&existing).get_bucket_lifecycle().await.is_err());
 }
 
 #[tokio::test]
@@ -68,18 +68,18 @@ async fn a_server_that_cannot_set_rules_is_fine() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_told_apart() {
+async fn wrong_credentials_have_an_error_of_their_own() {
     let mut options = options(&S3TestServer::s3s());
     options.secret_access_key = Some("wrong".to_owned());
     let error = ensure(&options).await.unwrap_err();
     assert!(matches!(error, BucketError::WrongCredentials { .. }), "{error:?}");
-    options.access_key_id = Some("nobody".to_owned());
+    options.access_key_id = Some("unknown".to_owned());
     let error = ensure(&options).await.unwrap_err();
     assert!(matches!(error, BucketError::WrongCredentials { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn troubles_are_told_in_a_sentence() {
+async fn failures_are_described_in_a_sentence() {
     let server = S3TestServer::moto();
     let proxy = S3Proxy::start(&server);
     let options = options(&proxy.server(&server));
@@ -88,12 +88,12 @@ async fn troubles_are_told_in_a_sentence() {
         (
             "GET",
             Trouble::error(403, "AccessDenied"),
-            "the S3 credentials do not permit to look into the bucket of S3_BUCKET_NAME",
+            "the S3 credentials do not permit Coredock to list the bucket of S3_BUCKET_NAME",
         ),
         (
             "PUT",
             Trouble::error(403, "AccessDenied"),
-            "the S3 credentials do not permit to create the bucket of S3_BUCKET_NAME",
+            "the S3 credentials do not permit Coredock to create the bucket of S3_BUCKET_NAME",
         ),
         (
             "GET",
@@ -118,7 +118,7 @@ async fn troubles_are_told_in_a_sentence() {
         (
             "GET",
             Trouble::error(503, "SlowDown"),
-            "S3 could not look into the bucket of S3_BUCKET_NAME (503 SlowDown)",
+            "S3 could not list the bucket of S3_BUCKET_NAME (503 SlowDown)",
         ),
         ("GET", Trouble::page(200), not_s3),
         ("GET", Trouble::Answer { status: 200, body: "{}".to_owned() }, not_s3),

@@ -1,5 +1,5 @@
-//! Servers and networks that misbehave: whatever happens, absence is never made up, nothing damaged
-//! is taken for stored, and every call ends soon.
+//! Servers and networks that misbehave: an outage is never reported as absence, damaged bytes are
+//! never accepted, and every call ends soon.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ const MIB: usize = 1 << 20;
 /// Short, so that waiting for it does not take long.
 const LIMIT: Duration = Duration::from_millis(600);
 
-/// For tests that must not meet it, also on a busy machine.
+/// For tests that must not reach the limit, also on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
 
 /// A store behind a proxy, on s3s-fs.
@@ -58,7 +58,7 @@ async fn check_outage(store: &S3ArtifactStore, context: &str) {
 }
 
 #[tokio::test]
-async fn refusals_and_strange_answers_are_outages() {
+async fn refusals_and_unexpected_answers_are_outages() {
     let (store, proxy) = behind_proxy(LIMIT).await;
     for trouble in [
         Trouble::error(403, "AccessDenied"),
@@ -85,7 +85,7 @@ async fn refusals_and_strange_answers_are_outages() {
 async fn a_missing_bucket_is_an_outage() {
     let store = open(&options(&S3TestServer::moto()));
     check_outage(&store, "moto").await;
-    // Here a PUT makes the bucket, and there is nothing that a deletion could not delete.
+    // Here a PUT creates the bucket, and a deletion in a missing bucket succeeds.
     let store = open(&options(&S3TestServer::s3s()));
     let (from, to) = (key("coredumps/abcd2345/1.dmp"), key("coredumps/abcd2345/2.dmp"));
     assert!(is_outage(&store.open(&from, ByteRange::Full).await));
@@ -95,13 +95,13 @@ async fn a_missing_bucket_is_an_outage() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_told_at_once() {
+async fn an_unreachable_server_is_reported_at_once() {
     let server = S3TestServer::s3s();
     let proxy = S3Proxy::start(&server);
-    let gone = S3Options { timeout: LIMIT, ..options(&proxy.server(&server)) };
+    let unreachable = S3Options { timeout: LIMIT, ..options(&proxy.server(&server)) };
     drop(proxy);
     let begun = Instant::now();
-    check_outage(&open(&gone), "gone").await;
+    check_outage(&open(&unreachable), "unreachable").await;
     assert!(begun.elapsed() < 6 * LIMIT, "{:?}", begun.elapsed());
 }
 
@@ -134,7 +134,7 @@ async fn a_delete_is_open_until_the_server_itself_has_answered() {
     }
     drop(proxy);
     let failed = store.delete(&[key("coredumps/abcd2345/1.dmp")]).await.unwrap_err();
-    assert!(!failed.is_open(), "nobody was asked: {failed}");
+    assert!(!failed.is_open(), "no request was sent: {failed}");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn large_files_go_in_parts_of_8_mib() {
 }
 
 #[tokio::test]
-async fn broken_and_stalled_bodies_are_taken_up_again() {
+async fn broken_and_stalled_bodies_are_resumed() {
     let (store, proxy) = behind_proxy(LIMIT).await;
     let object = key("firmware/demo/1.0/firmware.bin");
     let body = ArtifactBody::from(Bytes::from(vec![7; MIB]));
@@ -193,7 +193,7 @@ async fn broken_and_stalled_bodies_are_taken_up_again() {
     for trouble in [Trouble::CutAnswer(MIB / 2), Trouble::StallAnswer(MIB / 2)] {
         proxy.inject("GET", trouble.clone(), 1);
         let read = read_all(&store, &object, u64::MAX).await;
-        assert!(is_outage(&read), "the store tells: {trouble:?}");
+        assert!(is_outage(&read), "the store reports {trouble:?}");
 
         proxy.inject("GET", trouble, 1);
         let clock = Arc::new(SettableClock::at(Timestamp::from_micros(0)));
@@ -201,7 +201,7 @@ async fn broken_and_stalled_bodies_are_taken_up_again() {
         let facts = ArtifactFacts { size: body.length(), sha256: body.sha256() };
         let read = async {
             let opened = reads.open(&object, facts, 0..facts.size).await.unwrap();
-            let OpenedObject::Bytes(bytes) = opened else { panic!("it is what it should be") };
+            let OpenedObject::Bytes(bytes) = opened else { panic!("the object matches its row") };
             bytes.try_collect::<Vec<_>>().await.unwrap().concat()
         };
         let pause_passes = async {
@@ -229,7 +229,7 @@ async fn a_slow_transfer_may_take_longer_than_the_limit() {
 
 #[tokio::test]
 async fn a_slow_upload_may_take_longer_than_the_limit() {
-    // Buffers of the system hide how far the last bytes are; they must not take that long.
+    // Buffers of the system hide the progress of the last bytes, which must take less than this.
     let limit = Duration::from_secs(2);
     let (store, proxy) = behind_proxy(limit).await;
     proxy.inject("PUT", Trouble::SlowRequest(limit / 20), 1);
@@ -254,6 +254,6 @@ async fn servers_without_batches_delete_one_by_one() {
             }
         }
         let batches = proxy.requests().into_iter().filter(|request| request.starts_with("POST"));
-        assert_eq!(batches.count(), 1, "it is asked once");
+        assert_eq!(batches.count(), 1, "only the first batch is sent");
     }
 }

@@ -1,4 +1,4 @@
-//! What both servers must do.
+//! The contract, on each server.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use crate::support::{fresh_store, key, raw_bucket, spooled};
 
 #[tokio::test]
-async fn s3s_fs_keeps_the_contract() {
+async fn s3s_fs_fulfils_the_contract() {
     let (store, options) = fresh_store(&S3TestServer::s3s()).await;
     // It writes the metadata of an object after the object.
     let backend = Backend { metadata: true, stable_readers: false, separate_writers: false };
@@ -26,7 +26,7 @@ async fn s3s_fs_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn moto_keeps_the_contract() {
+async fn moto_fulfils_the_contract() {
     let (store, options) = fresh_store(&S3TestServer::moto()).await;
     let backend = Backend { metadata: true, stable_readers: true, separate_writers: true };
     artifact_store_contract(&store, backend).await;
@@ -58,7 +58,7 @@ async fn odd_foreign_keys_do_not_break_a_listing() {
 }
 
 #[tokio::test]
-async fn large_files_are_what_they_were_on_both_servers() {
+async fn large_files_are_stored_unchanged_on_both_servers() {
     for server in [S3TestServer::s3s(), S3TestServer::moto()] {
         let (store, _) = fresh_store(&server).await;
         let from = key("staging/00ff/firmware.elf");
@@ -67,16 +67,16 @@ async fn large_files_are_what_they_were_on_both_servers() {
             let body = spooled(length);
             let stored = store.put(&from, &body).await.unwrap();
             assert_eq!((stored.size, stored.sha256), (body.length(), Some(body.sha256())));
-            assert_eq!(check_holds(&store, &from, &stored).await, stored.identity);
+            assert_eq!(check_content(&store, &from, &stored).await, stored.identity);
             let to = key("firmware/demo/1.0/firmware.elf");
             store.copy(&from, &to).await.unwrap();
-            check_holds(&store, &to, &stored).await;
+            check_content(&store, &to, &stored).await;
         }
     }
 }
 
 /// The object has the bytes and the digest of `stored`; returns its identity.
-async fn check_holds(
+async fn check_content(
     store: &S3ArtifactStore,
     key: &ArtifactKey,
     stored: &StoredArtifact,

@@ -1,7 +1,6 @@
 //! Opens stores on the servers of the tests.
 
 use std::io::Write;
-use std::sync::Once;
 use std::time::Duration;
 
 use coredock_artifact_store::{S3ArtifactStore, S3Bucket, S3Options};
@@ -13,9 +12,8 @@ use s3::bucket::Bucket;
 use s3::creds::Credentials;
 use s3::region::Region;
 
-/// Settings of a bucket that is not there yet.
+/// Settings of a bucket that does not exist yet.
 pub(crate) fn options(server: &S3TestServer) -> S3Options {
-    install_crypto();
     S3Options {
         endpoint: Some(server.endpoint.clone()),
         access_key_id: Some(server.access_key_id.clone()),
@@ -26,14 +24,6 @@ pub(crate) fn options(server: &S3TestServer) -> S3Options {
         force_path_style: true,
         timeout: Duration::from_secs(10),
     }
-}
-
-/// Two parts of the process bring a provider each: one must be chosen, as `main` does.
-fn install_crypto() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
-    });
 }
 
 pub(crate) fn open(options: &S3Options) -> S3ArtifactStore {
@@ -59,7 +49,7 @@ pub(crate) fn spooled(length: usize) -> ArtifactBody {
     spool.finish().into()
 }
 
-/// The bucket as others use it.
+/// The bucket by a client other than the store.
 pub(crate) fn raw_bucket(options: &S3Options) -> Box<Bucket> {
     let region = Region::Custom {
         region: options.region.clone(),

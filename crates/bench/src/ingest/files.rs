@@ -1,4 +1,4 @@
-//! Half of what taking in a dump consists of, done alone by this process: a durable file.
+//! The rate of durable files, written by this process alone. Each received dump needs one.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +12,7 @@ use super::BODY;
 use super::burst::body;
 use crate::report::per_second;
 
-/// Files written per second: created, written and synced, in one directory by so many threads.
+/// Files which `writers` threads create, write and sync per second in one directory.
 pub(super) fn written(directory: &Path, writers: usize, duration: Duration) -> Result<f64> {
     let began = Instant::now();
     let write = |writer: usize| -> Result<usize> {

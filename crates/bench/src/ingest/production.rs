@@ -1,5 +1,5 @@
-//! Dumps and parse jobs on `PostgreSQL` and an S3 server, against what the two do for clients of
-//! their own.
+//! Dumps and parse jobs on PostgreSQL and an S3 server, against the rates which the servers reach
+//! with pgbench and an S3 client.
 
 mod jobs;
 mod pgbench;
@@ -10,22 +10,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::burst::{Burst, Extent};
-use super::{AT_ONCE, KEEP_ALL, OFF, note, told};
+use super::burst::{Burst, Bursts, Extent};
+use super::{CONCURRENCY, NO_EVICTION, NO_SYMBOLIZER};
 use crate::report::{Figure, Limit};
 use crate::server::{Server, release_binary};
 use coredock_testkit::services::postgres::{Durability, PostgresServer};
 use coredock_testkit::services::s3::S3s;
-use pgbench::Extent as Clients;
 use puts::Headers;
 pub use replica::Replica;
 
-/// Of each peer, and of ours.
+/// Of each measurement.
 const DURATION: Duration = Duration::from_secs(4);
-/// One row per commit, about as long as that of a dump.
+/// One row per commit, about as long as the row of a dump.
 const INSERT: &str = "INSERT INTO notes (text) VALUES (repeat('x', 300));\n";
 
-/// Servers that both Coredock and its peers talk to.
+/// The servers which Coredock and its peers use.
 struct Rig {
     postgres: PostgresServer,
     s3: S3s,
@@ -39,19 +38,19 @@ impl Rig {
         })
     }
 
-    /// Coredock on a database and a bucket of its own.
+    /// Starts Coredock on a new database and a new bucket.
     fn server(&self, name: &str) -> Result<Server> {
         self.postgres.create_database(name)?;
         let mut settings = self.s3.settings(&name.replace('_', "-"));
         settings.push(("DATABASE_URL", self.postgres.url(name)));
         let mut settings: Vec<_> =
             settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        settings.extend([OFF, KEEP_ALL]);
+        settings.extend([NO_SYMBOLIZER, NO_EVICTION]);
         Server::start(&settings)
     }
 }
 
-/// All figures of the servers.
+/// All figures on PostgreSQL and S3.
 pub(crate) fn measure(runs: usize) -> Result<Vec<Figure>> {
     let rig = Rig::start()?;
     let mut figures = rates(&rig, runs)?;
@@ -59,46 +58,46 @@ pub(crate) fn measure(runs: usize) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Ours and both peers in turns, so that the machine's mood hits all of them.
+/// Measures Coredock and both peers alternately, so that changes of the machine affect all of them.
 fn rates(rig: &Rig, runs: usize) -> Result<Vec<Figure>> {
-    println!("Ingest: {runs} times {DURATION:?} of commits, of PUTs and of dumps in turns");
+    println!("Ingest: {runs} times {DURATION:?} of commits, of PUTs and of dumps, alternately");
     rig.postgres.create_database("peer")?;
     let notes = "CREATE TABLE notes (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
                  text text NOT NULL)";
     rig.postgres.sql("peer", notes)?;
     rig.s3.make_bucket("peer")?;
-    let (mut ratios, mut ours) = (Vec::new(), Vec::new());
-    let (mut commits, mut puts) = (Vec::new(), Vec::new());
-    let (mut strict, mut bare_puts) = (Vec::new(), Vec::new());
-    let (mut medians, mut p99s) = (Vec::new(), Vec::new());
+    let (mut ratios, mut ratios_to_bare_puts) = (Vec::new(), Vec::new());
+    let (mut commits, mut puts, mut bare_puts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut dumps = Bursts::default();
     for run in 0..runs {
-        let of_commits = pgbench::run((&rig.postgres, "peer"), INSERT, Clients::For(DURATION))?;
+        let commit_rate = pgbench::run(&rig.postgres, "peer", INSERT, Extent::For(DURATION))?;
         let bucket = rig.s3.settings("peer");
-        let of_puts = puts::rate(&bucket, Headers::OfCoredock, DURATION)?;
-        let of_bare_puts = puts::rate(&bucket, Headers::None, DURATION)?;
+        let put_rate = puts::rate(&bucket, Headers::OfCoredock, DURATION)?;
+        let bare_put_rate = puts::rate(&bucket, Headers::None, DURATION)?;
         let server = rig.server(&format!("dumps_{run}"))?;
-        let taken = Burst::prepare(&server)?.run(Extent::For(DURATION))?;
+        let received = Burst::prepare(&server)?.run(Extent::For(DURATION))?;
         println!(
-            "  {:.0} dumps/s, {of_commits:.0} commits/s, {of_puts:.0} PUTs/s, \
-             {of_bare_puts:.0} bare PUTs/s",
-            taken.per_second
+            "  {:.0} dumps/s, {commit_rate:.0} commits/s, {put_rate:.0} PUTs/s, \
+             {bare_put_rate:.0} bare PUTs/s",
+            received.per_second
         );
-        ratios.push(taken.per_second / of_commits.min(of_puts));
-        strict.push(taken.per_second / of_commits.min(of_bare_puts));
-        commits.push(of_commits);
-        bare_puts.push(of_bare_puts);
-        puts.push(of_puts);
-        note(&taken, &mut [&mut ours, &mut medians, &mut p99s]);
+        ratios.push(received.per_second / commit_rate.min(put_rate));
+        ratios_to_bare_puts.push(received.per_second / commit_rate.min(bare_put_rate));
+        commits.push(commit_rate);
+        bare_puts.push(bare_put_rate);
+        puts.push(put_rate);
+        dumps.add(&received);
     }
-    let what = "dumps, ratio to the slower of both";
+    let name = "dumps, ratio to the slower of PostgreSQL and S3";
+    let name_of_bare_puts = "the same, PUTs without metadata and checksum";
     Ok(vec![
-        Figure { what, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
-        told("the same, PUTs without metadata and checksum", "", strict),
-        told("dumps of 64 KiB (16 connections, PostgreSQL, S3)", "/s", ours),
-        told("commits of one row (pgbench, 16 clients), alone", "/s", commits),
-        told("PUTs of 64 KiB (16 at once), alone", "/s", puts),
-        told("PUTs without metadata and checksum, alone", "/s", bare_puts),
-        told("dumps, median", "ms", medians),
-        told("dumps, p99", "ms", p99s),
+        Figure { name, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
+        Figure::without_limit(name_of_bare_puts, "", ratios_to_bare_puts),
+        Figure::without_limit("dumps of 64 KiB (16 connections)", "/s", dumps.rates),
+        Figure::without_limit("commits of one row (pgbench, 16 clients)", "/s", commits),
+        Figure::without_limit("PUTs of 64 KiB (16 at once)", "/s", puts),
+        Figure::without_limit("PUTs without metadata and checksum", "/s", bare_puts),
+        Figure::without_limit("dumps, median", "ms", dumps.medians),
+        Figure::without_limit("dumps, p99", "ms", dumps.p99s),
     ])
 }

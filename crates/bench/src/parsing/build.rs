@@ -1,4 +1,4 @@
-//! A firmware and a dump of it.
+//! A firmware and a dump of its crash.
 
 use std::fmt::{Display, Formatter};
 use std::fs;
@@ -18,23 +18,22 @@ use crate::symbolize;
 use coredock_testkit::fixtures::Architecture;
 
 const VERSION: &str = "1.0.0";
-/// About 4 MB.
+/// Files of padding, for an ELF of about 4 MB.
 const PADDING: usize = 58;
-/// What a device writes to its flash today.
+/// The newest version of raw images.
 const RAW: u16 = 0x0104;
-/// Flash that is erased.
+/// A byte of erased flash.
 const ERASED: u8 = 0xff;
-/// Where no two dumps are the same: at the end, behind what is read.
+/// Bytes at the end of a dump in which all dumps differ; decoding does not read them.
 const MARK: usize = size_of::<usize>();
 /// Dumps decoded for one figure.
 const DECODED: usize = 2000;
 
-/// A program and what is left of it after a crash.
 pub(super) struct Build {
     elf: Vec<u8>,
     chip: &'static str,
     dump: Vec<u8>,
-    /// Bytes of the dump that the device wrote.
+    /// Bytes of the dump before it is filled up.
     written: usize,
     tasks: usize,
 }
@@ -42,12 +41,12 @@ pub(super) struct Build {
 impl Build {
     /// Builds the program and crashes it.
     pub(super) fn make(directory: &Path, workload: Workload) -> Result<Self> {
-        let Workload { architecture, filling, .. } = workload;
-        let generated = symbolize::crashed(directory, (architecture, PADDING))?;
-        let case = generated.cases.first().context("there is no case")?;
+        let Workload { architecture, dump_bytes, .. } = workload;
+        let generated = symbolize::crashed(directory, architecture, PADDING)?;
+        let case = generated.cases.first().context("the program has no crash")?;
         let mut dump = case.snapshot.raw(RAW);
         let written = dump.len();
-        dump.resize(filling.max(written + MARK), ERASED);
+        dump.resize(dump_bytes.max(written + MARK), ERASED);
         let chip = match architecture {
             Architecture::Riscv => "esp32c6",
             Architecture::Xtensa => "esp32s3",
@@ -56,30 +55,29 @@ impl Build {
         Ok(Self { elf, chip, dump, written, tasks })
     }
 
-    /// What is published.
     pub(super) fn bundle(&self) -> Vec<u8> {
-        bundle_of(VERSION, (self.elf.clone(), 64 << 10))
+        bundle_of(VERSION, self.elf.clone(), 64 << 10)
     }
 
-    /// Where a device delivers.
+    /// The path to which a device sends dumps.
     pub(super) fn path(&self, key: &str) -> String {
         let chip = self.chip;
         format!("/api/iot/coredump?device_key={key}&chip={chip}&firmware_version={VERSION}")
     }
 
-    /// What it delivers.
     pub(super) fn dump(&self) -> &[u8] {
         &self.dump
     }
 
-    /// Makes a dump another one, without a difference to its report.
+    /// Gives a dump another digest without changing its report.
     pub(super) fn mark(dump: &mut [u8], number: usize) {
         if let Some(mark) = dump.last_chunk_mut() {
             *mark = number.to_be_bytes();
         }
     }
 
-    /// Dumps unwrapped, decoded with an open index and written as text and as JSON, by this thread.
+    /// Dumps which this thread unwraps, decodes with an open index and writes as text and as JSON
+    /// per second.
     pub(super) fn decoded_per_second(&self) -> Result<f64> {
         let index = build_index(&self.elf, Sha256Digest::of(&self.elf))?;
         let firmware = Firmware::of_index(Index::open(index.into())?);
@@ -90,7 +88,7 @@ impl Build {
             let (text, structured) = (report.text(), report.structured().to_string());
             ensure!(
                 report.signature().is_some(),
-                "a crash without a signature:\n{text}{structured}"
+                "the report has no signature:\n{text}{structured}"
             );
         }
         per_second(DECODED, began.elapsed())

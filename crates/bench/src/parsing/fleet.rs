@@ -1,24 +1,20 @@
-//! Devices with one firmware that crash in the same place again and again.
+//! Devices with one firmware, which crash in the same place again and again.
 
 use std::net::SocketAddr;
 use std::thread::scope;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 
 use super::Build;
 use crate::fleet;
 use crate::server::Server;
 use coredock_testkit::client::Client;
 
-/// Connections that deliver.
-const AT_ONCE: usize = 16;
-/// `MAX_COREDUMPS` when it is not set.
-pub(super) const KEPT_BY_DEFAULT: usize = 20;
+const CONNECTIONS: usize = 16;
 
-/// The devices, and what they deliver.
 pub(super) struct Fleet<'a> {
     address: SocketAddr,
-    /// Where each device delivers.
+    /// The path to which each device sends dumps.
     paths: Vec<String>,
     build: &'a Build,
     delivered: usize,
@@ -38,15 +34,16 @@ impl<'a> Fleet<'a> {
         Ok(Self { address: server.address(), paths, build, delivered: 0 })
     }
 
-    /// Delivers so many dumps, from each device about as many as from any other. No two are the same,
-    /// and each must be taken.
+    /// Delivers `dumps` dumps, all different, in rounds over the devices. An answer other than 201
+    /// is an error.
     pub(super) fn deliver(&mut self, dumps: usize) -> Result<()> {
         let numbers = self.delivered..self.delivered + dumps;
         let this = &*self;
         scope(|threads| {
-            let deliver = |first| this.deliver_each(numbers.clone().skip(first).step_by(AT_ONCE));
+            let deliver =
+                |first| this.deliver_each(numbers.clone().skip(first).step_by(CONNECTIONS));
             let delivering: Vec<_> =
-                (0..AT_ONCE).map(|first| threads.spawn(move || deliver(first))).collect();
+                (0..CONNECTIONS).map(|first| threads.spawn(move || deliver(first))).collect();
             delivering.into_iter().try_for_each(|connection| {
                 connection.join().map_err(|_panic| anyhow!("a delivering thread panicked"))?
             })
@@ -66,7 +63,7 @@ impl<'a> Fleet<'a> {
         for number in numbers {
             Build::mark(&mut dump, number);
             let answer = client.post(&self.paths[number % self.paths.len()], &dump)?;
-            ensure!(answer.status == 201, "a dump got {}", String::from_utf8_lossy(&answer.body));
+            answer.check_status(201)?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! What each run of `rustc` takes in a build, recorded by a wrapper that cargo starts in its place.
+//! Time and memory of each run of `rustc` in a build, recorded by a wrapper which cargo starts
+//! instead of it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +14,6 @@ use clap::Args;
 
 use crate::usage::Usage;
 
-/// Runs `rustc` for cargo, and records what it took.
 #[derive(Args)]
 pub struct RecordRustc {
     /// The file which receives a line for each crate
@@ -24,21 +24,23 @@ pub struct RecordRustc {
     command: Vec<OsString>,
 }
 
-/// What the runs of `rustc` for one crate took together.
+/// The sums over all runs of `rustc` for one crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Crate {
-    /// The package; behind it the crate in parentheses if it is not the library of the package.
+    /// The package, followed by the crate in parentheses if it is not the library of the package.
     pub(super) name: String,
     pub(super) processor: Duration,
     pub(super) elapsed: Duration,
-    /// Of the run with the largest one.
+    /// The largest resident size of a single run.
     pub(super) peak_kib: u64,
 }
 
 impl RecordRustc {
-    /// A failure of `rustc` is an error. Runs that only ask the compiler something leave no record.
+    /// Runs `rustc`, whose failure is an error, and records its time and memory. Runs which only
+    /// query the compiler leave no record.
     pub fn run(self) -> Result<()> {
-        let (rustc, arguments) = self.command.split_first().context("no compiler")?;
+        let (rustc, arguments) =
+            self.command.split_first().context("expected the compiler as the first argument")?;
         let began = Instant::now();
         let status = Command::new(rustc).args(arguments).status();
         let status = status.with_context(|| format!("cannot start {}", rustc.display()))?;
@@ -56,7 +58,8 @@ impl RecordRustc {
     }
 }
 
-/// The name of the crate of `package` that is compiled, if one is.
+/// The name of the crate of `package` which is compiled, if the arguments are those of a
+/// compilation.
 fn name(package: &str, arguments: &[OsString]) -> Option<String> {
     let value = |option: &str| {
         let mut values = arguments.iter().skip_while(|argument| *argument != option).skip(1);
@@ -71,14 +74,14 @@ fn name(package: &str, arguments: &[OsString]) -> Option<String> {
     })
 }
 
-/// Reads what [`RecordRustc`] wrote; records of the same name become one.
+/// Reads the records of [`RecordRustc`] and adds those of the same name.
 pub(super) fn crates_of(records: &str) -> Result<Vec<Crate>> {
     let mut crates: BTreeMap<String, Crate> = BTreeMap::new();
     for record in records.lines() {
-        let one = Crate::read(record).with_context(|| format!("a record: {record}"))?;
-        match crates.get_mut(&one.name) {
-            Some(sum) => sum.add(&one),
-            None => drop(crates.insert(one.name.clone(), one)),
+        let krate = Crate::read(record).with_context(|| format!("cannot read {record}"))?;
+        match crates.get_mut(&krate.name) {
+            Some(sum) => sum.add(&krate),
+            None => drop(crates.insert(krate.name.clone(), krate)),
         }
     }
     Ok(crates.into_values().collect())
@@ -89,16 +92,16 @@ impl Crate {
         f64::from(u32::try_from(self.peak_kib).unwrap_or(u32::MAX)) / 1024.0
     }
 
-    /// The crates of several builds: means of times, the largest memory.
+    /// The crates of several builds, with the means of their times and their largest memory.
     pub(super) fn of_several<'a>(crates: impl Iterator<Item = &'a Self>) -> Vec<Self> {
         let mut sums: BTreeMap<&str, (Self, u32)> = BTreeMap::new();
-        for one in crates {
-            match sums.get_mut(&*one.name) {
+        for krate in crates {
+            match sums.get_mut(&*krate.name) {
                 Some((sum, count)) => {
-                    sum.add(one);
+                    sum.add(krate);
                     *count += 1;
                 }
-                None => drop(sums.insert(&one.name, (one.clone(), 1))),
+                None => drop(sums.insert(&krate.name, (krate.clone(), 1))),
             }
         }
         let mean = |(sum, count): (Self, u32)| Self {
@@ -122,7 +125,7 @@ impl Crate {
 
     fn read(record: &str) -> Result<Self> {
         let mut words = record.splitn(4, ' ');
-        let mut word = || words.next().context("a record lacks columns");
+        let mut word = || words.next().context("expected four columns");
         Ok(Self {
             processor: Duration::from_micros(word()?.parse()?),
             elapsed: Duration::from_micros(word()?.parse()?),
@@ -136,24 +139,24 @@ impl Crate {
 mod tests {
     use super::*;
 
-    fn one(name: &str, seconds: u64, peak_kib: u64) -> Crate {
+    fn krate(name: &str, seconds: u64, peak_kib: u64) -> Crate {
         let processor = Duration::from_secs(seconds);
         Crate { name: name.to_owned(), processor, elapsed: processor * 2, peak_kib }
     }
 
     #[test]
     fn records_of_a_crate_add_up() {
-        let records = [one("a (build_script_build)", 1, 7), one("b", 1, 5), one("b", 3, 4)];
+        let records = [krate("a (build_script_build)", 1, 7), krate("b", 1, 5), krate("b", 3, 4)];
         let records: String = records.iter().map(Crate::record).collect();
-        let expected = [one("a (build_script_build)", 1, 7), one("b", 4, 5)];
+        let expected = [krate("a (build_script_build)", 1, 7), krate("b", 4, 5)];
         assert_eq!(crates_of(&records).unwrap(), expected);
         assert!(crates_of("1 2 3").is_err());
     }
 
     #[test]
     fn several_builds_give_means_and_the_largest_memory() {
-        let builds = [one("a", 1, 7), one("b", 2, 1), one("a", 3, 6)];
-        assert_eq!(Crate::of_several(builds.iter()), [one("a", 2, 7), one("b", 2, 1)]);
+        let builds = [krate("a", 1, 7), krate("b", 2, 1), krate("a", 3, 6)];
+        assert_eq!(Crate::of_several(builds.iter()), [krate("a", 2, 7), krate("b", 2, 1)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A server in this process that does nothing by itself.
+//! A server in this process whose workers are idle.
 
 use std::sync::Arc;
 
@@ -24,11 +24,13 @@ use coredock_testkit::program::root;
 
 /// Queue, rescue spool, queued deletes, interrupted publications, sweep.
 const WORKERS: usize = 5;
-/// `MAX_COREDUMPS`
-pub(super) const KEPT: u32 = 4;
+/// The setting of the server.
+pub(super) const MAX_COREDUMPS: u32 = 4;
 
-/// A job and its new owner.
-type ClaimedJob = (Box<ParseJob>, LeaseOwner);
+pub(super) struct ClaimedJob {
+    job: Box<ParseJob>,
+    owner: LeaseOwner,
+}
 
 /// The server and a connection to it.
 pub(super) struct QuietServer {
@@ -36,20 +38,20 @@ pub(super) struct QuietServer {
     adapters: Adapters,
     server: Option<RunningServer>,
     runtime: Runtime,
-    /// Kept until the server has ended.
+    /// Removed after the server has ended.
     _data: TempDir,
 }
 
 impl QuietServer {
-    /// Starts a server on this database, else on `SQLite`. Its clock stands still, so that its workers
-    /// sleep once each has looked around.
+    /// Starts a server on the database with this URL, or on SQLite. Its clock does not advance, so
+    /// that each worker sleeps after its first round.
     pub(super) fn start(database: Option<&str>) -> Result<Self> {
         let data = TempDir::with_prefix_in("bench-", root().join("target"))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let settings = [
             ("DATA_DIR", data.path().join("data").display().to_string()),
             ("DATABASE_URL", database.unwrap_or_default().to_owned()),
-            ("MAX_COREDUMPS", KEPT.to_string()),
+            ("MAX_COREDUMPS", MAX_COREDUMPS.to_string()),
             ("SYMBOLIZER", "off".to_owned()),
             ("PORT", "0".to_owned()),
         ];
@@ -60,22 +62,23 @@ impl QuietServer {
         Ok(Self { client, adapters, server: Some(server), runtime, _data: data })
     }
 
-    /// Makes a request that must succeed, and returns its answer, `null` when that is no JSON, and its
-    /// statements.
+    /// Sends a request which must succeed. Returns its answer, `null` if that is not JSON, and the
+    /// number of its statements.
     pub(super) fn request(
         &mut self,
-        (method, path): (&str, &str),
+        method: &str,
+        path: &str,
         body: &[u8],
     ) -> Result<(Value, u64)> {
         let before = self.adapters.database.statement_count();
         let answer = self.client.send(method, path, body)?;
         let statements = self.adapters.database.statement_count() - before;
-        let told = String::from_utf8_lossy(&answer.body);
-        ensure!((200..300).contains(&answer.status), "{method} {path}: {} {told}", answer.status);
+        let text = String::from_utf8_lossy(&answer.body);
+        ensure!((200..300).contains(&answer.status), "{method} {path}: {} {text}", answer.status);
         Ok((serde_json::from_slice(&answer.body).unwrap_or_default(), statements))
     }
 
-    /// What a worker does that looks for a job: the job, if any, its new owner, and the statements.
+    /// Claims the next due job, as a worker does. Returns it with the number of statements.
     pub(super) fn claim(&self) -> Result<(Option<ClaimedJob>, u64)> {
         let claim = parse_job::claim(self.adapters.clock.now());
         let owner = claim.owner.clone();
@@ -83,17 +86,18 @@ impl QuietServer {
         let claimed = self.runtime.block_on(self.adapters.rows.jobs.claim(claim))?;
         let statements = self.adapters.database.statement_count() - before;
         let job = claimed.into_iter().next().map(|claimed| match claimed {
-            Claimed::Job(job) | Claimed::Exhausted(job) => (job, owner),
+            Claimed::Job(job) | Claimed::Exhausted(job) => ClaimedJob { job, owner },
         });
         Ok((job, statements))
     }
 
-    /// Writes the result of a claimed job.
-    pub(super) fn finish(&self, (job, owner): ClaimedJob) -> Result<u64> {
-        let result = parse_job::empty_result((&job, owner), self.adapters.clock.now(), KEPT);
+    /// Writes the result of a claimed job. Returns the number of statements.
+    pub(super) fn finish(&self, ClaimedJob { job, owner }: ClaimedJob) -> Result<u64> {
+        let now = self.adapters.clock.now();
+        let result = parse_job::empty_result(&job, owner, now, MAX_COREDUMPS);
         let before = self.adapters.database.statement_count();
         let finished = self.runtime.block_on(self.adapters.rows.jobs.finish(&[result]))?;
-        ensure!(finished.iter().all(Option::is_some), "a job was taken away");
+        ensure!(finished.iter().all(Option::is_some), "the lease of job {} was lost", job.id);
         Ok(self.adapters.database.statement_count() - before)
     }
 }
@@ -114,7 +118,7 @@ async fn serve(config: &Config) -> Result<(RunningServer, Adapters)> {
     let mut adapters = backends.adapters.clone();
     adapters.clock = clock.clone();
     let mut features = Features::new(config, &adapters)?;
-    // Workers wait for hints that nobody gives.
+    // The workers wait for wake-ups which no request sends.
     features.wakeups = Arc::default();
     StartUp::default().advance(&backends, &features.upkeep, true).await?;
     let server = RunningServer::start(config, &adapters, features, listener)?;

@@ -4,45 +4,68 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::Count;
-use super::quiet_server::{KEPT, QuietServer};
+use super::quiet_server::{MAX_COREDUMPS, QuietServer};
 use crate::bundles::{Bundle, MODEL};
 
 const MODELS: &str = "/api/device-models";
 const DEVICES: &str = "/api/devices";
 
-/// All of them, in the order of their making.
+/// The statements of each request, in the order of the requests.
 pub(super) fn count(server: &mut QuietServer) -> Result<Vec<Count>> {
-    let mut counts = Vec::new();
-    let key = fleet(server, &mut counts)?;
-    devices(server, &key, &mut counts)?;
-    dumps(server, &key, &mut counts)?;
-    jobs(server, &mut counts)?;
-    lists(server, &mut counts)?;
-    versions(server, &mut counts)?;
-    Ok(counts)
+    let mut counter = Counter { server, counts: Vec::new() };
+    let key = fleet(&mut counter)?;
+    devices(&mut counter, &key)?;
+    dumps(&mut counter, &key)?;
+    jobs(&mut counter)?;
+    lists(&mut counter)?;
+    versions(&mut counter)?;
+    Ok(counter.counts)
 }
 
-/// A request with a body, or with an empty one.
-fn note(
-    server: &mut QuietServer,
-    counts: &mut Vec<Count>,
-    what: &'static str,
-    (request, body): ((&str, &str), &[u8]),
-) -> Result<Value> {
-    let (answer, statements) = server.request(request, body)?;
-    counts.push((what, statements));
-    Ok(answer)
+struct Counter<'a> {
+    server: &'a mut QuietServer,
+    counts: Vec<Count>,
 }
 
-/// The key of a device of the model of every bundle.
-fn fleet(server: &mut QuietServer, counts: &mut Vec<Count>) -> Result<String> {
+impl Counter<'_> {
+    fn get(&mut self, request: &'static str, path: &str) -> Result<Value> {
+        self.send(request, "GET", path, &[])
+    }
+
+    fn post(&mut self, request: &'static str, path: &str, body: &[u8]) -> Result<Value> {
+        self.send(request, "POST", path, body)
+    }
+
+    fn delete(&mut self, request: &'static str, path: &str) -> Result<Value> {
+        self.send(request, "DELETE", path, &[])
+    }
+
+    fn send(
+        &mut self,
+        request: &'static str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Value> {
+        let (answer, statements) = self.server.request(method, path, body)?;
+        self.add(request, statements);
+        Ok(answer)
+    }
+
+    fn add(&mut self, request: &'static str, statements: u64) {
+        self.counts.push(Count { request, statements });
+    }
+}
+
+/// Creates a model, its versions and a device, and returns the key of the device.
+fn fleet(counter: &mut Counter<'_>) -> Result<String> {
     let model = json!({"code": MODEL, "name": "Demo"}).to_string();
-    note(server, counts, "create a model", (("POST", MODELS), model.as_bytes()))?;
-    publish(server, counts, ("publish the first version of a model", "1.0.0"))?;
-    publish(server, counts, ("publish a further version", "1.0.1"))?;
+    counter.post("create a model", MODELS, model.as_bytes())?;
+    publish(counter, "publish the first version of a model", "1.0.0")?;
+    publish(counter, "publish a further version", "1.0.1")?;
     let device = device("Counted", Some(1)).to_string();
-    let device = note(server, counts, "create a device", (("POST", DEVICES), device.as_bytes()))?;
-    Ok(device["key"].as_str().context("a device without key")?.to_owned())
+    let device = counter.post("create a device", DEVICES, device.as_bytes())?;
+    Ok(device["key"].as_str().context("the new device has no key")?.to_owned())
 }
 
 fn device(name: &str, model: Option<u64>) -> Value {
@@ -53,91 +76,73 @@ fn device(name: &str, model: Option<u64>) -> Value {
     }
 }
 
-fn publish(
-    server: &mut QuietServer,
-    counts: &mut Vec<Count>,
-    (what, version): (&'static str, &str),
-) -> Result<()> {
+fn publish(counter: &mut Counter<'_>, request: &'static str, version: &str) -> Result<()> {
     let bundle = Bundle { version, elf: 64 << 10, image: 128 << 10 }.build();
     let path = format!("/api/pipeline/models/{MODEL}/firmware");
-    note(server, counts, what, (("POST", &path), &bundle)).map(drop)
+    counter.post(request, &path, &bundle).map(drop)
 }
 
-fn devices(server: &mut QuietServer, key: &str, counts: &mut Vec<Count>) -> Result<()> {
+fn devices(counter: &mut Counter<'_>, key: &str) -> Result<()> {
     let config = device("Changed", None).to_string();
-    let change = (("PUT", "/api/devices/1"), config.as_bytes());
-    note(server, counts, "change a device", change)?;
-    let polled = format!("/api/iot/firmware-version?device_key={key}");
-    note(server, counts, "device: poll, first after a commit", (("GET", &polled), &[]))?;
-    note(server, counts, "device: poll", (("GET", &polled), &[]))?;
-    let config = format!("/api/iot/config?device_key={key}");
-    note(server, counts, "device: config", (("GET", &config), &[]))?;
-    let image = format!("/api/iot/firmware?device_key={key}");
-    note(server, counts, "device: image", (("GET", &image), &[]))?;
+    counter.send("change a device", "PUT", "/api/devices/1", config.as_bytes())?;
+    let poll = format!("/api/iot/firmware-version?device_key={key}");
+    counter.get("device: poll, first after a commit", &poll)?;
+    counter.get("device: poll", &poll)?;
+    counter.get("device: config", &format!("/api/iot/config?device_key={key}"))?;
+    counter.get("device: image", &format!("/api/iot/firmware?device_key={key}"))?;
     Ok(())
 }
 
-fn dumps(server: &mut QuietServer, key: &str, counts: &mut Vec<Count>) -> Result<()> {
+fn dumps(counter: &mut Counter<'_>, key: &str) -> Result<()> {
     let path = format!("/api/iot/coredump?device_key={key}&chip=esp32s3&firmware_version=1.0.0");
     let dump = |number: u32| number.to_be_bytes();
-    let stored = (("POST", path.as_str()), &dump(0)[..]);
-    note(server, counts, "device: dump stored, first of the process", stored)?;
-    let stored = (("POST", path.as_str()), &dump(1)[..]);
-    note(server, counts, "device: dump stored", stored)?;
-    note(server, counts, "device: dump repeated", stored)?;
-    for number in 2..KEPT {
-        server.request(("POST", &path), &dump(number))?;
+    counter.post("device: dump stored, first of the process", &path, &dump(0))?;
+    counter.post("device: dump stored", &path, &dump(1))?;
+    counter.post("device: dump repeated", &path, &dump(1))?;
+    for number in 2..MAX_COREDUMPS {
+        counter.server.request("POST", &path, &dump(number))?;
     }
-    let stored = (("POST", path.as_str()), &dump(KEPT)[..]);
-    note(server, counts, "device: dump stored, another one evicted", stored)?;
+    counter.post("device: dump stored, another one evicted", &path, &dump(MAX_COREDUMPS))?;
     Ok(())
 }
 
-fn jobs(server: &mut QuietServer, counts: &mut Vec<Count>) -> Result<()> {
-    let (job, statements) = server.claim()?;
-    counts.push(("parse job claimed", statements));
-    let statements = server.finish(job.context("nothing is due")?)?;
-    counts.push(("parse job finished", statements));
-    while let (Some(job), _) = server.claim()? {
-        server.finish(job)?;
+fn jobs(counter: &mut Counter<'_>) -> Result<()> {
+    let (job, statements) = counter.server.claim()?;
+    counter.add("parse job claimed", statements);
+    let statements = counter.server.finish(job.context("no parse job is due")?)?;
+    counter.add("parse job finished", statements);
+    while let (Some(job), _) = counter.server.claim()? {
+        counter.server.finish(job)?;
     }
-    let (_, statements) = server.claim()?;
-    counts.push(("no parse job due", statements));
+    let (_, statements) = counter.server.claim()?;
+    counter.add("no parse job due", statements);
     Ok(())
 }
 
-fn lists(server: &mut QuietServer, counts: &mut Vec<Count>) -> Result<()> {
-    let of_device = "/api/devices/1/coredumps";
-    for (what, path) in [
-        ("list of models", MODELS),
-        ("list of devices", DEVICES),
-        ("list of versions of a model", "/api/device-models/1/firmware-versions"),
-        ("list of dumps of a device", of_device),
-        ("page of dumps of all devices", "/api/coredumps"),
-        ("a device", "/api/devices/1"),
-    ] {
-        note(server, counts, what, (("GET", path), &[]))?;
-    }
-    let (dumps, _) = server.request(("GET", of_device), &[])?;
+fn lists(counter: &mut Counter<'_>) -> Result<()> {
+    let dumps_of_device = "/api/devices/1/coredumps";
+    counter.get("list of models", MODELS)?;
+    counter.get("list of devices", DEVICES)?;
+    counter.get("list of versions of a model", "/api/device-models/1/firmware-versions")?;
+    counter.get("list of dumps of a device", dumps_of_device)?;
+    counter.get("page of dumps of all devices", "/api/coredumps")?;
+    counter.get("a device", "/api/devices/1")?;
+    let (dumps, _) = counter.server.request("GET", dumps_of_device, &[])?;
     let dumps = dumps["coredumps"].as_array().or(dumps.as_array()).context("no list of dumps")?;
     let id = dumps.first().and_then(|dump| dump["id"].as_i64()).context("no dump")?;
-    let path = format!("{of_device}/{id}");
-    note(server, counts, "a dump", (("GET", &path), &[]))?;
-    let download = format!("{path}/download");
-    note(server, counts, "download of a dump", (("GET", &download), &[]))?;
-    let reparse = format!("{path}/reparse");
-    note(server, counts, "parse a dump again", (("POST", &reparse), &[]))?;
-    note(server, counts, "delete a dump", (("DELETE", &path), &[]))?;
-    note(server, counts, "delete all dumps of a device", (("DELETE", of_device), &[]))?;
+    let path = format!("{dumps_of_device}/{id}");
+    counter.get("a dump", &path)?;
+    counter.get("download of a dump", &format!("{path}/download"))?;
+    counter.post("parse a dump again", &format!("{path}/reparse"), &[])?;
+    counter.delete("delete a dump", &path)?;
+    counter.delete("delete all dumps of a device", dumps_of_device)?;
     Ok(())
 }
 
-fn versions(server: &mut QuietServer, counts: &mut Vec<Count>) -> Result<()> {
+fn versions(counter: &mut Counter<'_>) -> Result<()> {
     let first = "/api/device-models/1/firmware-versions/1.0.0";
-    let activate = format!("{first}/activate");
-    note(server, counts, "activate a version", (("POST", &activate), &[]))?;
-    let second = "/api/device-models/1/firmware-versions/1.0.1";
-    note(server, counts, "delete a version", (("DELETE", second), &[]))?;
-    note(server, counts, "delete a device", (("DELETE", "/api/devices/1"), &[]))?;
+    counter.post("activate a version", &format!("{first}/activate"), &[])?;
+    counter.delete("delete a version", "/api/device-models/1/firmware-versions/1.0.1")?;
+    counter.delete("delete a device", "/api/devices/1")?;
     Ok(())
 }

@@ -1,20 +1,19 @@
-//! Bytes on their way into a store.
+//! The bytes of an object to be stored.
 
 use bytes::Bytes;
 
 use crate::artifacts::spooled_file::SpooledFile;
 use crate::digest::Sha256Digest;
 
-/// Bytes on their way into a store, their length and hash known.
+/// The bytes of an object to be stored, of known length and hash.
 #[derive(Debug, Clone)]
 pub enum ArtifactBody {
     /// Small enough for memory.
     Bytes(HashedBytes),
-    /// Spooled to a temporary file.
     File(SpooledFile),
 }
 
-/// Bytes in memory and their digest, which was made from them and nothing else.
+/// Bytes in memory with their digest. The fields are private, so that the digest is always right.
 #[derive(Debug, Clone)]
 pub struct HashedBytes {
     bytes: Bytes,
@@ -22,7 +21,6 @@ pub struct HashedBytes {
 }
 
 impl HashedBytes {
-    /// The content.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -37,7 +35,6 @@ impl ArtifactBody {
         }
     }
 
-    /// Digest of the whole content.
     pub fn sha256(&self) -> Sha256Digest {
         match self {
             Self::Bytes(body) => body.sha256,

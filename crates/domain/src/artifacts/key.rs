@@ -1,12 +1,12 @@
-//! The names of stored things (contract §5.6).
+//! The keys of stored objects (contract §5.6).
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Sha256Digest;
-use crate::ids::{DeviceKey, ModelCode, UploadId, VersionText};
+use crate::ids::{DeviceKey, ModelCode, ReplicaId, UploadId, VersionText};
 
-/// One of the five artifacts of a version set (contract §0.3).
+/// One of the five artifacts of a version (contract §0.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactName {
     /// `firmware.bin`, the image devices install.
@@ -17,12 +17,12 @@ pub enum ArtifactName {
     Map,
     /// `sdkconfig`, the build configuration.
     Sdkconfig,
-    /// `version.json`, what the pipeline says of the build.
+    /// `version.json`, the description of the build by the pipeline.
     VersionJson,
 }
 
 impl ArtifactName {
-    /// All five in publishing order: `firmware.bin` comes last (contract §5.7).
+    /// In the order in which they are published: `firmware.bin` comes last (contract §5.7).
     pub const ALL: [Self; 5] =
         [Self::Elf, Self::Map, Self::Sdkconfig, Self::VersionJson, Self::Bin];
 
@@ -44,7 +44,7 @@ impl fmt::Display for ArtifactName {
     }
 }
 
-/// A text that names no stored thing.
+/// A text that is not a key or a name of an artifact.
 #[derive(Debug, thiserror::Error)]
 #[error("not the key of a stored artifact")]
 pub struct UnknownKey;
@@ -57,31 +57,30 @@ impl FromStr for ArtifactName {
     }
 }
 
-/// The one name of every stored thing; renders and reads its path.
+/// The name of an object. Only this type renders and parses the paths of objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactKey {
-    /// An artifact of the set now held for (model, version).
+    /// An artifact of a version, under its final key.
     Firmware { model: ModelCode, version: VersionText, artifact: ArtifactName },
-    /// The ELF of a build, under the SHA-256 of itself.
+    /// The ELF of a build, under its own SHA-256.
     Symbols { elf_sha256: Sha256Digest },
-    /// What symbolication needs of that ELF, as a version of the indexer made it.
+    /// The index of that ELF, in this format of the indexer.
     SymbolIndex { elf_sha256: Sha256Digest, format: u32 },
-    /// The ELF of the code in the ROM of a chip, under the SHA-256 of itself.
+    /// The ELF of the code in the ROM of a chip, under its own SHA-256.
     RomElf { sha256: Sha256Digest },
-    /// One dump as it was received.
+    /// The body of a dump as it was received.
     Coredump { device: DeviceKey, id: i64 },
-    /// An artifact of an upload being published.
+    /// An artifact of an upload that is not settled.
     Staging { upload: UploadId, artifact: ArtifactName },
-    /// The mark that says which installation owns the store (I6).
+    /// The owner mark: which installation may sweep the store (I6).
     Owner,
-    /// A probe of writability.
-    Health { instance: UploadId },
+    /// The object with which a replica checks that the store can be written and read.
+    Health { replica: ReplicaId },
 }
 
 impl ArtifactKey {
-    /// What leases and queued deletes of this object are ordered by: objects of one scope are
-    /// written by one publication at a time (contract §5.7). `None` for objects that are written
-    /// once under a name of their own.
+    /// The scope whose lease a publication holds while it writes this object (contract §5.7).
+    /// `None` for objects which no publication writes.
     pub fn scope(&self) -> Option<PublicationScope> {
         match self {
             Self::Firmware { model, version, .. } => {
@@ -115,7 +114,7 @@ impl fmt::Display for ArtifactKey {
                 write!(formatter, "staging/{}/{artifact}", upload.as_str())
             }
             Self::Owner => formatter.write_str("coredock/owner"),
-            Self::Health { instance } => write!(formatter, "health/{}.probe", instance.as_str()),
+            Self::Health { replica } => write!(formatter, "health/{}.probe", replica.as_str()),
         }
     }
 }
@@ -156,24 +155,24 @@ fn parse_parts(parts: &[&str]) -> Option<ArtifactKey> {
         }),
         ["coredock", "owner"] => Some(ArtifactKey::Owner),
         ["health", file] => {
-            let instance = UploadId::parse(file.strip_suffix(".probe")?)?;
-            Some(ArtifactKey::Health { instance })
+            let replica = ReplicaId::parse(file.strip_suffix(".probe")?)?;
+            Some(ArtifactKey::Health { replica })
         }
         _ => None,
     }
 }
 
-/// A number in the one way it is written.
+/// Parses a number; without leading zeros and signs, so that each object has one key only.
 fn number<T: FromStr + ToString>(digits: &str) -> Option<T> {
     digits.parse().ok().filter(|number: &T| number.to_string() == digits)
 }
 
-/// A group of objects that one publication writes under a lease.
+/// A group of objects that a publication writes under one lease.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PublicationScope {
-    /// The deterministic keys of one (model, version): one publication at a time.
+    /// The final keys of one (model, version): one publication at a time.
     Version { model: ModelCode, version: VersionText },
-    /// The ELF and the index of one build: any number of publications write the same bytes.
+    /// The ELF and the index of one build: any number of publications, which write the same bytes.
     Symbols { elf_sha256: Sha256Digest },
     /// One ROM ELF: one upload at a time.
     RomElf { sha256: Sha256Digest },
@@ -192,7 +191,7 @@ impl fmt::Display for PublicationScope {
     }
 }
 
-/// The prefixes the sweep looks under (I6); nothing else in a store is ever listed.
+/// The prefixes which the sweep lists (I6); nothing else in a store is ever listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ArtifactPrefix {
     /// `firmware/`
@@ -208,7 +207,6 @@ pub enum ArtifactPrefix {
 }
 
 impl ArtifactPrefix {
-    /// Every prefix that holds artifacts.
     pub const ALL: [Self; 5] =
         [Self::Firmware, Self::Symbols, Self::Rom, Self::Coredumps, Self::Staging];
 
@@ -229,12 +227,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_render_as_the_contract_says_and_read_back() {
+    fn keys_render_as_in_the_contract_and_parse_back() {
         let model = ModelCode::parse("demo").unwrap();
         let version = VersionText::parse("1.0.0+5").unwrap();
         let elf_sha256 = Sha256Digest::of(b"");
         let device = DeviceKey::parse("abcd2345").unwrap();
         let upload = UploadId::parse("00ff").unwrap();
+        let replica = ReplicaId::parse("00ff").unwrap();
         let keys = [
             (
                 ArtifactKey::Firmware { model, version, artifact: ArtifactName::Map },
@@ -248,14 +247,11 @@ mod tests {
             (ArtifactKey::RomElf { sha256: elf_sha256 }, format!("rom/{elf_sha256}.elf")),
             (ArtifactKey::Coredump { device, id: 17 }, "coredumps/abcd2345/17.dmp".to_owned()),
             (
-                ArtifactKey::Staging {
-                    upload: upload.clone(),
-                    artifact: ArtifactName::VersionJson,
-                },
+                ArtifactKey::Staging { upload, artifact: ArtifactName::VersionJson },
                 "staging/00ff/version.json".to_owned(),
             ),
             (ArtifactKey::Owner, "coredock/owner".to_owned()),
-            (ArtifactKey::Health { instance: upload }, "health/00ff.probe".to_owned()),
+            (ArtifactKey::Health { replica }, "health/00ff.probe".to_owned()),
         ];
         for (key, path) in keys {
             assert_eq!(key.to_string(), path);
@@ -264,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_paths_are_no_keys() {
+    fn foreign_paths_are_not_keys() {
         let foreign = [
             "firmware/demo/1.0/other.txt",
             "firmware/demo/../firmware.bin",

@@ -1,4 +1,4 @@
-//! Temporary files that hold bodies too large for memory.
+//! Temporary files for bodies that are too large for memory.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,32 +7,31 @@ use std::sync::Arc;
 
 use crate::digest::{RunningSha256, Sha256Digest};
 
-/// The directory temporary files are made in.
+/// The directory in which temporary files are created.
 #[derive(Debug, Clone)]
 pub struct SpoolDirectory {
     path: PathBuf,
 }
 
 impl SpoolDirectory {
-    /// `path` must exist and should be on the disk that holds the data, not in memory.
+    /// `path` must exist and should be on the disk of the data, not in memory.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// A new file without a name: it disappears when the last handle closes, after a crash too.
+    /// A new file without a name: it is removed when its last handle is closed, also by a crash.
     pub fn create(&self) -> io::Result<SpoolWriter> {
         Ok(SpoolWriter { file: tempfile::tempfile_in(&self.path)?, hash: RunningSha256::default() })
     }
 }
 
-/// A spool file being written; hashes while writing.
+/// A spooled file being written; hashes while writing.
 pub struct SpoolWriter {
     file: File,
     hash: RunningSha256,
 }
 
 impl SpoolWriter {
-    /// Ends writing.
     pub fn finish(self) -> SpooledFile {
         let (length, sha256) = self.hash.finish();
         SpooledFile { file: Arc::new(self.file), length, sha256 }
@@ -51,7 +50,7 @@ impl Write for SpoolWriter {
     }
 }
 
-/// A complete spool file of known length and hash. Clones share the file.
+/// A complete spooled file of known length and hash. Clones share the file.
 #[derive(Debug, Clone)]
 pub struct SpooledFile {
     file: Arc<File>,
@@ -65,12 +64,11 @@ impl SpooledFile {
         self.length
     }
 
-    /// Digest of the whole content.
     pub const fn sha256(&self) -> Sha256Digest {
         self.sha256
     }
 
-    /// A reader with a position of its own, at the start.
+    /// A reader at the start of the file.
     pub fn reader(&self) -> SpoolReader {
         SpoolReader { file: Arc::clone(&self.file), position: 0, length: self.length }
     }

@@ -1,4 +1,4 @@
-//! The port to where bytes lie.
+//! The port to the artifact store.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::artifacts::key::{ArtifactKey, ArtifactPrefix};
 use crate::digest::Sha256Digest;
 use crate::timestamp::Timestamp;
 
-/// Stores whole objects under [`ArtifactKey`]s. Absence is `None`, never an error; an outage is an
-/// error, never `None` (I14).
+/// Stores whole objects under [`ArtifactKey`]s. A missing object is `None`, never an error; an
+/// outage is an error, never `None` (I14).
 #[async_trait]
 pub trait ArtifactStore: Send + Sync {
-    /// Stores `body` under `key`, replacing what was there. When it returns the object is durable
-    /// and its length and SHA-256 are those of `body`; no reader ever sees a part of it.
+    /// Stores `body` under `key`, replacing an existing object. When this returns, the object is
+    /// durable and its length and SHA-256 are those of `body`; no reader ever sees a part of it.
     async fn put(
         &self,
         key: &ArtifactKey,
@@ -26,18 +26,18 @@ pub trait ArtifactStore: Send + Sync {
     ) -> Result<StoredArtifact, ArtifactStoreError>;
 
     /// Opens the bytes of `range`; size and identity are known before the first byte. `None` when
-    /// there is no such object. A range that reaches past the end is cut there.
+    /// the object does not exist. A range that ends beyond the object is cut at its end.
     async fn open(
         &self,
         key: &ArtifactKey,
         range: ByteRange,
     ) -> Result<Option<Artifact>, ArtifactStoreError>;
 
-    /// Makes `to` the same object as `from`, replacing what was there; durable when it returns.
-    /// `NotFound` when there is no `from`.
+    /// Copies `from` to `to`, replacing an existing object; durable when this returns. `NotFound`
+    /// when `from` does not exist.
     async fn copy(&self, from: &ArtifactKey, to: &ArtifactKey) -> Result<(), ArtifactStoreError>;
 
-    /// Deletes the objects; absent keys count as deleted. On an error some may be deleted.
+    /// Deletes the objects; missing objects count as deleted. After an error some may be deleted.
     async fn delete(&self, keys: &[ArtifactKey]) -> Result<(), ArtifactStoreError>;
 
     /// Every object below `prefix`, foreign ones too, in any order.
@@ -50,18 +50,12 @@ pub trait ArtifactStore: Send + Sync {
 /// What a store could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactStoreError {
-    /// The source of a copy is positively absent.
+    /// The source of a copy is missing, for certain.
     #[error("object {key} does not exist")]
-    NotFound {
-        /// Path of the missing object.
-        key: String,
-    },
-    /// Other bytes came out than went in.
-    #[error("object {key} is not what was stored")]
-    Damaged {
-        /// Path of the object.
-        key: String,
-    },
+    NotFound { key: String },
+    /// The object contains other bytes than were stored.
+    #[error("expected SHA-256 {expected} of object {key}, found {found}")]
+    Damaged { key: String, expected: Sha256Digest, found: Sha256Digest },
     /// The store is down, too slow, full, or answered with an error.
     #[error("artifact store could not {operation} {key}")]
     Unavailable {
@@ -69,17 +63,16 @@ pub enum ArtifactStoreError {
         operation: &'static str,
         /// Path of the object or prefix.
         key: String,
-        /// Whether the store may still carry it out: it was asked, and gave no answer.
+        /// Whether the store may still carry out the operation, because it did not answer.
         open: bool,
-        /// What the store said.
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl ArtifactStoreError {
-    /// An outage met during `operation` on `key`. What was asked for may still happen.
-    #[expect(clippy::needless_pass_by_value, reason = "keys, references to them and texts alike")]
+    /// A failure of `operation` on `key` which the store may still carry out.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass keys, references and texts")]
     pub fn unavailable(
         operation: &'static str,
         key: impl ToString,
@@ -89,7 +82,7 @@ impl ArtifactStoreError {
         Self::Unavailable { operation, key, open: true, source }
     }
 
-    /// The same failure of an operation that has ended, one way or another.
+    /// The same failure of an operation that has ended, with or without effect.
     #[must_use]
     pub fn ended(mut self) -> Self {
         if let Self::Unavailable { open, .. } = &mut self {
@@ -98,7 +91,7 @@ impl ArtifactStoreError {
         self
     }
 
-    /// Whether the store may still carry out what was asked for.
+    /// Whether the store may still carry out the operation.
     pub const fn is_open(&self) -> bool {
         matches!(self, Self::Unavailable { open: true, .. })
     }
@@ -109,18 +102,15 @@ impl ArtifactStoreError {
 pub struct ArtifactFacts {
     /// Length in bytes.
     pub size: u64,
-    /// Digest of the whole content.
     pub sha256: Sha256Digest,
 }
 
 /// Which bytes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteRange {
-    /// All of them.
     Full,
     /// From `start` up to, not including, `end`; `start < end`.
     Part {
-        /// Offset of the first byte.
         start: u64,
         /// Offset behind the last byte.
         end: u64,
@@ -137,30 +127,29 @@ impl ByteRange {
     }
 }
 
-/// What a store knows of an object.
+/// An object as the store describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredArtifact {
     /// Length in bytes.
     pub size: u64,
-    /// Changes whenever the object does (an `ETag`): two reads with the same identity read the same
-    /// bytes.
+    /// Changes with the object (an `ETag`): two reads with the same identity read the same bytes.
     pub identity: String,
-    /// The digest the store keeps with the object, where it has metadata.
+    /// The digest in the metadata of the object, if the store has metadata.
     pub sha256: Option<Sha256Digest>,
 }
 
-/// An opened object: what it is, and the bytes of the range asked for, in pieces of at most 64 KiB.
+/// An opened object.
 pub struct Artifact {
-    /// The whole object.
+    /// Describes the whole object.
     pub stored: StoredArtifact,
-    /// The bytes of the range.
+    /// The bytes of the requested range, in pieces of at most 64 KiB.
     pub body: BoxStream<'static, Result<Bytes, ArtifactStoreError>>,
 }
 
-/// One object as a listing shows it.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedObject {
-    /// Its path; foreign objects have paths that are no [`ArtifactKey`].
+    /// The path of a foreign object does not parse as an [`ArtifactKey`].
     pub path: String,
     /// Length in bytes.
     pub size: u64,
@@ -168,8 +157,8 @@ pub struct ListedObject {
     pub modified: Timestamp,
 }
 
-/// The whole object in memory, or `None` when it is absent. For small objects: fails with
-/// `Unavailable` when it is larger than `limit` bytes or ends early.
+/// Reads a whole small object into memory; `None` when it does not exist. `Unavailable` when it is
+/// larger than `limit` bytes or ends early.
 pub async fn read_all(
     store: &dyn ArtifactStore,
     key: &ArtifactKey,
@@ -177,7 +166,8 @@ pub async fn read_all(
 ) -> Result<Option<Bytes>, ArtifactStoreError> {
     let Some(mut artifact) = store.open(key, ByteRange::Full).await? else { return Ok(None) };
     if artifact.stored.size > limit {
-        return Err(ArtifactStoreError::unavailable("read", key, "object is larger than expected"));
+        let error = format!("object has {} bytes, at most {limit} expected", artifact.stored.size);
+        return Err(ArtifactStoreError::unavailable("read", key, error));
     }
     let mut bytes = Vec::new();
     while let Some(piece) = artifact.body.next().await {

@@ -1,9 +1,10 @@
-//! Opens stored artifacts and reads them to the last byte (contract §5.12).
+//! Opens stored artifacts, verifies them and resumes interrupted transfers (contract §5.12).
 //!
-//! A row is trusted, an object is not: before the first byte is handed out, length and SHA-256 of
-//! the object are compared with the row. Stores without metadata are hashed once per object; after
-//! that its identity vouches for it. Metadata vouches only for what was written: an object that is
-//! read whole is hashed on the way, and its last piece is handed out only if it is the right one.
+//! A row is trusted, an object is not: before the first byte is returned, length and SHA-256 of the
+//! object are compared with the row. If the store has no metadata, the object is hashed once, and
+//! the digest is remembered for its identity. Metadata says what was written, not what is read: an
+//! object that is read whole is hashed meanwhile, and its last piece is returned only if the digest
+//! is right.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,72 +23,71 @@ use crate::artifacts::store::{
 use crate::clock::Clock;
 use crate::digest::{RunningSha256, Sha256Digest};
 
-/// How often a read that broke off is taken up again at the failed offset.
-const RESUMES: u32 = 3;
+/// How often a transfer is resumed at the offset at which it was interrupted.
+const MAX_RESUMES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// Objects whose hash is remembered.
-const VOUCHED_OBJECTS: u64 = 10_000;
+/// Objects whose digest is remembered.
+const MAX_KNOWN_DIGESTS: u64 = 10_000;
 
-/// Bytes of an artifact on their way out.
+/// The bytes of an opened artifact.
 pub type ArtifactBytes = BoxStream<'static, Result<Bytes, ArtifactStoreError>>;
 
-/// How opening an object for a row ended.
+/// The outcome of opening the object of a row.
 pub enum OpenedObject {
-    /// It is what the row says; these are the bytes of the range.
+    /// The bytes of the range; the object is the one which the row describes.
     Bytes(ArtifactBytes),
-    /// There is no such object.
     Missing,
-    /// There is another object than the row says.
+    /// Length or SHA-256 differ from the row.
     Different,
 }
 
-/// How reading an object for a row ended.
+/// The outcome of reading the object of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadObject {
-    /// It is what the row says.
+    /// The whole object, which is the one that the row describes.
     Bytes(Bytes),
-    /// There is no such object.
     Missing,
-    /// There is another object than the row says.
+    /// Length or SHA-256 differ from the row.
     Different,
 }
 
-/// Counts of transfers that broke off.
+/// Counts of interrupted transfers.
 #[derive(Debug, Default)]
 pub struct ResumeCounts {
-    /// Taken up again.
     pub resumed: AtomicU64,
-    /// Given up.
+    /// Transfers which ended with an error.
     pub failed: AtomicU64,
 }
 
-/// Opens objects and vouches for them.
+/// Opens objects and compares them with their rows.
 #[derive(Clone)]
 pub struct VerifiedReads {
     store: Arc<dyn ArtifactStore>,
     clock: Arc<dyn Clock>,
-    vouched: Cache<(ArtifactKey, String), Sha256Digest>,
+    /// The digests of hashed objects by key and identity.
+    known_digests: Cache<(ArtifactKey, String), Sha256Digest>,
     resumes: Arc<ResumeCounts>,
 }
 
 impl VerifiedReads {
-    /// Reads from `store`, waiting on `clock` between attempts.
+    /// `clock` measures the waits before a transfer is resumed.
     pub fn new(store: Arc<dyn ArtifactStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, vouched: Cache::new(VOUCHED_OBJECTS), resumes: Arc::default() }
+        let known_digests = Cache::new(MAX_KNOWN_DIGESTS);
+        Self { store, clock, known_digests, resumes: Arc::default() }
     }
 
-    /// The same reads through another handle of the same store: hashes and counts are shared.
+    /// The same reads through another handle of the same store: digests and counts are shared.
     #[must_use]
     pub fn through(&self, store: Arc<dyn ArtifactStore>) -> Self {
         Self { store, ..self.clone() }
     }
 
-    /// How often broken transfers were taken up again.
+    /// How many interrupted transfers were resumed, and how many were not.
     pub fn resumes(&self) -> &ResumeCounts {
         &self.resumes
     }
 
-    /// Opens `range` of the object under `key` if it is the one `facts` describe.
+    /// Opens `range` of the object under `key` if its length and digest are those in `facts`.
     pub async fn open(
         &self,
         key: &ArtifactKey,
@@ -102,18 +102,18 @@ impl VerifiedReads {
         }
         match self.known_digest(key, &artifact) {
             Some(sha256) if sha256 == facts.sha256 => {
-                let is_stated = artifact.stored.sha256.is_some();
+                let has_metadata = artifact.stored.sha256.is_some();
                 let check =
-                    (is_stated && range == (0..facts.size)).then(|| Check::new(facts.sha256));
-                Ok(OpenedObject::Bytes(self.resumable(key, artifact, (range, check))))
+                    (has_metadata && range == (0..facts.size)).then(|| Check::new(facts.sha256));
+                Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, check)))
             }
             Some(_) => Ok(OpenedObject::Different),
             None => self.open_unknown(key, facts, range).await,
         }
     }
 
-    /// Reads the object under `key` into memory if it is the one `facts` describe. It is hashed on the
-    /// way; nothing is remembered of it.
+    /// Reads the object under `key` into memory if its length and digest are those in `facts`. It
+    /// is hashed meanwhile; its digest is not remembered.
     pub async fn read(
         &self,
         key: &ArtifactKey,
@@ -122,13 +122,14 @@ impl VerifiedReads {
         let Some(artifact) = self.store.open(key, ByteRange::Full).await? else {
             return Ok(ReadObject::Missing);
         };
-        let stated = artifact.stored.sha256;
-        if artifact.stored.size != facts.size || stated.is_some_and(|sha256| sha256 != facts.sha256)
+        let metadata = artifact.stored.sha256;
+        if artifact.stored.size != facts.size
+            || metadata.is_some_and(|sha256| sha256 != facts.sha256)
         {
             return Ok(ReadObject::Different);
         }
-        let whole = (0..facts.size, Some(Check::new(facts.sha256)));
-        let mut pieces = self.resumable(key, artifact, whole);
+        let check = Check::new(facts.sha256);
+        let mut pieces = self.resumable(key, artifact, 0..facts.size, Some(check));
         let mut bytes = BytesMut::new();
         while let Some(piece) = pieces.next().await {
             match piece {
@@ -136,8 +137,8 @@ impl VerifiedReads {
                     return Ok(ReadObject::Bytes(whole));
                 }
                 Ok(piece) => bytes.extend_from_slice(&piece),
-                // The store stated no digest that the row could have relied on.
-                Err(ArtifactStoreError::Damaged { .. }) if stated.is_none() => {
+                // Without metadata nothing says that the right object was ever stored.
+                Err(ArtifactStoreError::Damaged { .. }) if metadata.is_none() => {
                     return Ok(ReadObject::Different);
                 }
                 Err(error) => return Err(error),
@@ -146,8 +147,8 @@ impl VerifiedReads {
         Ok(ReadObject::Bytes(bytes.freeze()))
     }
 
-    /// Whether the object under `key` is the one `facts` describe.
-    pub async fn holds(
+    /// Whether an object is stored under `key` whose length and digest are those in `facts`.
+    pub async fn is_stored(
         &self,
         key: &ArtifactKey,
         facts: ArtifactFacts,
@@ -156,8 +157,8 @@ impl VerifiedReads {
         Ok(matches!(opened, OpenedObject::Bytes(_)))
     }
 
-    /// Opens the whole object under `key` if its digest is `sha256`: its length and its bytes.
-    /// `None` when it is missing or another object.
+    /// Length and bytes of the whole object under `key`; `None` when it is missing or its digest is
+    /// not `sha256`.
     pub async fn open_whole(
         &self,
         key: &ArtifactKey,
@@ -174,7 +175,7 @@ impl VerifiedReads {
 
     fn known_digest(&self, key: &ArtifactKey, artifact: &Artifact) -> Option<Sha256Digest> {
         let identity = artifact.stored.identity.clone();
-        artifact.stored.sha256.or_else(|| self.vouched.get(&(key.clone(), identity)))
+        artifact.stored.sha256.or_else(|| self.known_digests.get(&(key.clone(), identity)))
     }
 
     /// Hashes the whole object first, then opens the range.
@@ -189,20 +190,20 @@ impl VerifiedReads {
         };
         let identity = whole.stored.identity.clone();
         let size = whole.stored.size;
-        let mut bytes = self.resumable(key, whole, (0..size, None));
+        let mut bytes = self.resumable(key, whole, 0..size, None);
         let mut hash = RunningSha256::default();
         while let Some(piece) = bytes.next().await {
             hash.update(&piece?);
         }
         let (_, sha256) = hash.finish();
-        self.vouched.insert((key.clone(), identity.clone()), sha256);
+        self.known_digests.insert((key.clone(), identity.clone()), sha256);
         if sha256 != facts.sha256 {
             return Ok(OpenedObject::Different);
         }
         match self.store.open(key, part(&range)).await? {
             None => Ok(OpenedObject::Missing),
             Some(artifact) if artifact.stored.identity != identity => Ok(OpenedObject::Different),
-            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, (range, None)))),
+            Some(artifact) => Ok(OpenedObject::Bytes(self.resumable(key, artifact, range, None))),
         }
     }
 
@@ -210,7 +211,8 @@ impl VerifiedReads {
         &self,
         key: &ArtifactKey,
         artifact: Artifact,
-        (range, check): (Range<u64>, Option<Check>),
+        range: Range<u64>,
+        check: Option<Check>,
     ) -> ArtifactBytes {
         let transfer = Transfer {
             reads: self.clone(),
@@ -225,7 +227,7 @@ impl VerifiedReads {
     }
 }
 
-/// An empty object has no part to ask for.
+/// `range` as a part, or all of an empty object, which has no parts.
 fn part(range: &Range<u64>) -> ByteRange {
     if range.is_empty() {
         ByteRange::Full
@@ -234,20 +236,22 @@ fn part(range: &Range<u64>) -> ByteRange {
     }
 }
 
-/// One read under way; `range` is what is still to come.
+/// A read under way.
 struct Transfer {
     reads: VerifiedReads,
     key: ArtifactKey,
     identity: String,
     body: ArtifactBytes,
+    /// The bytes which were not returned yet.
     range: Range<u64>,
     check: Option<Check>,
     attempts: u32,
 }
 
-/// What the bytes read so far hash to, and what all of them must.
 struct Check {
+    /// Over the bytes read so far.
     hash: RunningSha256,
+    /// The expected digest of the whole object.
     sha256: Sha256Digest,
 }
 
@@ -267,7 +271,7 @@ impl Transfer {
                     let left = self.range.end - self.range.start;
                     piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     self.range.start += piece.len() as u64;
-                    self.confirm(&piece)?;
+                    self.check_piece(&piece)?;
                     return Ok(Some((piece, self)));
                 }
                 Some(Err(error)) => error,
@@ -278,23 +282,24 @@ impl Transfer {
         Ok(None)
     }
 
-    /// Hashes a piece; an error when it is the last one and the whole is not what it should be.
-    fn confirm(&mut self, piece: &Bytes) -> Result<(), ArtifactStoreError> {
+    /// Hashes a piece; `Damaged` when it is the last one and the digest of the object is wrong.
+    fn check_piece(&mut self, piece: &Bytes) -> Result<(), ArtifactStoreError> {
         let Some(check) = &mut self.check else { return Ok(()) };
         check.hash.update(piece);
         if self.range.start < self.range.end {
             return Ok(());
         }
-        let is_right = self.check.take().is_none_or(|check| check.hash.finish().1 == check.sha256);
-        if is_right {
+        let Some(check) = self.check.take() else { return Ok(()) };
+        let (expected, (_, found)) = (check.sha256, check.hash.finish());
+        if found == expected {
             return Ok(());
         }
-        Err(ArtifactStoreError::Damaged { key: self.key.to_string() })
+        Err(ArtifactStoreError::Damaged { key: self.key.to_string(), expected, found })
     }
 
-    /// Opens the rest of the same object again, or gives up with the last failure.
+    /// Opens the rest of the same object; the last failure when that is not possible.
     async fn resume(&mut self, mut failure: ArtifactStoreError) -> Result<(), ArtifactStoreError> {
-        while self.attempts < RESUMES {
+        while self.attempts < MAX_RESUMES {
             self.reads.clock.sleep(FIRST_BACKOFF * 4_u32.pow(self.attempts)).await;
             self.attempts += 1;
             let rest = ByteRange::Part { start: self.range.start, end: self.range.end };

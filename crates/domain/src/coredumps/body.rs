@@ -1,8 +1,8 @@
-//! What a stored body may be (contract §6.6).
+//! The formats of stored bodies (contract §6.6).
 //!
-//! The formats are those of ESP-IDF's core dump component (`core_dump_elf.c`, `core_dump_binary.c`,
-//! `core_dump_uart.c`). Everything here is of hostile origin: nothing a body claims is trusted, and
-//! what cannot be read is not an error.
+//! They are the formats of ESP-IDF's core dump component (`core_dump_elf.c`, `core_dump_binary.c`,
+//! `core_dump_uart.c`). Bodies come from untrusted sources: nothing in a body is trusted, and a
+//! body which cannot be read is not an error.
 
 mod elf;
 mod framing;
@@ -17,23 +17,22 @@ pub use notes::{Note, Notes};
 
 use framing::Framing;
 
-/// Wrappings taken off a body, at most.
-const MOST_UNWRAPPINGS: u8 = 2;
+/// How many wrappings, one in the other, are removed from a body.
+const MAX_UNWRAPPINGS: u8 = 2;
 
-/// The innermost reading of a body (contract §6.6).
+/// The format of a body, or of its content if it is wrapped (contract §6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Container {
     /// A bare ELF core.
     Elf,
-    /// What the device wrote to its partition.
+    /// The image which the device wrote to its partition.
     Raw,
-    /// A bare ELF core cut at the wrong places.
+    /// A bare ELF core without its first bytes.
     StrippedElf,
-    /// Compressed; what is inside is nothing that can be read.
+    /// Compressed; the content is of unknown format.
     Gzip,
-    /// Console text; what is inside is nothing that can be read.
+    /// Console text; the content is of unknown format.
     Base64,
-    /// Nothing that can be read.
     Unknown,
 }
 
@@ -50,8 +49,8 @@ impl Container {
         }
     }
 
-    /// Whether a dump was found. Otherwise the body is passed on as it is stored (contract §6.11)
-    /// or is `DUMP_UNREADABLE` (contract §6.5).
+    /// Whether a dump was found. If not, the engine gets the body as it is stored (contract §6.11),
+    /// or the dump is `DUMP_UNREADABLE` (contract §6.5).
     pub const fn is_dump(self) -> bool {
         match self {
             Self::Elf | Self::Raw | Self::StrippedElf => true,
@@ -63,25 +62,24 @@ impl Container {
 /// A body without its wrappings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwrapped {
-    /// What it is.
     pub container: Container,
-    /// Something was missing or damaged and was put right or passed over.
+    /// Something was missing or damaged, and was repaired or skipped.
     pub salvaged: bool,
-    /// A bare ELF, or a raw image without what follows it; the stored body if neither was found.
+    /// A bare ELF, or a raw image without trailing bytes; the stored body if neither was found.
     pub bytes: Bytes,
 }
 
-/// Takes the wrappings off a stored body. Never fails, and never needs more than about 200 MiB of
-/// memory beside it.
+/// Removes the wrappings of a stored body. Never fails, and never needs more than about 200 MiB of
+/// memory in addition to the body.
 pub fn unwrap(body: &Bytes) -> Unwrapped {
-    let read = read(body, MOST_UNWRAPPINGS);
+    let read = read(body, MAX_UNWRAPPINGS);
     if read.container.is_dump() {
         return read;
     }
     Unwrapped { container: read.container, salvaged: false, bytes: body.clone() }
 }
 
-/// The parts of a raw image, as [`unwrap`] gives it.
+/// The parts of a raw image which [`unwrap`] returned.
 pub fn raw_parts(image: &[u8]) -> Option<RawParts<'_>> {
     match Framing::of(image)? {
         Framing::Raw(raw) => Some(raw.parts(image)),
@@ -89,14 +87,14 @@ pub fn raw_parts(image: &[u8]) -> Option<RawParts<'_>> {
     }
 }
 
-/// The readings in the order of contract §6.6.
+/// Tries the formats in the order of contract §6.6.
 fn read(bytes: &Bytes, unwrappings: u8) -> Unwrapped {
     let left = unwrappings.checked_sub(1);
     if let Some(left) = left
         && let Some(inflated) = wrapping::inflate(bytes)
     {
         let inner = read_inside(Container::Gzip, &inflated.bytes, left);
-        // The start of another reading can look like that of gzip, but not inflate to its end.
+        // A file of another format can start like gzip, but does not inflate to its end.
         if inflated.whole || inner.container.is_dump() {
             return Unwrapped { salvaged: inner.salvaged || !inflated.whole, ..inner };
         }

@@ -1,4 +1,4 @@
-//! What is known of a dump (contract §6).
+//! A dump and its state (contract §6).
 
 use std::fmt;
 
@@ -6,22 +6,21 @@ use crate::digest::Sha256Digest;
 use crate::ids::DeviceKey;
 use crate::timestamp::Timestamp;
 
-/// The state of a dump on the wire (contract §6.4).
+/// The state of a dump (contract §6.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseStatus {
     /// Waiting, delayed or running.
     Pending,
     /// A report exists.
     Parsed,
-    /// No report could be made.
+    /// There is no report.
     Error,
 }
 
 impl ParseStatus {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Parsed, Self::Error];
 
-    /// The text on the wire and in the database.
+    /// The text in answers and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",
@@ -30,20 +29,19 @@ impl ParseStatus {
         }
     }
 
-    /// Reads the text on the wire and in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 }
 
-/// Why no report could be made (contract §6.5).
+/// Why there is no report (contract §6.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseErrorCode {
     /// The stored object is missing.
     DumpMissing,
     /// The body cannot be read in any known format.
     DumpUnreadable,
-    /// No ELF of the build is held.
+    /// No ELF of the build is stored.
     ElfNotFound,
     /// The ELF cannot be read or is for another architecture.
     ElfUnreadable,
@@ -54,7 +52,6 @@ pub enum ParseErrorCode {
 }
 
 impl ParseErrorCode {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::DumpMissing,
         Self::DumpUnreadable,
@@ -64,7 +61,7 @@ impl ParseErrorCode {
         Self::EngineFailed,
     ];
 
-    /// The text on the wire and in the database.
+    /// The text in answers and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DumpMissing => "DUMP_MISSING",
@@ -76,75 +73,68 @@ impl ParseErrorCode {
         }
     }
 
-    /// Reads the text on the wire and in the database.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 }
 
-/// What went wrong with a parse, for people and programs.
+/// Why a parse failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseFault {
-    /// For programs.
     pub code: ParseErrorCode,
-    /// For people; names what is missing.
+    /// For people; names what is missing or wrong.
     pub message: String,
 }
 
-/// The name of a chip as a device gives it: 1–50 characters `a-z0-9_-` (contract §4.5).
+/// The name of a chip as a device reports it: 1–50 characters `a-z0-9_-` (contract §4.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chip(String);
 
 impl Chip {
-    /// Lower-cases ASCII letters first.
+    /// Converts ASCII letters to lower case first.
     pub fn parse(text: &str) -> Option<Self> {
         let lower = text.to_ascii_lowercase();
         let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         ((1..=50).contains(&lower.len()) && lower.bytes().all(allowed)).then_some(Self(lower))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The version text a device reports: 1–50 characters, no control characters, not only white space
-/// (contract §4.5). It need not be a version that was ever published.
+/// The version text which a device reports: 1–50 characters, no control characters, not only white
+/// space (contract §4.5). It may be a version that was never published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportedVersion(String);
 
 impl ReportedVersion {
-    /// Takes the text as it is.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=50).contains(&text.chars().count());
-        let shows = !text.chars().all(char::is_whitespace);
-        (fits && shows && !text.chars().any(char::is_control)).then(|| Self(text.to_owned()))
+        let visible = !text.chars().all(char::is_whitespace);
+        (fits && visible && !text.chars().any(char::is_control)).then(|| Self(text.to_owned()))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// As much of the SHA-256 of its ELF as a dump tells: 8–64 lower-case hex digits. Fewer digits
-/// decide nothing and count as none (contract §6.7).
+/// The prefix of the SHA-256 of an ELF which a dump contains: 8–64 lower-case hex digits. A shorter
+/// prefix does not identify a build and counts as none (contract §6.7).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BuildId(String);
 
 impl BuildId {
-    /// Fewest digits that name a build.
-    pub const SHORTEST: usize = 8;
+    pub const MIN_DIGITS: usize = 8;
 
     /// Accepts upper case too.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let fits = (Self::SHORTEST..=64).contains(&text.len());
+        let fits = (Self::MIN_DIGITS..=64).contains(&text.len());
         (hex && fits).then(|| Self(text.to_ascii_lowercase()))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -156,12 +146,10 @@ impl fmt::Display for BuildId {
     }
 }
 
-/// One line of a list of dumps.
+/// An entry of a list of dumps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoredumpSummary {
-    /// Row id.
     pub id: i64,
-    /// Row of its device.
     pub device_id: i64,
     /// The chip the device named.
     pub chip: String,
@@ -169,30 +157,26 @@ pub struct CoredumpSummary {
     pub firmware_version: String,
     /// Length of the stored body in bytes.
     pub size: u64,
-    /// What became of it.
     pub parse_status: ParseStatus,
     /// When it was received; for one device, later dumps have later times.
     pub uploaded_at: Timestamp,
     /// When it left `PENDING`.
     pub parsed_at: Option<Timestamp>,
-    /// When its row was made.
     pub created_at: Timestamp,
-    /// The build it came from, as far as it tells.
+    /// The build which the dump names.
     pub build_id: Option<BuildId>,
-    /// Hash that dumps of one cause share.
     pub signature: Option<String>,
-    /// How often the device delivered this very body, at least 1.
+    /// How often the device delivered the same body, at least 1.
     pub occurrences: u32,
-    /// When it did so last.
+    /// When the device delivered it last.
     pub last_seen_at: Timestamp,
 }
 
-/// A dump.
+/// All columns of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coredump {
-    /// What lists show.
     pub summary: CoredumpSummary,
-    /// Key of its device.
+    /// The key of its device.
     pub device: DeviceKey,
     /// Digest of the stored body.
     pub sha256: Sha256Digest,
@@ -206,20 +190,15 @@ pub struct Coredump {
     pub attempts: u32,
     /// When the next attempt is due; `None` once there is a result.
     pub next_attempt_at: Option<Timestamp>,
-    /// When its row changed last.
     pub updated_at: Timestamp,
 }
 
-/// One line of the list of all dumps.
+/// An entry of the list of the dumps of all devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetCoredump {
-    /// What lists show.
     pub summary: CoredumpSummary,
-    /// Key of its device.
     pub device_key: String,
-    /// Name of its device.
     pub device_name: Option<String>,
-    /// Code of its model.
     pub model_code: String,
 }
 
@@ -258,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_and_codes_read_back() {
+    fn statuses_and_codes_parse_their_own_text() {
         for status in ParseStatus::ALL {
             assert_eq!(ParseStatus::parse(status.as_str()), Some(status));
         }

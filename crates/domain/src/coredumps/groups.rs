@@ -2,82 +2,78 @@
 
 use crate::timestamp::Timestamp;
 
-/// Which dumps are grouped. What is `None` matches all.
+/// Which dumps are grouped; `None` matches all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CrashGroupFilter {
     /// Code of the model.
     pub model: Option<String>,
     /// The version the device named.
     pub firmware_version: Option<String>,
-    /// Uploaded then or later.
+    /// Only dumps uploaded at this time or later.
     pub since: Option<Timestamp>,
 }
 
-/// A part of the list of groups.
+/// Which part of the list of groups to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrashGroupPage {
-    /// Which dumps are grouped.
+pub struct CrashGroupQuery {
     pub filter: CrashGroupFilter,
-    /// Only groups behind this place.
-    pub after: CrashGroupPlace,
-    /// At most this many, and at least 1.
+    /// Only groups after this position.
+    pub after: CrashGroupPosition,
+    /// Maximum number of groups, at least 1.
     pub limit: u32,
 }
 
-/// A place in a walk over the groups.
+/// The position of a group in the list, which is read page by page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrashGroupPlace {
-    /// When the walk began. Dumps uploaded later are left out, so that no group moves meanwhile.
+pub struct CrashGroupPosition {
+    /// When the first page was read. Dumps uploaded later are left out, so that no group moves.
     pub until: Timestamp,
-    /// Upload of the newest dump.
+    /// When the newest dump of the group was uploaded.
     pub newest_at: Timestamp,
-    /// The signature.
     pub signature: String,
 }
 
-impl CrashGroupPlace {
-    /// Where a walk begins that begins now.
+impl CrashGroupPosition {
+    /// The position before all groups, for a list whose first page is read now.
     pub fn front(now: Timestamp) -> Self {
-        // Behind every signature, which is hexadecimal.
+        // `~` sorts behind every signature, which is hexadecimal; the order is descending.
         Self { until: now, newest_at: now, signature: "~".into() }
     }
 }
 
-/// The groups of a page.
+/// A page of groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CrashGroups {
-    /// In their order.
     pub groups: Vec<CrashGroup>,
-    /// Behind the last one, if there are more.
-    pub next: Option<CrashGroupPlace>,
+    /// The position of the last group, if there are more.
+    pub next: Option<CrashGroupPosition>,
 }
 
-/// What is known of the dumps of one signature.
+/// The dumps with one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrashGroup {
-    /// The signature they share.
     pub signature: String,
-    /// What the report of the sample calls it.
+    /// From the report of the sample.
     pub title: Option<String>,
-    /// How often it happened: the occurrences of all dumps.
+    /// The sum of the occurrences of all dumps.
     pub count: u64,
-    /// On how many devices.
+    /// The number of devices.
     pub devices: u64,
-    /// Upload of the oldest dump.
+    /// When the oldest dump was uploaded.
     pub first_seen_at: Timestamp,
-    /// When one of the dumps was delivered last, again or for the first time.
+    /// When a dump of the group was delivered last, also repeatedly.
     pub last_seen_at: Timestamp,
-    /// The versions it happened in, the most frequent first.
+    /// The most frequent version first.
     pub versions: Vec<VersionCount>,
-    /// Row of the newest dump.
+    /// The id of the newest dump.
     pub sample_id: i64,
 }
 
-/// How often something happened in a version.
+/// The dumps of a group from one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionCount {
     /// The version the devices named.
     pub version: String,
-    /// The occurrences of all dumps.
+    /// The sum of the occurrences.
     pub count: u64,
 }

@@ -1,4 +1,4 @@
-//! What the retention of dumps deleted since the start.
+//! The count of dumps which retention has deleted since the start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::ids::DeviceKey;
 use crate::wakeup::{Wakeup, Worker};
 
-/// Counts the dumps which retention deleted, in whichever commit. Clones share the count.
+/// Counts the dumps which retention deletes, in intake and in symbolication. Clones share the
+/// count.
 #[derive(Debug, Clone, Default)]
 pub struct PrunedCoredumps(Arc<AtomicU64>);
 
 impl PrunedCoredumps {
-    /// How many since the start.
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts and logs the dumps which retention deleted, and has their objects deleted.
+    /// Counts and logs the dumps which retention deleted, and wakes the worker of the outbox.
     pub(crate) fn note(&self, device: &DeviceKey, ids: &[i64], wakeup: &dyn Wakeup) {
         if ids.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Device configurations: what is stored, and what a device is given (contract §4.2, §8.3).
+//! Device configurations: what is stored, and what is served to a device (contract §4.2, §8.3).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,27 +11,27 @@ use serde_json::value::RawValue;
 use crate::fields::FieldFault;
 use crate::ids::DeviceKey;
 
-/// The members a device aborts on when they are not as it expects.
-const TREATED_MEMBERS: [&str; 3] = ["deviceName", "deviceEntityId", "enableOTA"];
+/// The members on which a device aborts if they are missing or of another type.
+const CHECKED_MEMBERS: [&str; 3] = ["deviceName", "deviceEntityId", "enableOTA"];
 
-/// Longest configuration accepted, in bytes (contract §8.3).
+/// Limit of contract §8.3.
 pub const MAX_CONFIG_BYTES: usize = 120_000;
 
-/// How strictly configurations are taken and served (`DEVICE_CONFIG_MODE`).
+/// How strictly configurations are checked when saved and served (`DEVICE_CONFIG_MODE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigMode {
-    /// Faulty members are replaced on the way to the device.
+    /// Missing and wrong members are replaced in what is served.
     Complete,
     /// The stored text is served as it is.
     Verbatim,
-    /// Like `Complete`, and incomplete configurations are refused on save.
+    /// Like `Complete`, and incomplete configurations are refused when saved.
     Strict,
 }
 
-/// A configuration text and what was taken out of it.
+/// A configuration text, and the members which lists show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceConfig {
-    /// The JSON text, byte for byte as it came.
+    /// The JSON text, byte for byte as it was received.
     pub text: String,
     /// `deviceName`
     pub device_name: Option<String>,
@@ -42,7 +42,7 @@ pub struct DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// Reads a text; every fault has the field `config` or `config.…`.
+    /// Parses a text; every fault names the field `config` or `config.…`.
     pub fn parse(text: &str, mode: ConfigMode) -> Result<Self, Vec<FieldFault>> {
         let value =
             parse_object(text).map_err(|message| vec![FieldFault::new("config", message)])?;
@@ -69,7 +69,7 @@ impl DeviceConfig {
         }
     }
 
-    /// Holds the text against the schema of its model.
+    /// Validates the text with the schema of its model.
     pub fn check(&self, schema: &ConfigSchema) -> Result<(), Vec<FieldFault>> {
         let faults = match parse_object(&self.text) {
             Ok(value) => schema.faults(&value),
@@ -78,7 +78,7 @@ impl DeviceConfig {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// What a device cannot do without and this configuration does not have.
+    /// One warning for each missing member which a device needs.
     pub fn warnings(&self) -> Vec<String> {
         let missing = [
             ("deviceName", self.device_name.is_none()),
@@ -87,7 +87,7 @@ impl DeviceConfig {
         missing
             .into_iter()
             .filter(|(_, absent)| *absent)
-            .map(|(name, _)| format!("{name} is missing; the device is given a replacement"))
+            .map(|(name, _)| format!("{name} is missing; a default is served to the device"))
             .collect()
     }
 }
@@ -116,11 +116,11 @@ fn short_member(value: &Value, name: &str, faults: &mut Vec<FieldFault>) -> Opti
     None
 }
 
-/// Parsers differ on which of two members of one name counts, so neither does.
+/// Parsers disagree on which of two members of one name they use, so a repeated name is a fault.
 fn repeated_members(text: &str) -> Vec<FieldFault> {
     let Ok(RawMembers(members)) = serde_json::from_str(text) else { return Vec::new() };
-    let count = |name: &str| members.iter().filter(|(member, _)| member == name).count();
-    let repeated = TREATED_MEMBERS.into_iter().filter(|name| count(name) > 1);
+    let count = |name: &str| members.iter().filter(|member| member.name == name).count();
+    let repeated = CHECKED_MEMBERS.into_iter().filter(|name| count(name) > 1);
     repeated.map(|name| FieldFault::new(format!("config.{name}"), "must occur once")).collect()
 }
 
@@ -132,8 +132,8 @@ fn missing_members(value: &Value) -> impl Iterator<Item = &'static str> {
 pub struct ConfigSchema(jsonschema::Validator);
 
 impl ConfigSchema {
-    /// Compiles the text of a schema; the error says what is wrong with it. References to other
-    /// documents are not followed.
+    /// Compiles the text of a schema; the error continues a sentence about the field. References to
+    /// other documents are not followed.
     pub fn compile(text: &str) -> Result<Self, String> {
         let value: Value =
             serde_json::from_str(text).map_err(|error| format!("is not valid JSON: {error}"))?;
@@ -143,7 +143,7 @@ impl ConfigSchema {
         jsonschema::validator_for(&value).map(Self).map_err(|error| {
             match foreign_reference(&value) {
                 Some(target) => {
-                    format!("refers to {target}; only references within it are followed")
+                    format!("refers to {target}; only references within the schema are followed")
                 }
                 None => format!("is not a JSON Schema: {error}"),
             }
@@ -151,13 +151,13 @@ impl ConfigSchema {
     }
 
     fn faults(&self, value: &Value) -> Vec<FieldFault> {
-        /// More would be noise in a toast.
-        const SHOWN: usize = 20;
+        /// A user interface shows no more.
+        const MAX_FAULTS: usize = 20;
         let fault = |error: jsonschema::ValidationError<'_>| {
             let place = error.instance_path().to_string().replace('/', ".");
             FieldFault::new(format!("config{place}"), error.to_string())
         };
-        self.0.iter_errors(value).take(SHOWN).map(fault).collect()
+        self.0.iter_errors(value).take(MAX_FAULTS).map(fault).collect()
     }
 }
 
@@ -179,9 +179,9 @@ impl fmt::Debug for ConfigSchema {
     }
 }
 
-/// The body `GET /api/iot/config` answers with: the stored text, or, unless it is to be served
-/// verbatim, a text with the members replaced on which the device would abort (contract §4.2).
-pub fn served_config<'a>(stored: &'a str, key: &DeviceKey, mode: ConfigMode) -> Cow<'a, str> {
+/// The body of the answer to `GET /api/iot/config`: the stored text, or, unless `mode` is verbatim,
+/// a text in which the members are replaced on which the device would abort (contract §4.2).
+pub fn to_served_text<'a>(stored: &'a str, key: &DeviceKey, mode: ConfigMode) -> Cow<'a, str> {
     if mode == ConfigMode::Verbatim {
         return Cow::Borrowed(stored);
     }
@@ -192,8 +192,14 @@ pub fn served_config<'a>(stored: &'a str, key: &DeviceKey, mode: ConfigMode) -> 
     }
 }
 
-/// The members of an object in their order and exact text, repeated names included.
-struct RawMembers<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of an object in their order, repeated names included.
+struct RawMembers<'a>(Vec<RawMember<'a>>);
+
+struct RawMember<'a> {
+    name: String,
+    /// The exact text.
+    value: &'a RawValue,
+}
 
 impl<'de> Deserialize<'de> for RawMembers<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -208,7 +214,7 @@ impl<'de> Deserialize<'de> for RawMembers<'de> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut members = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    members.push((Cow::Owned(name), map.next_value()?));
+                    members.push(RawMember { name, value: map.next_value()? });
                 }
                 Ok(RawMembers(members))
             }
@@ -217,13 +223,11 @@ impl<'de> Deserialize<'de> for RawMembers<'de> {
     }
 }
 
-type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
-
-/// The only value of `name`; a repeated name counts as none, because parsers differ on it.
-fn single<'a>(members: &Members<'a>, name: &str) -> Option<&'a RawValue> {
-    let mut found = members.iter().filter(|(member, _)| member == name);
+/// The value of `name`; `None` if the name is repeated, because parsers disagree on which counts.
+fn single<'a>(members: &[RawMember<'a>], name: &str) -> Option<&'a RawValue> {
+    let mut found = members.iter().filter(|member| member.name == name);
     match (found.next(), found.next()) {
-        (Some((_, value)), None) => Some(value),
+        (Some(member), None) => Some(member.value),
         _ => None,
     }
 }
@@ -236,14 +240,14 @@ fn is_boolean(value: &RawValue) -> bool {
     matches!(value.get(), "true" | "false")
 }
 
-fn is_complete(members: &Members<'_>) -> bool {
+fn is_complete(members: &[RawMember<'_>]) -> bool {
     single(members, "deviceName").is_some_and(is_text)
         && single(members, "deviceEntityId").is_some_and(is_text)
-        && (members.iter().all(|(name, _)| name != "enableOTA")
+        && (members.iter().all(|member| member.name != "enableOTA")
             || single(members, "enableOTA").is_some_and(is_boolean))
 }
 
-fn completed(members: &Members<'_>, key: &DeviceKey) -> String {
+fn completed(members: &[RawMember<'_>], key: &DeviceKey) -> String {
     let text = |name| single(members, name).filter(|value| is_text(value)).map(RawValue::get);
     let default_name = Value::from(key.as_str()).to_string();
     let mut written = vec![
@@ -253,8 +257,8 @@ fn completed(members: &Members<'_>, key: &DeviceKey) -> String {
     if let Some(value) = single(members, "enableOTA").filter(|value| is_boolean(value)) {
         written.push(("enableOTA", value.get()));
     }
-    let others = members.iter().filter(|(name, _)| !TREATED_MEMBERS.contains(&name.as_ref()));
-    written.extend(others.map(|(name, value)| (name.as_ref(), value.get())));
+    let others = members.iter().filter(|member| !CHECKED_MEMBERS.contains(&&*member.name));
+    written.extend(others.map(|member| (&*member.name, member.value.get())));
     let member = |(name, value): (&str, &str)| format!("{}:{value}", Value::from(name));
     format!("{{{}}}", written.into_iter().map(member).collect::<Vec<_>>().join(","))
 }
@@ -265,7 +269,7 @@ mod tests {
 
     fn served(stored: &str) -> String {
         let key = DeviceKey::parse("abcd2345").unwrap();
-        served_config(stored, &key, ConfigMode::Complete).into_owned()
+        to_served_text(stored, &key, ConfigMode::Complete).into_owned()
     }
 
     fn fields(text: &str, mode: ConfigMode) -> Vec<String> {
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn faulty_members_are_replaced_and_the_others_kept_verbatim() {
+    fn faulty_members_are_replaced_and_the_others_are_served_verbatim() {
         assert_eq!(served("{}"), r#"{"deviceName":"abcd2345","deviceEntityId":""}"#);
         assert_eq!(served("[1]"), r#"{"deviceName":"abcd2345","deviceEntityId":""}"#);
         assert_eq!(served("no json"), r#"{"deviceName":"abcd2345","deviceEntityId":""}"#);
@@ -298,7 +302,7 @@ mod tests {
     #[test]
     fn verbatim_mode_changes_nothing() {
         let key = DeviceKey::parse("abcd2345").unwrap();
-        assert_eq!(served_config("[]", &key, ConfigMode::Verbatim), "[]");
+        assert_eq!(to_served_text("[]", &key, ConfigMode::Verbatim), "[]");
     }
 
     #[test]

@@ -9,24 +9,23 @@ pub fn client_id(model: &ModelCode, key: &DeviceKey) -> String {
     format!("iotdevice-{model}-{key}")
 }
 
-/// Where a device stands in the rotation of its secret (contract §15.3).
+/// The state of the rotation of a device's secret (contract §15.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RotationState {
-    /// Nothing to do.
+    /// No rotation is due.
     Ok,
-    /// Waits for its turn.
+    /// The rotation is due and has not begun.
     Queued,
-    /// Is being rotated.
+    /// The rotation is under way.
     Pending,
-    /// Did not answer in time.
+    /// The device did not answer in time.
     Timeout,
 }
 
 impl RotationState {
-    /// Every state.
     pub const ALL: [Self; 4] = [Self::Ok, Self::Queued, Self::Pending, Self::Timeout];
 
-    /// The text on the wire and in the database.
+    /// The text in answers and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -36,22 +35,19 @@ impl RotationState {
         }
     }
 
-    /// `None` when the text names no state.
+    /// `None` when the text is not a state.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
-/// One line of the list of devices; never loads the configuration (I13).
+/// An entry of the list of devices; lists never load configurations (I13).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceSummary {
-    /// Row id.
     pub id: i64,
-    /// Unique key.
     pub key: DeviceKey,
-    /// Its model.
     pub device_model_id: i64,
-    /// A mark for people; its endpoints ignore it.
+    /// A flag for people; the endpoints of devices ignore it.
     pub active: bool,
     /// `deviceName` of the configuration.
     pub device_name: Option<String>,
@@ -59,20 +55,16 @@ pub struct DeviceSummary {
     pub device_entity_id: Option<String>,
     /// `enableOTA` of the configuration.
     pub enable_ota: Option<bool>,
-    /// Where it stands in the rotation of its secret.
     pub rotation_state: RotationState,
-    /// When its secret was made.
     pub secret_created_at: Option<Timestamp>,
-    /// When its newest dump came.
+    /// When its newest dump was received.
     pub last_coredump_at: Option<Timestamp>,
 }
 
-/// The model of a device, as its detail shows it.
+/// The model of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelOfDevice {
-    /// Row id.
     pub id: i64,
-    /// Unique code.
     pub code: ModelCode,
     /// Name for people.
     pub name: String,
@@ -80,58 +72,46 @@ pub struct ModelOfDevice {
     pub firmware_version: Option<String>,
 }
 
-/// A device with everything known of it.
+/// All columns of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Row id.
     pub id: i64,
-    /// Unique key.
     pub key: DeviceKey,
-    /// Its model, for life.
+    /// Never changes.
     pub model: ModelOfDevice,
-    /// A mark for people; its endpoints ignore it.
+    /// A flag for people; the endpoints of devices ignore it.
     pub active: bool,
-    /// The stored configuration and what was taken from it.
     pub config: DeviceConfig,
-    /// Where it stands in the rotation of its secret.
     pub rotation_state: RotationState,
-    /// When its secret was made.
     pub secret_created_at: Option<Timestamp>,
     /// When a rotation last began.
     pub last_rotation_attempt_at: Option<Timestamp>,
-    /// When a rotation last ended well.
+    /// When a rotation last succeeded.
     pub last_rotation_completed_at: Option<Timestamp>,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// What a device is created from.
+/// A device to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDevice {
-    /// A fresh key.
     pub key: DeviceKey,
-    /// Its model.
     pub model_id: i64,
-    /// Its validated configuration.
+    /// Already validated.
     pub config: DeviceConfig,
 }
 
-/// What may change in a device.
+/// The new values of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceUpdate {
-    /// The new validated configuration.
+    /// Already validated.
     pub config: DeviceConfig,
-    /// The new mark.
     pub active: bool,
 }
 
-/// Which devices a list shows; `None` shows all.
+/// Which devices a list shows; `None` matches all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeviceFilter {
-    /// Devices of this model only.
     pub model_id: Option<i64>,
-    /// Devices in this state only.
     pub rotation_state: Option<RotationState>,
 }

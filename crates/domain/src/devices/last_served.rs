@@ -1,4 +1,4 @@
-//! What each device was given last, in memory (contract §4.2).
+//! The configuration served last to each device, in memory (contract §4.2).
 
 use std::sync::Arc;
 
@@ -6,23 +6,23 @@ use moka::sync::Cache;
 
 use crate::ids::DeviceKey;
 
-/// Thousands of devices with configurations of a few kilobytes.
+/// Enough for thousands of devices with configurations of a few kilobytes.
 const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
-/// What an entry takes beside its text.
+/// Memory of an entry in addition to its text.
 const ENTRY_BYTES: usize = 200;
 
-/// The configurations served last, as many as fit. Clones share them.
+/// A cache of the configurations served last. Clones share it.
 #[derive(Clone)]
 pub(super) struct LastServed(Cache<DeviceKey, Arc<str>>);
 
 impl Default for LastServed {
     fn default() -> Self {
-        Self::of(CAPACITY_BYTES)
+        Self::with_capacity(CAPACITY_BYTES)
     }
 }
 
 impl LastServed {
-    fn of(capacity: u64) -> Self {
+    fn with_capacity(capacity: u64) -> Self {
         let weight = |_: &DeviceKey, text: &Arc<str>| {
             u32::try_from(text.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
@@ -33,9 +33,9 @@ impl LastServed {
         self.0.get(key)
     }
 
-    /// Takes over what a device is given; the text itself, shared.
+    /// Stores the text which a device is about to get, and returns it.
     pub(super) fn remember(&self, key: &DeviceKey, text: &str) -> Arc<str> {
-        // Devices poll far more often than configurations change.
+        // Devices poll far more often than configurations change: most calls do not allocate.
         if let Some(last) = self.0.get(key).filter(|last| **last == *text) {
             return last;
         }
@@ -44,7 +44,7 @@ impl LastServed {
         text
     }
 
-    /// There is no such device any more.
+    /// Removes the entry of a device which does not exist any more.
     pub(super) fn forget(&self, key: &DeviceKey) {
         self.0.invalidate(key);
     }
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let served = LastServed::of(10_000);
+        let served = LastServed::with_capacity(10_000);
         for number in 0..1000 {
             let key = DeviceKey::parse(&format!("dev{number:05}")).unwrap();
             assert_eq!(&*served.remember(&key, &"x".repeat(800)), "x".repeat(800));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_served_last_is_there_until_it_is_forgotten() {
+    fn the_text_served_last_is_returned_until_it_is_forgotten() {
         let served = LastServed::default();
         let key = DeviceKey::parse("abcd2345").unwrap();
         served.remember(&key, "one");

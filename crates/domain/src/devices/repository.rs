@@ -1,4 +1,4 @@
-//! Rows of devices.
+//! The port to the rows of devices.
 
 use async_trait::async_trait;
 
@@ -7,7 +7,7 @@ use crate::devices::device::{Device, DeviceFilter, DeviceSummary, DeviceUpdate, 
 use crate::error::RepositoryError;
 use crate::ids::DeviceKey;
 
-/// Keeps devices.
+/// Rows of devices. A method which returns `Option` returns `None` when the device does not exist.
 #[async_trait]
 pub trait DeviceRepository: Send + Sync {
     /// The devices that pass the filter, by key in byte order.
@@ -21,13 +21,11 @@ pub trait DeviceRepository: Send + Sync {
         change: &Change,
     ) -> Result<Option<Device>, RepositoryError>;
 
-    /// The device of this id.
     async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError>;
 
-    /// The stored configuration text of the device of this key.
+    /// The stored configuration text.
     async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError>;
 
-    /// Changes a device; `None` when there is none of this id.
     async fn update(
         &self,
         id: i64,
@@ -35,7 +33,7 @@ pub trait DeviceRepository: Send + Sync {
         change: &Change,
     ) -> Result<Option<Device>, RepositoryError>;
 
-    /// Deletes a device and its dumps, and queues the deletes of their objects; `false` when there
-    /// is none of this id.
+    /// Deletes a device and its dumps, and queues the deletes of their objects; `false` when the
+    /// device does not exist.
     async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError>;
 }

@@ -1,9 +1,10 @@
-//! Reads ZIP archives of hostile origin.
+//! Reads ZIP archives from untrusted sources.
 //!
-//! Own code, because a bundle is judged by its central directory as it stands: duplicate names,
-//! foreign disks and encrypted entries must be seen, not smoothed over. Layout after PKWARE's
-//! APPNOTE 6.3.10 (§4.3.7 local header, §4.3.12 central header, §4.3.14–16 end records, §4.5.3
-//! ZIP64 extra field). Sizes an archive claims are only ever compared, never trusted.
+//! A library would not do: a bundle is checked against its central directory exactly as it is
+//! stored, so duplicate names, references to other disks and encrypted entries must stay visible.
+//! The layout is that of PKWARE's APPNOTE 6.3.10 (§4.3.7 local header, §4.3.12 central header,
+//! §4.3.14–16 end records, §4.5.3 ZIP64 extra field). The sizes which an archive states are only
+//! compared with the bytes that were read.
 
 mod directory;
 
@@ -20,44 +21,26 @@ const ENCRYPTION_FLAGS: u16 = 1 | 1 << 6 | 1 << 13;
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The structure is wrong.
     #[error("archive is damaged: {0}")]
     Damaged(&'static str),
-    /// It spans several disks.
     #[error("archive spans several disks")]
     MultiDisk,
-    /// An entry is encrypted.
     #[error("entry {0} is encrypted")]
     Encrypted(String),
-    /// An entry is compressed by another method than deflate.
-    #[error("entry {name} uses compression method {method}; only stored and deflate are read")]
+    #[error("entry {name} must be stored or deflated, but has compression method {method}")]
     Method {
-        /// Name of the entry.
         name: String,
         /// Method number (APPNOTE §4.4.5).
         method: u16,
     },
-    /// The content of an entry is wrong.
     #[error("entry {name} is damaged: {damage}")]
-    Entry {
-        /// Name of the entry.
-        name: String,
-        /// What is wrong.
-        damage: &'static str,
-    },
-    /// An entry produces more bytes than allowed.
+    Entry { name: String, damage: &'static str },
     #[error("entry {name} has more than {limit} bytes")]
-    EntryTooLarge {
-        /// Name of the entry.
-        name: String,
-        /// The cap in bytes.
-        limit: u64,
-    },
-    /// An entry produces suspiciously many bytes.
+    EntryTooLarge { name: String, limit: u64 },
     #[error("entry {0} is compressed more than 200 : 1")]
     Ratio(String),
     /// Reading the archive or writing the output failed for reasons outside the archive.
-    #[error("temporary file failed")]
+    #[error("temporary file could not be read or written")]
     Io(#[source] io::Error),
 }
 
@@ -71,7 +54,7 @@ enum Method {
 /// One entry of the central directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name; bytes that are not UTF-8 are replaced.
+    /// Bytes that are not UTF-8 are replaced by U+FFFD.
     pub name: String,
     raw_name: Vec<u8>,
     flags: u16,
@@ -82,14 +65,14 @@ pub struct Entry {
     local_offset: u64,
 }
 
-/// How much an entry may produce.
+/// How many bytes an entry may decompress to.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputCaps {
-    /// Bytes at most.
+    /// Maximum number of bytes.
     pub bytes: u64,
-    /// Above this many bytes the ratio of produced to compressed bytes counts.
+    /// The ratio is not checked up to this number of bytes.
     pub ratio_from: u64,
-    /// The largest such ratio.
+    /// Maximum ratio of decompressed to compressed bytes.
     pub ratio: u64,
 }
 
@@ -101,13 +84,12 @@ pub struct Archive<R> {
 }
 
 impl<R: Read + Seek> Archive<R> {
-    /// Reads the central directory.
     pub fn open(mut reader: R) -> Result<Self, ArchiveError> {
         let (directory_offset, entries) = read_directory(&mut reader)?;
         Ok(Self { reader, directory_offset, entries })
     }
 
-    /// The entries in the order of the directory, repeated names included.
+    /// The entries in the order of the directory, duplicate names included.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -139,12 +121,12 @@ impl<R: Read + Seek> Archive<R> {
         self.reader.seek(SeekFrom::Start(start)).map_err(ArchiveError::Io)?;
         let data = (&mut self.reader).take(entry.compressed);
         match entry.known_method()? {
-            Method::Stored => pump(entry, data, caps, output),
-            Method::Deflate => pump(entry, DeflateDecoder::new(data), caps, output),
+            Method::Stored => copy_checked(entry, data, caps, output),
+            Method::Deflate => copy_checked(entry, DeflateDecoder::new(data), caps, output),
         }
     }
 
-    /// Where the data begins, after a local header that agrees with the directory.
+    /// The offset of the data behind the local header, which must agree with the directory.
     fn data_offset(&mut self, entry: &Entry) -> Result<u64, ArchiveError> {
         let outside = || entry.damage("its local header is outside the archive");
         let header_end = entry.local_offset.checked_add(LOCAL_BYTES as u64).ok_or_else(outside)?;
@@ -183,7 +165,7 @@ impl Entry {
     }
 }
 
-fn pump(
+fn copy_checked(
     entry: &Entry,
     mut data: impl Read,
     caps: OutputCaps,
@@ -212,7 +194,7 @@ fn pump(
         output.write_all(&buffer[..read]).map_err(ArchiveError::Io)?;
     }
     if produced != entry.uncompressed {
-        return Err(entry.damage("its length is not the one it claims"));
+        return Err(entry.damage("its length is not the one in the central directory"));
     }
     if crc32.finalize() != entry.crc32 {
         return Err(entry.damage("its CRC-32 is wrong"));
@@ -220,7 +202,7 @@ fn pump(
     Ok(produced)
 }
 
-/// The decoder reports bad data by these kinds; every other kind comes from the file beneath.
+/// The decoder reports corrupt data with these kinds; every other kind is a failure of the file.
 fn read_error(entry: &Entry, error: io::Error) -> ArchiveError {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     if matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) {

@@ -13,35 +13,34 @@ use crate::firmware::version_json::{MAX_VERSION_JSON_BYTES, VersionJson, Version
 use crate::ids::ModelCode;
 use crate::ids::VersionText;
 
-/// Above this many bytes an entry's compression ratio counts (contract §5.2).
+/// The compression ratio of an entry is not checked up to this size (contract §5.2).
 const RATIO_FROM_BYTES: u64 = 8 * 1024 * 1024;
 const MAX_RATIO: u64 = 200;
-/// Error texts name at most this many entries.
-const NAMES_SHOWN: usize = 20;
+/// The number of entries which an error text names.
+const MAX_SHOWN_NAMES: usize = 20;
 
-/// How closely images are looked at (`FIRMWARE_IMAGE_GATE`, contract §5.3).
+/// How thoroughly images are checked (`FIRMWARE_IMAGE_GATE`, contract §5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageGate {
     /// Magic, descriptor, version and build id.
     Standard,
     /// Also segments, checksum and appended hash.
     Full,
-    /// Descriptor and version only, for data of doubtful origin.
+    /// Only descriptor and version, for images of doubtful origin.
     AppInfo,
 }
 
-/// The caps and the gate of an upload.
+/// The limits of an upload, and the checks of its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BundleRules {
-    /// Largest decompressed entry in bytes.
+    /// Maximum size of a decompressed entry in bytes.
     pub entry_bytes: u64,
-    /// Largest sum of decompressed entries in bytes.
+    /// Maximum size of all decompressed entries in bytes.
     pub total_bytes: u64,
-    /// How closely the image is looked at.
     pub gate: ImageGate,
 }
 
-/// Why a bundle is not acceptable, in the order of contract §5.3.
+/// Why a bundle is refused; the rows are those of contract §5.3.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Row 5.
@@ -55,48 +54,35 @@ pub enum BundleError {
     Duplicates(Vec<String>),
     /// Row 7, missing names.
     #[error("bundle lacks entries: {}; it has {}", shown(missing), shown(found))]
-    Missing {
-        /// Names that are not there.
-        missing: Vec<String>,
-        /// Names that are.
-        found: Vec<String>,
-    },
+    Missing { missing: Vec<String>, found: Vec<String> },
     /// Row 7, names beyond the five.
     #[error("bundle has unexpected entries: {}", shown(.0))]
     Unexpected(Vec<String>),
     /// Row 8, sum of all entries.
     #[error("bundle has more than {limit} bytes when decompressed")]
-    TotalTooLarge {
-        /// The cap in bytes.
-        limit: u64,
-    },
+    TotalTooLarge { limit: u64 },
     /// Row 9.
     #[error(transparent)]
     VersionJson(#[from] VersionJsonError),
-    /// Row 9, far too long.
+    /// Row 9, beyond the limit.
     #[error("version.json has more than {MAX_VERSION_JSON_BYTES} bytes")]
     VersionJsonTooLong,
     /// Rows 10, 11, 12 and 15.
     #[error(transparent)]
     Image(#[from] ImageError),
     /// Row 13.
-    #[error("version must match {}", VersionText::PATTERN)]
-    Version,
+    #[error("version must match {}, but is {found:?}", VersionText::PATTERN)]
+    Version { found: String },
     /// Row 14.
     #[error("image was built from ELF {image}, but the ELF of the bundle is {elf}")]
-    BuildId {
-        /// What the image says.
-        image: Sha256Digest,
-        /// The hash of the ELF entry.
-        elf: Sha256Digest,
-    },
-    /// The temporary files failed; not the fault of the bundle.
-    #[error("temporary file failed")]
+    BuildId { image: Sha256Digest, elf: Sha256Digest },
+    /// A failure of the server, not a fault of the bundle.
+    #[error("temporary file could not be read or written")]
     Spool(#[source] io::Error),
 }
 
 impl BundleError {
-    /// Whether the bundle is refused for its size (413) rather than for what it is (400).
+    /// Whether the bundle is refused because of its size (413) and not of its content (400).
     pub fn is_too_large(&self) -> bool {
         matches!(
             self,
@@ -104,7 +90,7 @@ impl BundleError {
         )
     }
 
-    /// Whether the server failed, not the bundle.
+    /// Whether the server failed and the bundle is not at fault.
     pub fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -115,14 +101,14 @@ impl BundleError {
 
 fn shown(names: &[String]) -> String {
     let short = |name: &String| name.chars().take(100).collect::<String>();
-    let list = names.iter().take(NAMES_SHOWN).map(short).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_SHOWN) {
+    let list = names.iter().take(MAX_SHOWN_NAMES).map(short).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_SHOWN_NAMES) {
         0 => list,
         more => format!("{list} and {more} more"),
     }
 }
 
-/// A bundle that passed every check; its artifacts lie in temporary files.
+/// A bundle that passed every check; its artifacts are spooled files.
 #[derive(Debug, Clone)]
 pub struct FirmwareBundle {
     version: VersionText,
@@ -156,9 +142,9 @@ impl FirmwareBundle {
         let pipeline = read_version_json(&artifacts.version_json)?;
         let (version, head) = check_image(&artifacts, rules.gate)?;
         if pipeline.firmware_version.as_str() != Some(version.as_str()) {
-            let claimed: String = pipeline.firmware_version.to_string().chars().take(64).collect();
-            tracing::info!(image = %version, version_json = claimed,
-                "version.json names another version than the image; the image decides");
+            let other: String = pipeline.firmware_version.to_string().chars().take(64).collect();
+            tracing::info!(image = %version, version_json = other,
+                "the version of a bundle for model {model} is {version}, as its image says: its version.json says {other}");
         }
         let facts = FirmwareFacts {
             bin: facts_of(&artifacts.bin),
@@ -180,7 +166,6 @@ impl FirmwareBundle {
         &self.version
     }
 
-    /// What is known of the set.
     pub const fn facts(&self) -> &FirmwareFacts {
         &self.facts
     }
@@ -262,17 +247,17 @@ fn unpack(
     rules: BundleRules,
     spool: &SpoolDirectory,
 ) -> Result<Artifacts, BundleError> {
-    let mut left = rules.total_bytes;
+    let mut bytes_left = rules.total_bytes;
     let mut next = |entry: &Entry| {
         let caps = OutputCaps {
-            bytes: rules.entry_bytes.min(left),
+            bytes: rules.entry_bytes.min(bytes_left),
             ratio_from: RATIO_FROM_BYTES,
             ratio: MAX_RATIO,
         };
         let mut writer = spool.create().map_err(BundleError::Spool)?;
         match archive.extract(entry, caps, &mut writer) {
-            Ok(produced) => left -= produced,
-            Err(ArchiveError::EntryTooLarge { .. }) if left < rules.entry_bytes => {
+            Ok(produced) => bytes_left -= produced,
+            Err(ArchiveError::EntryTooLarge { .. }) if bytes_left < rules.entry_bytes => {
                 return Err(BundleError::TotalTooLarge { limit: rules.total_bytes });
             }
             Err(error) => return Err(error.into()),
@@ -304,7 +289,9 @@ fn check_image(
     let start = read_start(image, MIN_IMAGE_BYTES as u64).map_err(BundleError::Spool)?;
     let head = ImageHead::parse(&start, image.length(), gate != ImageGate::AppInfo)?;
     let version = std::str::from_utf8(&head.version).ok().and_then(VersionText::of_upload);
-    let version = version.ok_or(BundleError::Version)?;
+    let version = version.ok_or_else(|| BundleError::Version {
+        found: String::from_utf8_lossy(&head.version).into_owned(),
+    })?;
     let elf = artifacts.elf.sha256();
     if let Some(built_from) = head.elf_sha256
         && gate != ImageGate::AppInfo

@@ -1,4 +1,4 @@
-//! What is known of a published version (contract §5.5).
+//! The stored facts of a published version (contract §5.5).
 
 use crate::artifacts::key::{ArtifactKey, ArtifactName};
 use crate::artifacts::store::ArtifactFacts;
@@ -8,7 +8,7 @@ use crate::ids::UploadId;
 use crate::ids::VersionText;
 use crate::timestamp::Timestamp;
 
-/// The facts stored per version.
+/// What a version row says about the five artifacts and the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareFacts {
     /// `firmware.bin`
@@ -23,18 +23,16 @@ pub struct FirmwareFacts {
     pub version_json: ArtifactFacts,
     /// Name of the chip, or its id as four hex digits.
     pub chip: String,
-    /// Project name of the image.
     pub project_name: String,
     /// ESP-IDF version of the image.
     pub idf_version: String,
     /// Anti-rollback counter of the image.
     pub secure_version: u32,
-    /// Commit the pipeline built, from `version.json`.
+    /// The commit which the pipeline built, from `version.json`.
     pub git_commit: Option<String>,
 }
 
 impl FirmwareFacts {
-    /// The facts of one artifact.
     pub const fn of(&self, artifact: ArtifactName) -> ArtifactFacts {
         match artifact {
             ArtifactName::Bin => self.bin,
@@ -50,7 +48,7 @@ impl FirmwareFacts {
         self.elf.sha256
     }
 
-    /// Whether both sets are the same in all five hashes.
+    /// Whether all five hashes are equal.
     pub fn identical(&self, other: &Self) -> bool {
         ArtifactName::ALL.into_iter().all(|name| self.of(name).sha256 == other.of(name).sha256)
     }
@@ -59,33 +57,28 @@ impl FirmwareFacts {
 /// A version row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareVersion {
-    /// Row id.
     pub id: i64,
-    /// Row of its model.
     pub model_id: i64,
-    /// Code of its model.
     pub model: ModelCode,
-    /// The version text.
     pub version: VersionText,
-    /// What is known of the set.
     pub facts: FirmwareFacts,
     /// When it was last uploaded.
     pub uploaded_at: Timestamp,
-    /// The mark "read from staging": the upload whose staged objects hold the set.
+    /// The upload from whose staged objects the set is read, until it is settled.
     pub staging: Option<UploadId>,
 }
 
 impl FirmwareVersion {
-    /// The object that holds an artifact of the set at this moment.
+    /// The key from which an artifact is read now: staged, or final.
     pub fn key(&self, artifact: ArtifactName) -> ArtifactKey {
         match &self.staging {
             Some(upload) => ArtifactKey::Staging { upload: upload.clone(), artifact },
-            None => self.settled_key(artifact),
+            None => self.final_key(artifact),
         }
     }
 
-    /// The deterministic key of an artifact of the set.
-    pub fn settled_key(&self, artifact: ArtifactName) -> ArtifactKey {
+    /// The key from which an artifact is read once the set is settled.
+    pub fn final_key(&self, artifact: ArtifactName) -> ArtifactKey {
         ArtifactKey::Firmware { model: self.model.clone(), version: self.version.clone(), artifact }
     }
 }

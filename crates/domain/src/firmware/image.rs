@@ -1,8 +1,8 @@
 //! Application images of ESP-IDF (contract §5.4).
 //!
-//! Layout after Espressif's "App Image Format" (`esp_image_format.h`, `esp_app_desc.h`): a header of
-//! 24 bytes, then segments of an 8-byte header and data, then padding, a checksum byte at the end
-//! of a 16-byte block, then, if header byte 23 says so, a SHA-256 of everything before it. The
+//! The layout is Espressif's "App Image Format" (`esp_image_format.h`, `esp_app_desc.h`): a header
+//! of 24 bytes, then segments of an 8-byte header and data, then padding, a checksum byte at the
+//! end of a 16-byte block, then, if header byte 23 is 1, a SHA-256 of everything before it. The
 //! application descriptor is the start of the first segment's data, hence at offset 32.
 
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use crate::chip::KnownChip;
 use crate::digest::{RunningSha256, Sha256Digest};
 
-/// Header, first segment header and descriptor: the least an image has.
+/// The length of header, first segment header and descriptor, which every image has.
 pub const MIN_IMAGE_BYTES: usize = HEADER_BYTES + SEGMENT_HEADER_BYTES + 256;
 
 const HEADER_BYTES: usize = 24;
@@ -22,74 +22,50 @@ const MAX_SEGMENTS: u8 = 16;
 /// `ESP_ROM_CHECKSUM_INITIAL` of ESP-IDF.
 const CHECKSUM_SEED: u8 = 0xEF;
 
-/// Why an image is not acceptable.
+/// Why an image is refused. What is expected in checksum and hash is computed over the image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Not even a header and a descriptor.
-    #[error("firmware image has {actual} bytes, the minimum is {MIN_IMAGE_BYTES}")]
-    TooShort {
-        /// Length in bytes.
-        actual: u64,
-    },
-    /// The first byte is wrong.
-    #[error("firmware image must start with byte 0xE9, but starts with 0x{actual:02X}")]
-    Magic {
-        /// The byte found.
-        actual: u8,
-    },
-    /// There is no application descriptor at offset 32.
+    #[error("expected a firmware image of at least {MIN_IMAGE_BYTES} bytes, found {actual} bytes")]
+    TooShort { actual: u64 },
+    #[error("expected a firmware image that starts with byte 0xE9, found 0x{actual:02X}")]
+    Magic { actual: u8 },
     #[error(
-        "application descriptor at offset 32 must have magic 0xABCD5432, but has 0x{actual:08X}"
+        "expected an application descriptor with magic 0xABCD5432 at offset 32 of the firmware \
+         image, found 0x{actual:08X}"
     )]
-    DescriptorMagic {
-        /// The little-endian word found.
-        actual: u32,
-    },
-    /// The segment table does not fit the file.
+    DescriptorMagic { actual: u32 },
     #[error("firmware image is damaged: {0}")]
     Damaged(&'static str),
-    /// The checksum byte is wrong.
-    #[error("firmware image checksum must be 0x{expected:02X}, but is 0x{actual:02X}")]
-    Checksum {
-        /// Computed over the segments.
-        expected: u8,
-        /// The byte in the file.
-        actual: u8,
-    },
-    /// The appended SHA-256 is wrong.
-    #[error("firmware image hash must be {expected}, but is {actual}")]
-    Hash {
-        /// Computed over the file.
-        expected: Sha256Digest,
-        /// The hash in the file.
-        actual: Sha256Digest,
-    },
-    /// The image could not be read back.
+    #[error("expected a firmware image with 1 to {MAX_SEGMENTS} segments, found {actual}")]
+    Segments { actual: u8 },
+    #[error("expected checksum 0x{expected:02X} in the firmware image, found 0x{actual:02X}")]
+    Checksum { expected: u8, actual: u8 },
+    #[error("expected SHA-256 {expected} at the end of the firmware image, found {actual}")]
+    Hash { expected: Sha256Digest, actual: Sha256Digest },
     #[error("firmware image could not be read")]
     Io(#[from] io::Error),
 }
 
-/// What the first 288 bytes of an image say.
+/// The fields in the first 288 bytes of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageHead {
     /// The bytes of the version text up to the first NUL.
     pub version: Vec<u8>,
     /// Name of the chip, or its id as four hex digits.
     pub chip: String,
-    /// Name of the project.
     pub project_name: String,
-    /// ESP-IDF version it was built with.
+    /// The version of ESP-IDF with which it was built.
     pub idf_version: String,
     /// Anti-rollback counter.
     pub secure_version: u32,
-    /// SHA-256 of the ELF it was made from; `None` when the build did not fill it in.
+    /// SHA-256 of the ELF from which it was built; `None` when the build did not write it.
     pub elf_sha256: Option<Sha256Digest>,
 }
 
 impl ImageHead {
     /// Reads the head of an image of `length` bytes from its first bytes (at least
-    /// [`MIN_IMAGE_BYTES`], if the image has them). Without `strict_magic` the first byte may be
-    /// anything.
+    /// [`MIN_IMAGE_BYTES`], if the image has that many). Without `strict_magic` the first byte is
+    /// not checked.
     pub fn parse(start: &[u8], length: u64, strict_magic: bool) -> Result<Self, ImageError> {
         let Some((head, _)) = start.split_first_chunk::<MIN_IMAGE_BYTES>() else {
             return Err(ImageError::TooShort { actual: length });
@@ -122,7 +98,7 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Undecodable bytes become U+FFFD; control characters too, because these texts are shown.
+/// Bytes that are not UTF-8 become U+FFFD; control characters too, because people read the text.
 fn text(field: &[u8]) -> String {
     String::from_utf8_lossy(until_nul(field))
         .replace(char::is_control, &char::REPLACEMENT_CHARACTER.to_string())
@@ -133,26 +109,27 @@ fn chip_name(id: u16) -> String {
 }
 
 /// Checks segment table, checksum and appended hash of a whole image (contract §5.3#15). Bytes
-/// behind them, such as a signature, are allowed.
+/// behind them, for instance a signature, are allowed.
 pub fn check_integrity(image: impl Read) -> Result<(), ImageError> {
     let mut reader = HashingReader { inner: image, hash: RunningSha256::default() };
-    let header: [u8; HEADER_BYTES] = reader.exactly("it ends in its header")?;
+    let header: [u8; HEADER_BYTES] = reader.read_array("it ends in its header")?;
     let segments = header[1];
     if segments == 0 || segments > MAX_SEGMENTS {
-        return Err(ImageError::Damaged("it must have 1 to 16 segments"));
+        return Err(ImageError::Segments { actual: segments });
     }
     let mut length = HEADER_BYTES as u64;
     let mut checksum = CHECKSUM_SEED;
     for _ in 0..segments {
-        let segment: [u8; SEGMENT_HEADER_BYTES] = reader.exactly("it ends in a segment header")?;
+        let segment: [u8; SEGMENT_HEADER_BYTES] =
+            reader.read_array("it ends in a segment header")?;
         let data = u32::from_le_bytes([segment[4], segment[5], segment[6], segment[7]]);
         checksum ^= reader.xor_of(u64::from(data))?;
         length += SEGMENT_HEADER_BYTES as u64 + u64::from(data);
     }
     for _ in 0..15 - length % 16 {
-        let _: [u8; 1] = reader.exactly("it ends before its checksum")?;
+        let _: [u8; 1] = reader.read_array("it ends before its checksum")?;
     }
-    let [actual]: [u8; 1] = reader.exactly("it ends before its checksum")?;
+    let [actual]: [u8; 1] = reader.read_array("it ends before its checksum")?;
     if actual != checksum {
         return Err(ImageError::Checksum { expected: checksum, actual });
     }
@@ -165,7 +142,7 @@ struct HashingReader<R> {
 }
 
 impl<R: Read> HashingReader<R> {
-    fn exactly<const N: usize>(&mut self, damage: &'static str) -> Result<[u8; N], ImageError> {
+    fn read_array<const N: usize>(&mut self, damage: &'static str) -> Result<[u8; N], ImageError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes, damage)?;
         Ok(bytes)
@@ -199,7 +176,7 @@ impl<R: Read> HashingReader<R> {
 
     fn check_appended_hash(mut self) -> Result<(), ImageError> {
         let (_, expected) = self.hash.clone().finish();
-        let actual: [u8; 32] = self.exactly("it ends in its appended hash")?;
+        let actual: [u8; 32] = self.read_array("it ends in its appended hash")?;
         let actual = Sha256Digest::from(actual);
         if actual == expected { Ok(()) } else { Err(ImageError::Hash { expected, actual }) }
     }

@@ -1,8 +1,8 @@
-//! Images being rolled out, in memory.
+//! A cache of the images which devices download at present.
 //!
-//! Thousands of devices want the same 1–2 MB at once, each slowly, and most only look at the first
+//! Thousands of devices download the same 1–2 MB at once, each slowly, and most read only the first
 //! KiB. Their transfers share one buffer: memory grows with the number of images, not of downloads.
-//! Entries are named by the SHA-256 of their content and can therefore never be stale.
+//! The key of an entry is the SHA-256 of its content, so an entry is never stale.
 
 use std::future::Future;
 use std::ops::Range;
@@ -16,8 +16,8 @@ use crate::artifacts::verified_reads::ArtifactBytes;
 use crate::digest::Sha256Digest;
 
 /// Larger images are streamed from the store.
-const LARGEST_IMAGE_BYTES: u64 = 8 * 1024 * 1024;
-/// One piece of a transfer; small, because each open connection holds about one.
+const MAX_IMAGE_BYTES: u64 = 8 * 1024 * 1024;
+/// One piece of a transfer; small, because each open connection buffers about one.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// A bounded cache of whole images.
@@ -28,7 +28,7 @@ pub struct ImageCache {
 }
 
 impl ImageCache {
-    /// Holds at most `capacity` bytes.
+    /// `capacity` is in bytes.
     pub fn new(capacity: u64) -> Self {
         let weight =
             |_: &Sha256Digest, image: &Bytes| u32::try_from(image.len()).unwrap_or(u32::MAX);
@@ -36,12 +36,12 @@ impl ImageCache {
         Self { images, capacity }
     }
 
-    /// Whether an image of `size` bytes would be kept.
-    pub fn takes(&self, size: u64) -> bool {
-        size <= LARGEST_IMAGE_BYTES.min(self.capacity)
+    /// Whether an image of `size` bytes is small enough for the cache.
+    pub fn accepts(&self, size: u64) -> bool {
+        size <= MAX_IMAGE_BYTES.min(self.capacity)
     }
 
-    /// The image, loaded at most once however many ask at the same time.
+    /// The image; concurrent calls for one image load it once.
     pub async fn get_or_load<E: Send + Sync + 'static>(
         &self,
         sha256: Sha256Digest,
@@ -51,9 +51,9 @@ impl ImageCache {
     }
 }
 
-/// Hands out `range` of an image in small shared pieces.
+/// `range` of an image, in small pieces which share its memory.
 pub fn pieces(image: &Bytes, range: Range<u64>) -> ArtifactBytes {
-    let offset = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(image.len());
+    let offset = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(image.len());
     let part = image.slice(offset(range.start)..offset(range.end));
     let split = move |mut left: Bytes| async move {
         if left.is_empty() {

@@ -1,5 +1,5 @@
-//! Publishing a bundle (contract §5.7, §5.8): bytes before the row, one commit, and never a moment
-//! at which a reader could see half of a set.
+//! Publishes bundles (contract §5.7, §5.8): objects before the row, one commit, and at no time can
+//! a reader see a part of a set.
 
 use crate::artifacts::body::ArtifactBody;
 use crate::artifacts::key::{ArtifactKey, ArtifactName};
@@ -9,43 +9,37 @@ use crate::error::RepositoryError;
 use crate::firmware::publication::{
     BeginPublication, PublicationStart, PublishVersion, Published, PublishedObjects,
 };
-use crate::firmware::upload_lease::{LEASE, LeaseLost, UploadLease, Wait};
+use crate::firmware::upload_lease::{LEASE, LeaseBackoff, LeaseLost, UploadLease};
 use crate::firmware::{Firmware, FirmwareBundle, FirmwareVersion};
-use crate::ids::ModelCode;
-use crate::ids::UploadId;
-use crate::ids::VersionText;
+use crate::ids::{ModelCode, UploadId, VersionText};
 use crate::wakeup::Worker;
 
-/// How often a publication starts over because the ground moved under it.
-const ATTEMPTS: u32 = 5;
-/// Interrupted publications taken up at once.
+/// How often a publication is tried when it loses its lease.
+const MAX_ATTEMPTS: u32 = 5;
+/// Versions that one run settles.
 const UNSETTLED_BATCH: i64 = 100;
 
-/// What is to be published, and for whom.
+/// A bundle to be published.
 pub struct PublishFirmware {
-    /// Row of the model.
     pub model_id: i64,
-    /// Code of the model.
     pub model: ModelCode,
-    /// The checked bundle.
     pub bundle: FirmwareBundle,
-    /// Who asks.
     pub origin: Origin,
 }
 
-/// What came of a publication.
+/// The outcome of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublicationResult {
     /// The version is new.
     Created,
-    /// The held set is identical.
+    /// The version exists with the same set.
     Unchanged,
-    /// Another set was held.
+    /// The version existed with another set.
     Replaced,
 }
 
 impl PublicationResult {
-    /// The text on the wire and in metrics.
+    /// The text in answers and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -58,28 +52,22 @@ impl PublicationResult {
 /// A committed publication.
 #[derive(Debug, Clone)]
 pub struct PublishedFirmware {
-    /// What came of it.
     pub result: PublicationResult,
-    /// What the commit changed.
     pub commit: Published,
 }
 
 /// Why nothing was published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishFirmwareError {
-    /// The model was deleted meanwhile.
-    #[error("model does not exist")]
-    ModelGone,
+    #[error("the model was deleted during the publication")]
+    ModelDeleted,
     /// Another publication of the same version did not end in time.
-    #[error("another publication of the version is under way")]
-    Busy,
-    /// The lease ran out before the commit.
+    #[error("another publication of version {version} of model {model} is under way; try again")]
+    Busy { model: ModelCode, version: VersionText },
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
-    /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
 }
@@ -91,7 +79,7 @@ impl Firmware {
         &self,
         request: PublishFirmware,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
-        for _ in 1..ATTEMPTS {
+        for _ in 1..MAX_ATTEMPTS {
             match self.try_publish(&request).await {
                 Err(PublishFirmwareError::LeaseLost(_)) => {}
                 outcome => return outcome,
@@ -100,30 +88,31 @@ impl Firmware {
         self.try_publish(&request).await
     }
 
-    /// `LeaseLost` also when the held row was deleted under it: either way starting over helps.
+    /// `LeaseLost` also when the existing row was deleted meanwhile: another attempt helps with
+    /// both.
     async fn try_publish(
         &self,
         request: &PublishFirmware,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
         let upload = UploadId::random(&*self.ports.entropy);
-        let held = self.begin(&upload, request).await?;
-        let outcome = match self.commit_set(&upload, request, held.as_deref()).await {
+        let existing = self.begin(&upload, request).await?;
+        let outcome = match self.commit_set(&upload, request, existing.as_deref()).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                self.lease(&upload).give_back().await;
+                self.lease(&upload).release().await;
                 return Err(error);
             }
         };
         if outcome.result == PublicationResult::Replaced {
             self.settle_committed(&upload, request, outcome.commit.version_id).await;
         }
-        self.lease(&upload).give_back().await;
+        self.lease(&upload).release().await;
         self.ports.wakeup.wake(Worker::Outbox);
         self.ports.wakeup.wake(Worker::Indexing);
         Ok(outcome)
     }
 
-    /// Finishes publications whose last step was interrupted; returns how many.
+    /// Settles the sets whose publication was interrupted after its commit; returns how many.
     pub async fn settle_interrupted(&self) -> Result<usize, PublishFirmwareError> {
         let now = self.ports.clock.now();
         let mut settled = 0;
@@ -139,25 +128,26 @@ impl Firmware {
                 now,
                 until: now.after(LEASE),
             };
-            let PublicationStart::Granted { held: Some(held) } =
+            let PublicationStart::Granted { existing: Some(existing) } =
                 self.ports.publications.begin(lease).await?
             else {
                 continue;
             };
-            let outcome = self.lease(&upload).keep(self.settle(&held)).await;
-            self.lease(&upload).give_back().await;
+            let outcome = self.lease(&upload).renew_during(self.settle(&existing)).await;
+            self.lease(&upload).release().await;
             settled += usize::from(outcome?);
         }
         Ok(settled)
     }
 
-    /// Waits for the lease; the set held at that moment stays until the lease is given back.
+    /// Waits for the lease, and returns the row of the version. It stays as it is until the lease
+    /// is released.
     async fn begin(
         &self,
         upload: &UploadId,
         request: &PublishFirmware,
     ) -> Result<Option<Box<FirmwareVersion>>, PublishFirmwareError> {
-        let mut wait = Wait::begin(&*self.ports.clock);
+        let mut backoff = LeaseBackoff::new(&*self.ports.clock);
         loop {
             let now = self.ports.clock.now();
             let start = self.ports.publications.begin(BeginPublication {
@@ -170,9 +160,14 @@ impl Firmware {
                 until: now.after(LEASE),
             });
             match start.await? {
-                PublicationStart::Granted { held } => return Ok(held),
-                PublicationStart::Busy if wait.again(now).await => {}
-                PublicationStart::Busy => return Err(PublishFirmwareError::Busy),
+                PublicationStart::Granted { existing } => return Ok(existing),
+                PublicationStart::Busy if backoff.wait(now).await => {}
+                PublicationStart::Busy => {
+                    return Err(PublishFirmwareError::Busy {
+                        model: request.model.clone(),
+                        version: request.bundle.version().clone(),
+                    });
+                }
             }
         }
     }
@@ -181,22 +176,22 @@ impl Firmware {
         &self,
         upload: &UploadId,
         request: &PublishFirmware,
-        held: Option<&FirmwareVersion>,
+        existing: Option<&FirmwareVersion>,
     ) -> Result<PublishedFirmware, PublishFirmwareError> {
         let facts = request.bundle.facts();
-        let stays = match held {
-            Some(held) if held.facts.identical(facts) => {
-                self.lease(upload).keep(self.is_intact(held)).await?
+        let unchanged = match existing {
+            Some(existing) if existing.facts.identical(facts) => {
+                self.lease(upload).renew_during(self.is_intact(existing)).await?
             }
             Some(_) | None => false,
         };
-        let (result, objects) = match held {
+        let (result, objects) = match existing {
             None => (PublicationResult::Created, PublishedObjects::InPlace),
-            Some(_) if stays => (PublicationResult::Unchanged, PublishedObjects::Unchanged),
+            Some(_) if unchanged => (PublicationResult::Unchanged, PublishedObjects::Unchanged),
             Some(_) => (PublicationResult::Replaced, PublishedObjects::Staged),
         };
         if objects != PublishedObjects::Unchanged {
-            self.lease(upload).keep(self.write_set(upload, request, objects)).await?;
+            self.lease(upload).renew_during(self.write_set(upload, request, objects)).await?;
         }
         let publication = PublishVersion {
             upload: upload.clone(),
@@ -204,29 +199,30 @@ impl Firmware {
             version: request.bundle.version().clone(),
             facts: facts.clone(),
             objects,
-            kept_versions: self.settings.kept_versions,
+            max_versions: self.settings.max_versions,
         };
         let change = Change::now(&*self.ports.clock, request.origin.clone());
         let commit = match self.ports.publications.publish(publication, &change).await? {
             Some(commit) => commit,
             None if self.ports.versions.offered_by(request.model_id).await?.is_none() => {
-                return Err(PublishFirmwareError::ModelGone);
+                return Err(PublishFirmwareError::ModelDeleted);
             }
             None => return Err(LeaseLost.into()),
         };
         Ok(PublishedFirmware { result, commit })
     }
 
-    /// Whether every object of a held set is there: a 200 speaks of stored bytes (I2), so an
-    /// upload repairs what was lost behind our back.
-    async fn is_intact(&self, held: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
+    /// Whether every object of a set is stored: a 200 promises stored bytes (I2), so an upload
+    /// writes a set again whose objects were lost.
+    async fn is_intact(&self, version: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
         for artifact in ArtifactName::ALL {
-            if !self.ports.reads.holds(&held.key(artifact), held.facts.of(artifact)).await? {
+            let (key, facts) = (version.key(artifact), version.facts.of(artifact));
+            if !self.ports.reads.is_stored(&key, facts).await? {
                 return Ok(false);
             }
         }
-        let elf_sha256 = held.facts.build_id();
-        Ok(self.ports.reads.holds(&ArtifactKey::Symbols { elf_sha256 }, held.facts.elf).await?)
+        let symbols = ArtifactKey::Symbols { elf_sha256: version.facts.build_id() };
+        Ok(self.ports.reads.is_stored(&symbols, version.facts.elf).await?)
     }
 
     /// Writes symbols first, `firmware.bin` last (contract §5.7).
@@ -239,7 +235,7 @@ impl Firmware {
         let bundle = &request.bundle;
         let elf_sha256 = bundle.facts().build_id();
         let symbols = ArtifactKey::Symbols { elf_sha256 };
-        if !self.ports.reads.holds(&symbols, bundle.facts().elf).await? {
+        if !self.ports.reads.is_stored(&symbols, bundle.facts().elf).await? {
             let elf = ArtifactBody::File(bundle.artifact(ArtifactName::Elf).clone());
             self.ports.store.put(&symbols, &elf).await?;
         }
@@ -248,9 +244,11 @@ impl Firmware {
                 PublishedObjects::Staged => {
                     ArtifactKey::Staging { upload: upload.clone(), artifact }
                 }
-                PublishedObjects::InPlace | PublishedObjects::Unchanged => {
-                    firmware_key(&request.model, bundle.version(), artifact)
-                }
+                PublishedObjects::InPlace | PublishedObjects::Unchanged => ArtifactKey::Firmware {
+                    model: request.model.clone(),
+                    version: bundle.version().clone(),
+                    artifact,
+                },
             };
             let body = ArtifactBody::File(bundle.artifact(artifact).clone());
             self.ports.store.put(&key, &body).await?;
@@ -258,8 +256,8 @@ impl Firmware {
         Ok(())
     }
 
-    /// The commit has decided the outcome: what goes wrong from here on is finished by
-    /// [`Firmware::settle_interrupted`].
+    /// A failure does not change the outcome, which is committed:
+    /// [`Firmware::settle_interrupted`] settles the set later.
     async fn settle_committed(&self, upload: &UploadId, request: &PublishFirmware, id: i64) {
         let version = FirmwareVersion {
             id,
@@ -270,24 +268,26 @@ impl Firmware {
             uploaded_at: self.ports.clock.now(),
             staging: Some(upload.clone()),
         };
-        if let Err(error) = self.lease(upload).keep(self.settle(&version)).await {
+        if let Err(error) = self.lease(upload).renew_during(self.settle(&version)).await {
             tracing::warn!(
                 key = %version.key(ArtifactName::Bin),
                 error = &error as &dyn std::error::Error,
-                "replaced set is served from staging until the store works again"
+                "version {} of model {} is served from staging until its set is settled",
+                version.version,
+                version.model
             );
         }
     }
 
-    /// Copies a staged set to its deterministic keys, checks it there and takes the mark away;
-    /// `false` when the row holds another set by now.
+    /// Copies a staged set to its final keys, checks the copies and has it read from there; `false`
+    /// when the row refers to another set by now.
     async fn settle(&self, version: &FirmwareVersion) -> Result<bool, PublishFirmwareError> {
         let Some(staging) = &version.staging else { return Ok(false) };
         for artifact in ArtifactName::ALL {
-            let to = version.settled_key(artifact);
+            let to = version.final_key(artifact);
             self.ports.store.copy(&version.key(artifact), &to).await?;
-            if !self.ports.reads.holds(&to, version.facts.of(artifact)).await? {
-                let error = "copy is not the object it was made from";
+            if !self.ports.reads.is_stored(&to, version.facts.of(artifact)).await? {
+                let error = "length or SHA-256 of the copy is not that of its source";
                 return Err(ArtifactStoreError::unavailable("copy", to, error).into());
             }
         }
@@ -300,8 +300,4 @@ impl Firmware {
     fn lease<'a>(&'a self, upload: &'a UploadId) -> UploadLease<'a> {
         UploadLease { leases: &*self.ports.publications, clock: &*self.ports.clock, upload }
     }
-}
-
-fn firmware_key(model: &ModelCode, version: &VersionText, artifact: ArtifactName) -> ArtifactKey {
-    ArtifactKey::Firmware { model: model.clone(), version: version.clone(), artifact }
 }

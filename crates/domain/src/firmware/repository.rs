@@ -13,34 +13,33 @@ use crate::ids::VersionText;
 use crate::symbolication::index_jobs::IndexStatus;
 use crate::timestamp::Timestamp;
 
-/// Keeps firmware versions and the pointer to the current one.
+/// Rows of firmware versions, and which version of a model is current.
 #[async_trait]
 pub trait FirmwareRepository: Send + Sync {
-    /// What is offered to the device of this key, in one indexed query; `None` when there is no
-    /// such device.
+    /// The offer for the device of this key, in one indexed query; `None` when the device does not
+    /// exist.
     async fn offered_to(&self, key: &DeviceKey)
     -> Result<Option<OfferedFirmware>, RepositoryError>;
 
-    /// What is offered to the devices of a model; `None` when there is no such model.
+    /// The offer for the devices of a model; `None` when the model does not exist.
     async fn offered_by(&self, model_id: i64) -> Result<Option<OfferedFirmware>, RepositoryError>;
 
-    /// The versions of a model, newest first by `uploaded_at`, then `id`; `None` when there is no
-    /// such model. A constant number of statements.
+    /// The versions of a model, newest first by `uploaded_at`, then `id`; `None` when the model
+    /// does not exist. A constant number of statements.
     async fn list(
         &self,
         model_id: i64,
         now: Timestamp,
     ) -> Result<Option<Vec<ListedVersion>>, RepositoryError>;
 
-    /// One version of a model.
     async fn find(
         &self,
         model_id: i64,
         version: &VersionText,
     ) -> Result<Option<FirmwareVersion>, RepositoryError>;
 
-    /// Makes a held version current; `None` when there is no such version or model. Activating the
-    /// current one changes nothing and is not audited.
+    /// Makes a version current; `None` when the version or the model does not exist. Activating the
+    /// current version changes nothing and is not audited.
     async fn activate(
         &self,
         model_id: i64,
@@ -58,21 +57,18 @@ pub trait FirmwareRepository: Send + Sync {
     ) -> Result<VersionDeletion, RepositoryError>;
 }
 
-/// The model of a device and the version it offers.
+/// The offer for the devices of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedFirmware {
-    /// Code of the model, as its row has it.
     pub model: ModelCode,
-    /// The row the pointer of the model names.
+    /// The current version, if the model has one.
     pub version: Option<Arc<FirmwareVersion>>,
 }
 
-/// One line of the list of versions.
+/// An entry of the list of versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedVersion {
-    /// The version.
     pub version: FirmwareVersion,
-    /// Whether the pointer of the model names it.
     pub current: bool,
     /// Pending dumps of devices of this model that name this version.
     pub pending_coredumps: i64,
@@ -80,27 +76,24 @@ pub struct ListedVersion {
     pub index: IndexStatus,
 }
 
-/// How an activation ended.
+/// The outcome of an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Activation {
-    /// Code of the model.
     pub model: ModelCode,
     /// Whether another version was current before.
     pub changed: bool,
 }
 
-/// How the deletion of a version ended.
+/// The outcome of deleting a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VersionDeletion {
-    /// It was deleted.
     Deleted,
-    /// There is no such version or model.
+    /// The version or the model does not exist.
     NotFound,
-    /// It is the current one; nothing was changed.
+    /// The version is current; nothing was changed.
     Current,
-    /// Pending dumps need it; nothing was changed.
+    /// Pending dumps need the version; nothing was changed.
     NeededByDumps {
-        /// How many.
         dumps: i64,
     },
 }

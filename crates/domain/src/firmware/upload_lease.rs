@@ -12,17 +12,17 @@ use crate::firmware::publication::PublicationRepository;
 use crate::ids::UploadId;
 use crate::timestamp::Timestamp;
 
-/// How long an upload may be silent before others may take over.
+/// After this time without a renewal another upload may take the lease.
 pub(crate) const LEASE: Duration = Duration::from_mins(1);
-const RENEWAL: Duration = Duration::from_secs(15);
-/// Longer than the lease of a process that died in the middle.
-const LONGEST_WAIT: Duration = Duration::from_mins(2);
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(15);
+/// Longer than the lease which a process that died has left.
+const MAX_WAIT: Duration = Duration::from_mins(2);
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const MAX_DELAY: Duration = Duration::from_millis(100);
 
-/// The lease ran out while it was needed.
+/// The lease of an upload ended while it was needed.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease of the upload was lost")]
+#[error("the lease of the upload ended while it was needed")]
 pub struct LeaseLost;
 
 /// The lease of one upload.
@@ -33,14 +33,17 @@ pub(crate) struct UploadLease<'a> {
 }
 
 impl UploadLease<'_> {
-    /// Runs `work`, extending the lease until it ends.
-    pub(crate) async fn keep<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E>
+    /// Runs `work`, and renews the lease until `work` ends.
+    pub(crate) async fn renew_during<T, E>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E>
     where
         E: From<RepositoryError> + From<LeaseLost>,
     {
         let mut work = pin!(work);
         loop {
-            match select(work, self.clock.sleep(RENEWAL)).await {
+            match select(work, self.clock.sleep(RENEWAL_INTERVAL)).await {
                 Either::Left((outcome, _)) => return outcome,
                 Either::Right(((), unfinished)) => work = unfinished,
             }
@@ -51,39 +54,39 @@ impl UploadLease<'_> {
         }
     }
 
-    /// A lease that cannot be given back ends by itself.
-    pub(crate) async fn give_back(&self) {
+    /// Releases the lease. A failure is only logged, because the lease also ends by itself.
+    pub(crate) async fn release(&self) {
         if let Err(error) = self.leases.end(self.upload).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,
-                "the lease of an upload could not be given back; it ends by itself within a minute"
+                "lease of upload {} could not be released; it ends by itself within a minute",
+                self.upload.as_str()
             );
         }
     }
 }
 
-/// The wait for a lease that others keep busy.
-pub(crate) struct Wait<'a> {
+/// Waits for a lease which another upload holds.
+pub(crate) struct LeaseBackoff<'a> {
     clock: &'a dyn Clock,
     deadline: Timestamp,
-    pause: Duration,
+    delay: Duration,
 }
 
-impl<'a> Wait<'a> {
-    /// Begins now.
-    pub(crate) fn begin(clock: &'a dyn Clock) -> Self {
-        Self { clock, deadline: clock.now().after(LONGEST_WAIT), pause: FIRST_PAUSE }
+impl<'a> LeaseBackoff<'a> {
+    pub(crate) fn new(clock: &'a dyn Clock) -> Self {
+        Self { clock, deadline: clock.now().after(MAX_WAIT), delay: FIRST_DELAY }
     }
 
-    /// Returns when it is time to ask again, longer every time; `false` when the last question, of
-    /// `asked`, was one too many.
-    pub(crate) async fn again(&mut self, asked: Timestamp) -> bool {
-        if asked >= self.deadline {
+    /// Waits before the next try, longer every time; `false`, without waiting, when the last try,
+    /// at `tried_at`, was after the deadline.
+    pub(crate) async fn wait(&mut self, tried_at: Timestamp) -> bool {
+        if tried_at >= self.deadline {
             return false;
         }
-        self.clock.sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.clock.sleep(self.delay).await;
+        self.delay = (self.delay * 2).min(MAX_DELAY);
         true
     }
 }

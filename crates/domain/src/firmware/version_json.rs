@@ -2,37 +2,32 @@
 
 use serde_json::{Map, Value};
 
-/// Larger ones are refused: the file holds three short texts.
+/// A larger file is refused: it has three short texts.
 pub const MAX_VERSION_JSON_BYTES: u64 = 1024 * 1024;
 
-/// What is used of a `version.json`.
+/// The members of a `version.json` that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionJson {
-    /// The commit, when it is a text of at most 64 printable characters.
+    /// `None` when it is not a text of at most 64 printable characters.
     pub git_commit: Option<String>,
-    /// The version the pipeline believes in; the image decides.
+    /// Only compared with the version of the image, which counts.
     pub firmware_version: Value,
 }
 
-/// Why a `version.json` is not acceptable.
+/// Why a `version.json` is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VersionJsonError {
-    /// Not UTF-8, nor UTF-16 with a byte-order mark.
     #[error("version.json is neither UTF-8 nor UTF-16 with a byte-order mark")]
     Encoding,
-    /// Not JSON.
     #[error("version.json is not valid JSON: {0}")]
     Syntax(String),
-    /// JSON, but no object.
     #[error("version.json must be a JSON object")]
     NotAnObject,
-    /// Members are missing.
     #[error("version.json lacks {}", .0.join(", "))]
     Missing(Vec<&'static str>),
 }
 
 impl VersionJson {
-    /// Reads the bytes of the entry.
     pub fn parse(bytes: &[u8]) -> Result<Self, VersionJsonError> {
         let text = decode(bytes).ok_or(VersionJsonError::Encoding)?;
         let value: Value = serde_json::from_str(&text)
@@ -78,7 +73,7 @@ mod tests {
     const GOOD: &str = r#"{"git_commit":"abc","idf_version":5,"firmware_version":"1.2.3","x":[]}"#;
 
     #[test]
-    fn every_allowed_encoding_is_read() {
+    fn every_allowed_encoding_is_accepted() {
         let little: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = GOOD.encode_utf16().flat_map(u16::to_be_bytes).collect();
         let encodings = [
@@ -93,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_is_no_short_printable_text_is_left_out() {
+    fn a_commit_that_is_not_a_short_printable_text_is_left_out() {
         for commit in ["5", "null", "\"a\\nb\"", &format!("\"{}\"", "a".repeat(65))] {
             let text =
                 format!(r#"{{"git_commit":{commit},"idf_version":"v5","firmware_version":"1"}}"#);
@@ -102,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_ones_are_told_apart() {
+    fn each_fault_has_its_own_error() {
         assert_eq!(VersionJson::parse(b"\"\xff\""), Err(VersionJsonError::Encoding));
         assert_eq!(VersionJson::parse(b"\xff\xfe{"), Err(VersionJsonError::Encoding));
         assert_eq!(VersionJson::parse(b"[]"), Err(VersionJsonError::NotAnObject));

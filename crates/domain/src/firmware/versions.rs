@@ -1,4 +1,4 @@
-//! The versions a server holds: looking, reading, activating, deleting.
+//! The use cases of stored versions: listing, downloading, activating, deleting.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,19 +22,16 @@ use crate::ids::ModelCode;
 use crate::ids::VersionText;
 use crate::wakeup::{Wakeup, Worker};
 
-/// How often a read starts over because the row changed under it.
-const LOOKS: u32 = 5;
+/// How often a read is tried when the row changes between reading it and opening its object.
+const MAX_READ_ATTEMPTS: u32 = 5;
 
-/// The limits firmware is kept under.
 #[derive(Debug, Clone, Copy)]
 pub struct FirmwareSettings {
-    /// Versions kept of a model (`MAX_FIRMWARES`).
-    pub kept_versions: u32,
-    /// Bytes of images kept in memory.
+    /// Retention keeps this many versions of a model (`MAX_FIRMWARES`).
+    pub max_versions: u32,
     pub image_cache_bytes: u64,
 }
 
-/// What the use cases of firmware work with.
 pub struct FirmwarePorts {
     pub versions: Arc<dyn FirmwareRepository>,
     pub publications: Arc<dyn PublicationRepository>,
@@ -45,7 +42,7 @@ pub struct FirmwarePorts {
     pub wakeup: Arc<dyn Wakeup>,
 }
 
-/// Firmware delivery: publishing, retention, downloads.
+/// The use cases of firmware: publishing, retention, downloads.
 #[derive(Clone)]
 pub struct Firmware {
     pub(super) ports: Arc<FirmwarePorts>,
@@ -53,60 +50,53 @@ pub struct Firmware {
     images: ImageCache,
 }
 
-/// Whose firmware is to be read.
+/// Which firmware is to be read.
 #[derive(Debug, Clone, Copy)]
 pub enum FirmwareOf<'a> {
-    /// The current version, as offered to a device.
+    /// The version offered to the device of this key.
     Device(&'a DeviceKey),
-    /// The current version of a model.
+    /// The current version of the model of this id.
     Model(i64),
-    /// One version of a model.
+    /// This version of the model of this id.
     Version(i64, &'a VersionText),
 }
 
 /// An artifact ready to be sent.
 pub struct ReadArtifact {
-    /// The row it belongs to, as it was when the object was opened.
+    /// The row of the artifact, as it was when the object was opened.
     pub version: Arc<FirmwareVersion>,
-    /// The bytes of the planned range; `None` when the plan needed none.
+    /// The bytes of the planned range; `None` when the plan asked for none.
     pub body: Option<ArtifactBytes>,
 }
 
 /// Why firmware could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadFirmwareError {
-    /// There is no such device or model.
-    #[error("owner does not exist")]
-    UnknownOwner,
-    /// There is no such version of the model.
-    #[error("no such version")]
+    #[error("device or model does not exist")]
+    UnknownDeviceOrModel,
+    #[error("version does not exist")]
     UnknownVersion,
-    /// The model has no current version.
     #[error("model {0} has no current version")]
     NoneCurrent(ModelCode),
     /// A visible row has no object: an invariant is broken (I1).
     #[error("object {} of a visible row is missing", .0.key)]
     ObjectMissing(BrokenObject),
-    /// A visible row has another object than it says: an invariant is broken (I1).
-    #[error("object {} is not the one its row describes", .0.key)]
+    /// A visible row describes another object: an invariant is broken (I1).
+    #[error("expected the length and SHA-256 of its row for object {}, found others", .0.key)]
     ObjectDiffers(BrokenObject),
-    /// The database failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
-    /// The store failed while the image was loaded for several readers.
+    /// The store failed while the image was loaded for several requests.
     #[error("image could not be loaded")]
     Load(#[source] Arc<LoadImageError>),
 }
 
-/// An object that is not what a visible row says.
+/// An object that is not the one which a visible row describes.
 #[derive(Debug)]
 pub struct BrokenObject {
-    /// Where it should be.
     pub key: ArtifactKey,
-    /// Whose it is.
     pub model: ModelCode,
 }
 
@@ -116,25 +106,15 @@ impl BrokenObject {
     }
 }
 
-/// Why an image could not be brought into memory.
+/// Why an image could not be loaded into memory.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadImageError {
-    /// There is no such object.
-    #[error("object is missing")]
+    #[error("the object of the image is missing")]
     Missing,
-    /// There is another object.
-    #[error("object is not the one its row describes")]
+    #[error("expected the length and SHA-256 of its row for the object of the image, found others")]
     Different,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
-}
-
-/// How opening the bytes of a row ended, when the store answered.
-enum Look {
-    Bytes(ArtifactBytes),
-    Missing,
-    Different,
 }
 
 impl Firmware {
@@ -143,12 +123,12 @@ impl Firmware {
         Self { ports: Arc::new(ports), settings, images }
     }
 
-    /// How often broken transfers were taken up again.
+    /// How many interrupted transfers were resumed, and how many were not.
     pub fn resumes(&self) -> &ResumeCounts {
         self.ports.reads.resumes()
     }
 
-    /// What is offered to a device; `None` when there is no such device.
+    /// The offer for a device; `None` when the device does not exist.
     pub async fn offered_to(
         &self,
         device: &DeviceKey,
@@ -156,12 +136,12 @@ impl Firmware {
         self.ports.versions.offered_to(device).await
     }
 
-    /// The versions of a model, newest first; `None` when there is no such model.
+    /// The versions of a model, newest first; `None` when the model does not exist.
     pub async fn list(&self, model_id: i64) -> Result<Option<Vec<ListedVersion>>, RepositoryError> {
         self.ports.versions.list(model_id, self.ports.clock.now()).await
     }
 
-    /// Makes a held version current; `None` when there is no such version.
+    /// Makes a version current; `None` when it does not exist.
     pub async fn activate(
         &self,
         model_id: i64,
@@ -172,7 +152,8 @@ impl Firmware {
         self.ports.versions.activate(model_id, version, &change).await
     }
 
-    /// Deletes a version that is neither current nor needed; its objects follow.
+    /// Deletes a version that is neither current nor needed by a dump; the outbox deletes its
+    /// objects.
     pub async fn delete(
         &self,
         model_id: i64,
@@ -185,11 +166,12 @@ impl Firmware {
         Ok(deletion)
     }
 
-    /// Opens an artifact for reading. `plan` says which bytes are wanted once the row is known, and
-    /// may want none; the object is open, and is the one the row describes, when this returns.
+    /// Opens an artifact. `plan` chooses the range of bytes once the row is known, or `None` to
+    /// open nothing. When this returns, the object is open and its length and SHA-256 are those of
+    /// the row.
     ///
-    /// A row replaced between the look at it and the look at its object is simply looked at again,
-    /// so that an answer is wholly old or wholly new (contract §5.8).
+    /// If the row is replaced between reading it and opening its object, it is read again, so that
+    /// an answer is entirely of the old set or entirely of the new one (contract §5.8).
     pub async fn read(
         &self,
         of: FirmwareOf<'_>,
@@ -197,17 +179,17 @@ impl Firmware {
         plan: &dyn Fn(&FirmwareVersion) -> Option<Range<u64>>,
     ) -> Result<ReadArtifact, ReadFirmwareError> {
         let mut version = self.row_of(of).await?;
-        for _ in 1..LOOKS {
+        for _ in 1..MAX_READ_ATTEMPTS {
             let Some(range) = plan(&version) else {
                 return Ok(ReadArtifact { version, body: None });
             };
-            let look = self.open(&version, artifact, range).await?;
-            if let Look::Bytes(body) = look {
+            let opened = self.open(&version, artifact, range).await?;
+            if let OpenedObject::Bytes(body) = opened {
                 return Ok(ReadArtifact { version, body: Some(body) });
             }
             let newest = self.row_of(of).await?;
             if newest == version {
-                return Err(broken(&version, artifact, &look));
+                return Err(broken(&version, artifact, &opened));
             }
             version = newest;
         }
@@ -223,7 +205,7 @@ impl Firmware {
                 return found.map(Arc::new).ok_or(ReadFirmwareError::UnknownVersion);
             }
         };
-        let offered = offered.ok_or(ReadFirmwareError::UnknownOwner)?;
+        let offered = offered.ok_or(ReadFirmwareError::UnknownDeviceOrModel)?;
         offered.version.ok_or(ReadFirmwareError::NoneCurrent(offered.model))
     }
 
@@ -232,25 +214,21 @@ impl Firmware {
         version: &FirmwareVersion,
         artifact: ArtifactName,
         range: Range<u64>,
-    ) -> Result<Look, ReadFirmwareError> {
+    ) -> Result<OpenedObject, ReadFirmwareError> {
         let facts = version.facts.of(artifact);
         let key = version.key(artifact);
-        if artifact == ArtifactName::Bin && self.images.takes(facts.size) {
+        if artifact == ArtifactName::Bin && self.images.accepts(facts.size) {
             let loaded = self.images.get_or_load(facts.sha256, self.load(&key, facts)).await;
             return match loaded {
-                Ok(image) => Ok(Look::Bytes(pieces(&image, range))),
+                Ok(image) => Ok(OpenedObject::Bytes(pieces(&image, range))),
                 Err(error) => match *error {
-                    LoadImageError::Missing => Ok(Look::Missing),
-                    LoadImageError::Different => Ok(Look::Different),
+                    LoadImageError::Missing => Ok(OpenedObject::Missing),
+                    LoadImageError::Different => Ok(OpenedObject::Different),
                     LoadImageError::Store(_) => Err(ReadFirmwareError::Load(error)),
                 },
             };
         }
-        Ok(match self.ports.reads.open(&key, facts, range).await? {
-            OpenedObject::Bytes(bytes) => Look::Bytes(bytes),
-            OpenedObject::Missing => Look::Missing,
-            OpenedObject::Different => Look::Different,
-        })
+        Ok(self.ports.reads.open(&key, facts, range).await?)
     }
 
     async fn load(&self, key: &ArtifactKey, facts: ArtifactFacts) -> Result<Bytes, LoadImageError> {
@@ -273,10 +251,16 @@ impl Firmware {
     }
 }
 
-fn broken(version: &FirmwareVersion, artifact: ArtifactName, look: &Look) -> ReadFirmwareError {
+fn broken(
+    version: &FirmwareVersion,
+    artifact: ArtifactName,
+    opened: &OpenedObject,
+) -> ReadFirmwareError {
     let object = BrokenObject::of(version, artifact);
-    match look {
-        Look::Missing => ReadFirmwareError::ObjectMissing(object),
-        Look::Different | Look::Bytes(_) => ReadFirmwareError::ObjectDiffers(object),
+    match opened {
+        OpenedObject::Missing => ReadFirmwareError::ObjectMissing(object),
+        OpenedObject::Different | OpenedObject::Bytes(_) => {
+            ReadFirmwareError::ObjectDiffers(object)
+        }
     }
 }

@@ -13,7 +13,7 @@ impl Arrivals {
         self.0.load(Ordering::Relaxed) > 1
     }
 
-    /// Counts one more until the guard is dropped.
+    /// Counts one dump until the guard is dropped.
     pub(super) fn begin(&self) -> ArrivalGuard {
         self.0.fetch_add(1, Ordering::Relaxed);
         ArrivalGuard(self.clone())

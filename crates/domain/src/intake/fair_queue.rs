@@ -1,13 +1,13 @@
-//! The order in which dumps are parsed (contract §6.5): fair between devices and causes, the first of
-//! a new cause first.
+//! The order in which dumps are parsed (contract §6.5): fair between devices and causes, and the
+//! first dump of a new cause goes first.
 //!
-//! Each dump gets a position when it arrives, a time by which workers order: the present, or a step
-//! behind the position which its device or its cause got last. So a device or a cause which sends
-//! thousands is spread over the time to come, and a single dump gets in between. A position is an
-//! order, not a delay: when nothing else waits, the last one is worked on at once. No dump waits for
-//! ever: the present reaches every position.
+//! Each dump gets a position when it arrives: a time by which workers sort. It is the present, or
+//! one step behind the last position of the same device or the same cause. So the positions of a
+//! device or a cause with thousands of dumps extend into the future, and a single dump gets a
+//! position between them. A position is not a delay: when nothing else is due, the last position is
+//! worked on at once. No dump waits for ever, because the present reaches every position.
 //!
-//! Replicas remember for themselves; a process which has just started knows no cause.
+//! Each replica has its own memory of positions, which is empty after a start.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,21 +21,21 @@ use crate::timestamp::Timestamp;
 
 /// The distance of two positions of one device or one cause.
 const STEP: Duration = Duration::from_secs(1);
-/// How far positions reach into the future; dumps beyond are in the order of their arrival.
-const FURTHEST: Duration = Duration::from_hours(1);
+/// No position is later than this from now; at that limit dumps are in the order of their arrival.
+const MAX_AHEAD: Duration = Duration::from_hours(1);
 /// How long before the present the position of a new cause is.
 const HEAD_START: Duration = Duration::from_hours(1);
 /// Positions remembered in each of the two generations.
-const MOST_REMEMBERED: usize = 50_000;
+const MAX_REMEMBERED: usize = 50_000;
 
-/// What positions are spread between.
+/// A sequence of dumps whose positions are one step apart.
 #[derive(Hash)]
 enum Flow<'a> {
     /// Dumps of one device.
     Device(&'a DeviceKey),
-    /// Dumps of one cause, as far as it shows without an ELF.
+    /// Dumps of one build and crash site.
     Cause(&'a BuildId, u64),
-    /// The first dumps of new causes of one build: they may be thousands, too.
+    /// The first dumps of new causes of one build, of which there may be thousands, too.
     NewCauses(&'a BuildId),
 }
 
@@ -76,8 +76,8 @@ impl FairQueue {
     }
 }
 
-/// The last position of each flow, in two generations: when the younger one is full, it replaces the
-/// older.
+/// The last position of each flow, in two generations: when the younger one is full, it replaces
+/// the older.
 #[derive(Debug, Default)]
 struct LastPositions {
     younger: HashMap<u64, Timestamp>,
@@ -93,8 +93,8 @@ impl LastPositions {
     /// The next position of a flow.
     fn next(&mut self, flow: &Flow<'_>, now: Timestamp) -> Timestamp {
         let after_last = self.find(flow).map_or(now, |last| last.after(STEP));
-        let position = after_last.max(now).min(now.after(FURTHEST));
-        if self.younger.len() >= MOST_REMEMBERED {
+        let position = after_last.max(now).min(now.after(MAX_AHEAD));
+        if self.younger.len() >= MAX_REMEMBERED {
             self.older = std::mem::take(&mut self.younger);
         }
         self.younger.insert(flow.hashed(), position);
@@ -121,11 +121,11 @@ mod tests {
     const BUILD: &str = "64d3738c1";
 
     #[test]
-    fn a_storm_of_one_cause_lets_others_in_between() {
+    fn dumps_of_other_causes_get_positions_within_a_storm_of_one_cause() {
         let queue = FairQueue::default();
         let storm: Vec<_> =
             (0..1000).map(|n| queue.position(second(0), &device(n), &crash(BUILD, 1))).collect();
-        assert!(storm.is_sorted(), "in the order they came");
+        assert!(storm.is_sorted(), "in the order of arrival");
         queue.position(second(0), &device(1001), &crash(BUILD, 2));
         let known = queue.position(second(10), &device(1002), &crash(BUILD, 2));
         assert_eq!(storm.iter().filter(|position| **position < known).count(), 10);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_a_new_cause_comes_first() {
+    fn the_first_dump_of_a_new_cause_goes_first() {
         let queue = FairQueue::default();
         let storm: Vec<_> =
             (0..1000).map(|n| queue.position(second(0), &device(n), &crash(BUILD, 1))).collect();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_that_are_all_new_are_no_way_to_be_first_always() {
+    fn a_device_with_only_new_causes_does_not_always_go_first() {
         let queue = FairQueue::default();
         let all_new: Vec<_> =
             (0..5000).map(|n| queue.position(second(0), &device(0), &crash(BUILD, n))).collect();
@@ -166,20 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn the_present_reaches_every_turn() {
+    fn the_present_reaches_every_position() {
         let queue = FairQueue::default();
         let all = (0..50_000).map(|_| queue.position(second(0), &device(0), &CauseHint::default()));
         assert_eq!(all.max(), Some(second(3600)));
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn memory_of_positions_is_bounded() {
         let queue = FairQueue::default();
         for site in 0..150_000 {
             queue.position(second(0), &device(0), &crash(BUILD, site));
         }
         let last = queue.last.lock().unwrap();
-        assert!(last.younger.len() + last.older.len() <= 2 * MOST_REMEMBERED);
+        assert!(last.younger.len() + last.older.len() <= 2 * MAX_REMEMBERED);
         assert!(last.find(&Flow::Device(&device(0))).is_some());
     }
 }

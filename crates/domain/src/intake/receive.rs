@@ -1,4 +1,4 @@
-//! Receives a dump (contract §4.5, §6.1–§6.3): bytes first, then the row, then the answer.
+//! Receives dumps (contract §4.5, §6.1–§6.3): first the object, then the row, then the answer.
 
 use std::io::Cursor;
 
@@ -19,7 +19,7 @@ use crate::intake::spool::RescueFile;
 use crate::timestamp::Timestamp;
 use crate::wakeup::Worker;
 
-/// A dump as a device sends it.
+/// The upload of a dump by a device.
 #[derive(Debug, Clone)]
 pub struct ReceiveCoredump {
     pub device: DeviceKey,
@@ -31,7 +31,7 @@ pub struct ReceiveCoredump {
     pub origin: Origin,
 }
 
-/// Why there are no bytes of a dump to be stored.
+/// Why the body of an upload was not received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFault {
     /// It is larger than the limit.
@@ -40,7 +40,7 @@ pub enum BodyFault {
     Unreadable,
 }
 
-/// A complete dump of an acceptable size: all that storing it takes, now or later.
+/// A complete dump of an accepted size, with all that is needed to store it now or later.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     pub device: DeviceKey,
@@ -49,21 +49,23 @@ pub struct Delivery {
     /// The version the device named.
     pub firmware_version: ReportedVersion,
     pub body: ArtifactBody,
-    /// When it arrived, and where from.
+    /// When it arrived, and its origin.
     pub change: Change,
 }
 
-/// A dump on its way in, shared by the task which receives it and the one which watches the time.
+/// A dump being received, shared by the task which stores it and the task which watches the time.
 pub struct IncomingCoredump {
     pub(super) dump: ReceiveCoredump,
     pub(super) change: Change,
     pub(super) progress: Mutex<Progress>,
 }
 
-/// How far an incoming dump has come.
+/// What was done so far with an incoming dump.
 #[derive(Default)]
 pub(super) struct Progress {
+    /// The reserved id.
     pub(super) id: Option<i64>,
+    /// The dump in the spool.
     pub(super) file: Option<Box<dyn RescueFile>>,
     pub(super) has_ended: bool,
 }
@@ -86,7 +88,7 @@ impl Received {
     }
 }
 
-/// Why a dump was not stored. Its content is never a reason.
+/// Why a dump was not stored; never because of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveCoredumpError {
     #[error("device does not exist")]
@@ -94,10 +96,7 @@ pub enum ReceiveCoredumpError {
     #[error("body is empty")]
     Empty,
     #[error("body is larger than {limit} bytes")]
-    TooLarge {
-        /// In bytes.
-        limit: u64,
-    },
+    TooLarge { limit: u64 },
     #[error("body could not be read to its end")]
     Unreadable,
     #[error(transparent)]
@@ -109,16 +108,16 @@ pub enum ReceiveCoredumpError {
     Rescued(#[source] Box<ReceiveCoredumpError>),
 }
 
-/// A made-up dump for a test bench (contract §17).
+/// An artificial dump for a test environment (contract §17).
 #[derive(Debug, Clone)]
 pub struct SeedCoredump {
     pub device_id: i64,
     pub device: DeviceKey,
     pub chip: Chip,
     pub firmware_version: ReportedVersion,
-    /// Length of the object, all zeros, in bytes.
+    /// Length of the object in bytes, which are all zero.
     pub size: usize,
-    /// The state, for good.
+    /// Never changes.
     pub status: ParseStatus,
     /// The report for people.
     pub parsed_output: Option<String>,
@@ -136,14 +135,14 @@ pub(super) struct Attempt {
 }
 
 impl Intake {
-    /// Notes the instant at which a dump arrived.
+    /// Begins the intake of a dump which arrives now.
     pub fn arrived(&self, dump: ReceiveCoredump) -> IncomingCoredump {
         let change = Change::now(&*self.ports.clock, dump.origin.clone());
         IncomingCoredump { dump, change, progress: Mutex::default() }
     }
 
-    /// Stores and records a dump. When it returns `Ok` the bytes are durable and the row is
-    /// committed (I2); when it returns an error nothing is visible, but what was rescued will be
+    /// Stores and records a dump. When this returns `Ok`, the object is durable and the row is
+    /// committed (I2). When it returns an error, nothing is visible yet; a rescued dump will be
     /// (I3).
     pub async fn receive(
         &self,
@@ -175,13 +174,13 @@ impl Intake {
         self.store(attempt, &delivery).await
     }
 
-    /// What there is to store; the fault of a body which is empty, too large or incomplete.
+    /// The dump to store; an error when its body is empty, too large or incomplete.
     pub(super) fn delivery(
         &self,
         incoming: &IncomingCoredump,
     ) -> Result<Delivery, ReceiveCoredumpError> {
         let dump = &incoming.dump;
-        let limit = self.settings.largest_body;
+        let limit = self.settings.max_body_bytes;
         let body = match &dump.body {
             Ok(body) if body.length() <= limit => body.clone(),
             Ok(_) | Err(BodyFault::TooLarge) => {
@@ -222,7 +221,7 @@ impl Intake {
             build_id: hint.build_id,
             state: InitialState::Due { position },
             same_body_since: self.same_body_since(change.at),
-            kept_coredumps: self.settings.kept_coredumps,
+            max_coredumps: self.settings.max_coredumps,
             is_retried,
         };
         match self.ports.deliveries.record(record, change).await? {
@@ -235,15 +234,15 @@ impl Intake {
                 self.ports.wakeup.wake(Worker::Outbox);
                 Ok(Received::Repeated(id))
             }
-            Recorded::DeviceGone => {
+            Recorded::DeviceDeleted => {
                 self.ports.wakeup.wake(Worker::Outbox);
                 Err(ReceiveCoredumpError::UnknownDevice)
             }
         }
     }
 
-    /// Adds a dump of zeros in a fixed state, whatever was received before; `None` when the device
-    /// does not exist any more.
+    /// Adds a dump of zeros in a fixed state, even if the device has one with the same body; `None`
+    /// when the device does not exist any more.
     pub async fn seed(&self, seed: SeedCoredump) -> Result<Option<Coredump>, ReceiveCoredumpError> {
         let body = ArtifactBody::from(Bytes::from(vec![0; seed.size]));
         let id = self.ports.deliveries.reserve_id().await?;
@@ -259,7 +258,7 @@ impl Intake {
             build_id: None,
             state: InitialState::Fixed { status: seed.status, parsed_output: seed.parsed_output },
             same_body_since: None,
-            kept_coredumps: self.settings.kept_coredumps,
+            max_coredumps: self.settings.max_coredumps,
             is_retried: false,
         };
         let change = Change::now(&*self.ports.clock, seed.origin);
@@ -282,12 +281,12 @@ impl Intake {
     }
 
     fn same_body_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let window = self.settings.same_body_for;
+        let window = self.settings.deduplication_window;
         (!window.is_zero()).then(|| now.before(window))
     }
 }
 
-/// What the first kilobytes of a body say about the cause of the crash.
+/// The hint in the first kilobytes of a body, see [`cause_hint`].
 fn hint_of(body: &ArtifactBody) -> CauseHint {
     match body {
         ArtifactBody::Bytes(body) => cause_hint(&mut Cursor::new(body.bytes())),

@@ -1,15 +1,15 @@
-//! Dumps which outlive an outage (contract §4.5): they are rescued into a spool on this machine and
-//! replayed once store and database work again.
+//! Saves dumps during an outage to the rescue spool on this machine, and replays them once store
+//! and database work again (contract §4.5).
 //!
-//! A rescued dump becomes visible exactly once. Every attempt to record a delivery, the first and
-//! each later one, bears the same instant and origin, and so does the audit record of its commit. An
-//! attempt of unknown outcome, because the connection broke at the commit or the process died before
-//! the file was removed, is therefore found by that record. The id is reserved once and noted in the
-//! file before anything is written under it, so that failed attempts do not leave an object each.
+//! A rescued dump becomes visible exactly once. All attempts to record a delivery have the same
+//! instant and origin, and so has the audit record of its commit. If the outcome of an attempt is
+//! unknown, because the connection broke at the commit or the process died before it removed the
+//! file, the commit is found by that record. The id is reserved once and written to the file before
+//! an object is stored under it, so that failed attempts do not leave an object each.
 //!
 //! `occurrences` counts deliveries. A device erases its dump after any attempt, so the same body
-//! again after a 503 is the next crash, not the last one: a rescued delivery and one which was
-//! acknowledged meanwhile are one row with two occurrences (contract §6.2), whichever came first.
+//! again after a 503 comes from another crash: a rescued delivery and a delivery which was
+//! acknowledged meanwhile become one row with two occurrences (contract §6.2), in either order.
 
 use super::Intake;
 use super::receive::{Attempt, IncomingCoredump, ReceiveCoredumpError, Received};
@@ -22,7 +22,7 @@ use crate::wakeup::Worker;
 pub struct ReplayRound {
     /// Dumps which left the spool.
     pub replayed: usize,
-    /// Dumps which still wait.
+    /// Dumps which stay in the spool.
     pub waiting: usize,
 }
 
@@ -51,7 +51,8 @@ enum Replayed {
 
 impl Intake {
     /// Saves a dump whose intake takes long to the spool, before its device gets an answer: from
-    /// then on neither a failure nor the death of the process loses it. Whether it is in the spool.
+    /// then on neither a failure nor a crash of the process loses it. Returns whether it is in the
+    /// spool.
     pub async fn rescue(&self, incoming: &IncomingCoredump) -> bool {
         let mut progress = incoming.progress.lock().await;
         if !progress.has_ended && progress.file.is_none() {
@@ -60,8 +61,8 @@ impl Intake {
         progress.file.is_some()
     }
 
-    /// Reserves an id for an incoming dump; a dump which is in the spool already has it noted there
-    /// before anything is written under it.
+    /// Reserves an id for an incoming dump. If the dump is in the spool already, the id is written
+    /// there, too, before an object is stored under it.
     pub(super) async fn reserve_id(
         &self,
         incoming: &IncomingCoredump,
@@ -72,10 +73,11 @@ impl Intake {
         if let Some(file) = &progress.file
             && let Err(error) = file.fix_id(id).await
         {
-            let error = &error as &dyn std::error::Error;
+            let (error, device) = (&error as &dyn std::error::Error, &incoming.dump.device);
             tracing::warn!(
                 error,
-                "id {id} could not be noted in the rescue spool; the dump gets another id when it is replayed"
+                "id {id} of a dump of device {device} could not be written to the rescue spool; if \
+                 the dump is replayed, it gets another id, and nothing has to be done"
             );
         }
         Ok(id)
@@ -113,7 +115,7 @@ impl Intake {
         }
     }
 
-    /// `None` when there is nothing to save, no room, or the disk failed.
+    /// `None` when there is nothing to save, the spool is full, or the disk failed.
     async fn save(
         &self,
         incoming: &IncomingCoredump,
@@ -127,7 +129,7 @@ impl Intake {
                     "a dump of device {device} was saved to the rescue spool");
                 Some(file)
             }
-            // The spool is switched off.
+            // The spool is disabled.
             Err(RescueError::Full { budget: 0 }) => None,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -138,7 +140,7 @@ impl Intake {
         }
     }
 
-    /// Replays the spool, oldest first. A dump which has to stay does not delay the others.
+    /// Replays the spool, oldest first. A dump which cannot be recorded does not delay the others.
     pub async fn replay(&self) -> Result<ReplayRound, RescueError> {
         let mut round = ReplayRound::default();
         for name in self.ports.spool.waiting().await? {
@@ -150,7 +152,8 @@ impl Intake {
                     tracing::error!(
                         error,
                         file = name.0,
-                        "a dump is lost: file {} of the rescue spool is damaged",
+                        "rescued dump in file {} of the rescue spool is damaged and cannot be \
+                         replayed; the file was set aside",
                         name.0
                     );
                 }
@@ -206,17 +209,17 @@ impl Intake {
         let Some(sender) = deliveries.find_sender(&delivery.device, None).await? else {
             return Ok(Replayed::UnknownDevice);
         };
-        let taken = match id {
+        let visible = match id {
             Some(id) => self.ports.coredumps.find(sender.device_id, id).await?,
             None => None,
         };
-        let id = match (id, taken) {
+        let id = match (id, visible) {
             (Some(id), None) => id,
-            // An attempt which was given up has committed just now.
+            // An attempt which counted as failed has committed meanwhile.
             (Some(id), Some(dump)) if dump.sha256 == delivery.body.sha256() => {
                 return Ok(Replayed::RecordedBefore(id));
             }
-            // The database was restored from a backup, and has reserved the id once more.
+            // The database was restored from a backup, and the id was reserved a second time.
             (Some(_), Some(_)) | (None, _) => self.fix_fresh_id(file).await?,
         };
         let attempt = Attempt { id, device_id: sender.device_id, is_retried: true };

@@ -12,7 +12,7 @@ use crate::timestamp::Timestamp;
 /// Rows of dumps, as deliveries write them.
 #[async_trait]
 pub trait IntakeRepository: Send + Sync {
-    /// An id which no dump has or ever had. Reserved ids which are never used leave gaps.
+    /// An id which no dump has or ever had. Reserved ids may stay unused.
     async fn reserve_id(&self) -> Result<i64, RepositoryError>;
 
     /// The device of a key, and its newest dump with this body, in one statement; `None` when the
@@ -28,9 +28,9 @@ pub trait IntakeRepository: Send + Sync {
     async fn repeat(&self, id: i64, change: &Change) -> Result<bool, RepositoryError>;
 
     /// Inserts a dump whose object is durable, and applies the retention of its device (contract
-    /// §6.3); or, if a dump of the same body became visible meanwhile, counts that one and queues
-    /// the delete of the new object. A dump which is visible under this very id already is neither
-    /// counted nor replaced. Dumps of one device are serialized.
+    /// §6.3). If a dump of the same body became visible meanwhile, counts that dump instead and
+    /// queues the delete of the new object. A dump which is already visible under this id is
+    /// neither counted nor replaced. Dumps of one device are serialized.
     async fn record(
         &self,
         dump: RecordCoredump,
@@ -38,16 +38,16 @@ pub trait IntakeRepository: Send + Sync {
     ) -> Result<Recorded, RepositoryError>;
 
     /// The dump which [`repeat`](Self::repeat) or [`record`](Self::record) has committed for this
-    /// very change, whose instant and origin no other delivery has. It is found by its audit
-    /// record, also after the dump was deleted.
+    /// change, whose instant and origin no other delivery has. It is found by its audit record,
+    /// even after the dump was deleted.
     async fn find_delivery(&self, change: &Change) -> Result<Option<i64>, RepositoryError>;
 }
 
-/// A body delivered before.
+/// Which dumps count as deliveries of the same body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SameBody {
     pub sha256: Sha256Digest,
-    /// Dumps uploaded before this do not count.
+    /// Dumps uploaded before this time do not count.
     pub since: Timestamp,
 }
 
@@ -78,10 +78,10 @@ pub struct RecordCoredump {
     pub state: InitialState,
     /// A visible dump of the same body uploaded since then is counted instead.
     pub same_body_since: Option<Timestamp>,
-    /// Dumps kept per device (`MAX_COREDUMPS`, at least 1).
-    pub kept_coredumps: u32,
-    /// An earlier attempt with this very change may have counted the dump, or be about to commit
-    /// that: then it is not counted once more.
+    /// Retention keeps this many dumps of the device (`MAX_COREDUMPS`, at least 1).
+    pub max_coredumps: u32,
+    /// An earlier attempt with this change may have counted the dump, or may still do so: then it
+    /// is not counted again.
     pub is_retried: bool,
 }
 
@@ -90,10 +90,10 @@ pub struct RecordCoredump {
 pub enum InitialState {
     /// `PENDING`, due at once.
     Due {
-        /// The place of its job in the fair queue.
+        /// The position of its job in the fair queue.
         position: Timestamp,
     },
-    /// In this state for good: no worker ever claims it.
+    /// The state never changes: no worker ever claims the dump.
     Fixed {
         status: ParseStatus,
         /// The report for people.
@@ -104,7 +104,6 @@ pub enum InitialState {
 /// The outcome of recording a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is visible.
     Stored {
         /// Older dumps of the device which retention deleted.
         pruned: Vec<i64>,
@@ -112,5 +111,5 @@ pub enum Recorded {
     /// The dump of this id has the same body and was counted.
     Repeated { id: i64 },
     /// The device does not exist any more; the delete of the object is queued.
-    DeviceGone,
+    DeviceDeleted,
 }

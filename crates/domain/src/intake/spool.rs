@@ -7,32 +7,33 @@ use async_trait::async_trait;
 
 use crate::intake::receive::Delivery;
 
-/// Keeps dumps during an outage.
+/// Stores dumps on this machine during an outage.
 #[async_trait]
 pub trait RescueSpool: Send + Sync {
-    /// Saves a dump; durable when it returns, and locked until the file is dropped. `Full` when the
-    /// spool would hold more bytes than it may.
+    /// Saves a dump; durable when this returns, and locked until the file is dropped. `Full` when
+    /// the dump does not fit in the byte limit of the spool.
     async fn save(&self, dump: &RescuedDump) -> Result<Box<dyn RescueFile>, RescueError>;
 
-    /// What waits, oldest first, locked or not. Removes what writers which died have left.
+    /// The dumps in the spool, oldest first, locked or not. Removes incomplete files of writers
+    /// which died.
     async fn waiting(&self) -> Result<Vec<RescueName>, RescueError>;
 
-    /// Opens a dump and locks it until the file is dropped; `None` when it does not exist or another
-    /// process has locked it. `Damaged` when it cannot be read; it no longer waits then.
+    /// Opens a dump and locks it until the file is dropped; `None` when it does not exist or
+    /// another process has locked it. `Damaged` when it cannot be read; then it is no longer in the
+    /// spool.
     async fn open(&self, name: &RescueName) -> Result<Option<OpenedRescue>, RescueError>;
 }
 
-/// A locked file of the spool: nothing else works on it until this is dropped or its process dies.
+/// A locked file of the spool. The lock ends when this is dropped or the process dies.
 #[async_trait]
 pub trait RescueFile: Send + Sync {
-    /// Notes the id which the dump is to have; durable when it returns. The last one counts.
+    /// Writes the id which the dump is to have; durable when this returns. The last call counts.
     async fn fix_id(&self, id: i64) -> Result<(), RescueError>;
 
-    /// Removes the file.
     async fn remove(&self) -> Result<(), RescueError>;
 }
 
-/// Names a file of the spool.
+/// The name of a file of the spool.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RescueName(pub String);
 
@@ -40,7 +41,7 @@ pub struct RescueName(pub String);
 #[derive(Debug, Clone)]
 pub struct RescuedDump {
     pub delivery: Delivery,
-    /// The id reserved for it, if it came that far.
+    /// The id reserved for it, if one was.
     pub id: Option<i64>,
 }
 
@@ -50,16 +51,16 @@ pub struct OpenedRescue {
     pub file: Box<dyn RescueFile>,
 }
 
-/// What a spool could not do.
+/// Why the spool could not carry out an operation.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    /// There is no room; nothing was written.
+    /// Nothing was written.
     #[error("rescue spool is limited to {budget} bytes, and the dump does not fit")]
     Full {
-        /// Most bytes it may hold.
+        /// The limit in bytes; 0 when the spool is disabled.
         budget: u64,
     },
-    /// A file is not what was written; it was set aside.
+    /// The content of a file is wrong; the file was set aside.
     #[error("rescued dump {name} is damaged: {reason}")]
     Damaged { name: String, reason: &'static str },
     /// The disk failed.

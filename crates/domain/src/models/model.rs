@@ -3,52 +3,44 @@
 use crate::ids::ModelCode;
 use crate::timestamp::Timestamp;
 
-/// One line of the list of models.
+/// An entry of the list of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelSummary {
-    /// Row id.
     pub id: i64,
-    /// Unique code.
     pub code: ModelCode,
     /// Name for people.
     pub name: String,
-    /// The version offered to its devices.
+    /// The current version.
     pub firmware_version: Option<String>,
     /// Whether device configurations are validated.
     pub has_config_schema: bool,
-    /// How many devices belong to it.
     pub device_count: i64,
 }
 
-/// A model with everything known of it.
+/// All columns of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceModel {
-    /// The line of the list.
     pub summary: ModelSummary,
     /// JSON Schema of device configurations, as text.
     pub config_schema: Option<String>,
-    /// When it was created.
     pub created_at: Timestamp,
-    /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// What a model is created from.
+/// A model to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewModel {
-    /// Unique code.
     pub code: ModelCode,
     /// 1–255 characters.
     pub name: String,
-    /// Text of a schema that compiles.
+    /// The text of a schema that compiles.
     pub config_schema: Option<String>,
 }
 
-/// What may change in a model; `None` leaves it as it is.
+/// The new values of a model; `None` leaves a value as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelUpdate {
-    /// The new name.
     pub name: Option<String>,
-    /// The new schema; `Some(None)` clears it.
+    /// `Some(None)` removes the schema.
     pub config_schema: Option<Option<String>>,
 }

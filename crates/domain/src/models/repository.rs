@@ -1,4 +1,4 @@
-//! Rows of device models.
+//! The port to the rows of device models.
 
 use async_trait::async_trait;
 
@@ -7,7 +7,8 @@ use crate::error::RepositoryError;
 use crate::ids::ModelCode;
 use crate::models::model::{DeviceModel, ModelSummary, ModelUpdate, NewModel};
 
-/// Keeps device models.
+/// Rows of device models. A method which returns `Option` returns `None` when the model does not
+/// exist.
 #[async_trait]
 pub trait ModelRepository: Send + Sync {
     /// All models, by code in byte order.
@@ -20,13 +21,10 @@ pub trait ModelRepository: Send + Sync {
         change: &Change,
     ) -> Result<DeviceModel, RepositoryError>;
 
-    /// The model of this id.
     async fn find(&self, id: i64) -> Result<Option<DeviceModel>, RepositoryError>;
 
-    /// The model of this code.
     async fn find_by_code(&self, code: &ModelCode) -> Result<Option<DeviceModel>, RepositoryError>;
 
-    /// Changes a model; `None` when there is none of this id.
     async fn update(
         &self,
         id: i64,
@@ -38,16 +36,13 @@ pub trait ModelRepository: Send + Sync {
     async fn delete(&self, id: i64, change: &Change) -> Result<ModelDeletion, RepositoryError>;
 }
 
-/// How the deletion of a model ended.
+/// The outcome of deleting a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelDeletion {
-    /// It was deleted.
     Deleted,
-    /// There is no such model.
     NotFound,
-    /// Devices refer to it; nothing was changed.
+    /// Devices refer to the model; nothing was changed.
     InUse {
-        /// How many.
         devices: i64,
     },
 }

@@ -1,4 +1,4 @@
-//! Rows of ROM ELFs.
+//! The port to the rows of ROM ELFs.
 
 use async_trait::async_trait;
 
@@ -11,64 +11,61 @@ use crate::ids::UploadId;
 use crate::rom_elfs::rom_elf::{RomElf, RomElfName};
 use crate::timestamp::Timestamp;
 
-/// Keeps ROM ELFs. Leases are extended and given back by
-/// [`PublicationRepository`](super::PublicationRepository), as those of all uploads.
+/// Rows of ROM ELFs. [`PublicationRepository`](super::PublicationRepository) renews and releases
+/// the leases, as for all uploads.
 #[async_trait]
 pub trait RomElfRepository: Send + Sync {
-    /// All of them, by chip, name, both in byte order, and `id`. One statement.
+    /// All rows, by chip and name, both in byte order, then `id`. One statement.
     async fn list(&self) -> Result<Vec<RomElf>, RepositoryError>;
 
-    /// Those of a chip, in the same order. One statement.
+    /// The rows of a chip, in the same order. One statement.
     async fn list_of_chip(&self, chip: KnownChip) -> Result<Vec<RomElf>, RepositoryError>;
 
     /// Takes the lease of the object of this digest, exclusively, and cancels its queued delete,
-    /// unless there is a row of it.
+    /// unless a row has this digest.
     async fn begin(&self, request: BeginRomElf) -> Result<RomElfStart, RepositoryError>;
 
-    /// The commit: row, audit, and the end of the lease. `None` when the upload no longer holds
-    /// it; then nothing was changed.
+    /// Commits an upload: row, audit, and the end of the lease. `None` when the upload no longer
+    /// holds the lease; then nothing was changed.
     async fn record(
         &self,
         rom_elf: RecordRomElf,
         change: &Change,
     ) -> Result<Option<RomElf>, RepositoryError>;
 
-    /// Deletes a row and queues the delete of its object; `false` when there is none.
+    /// Deletes a row and queues the delete of its object; `false` when the row does not exist.
     async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError>;
 }
 
-/// The lease an upload asks for.
+/// The lease which an upload takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BeginRomElf {
-    /// Who asks.
+    /// The owner of the lease.
     pub upload: UploadId,
     /// The object about to be written.
     pub sha256: Sha256Digest,
-    /// The present.
     pub now: Timestamp,
     /// When the lease ends by itself.
     pub until: Timestamp,
 }
 
-/// How taking the lease ended.
+/// The outcome of taking the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RomElfStart {
-    /// The lease is held, and there is no row of this digest while it is.
+    /// No row with this digest can be inserted by others while the lease is held.
     Granted,
-    /// There is a row of this digest; no lease was taken.
-    Held(Box<RomElf>),
-    /// Somebody else writes the object, or its delete has begun; try again.
+    /// A row has this digest; no lease was taken.
+    Exists(Box<RomElf>),
+    /// Another upload or a delete of the object is under way; try again.
     Busy,
 }
 
 /// What an upload commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordRomElf {
-    /// Holder of the lease.
+    /// The owner of the lease.
     pub upload: UploadId,
-    /// Whose ROM it is.
     pub chip: KnownChip,
-    /// What it is called.
     pub name: RomElfName,
     /// Length and digest of the object.
     pub facts: ArtifactFacts,

@@ -9,30 +9,28 @@ use crate::artifacts::store::ArtifactFacts;
 use crate::chip::{Architecture, KnownChip};
 use crate::timestamp::Timestamp;
 
-/// Largest ROM ELF in bytes. Those of Espressif have less than 1 MiB; with line information they
-/// would have a few.
-pub const LARGEST_ROM_ELF_BYTES: u64 = 16 * 1024 * 1024;
+/// The ROM ELFs of Espressif have less than 1 MiB; with line information they would have a few MiB.
+pub const MAX_ROM_ELF_BYTES: u64 = 16 * 1024 * 1024;
 
-/// `e_ident` as far as it is fixed: magic, 32 bits, little endian.
+/// The fixed bytes of `e_ident`: magic, 32 bits, little endian.
 const IDENT: [u8; 6] = *b"\x7fELF\x01\x01";
 const MAGIC: &[u8] = IDENT.split_at(4).0;
-/// Of an ELF of 32 bits.
+/// The header of a 32-bit ELF.
 const HEADER_BYTES: usize = 52;
 const ET_EXEC: u16 = 2;
 
-/// What people call a ROM ELF: 1–64 characters, no control characters, trimmed.
+/// The name of a ROM ELF for people: 1–64 characters, no control characters, trimmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RomElfName(String);
 
 impl RomElfName {
-    /// Trims first.
+    /// Trims the text first.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let fits = (1..=64).contains(&text.chars().count());
         (fits && !text.chars().any(char::is_control)).then(|| Self(text.to_owned()))
     }
 
-    /// The text form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -44,23 +42,20 @@ impl fmt::Display for RomElfName {
     }
 }
 
-/// A ROM ELF that is held.
+/// A stored ROM ELF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RomElf {
-    /// Row id.
     pub id: i64,
-    /// Whose ROM it describes.
+    /// The chip whose ROM it describes.
     pub chip: KnownChip,
-    /// What people call it, for instance by the revision of the chip.
+    /// For instance the revision of the chip.
     pub name: RomElfName,
-    /// Length and digest of the ELF; no two held ones have the same digest.
+    /// Length and digest of the ELF; the digest is unique.
     pub facts: ArtifactFacts,
-    /// When it was uploaded.
     pub uploaded_at: Timestamp,
 }
 
 impl RomElf {
-    /// The key of the ELF.
     pub const fn key(&self) -> ArtifactKey {
         ArtifactKey::RomElf { sha256: self.facts.sha256 }
     }
@@ -69,62 +64,56 @@ impl RomElf {
 /// Why a file is not a ROM ELF of a chip.
 #[derive(Debug, thiserror::Error)]
 pub enum RomElfError {
-    /// It has no bytes.
-    #[error("the body is empty; it must be an ELF")]
+    #[error("expected an ELF, found an empty body")]
     Empty,
-    /// It does not start as an ELF does, or ends in its header.
-    #[error("the body is not an ELF")]
+    /// It does not start with the magic of an ELF, or ends within the header.
+    #[error("expected an ELF, found a body that does not begin with the header of an ELF")]
     NotAnElf,
-    /// It is for machines of another word size or byte order.
     #[error("expected a 32-bit little-endian ELF, found EI_CLASS {class} and EI_DATA {data}")]
-    OtherClass {
-        /// `e_ident[EI_CLASS]`, 1 for 32 bits
+    WrongClass {
+        /// `e_ident[EI_CLASS]`; 1 means 32 bits.
         class: u8,
-        /// `e_ident[EI_DATA]`, 1 for little-endian
+        /// `e_ident[EI_DATA]`; 1 means little-endian.
         data: u8,
     },
-    /// It is an object file, a library or a core.
-    #[error("the ELF must be an executable (type 2), but is of type {actual}")]
+    /// For instance an object file, a library or a core.
+    #[error("expected an executable ELF (type 2), found type {actual}")]
     NotExecutable {
         /// `e_type`
         actual: u16,
     },
-    /// It is for another architecture.
     #[error(
-        "the ELF must be for {expected} (machine {}), as the {chip} is, but is for machine {actual}",
+        "expected an ELF for {expected} (machine {}), the architecture of {chip}, found machine {actual}",
         .expected.elf_machine()
     )]
-    OtherMachine {
-        /// The chip it was meant for.
+    WrongMachine {
         chip: KnownChip,
-        /// Its architecture.
         expected: Architecture,
         /// `e_machine`
         actual: u16,
     },
-    /// The table of its sections, without which there are no symbols, is incomplete.
-    #[error("the ELF is incomplete: it has no table of sections, or ends before it")]
+    /// Without a whole section table there are no symbols.
+    #[error("expected a complete ELF, found one whose section table is missing or truncated")]
     Incomplete,
-    /// The spooled file could not be read back.
     #[error("the ELF could not be read")]
     Io(#[from] io::Error),
 }
 
 impl RomElfError {
-    /// Whether the file is not at fault.
+    /// Whether the server failed and the file is not at fault.
     pub const fn is_outage(&self) -> bool {
         matches!(self, Self::Io(_))
     }
 }
 
-/// A file that can be a ROM ELF of a chip.
+/// A file whose header is that of a ROM ELF of a chip.
 #[derive(Debug, Clone)]
-pub struct RomElfFile {
+pub struct CheckedRomElf {
     chip: KnownChip,
     file: SpooledFile,
 }
 
-impl RomElfFile {
+impl CheckedRomElf {
     /// Checks the header of the ELF. Blocks while it reads 52 bytes.
     pub fn open(file: SpooledFile, chip: KnownChip) -> Result<Self, RomElfError> {
         let mut start = Vec::with_capacity(HEADER_BYTES);
@@ -133,23 +122,21 @@ impl RomElfFile {
         Ok(Self { chip, file })
     }
 
-    /// The chip it was checked for.
+    /// The chip for which the file was checked.
     pub const fn chip(&self) -> KnownChip {
         self.chip
     }
 
-    /// The file itself.
     pub const fn file(&self) -> &SpooledFile {
         &self.file
     }
 
-    /// Length and digest.
     pub const fn facts(&self) -> ArtifactFacts {
         ArtifactFacts { size: self.file.length(), sha256: self.file.sha256() }
     }
 }
 
-/// Judges an ELF of `length` bytes by its first ones.
+/// Checks an ELF of `length` bytes by its header, which is in `start`.
 fn check(start: &[u8], length: u64, chip: KnownChip) -> Result<(), RomElfError> {
     if start.is_empty() {
         return Err(RomElfError::Empty);
@@ -161,18 +148,19 @@ fn check(start: &[u8], length: u64, chip: KnownChip) -> Result<(), RomElfError> 
         return Err(RomElfError::NotAnElf);
     };
     if !header.starts_with(&IDENT) {
-        return Err(RomElfError::OtherClass { class: header[4], data: header[5] });
+        return Err(RomElfError::WrongClass { class: header[4], data: header[5] });
     }
-    let half = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
-    let (expected, actual) = (chip.architecture(), half(18));
+    let read_u16 = |offset: usize| u16::from_le_bytes([header[offset], header[offset + 1]]);
+    let (expected, actual) = (chip.architecture(), read_u16(18));
     if actual != expected.elf_machine() {
-        return Err(RomElfError::OtherMachine { chip, expected, actual });
+        return Err(RomElfError::WrongMachine { chip, expected, actual });
     }
-    if half(16) != ET_EXEC {
-        return Err(RomElfError::NotExecutable { actual: half(16) });
+    let kind = read_u16(16);
+    if kind != ET_EXEC {
+        return Err(RomElfError::NotExecutable { actual: kind });
     }
     let sections = u32::from_le_bytes([header[32], header[33], header[34], header[35]]);
-    let table = u64::from(half(46)) * u64::from(half(48));
+    let table = u64::from(read_u16(46)) * u64::from(read_u16(48));
     if sections == 0 || table == 0 || u64::from(sections) + table > length {
         return Err(RomElfError::Incomplete);
     }
@@ -200,8 +188,8 @@ mod tests {
         check(bytes, length, chip).map_err(|error| error.to_string())
     }
 
-    /// The complaint about a header changed in one place.
-    fn complaint(offset: usize, byte: u8) -> String {
+    /// The error text for a header with one changed byte.
+    fn error_of(offset: usize, byte: u8) -> String {
         let mut bytes = header(243);
         bytes[offset] = byte;
         checked(&bytes, 132).unwrap_err()
@@ -217,15 +205,16 @@ mod tests {
     #[test]
     fn each_fault_has_its_own_text() {
         assert!(checked(b"", 0).unwrap_err().contains("empty"));
-        for no_elf in [&b"\x7f"[..], b"PK\x03\x04", &header(243)[..51]] {
-            assert_eq!(checked(no_elf, no_elf.len() as u64).unwrap_err(), "the body is not an ELF");
+        for other in [&b"\x7f"[..], b"PK\x03\x04", &header(243)[..51]] {
+            let error = checked(other, other.len() as u64).unwrap_err();
+            assert!(error.contains("does not begin with the header of an ELF"), "{error}");
         }
         let (class, endianness) = (4, 5);
         for offset in [class, endianness] {
-            assert!(complaint(offset, 2).contains("expected a 32-bit little-endian ELF, found"));
+            assert!(error_of(offset, 2).contains("expected a 32-bit little-endian ELF, found"));
         }
-        assert!(complaint(16, 4).contains("type 4"));
-        let other = complaint(18, 94);
+        assert!(error_of(16, 4).contains("type 4"));
+        let other = error_of(18, 94);
         for part in ["RISC-V", "machine 243", "esp32c6", "machine 94"] {
             assert!(other.contains(part), "{other}");
         }
@@ -233,15 +222,15 @@ mod tests {
 
     #[test]
     fn an_elf_without_its_whole_section_table_is_incomplete() {
-        assert!(checked(&header(243), 131).unwrap_err().contains("incomplete"));
+        assert!(checked(&header(243), 131).unwrap_err().contains("section table"));
         let (offset, number) = (32, 48);
         for place in [offset, number] {
-            assert!(complaint(place, 0).contains("incomplete"));
+            assert!(error_of(place, 0).contains("section table"));
         }
         let mut beyond = header(243);
         beyond[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
         beyond[46..50].copy_from_slice(&[0xFF; 4]);
-        assert!(checked(&beyond, LARGEST_ROM_ELF_BYTES).is_err());
+        assert!(checked(&beyond, MAX_ROM_ELF_BYTES).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One attempt to make a report: dump and ELF in, report or reason out.
+//! One attempt to make the report of a dump.
 
 use std::future::Future;
 use std::io::Cursor;
@@ -20,12 +20,15 @@ use crate::error::RepositoryError;
 use crate::symbolication::jobs::{MissingElf, ParseJob};
 use crate::symbolication::symbolizer::{CrashDump, CrashReport, Symbolizer, SymbolizerError};
 
+/// The cause of a failure, for the log.
+pub(super) type Source = Option<Box<dyn std::error::Error + Send + Sync>>;
+
 /// Why an attempt made no report.
 pub(super) enum AttemptError {
-    /// Every attempt would end so.
+    /// Every attempt would end in the same way.
     Permanent(ParseFault),
     /// Another attempt may succeed.
-    Transient { reason: String },
+    Transient { reason: String, source: Source },
     /// A dependency is down; the cause is logged.
     Outage,
     /// The dump was deleted meanwhile.
@@ -36,7 +39,6 @@ pub(super) enum AttemptError {
 pub(super) enum Failure {
     Known(AttemptError),
     Outage(Box<dyn std::error::Error + Send + Sync>),
-    Engine { reason: String, source: Option<Box<dyn std::error::Error + Send + Sync>> },
 }
 
 impl AttemptError {
@@ -62,11 +64,6 @@ impl Failure {
                 );
                 AttemptError::Outage
             }
-            Self::Engine { reason, source } => {
-                let error = source.as_deref().map(|source| source as &dyn std::error::Error);
-                tracing::warn!(error, id, "an attempt to parse dump {id} failed: {reason}");
-                AttemptError::Transient { reason }
-            }
         }
     }
 }
@@ -79,9 +76,12 @@ impl From<RepositoryError> for Failure {
 
 impl From<ArtifactStoreError> for Failure {
     fn from(error: ArtifactStoreError) -> Self {
-        // The next read may be whole; but not for ever.
+        // The next read may succeed, so this is retried; but the attempt counts.
         if let ArtifactStoreError::Damaged { .. } = error {
-            return Self::Known(AttemptError::Transient { reason: error.to_string() });
+            return Self::Known(AttemptError::Transient {
+                reason: error.to_string(),
+                source: None,
+            });
         }
         Self::Outage(error.into())
     }
@@ -91,7 +91,9 @@ impl From<SymbolizerError> for Failure {
     fn from(error: SymbolizerError) -> Self {
         match error {
             SymbolizerError::Rejected { code, reason } => Self::permanent(code, reason),
-            SymbolizerError::Failed { reason, source } => Self::Engine { reason, source },
+            SymbolizerError::Failed { reason, source } => {
+                Self::Known(AttemptError::Transient { reason, source })
+            }
             SymbolizerError::Unavailable { .. } | SymbolizerError::ElfMissing => {
                 Self::Outage(error.into())
             }
@@ -99,7 +101,7 @@ impl From<SymbolizerError> for Failure {
     }
 }
 
-/// What is found out during an attempt, whether or not it makes a report.
+/// What an attempt found out, also if it does not make a report.
 #[derive(Default)]
 pub(super) struct Findings {
     /// The build the dump names.
@@ -108,9 +110,9 @@ pub(super) struct Findings {
     pub(super) elf_match: Option<ElfMatch>,
     /// What the body was read as, when it had to be repaired.
     pub(super) salvaged: Option<&'static str>,
-    /// The structured report of what needs no ELF.
+    /// The structured report without symbols.
     pub(super) preview: Option<String>,
-    /// The ELF which was looked for in vain.
+    /// The ELF which was not found.
     pub(super) missing_elf: Option<MissingElf>,
     /// Objects of visible rows which are missing or different.
     pub(super) broken_objects: u64,
@@ -125,7 +127,7 @@ impl Symbolication {
         findings: &mut Findings,
     ) -> Result<CrashReport, AttemptError> {
         let id = leased.job.id;
-        let limit = self.settings.longest_attempt;
+        let limit = self.settings.attempt_timeout;
         let began = self.ports.clock.now();
         let Some(prepared) = self.within(limit, self.prepare(leased, findings)).await else {
             tracing::warn!(
@@ -142,7 +144,7 @@ impl Symbolication {
             outcome.map_err(|failure| failure.log(id))
         } else {
             let reason = format!("the engine did not answer within {} s", limit.as_secs());
-            Err(AttemptError::Transient { reason })
+            Err(AttemptError::Transient { reason, source: None })
         };
         if let Err(AttemptError::Permanent(_) | AttemptError::Transient { .. }) = outcome {
             let previewed = self.preview(&dump, symbolizer, findings).await;
@@ -168,7 +170,7 @@ impl Symbolication {
         let job = leased.job;
         let stored = self.load(job, findings).await?;
         let body = {
-            let _turn = self.unwrapping.lock().await;
+            let _permit = self.unwrapping.lock().await;
             body::unwrap(&stored)
         };
         findings.salvaged = body.salvaged.then(|| body.container.as_str());
@@ -184,15 +186,15 @@ impl Symbolication {
         Ok((dump, choice))
     }
 
-    /// Notes what can be said about a dump which gets no report. That no ELF would help goes before
-    /// every other reason.
+    /// Makes a preview of a dump which does not get a report. If the dump itself is rejected, no
+    /// ELF would help: that reason replaces the reason of the attempt.
     async fn preview(
         &self,
         dump: &CrashDump,
         symbolizer: &dyn Symbolizer,
         findings: &mut Findings,
     ) -> Result<(), Failure> {
-        match self.within(self.settings.longest_attempt, symbolizer.preview(dump)).await {
+        match self.within(self.settings.attempt_timeout, symbolizer.preview(dump)).await {
             Some(Ok(preview)) => findings.preview = preview,
             Some(Err(rejected @ SymbolizerError::Rejected { .. })) => {
                 findings.missing_elf = None;
@@ -213,7 +215,7 @@ impl Symbolication {
             ReadObject::Missing => "the stored dump is missing",
             ReadObject::Different => "the stored object is not the dump that was received",
         };
-        // A dump deleted between claim and read is not a broken one.
+        // If the dump was deleted meanwhile, its object is missing rightly.
         if self.ports.coredumps.find(job.device_id, id).await?.is_none() {
             return Err(Failure::Known(AttemptError::Deleted));
         }

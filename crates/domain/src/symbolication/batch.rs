@@ -19,7 +19,7 @@ pub(super) struct LeasedJob<'a> {
     pub(super) owner: &'a LeaseOwner,
     /// Shared by the jobs which were claimed together.
     pub(super) builds: &'a BuildCache,
-    /// No attempt is left.
+    /// The last attempt was used up by a worker which died.
     pub(super) is_exhausted: bool,
 }
 
@@ -38,9 +38,9 @@ impl LeasedJob<'_> {
     }
 }
 
-/// The builds which were looked up for jobs of one claim, mostly dumps of one build. A build which is
-/// published or deleted meanwhile is not noticed here: the first is found out when the result is
-/// written, the second when its ELF is read; an index which is open needs none.
+/// The builds which were looked up for jobs of one claim, which are mostly dumps of one build. The
+/// cache may be stale: that a build was published meanwhile is noticed when the result is written,
+/// and that a build was deleted when its ELF is read. An index which is open needs no ELF.
 #[derive(Default)]
 pub(super) struct BuildCache(Mutex<Vec<(WantedElf, Vec<StoredBuild>)>>);
 
@@ -57,13 +57,13 @@ impl BuildCache {
 
 /// The outcome of working on a job.
 pub(super) enum Worked {
-    /// A result, which is yet to be written; what becomes of the job once it is.
+    /// A result to be written, and the outcome of the job once it is.
     Result(Box<FinishJob>, Symbolicated),
-    /// The job was given back or does not exist any more.
+    /// The job was postponed or does not exist any more.
     Ended(Symbolicated),
 }
 
-/// A result which is yet to be written.
+/// A result to be written, and the outcome of the job once it is.
 pub(super) struct Unwritten {
     pub(super) result: FinishJob,
     pub(super) symbolicated: Symbolicated,
@@ -92,7 +92,7 @@ impl<'a> Batch<'a> {
         Self { began, waiting: leased.collect(), results: Vec::new(), ended: Vec::new() }
     }
 
-    /// Whether nothing of the batch waits for the job in work.
+    /// Whether no other job or result of the batch waits for the current job.
     pub(super) fn is_done(&self) -> bool {
         self.waiting.is_empty() && self.results.is_empty()
     }
@@ -111,12 +111,13 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Logs that a job keeps its lease until that runs out.
+/// Logs a job whose outcome could not be written and which therefore keeps its lease.
 pub(super) fn leave_to_lease(id: i64, error: &RepositoryError) {
     let error = error as &dyn std::error::Error;
-    tracing::error!(
+    tracing::warn!(
         error,
         id,
-        "parse of dump {id} has no outcome; the job is claimed again when its lease ends"
+        "the outcome of the parse of dump {id} could not be written; the dump is parsed again when \
+         the lease of its job ends"
     );
 }

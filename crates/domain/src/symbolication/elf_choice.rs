@@ -1,5 +1,5 @@
-//! Which ELF belongs to a dump (contract §6.7). One of another build is never used: its report would
-//! be confident nonsense.
+//! Chooses the ELF of a dump (contract §6.7). The ELF of another build is never used, because the
+//! report would look right and be wrong.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl ElfMatch {
     }
 }
 
-/// The builds a dump may come from, the preferred one first, and what was asked for.
+/// The builds from which a dump may come, the preferred build first, and how they were found.
 pub(super) struct BuildChoice {
     wanted: WantedElf,
     stored: Vec<StoredBuild>,
@@ -49,7 +49,7 @@ impl BuildChoice {
 }
 
 impl Symbolication {
-    /// The builds which a dump of this build id, or without one, may come from.
+    /// The builds from which a dump with this build id, or without a build id, may come.
     pub(super) async fn choose_builds(
         &self,
         leased: LeasedJob<'_>,
@@ -64,8 +64,8 @@ impl Symbolication {
         Ok(BuildChoice { wanted, stored })
     }
 
-    /// Has the report made with the first build whose ELF is in the store, and notes how that was
-    /// chosen or what was missing.
+    /// Makes the report with the first build whose ELF is in the store, and notes how the ELF was
+    /// chosen or which one was missing.
     pub(super) async fn symbolicate(
         &self,
         dump: &CrashDump,
@@ -94,12 +94,12 @@ impl Symbolication {
     }
 
     fn elf_of(&self, build: StoredBuild) -> StoredElf {
-        // Found out before the attempt is over, a slow store is not taken for a slow engine.
-        let limit = self.settings.longest_attempt / 2;
+        // Half of the time limit: a slow store is noticed before it looks like a slow engine.
+        let limit = self.settings.attempt_timeout / 2;
         StoredElf::new(build, self.ports.reads.clone(), self.ports.clock.clone(), limit)
     }
 
-    /// Counts objects which are not what their rows describe, unless the rows were deleted meanwhile.
+    /// Counts broken objects, except those whose rows were deleted meanwhile.
     async fn note_broken(
         &self,
         wanted: &WantedElf,
@@ -109,18 +109,18 @@ impl Symbolication {
         if broken.is_empty() {
             return Ok(());
         }
-        let still = self.ports.jobs.builds(wanted).await?;
+        let stored = self.ports.jobs.builds(wanted).await?;
         for BrokenElf { build, key } in broken {
-            if still.contains(&build) {
+            if stored.contains(&build) {
                 findings.broken_objects += 1;
-                tracing::error!(%key, "ELF {key} of a stored build is missing or different");
+                tracing::error!(%key, "ELF {key} is missing or is not the one which was stored; upload the firmware of its version again");
             }
         }
         Ok(())
     }
 }
 
-/// An object which is not the ELF of its build.
+/// An object which is missing, or is not the ELF of its build.
 struct BrokenElf {
     build: StoredBuild,
     key: ArtifactKey,

@@ -1,4 +1,4 @@
-//! Rows of symbol indexes: one for each build that is held, and a queue of those without an index
+//! Rows of symbol indexes: one for each stored build, and the queue of builds without an index
 //! (contract §5.6, §8.2).
 
 use async_trait::async_trait;
@@ -9,20 +9,20 @@ use crate::error::RepositoryError;
 use crate::ids::LeaseOwner;
 use crate::timestamp::Timestamp;
 
-/// Keeps what is known of indexes. A publication makes the row of its build, and has an index that
-/// failed tried again; the row goes with the symbols of the build.
+/// Rows of indexes. A publication inserts the row of its build, or makes it due again if its index
+/// failed; the row is deleted with the symbol file of the build.
 #[async_trait]
 pub trait SymbolIndexRepository: Send + Sync {
-    /// Leases the build that has been without an index of this format, or a later one, for longest,
-    /// and counts the attempt. `None` when nothing is due.
+    /// Leases the build which has lacked an index of this format, or a later one, for the longest
+    /// time, and counts the attempt. `None` when nothing is due.
     async fn claim(&self, claim: ClaimIndex) -> Result<Option<IndexJob>, RepositoryError>;
 
-    /// Writes what came of a job, gives the lease back and queues the delete of an index of another
-    /// format. `false` when `owner` no longer holds the job, or a delete of the object has begun; then
-    /// the index is not held.
+    /// Writes the outcome of a job, releases the lease and queues the delete of an index of another
+    /// format. `false` when `owner` no longer holds the lease, or when a delete of the object was
+    /// claimed; then the index is not recorded.
     async fn finish(&self, result: FinishIndex) -> Result<bool, RepositoryError>;
 
-    /// Gives the lease back and makes the job due again at `due`; the attempt counts if `counts`.
+    /// Releases the lease and makes the job due again at `due`; the attempt counts if `counts`.
     async fn postpone(
         &self,
         job: LeasedIndexJob,
@@ -30,10 +30,10 @@ pub trait SymbolIndexRepository: Send + Sync {
         counts: bool,
     ) -> Result<(), RepositoryError>;
 
-    /// The index that is held of a build.
+    /// The stored index of a build.
     async fn find(&self, elf_sha256: Sha256Digest) -> Result<Option<StoredIndex>, RepositoryError>;
 
-    /// Has an index made anew whose object is not what its row says.
+    /// Makes the job of a build due again whose stored index is missing or different.
     async fn forget(
         &self,
         elf_sha256: Sha256Digest,
@@ -45,11 +45,10 @@ pub trait SymbolIndexRepository: Send + Sync {
 /// Which build to lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimIndex {
-    /// Fresh for each claim.
+    /// A new one for each claim.
     pub owner: LeaseOwner,
-    /// The format that would be made, from 1.
+    /// The format which the indexer makes, from 1.
     pub format: u32,
-    /// The present.
     pub now: Timestamp,
     /// When the lease ends by itself.
     pub until: Timestamp,
@@ -58,53 +57,46 @@ pub struct ClaimIndex {
 /// A leased job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexJob {
-    /// The build.
     pub elf_sha256: Sha256Digest,
     /// Attempts, this one included.
     pub attempts: u32,
 }
 
-/// A leased job and the holder of the lease.
+/// A leased job and the owner of the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeasedIndexJob {
-    /// The build.
     pub elf_sha256: Sha256Digest,
-    /// Holder of the lease.
     pub owner: LeaseOwner,
 }
 
-/// What came of a job.
+/// The outcome of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishIndex {
-    /// The job.
     pub job: LeasedIndexJob,
-    /// The format that was made, or tried.
+    /// The format of the index, also if it could not be made.
     pub format: u32,
-    /// The stored object, or why there is none; for people.
+    /// The stored object, or for people why there is no index.
     pub outcome: Result<ArtifactFacts, String>,
-    /// The present.
     pub now: Timestamp,
 }
 
-/// An index that is held.
+/// A stored index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredIndex {
-    /// Its format.
     pub format: u32,
-    /// Its object.
     pub facts: ArtifactFacts,
 }
 
-/// The index of a build, as admins see it.
+/// The state of the index of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IndexStatus {
-    /// None was made yet.
+    /// No attempt was made yet.
     #[default]
     None,
-    /// It is being made.
+    /// An attempt is under way.
     Building,
-    /// It is held.
+    /// The index is stored.
     Ready,
-    /// It cannot be made, for this reason.
+    /// The index cannot be made, for this reason.
     Failed(String),
 }

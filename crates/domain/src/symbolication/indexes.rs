@@ -1,7 +1,7 @@
 //! Indexes of ELFs, built once for each build and stored beside it (contract §5.6, §8.2).
 //!
-//! An index saves time and nothing else: without one it is built from the ELF when a dump needs it.
-//! So neither a publication nor a dump waits for it.
+//! An index only saves time: if it is missing, it is built from the ELF when a dump needs it. So
+//! neither a publication nor a dump waits for it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -29,49 +29,48 @@ use crate::symbolication::stored_elf::StoredElf;
 use crate::symbolication::symbolizer::{ElfSource, SymbolizerError};
 use crate::wakeup::{Wakeup, Worker};
 
-/// A job that met an outage is due again after this; the attempt does not count.
+/// The delay of a retry after an outage; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
-/// What a job may take beside its longest attempt until its lease ends.
+/// The lease of a job is longer than its attempt by this.
 const LEASE_MARGIN: Duration = Duration::from_mins(1);
 
 /// Makes indexes.
 #[async_trait]
 pub trait SymbolIndexer: Send + Sync {
-    /// Which format it makes, from 1; every change makes it greater.
+    /// The format of the indexes, from 1; each change of the format has a greater number.
     fn format(&self) -> u32;
 
     /// Makes the index of an ELF. `Rejected` when the ELF is at fault.
     async fn index(&self, elf: &dyn ElfSource) -> Result<Bytes, SymbolizerError>;
 }
 
-/// Reads the indexes that are stored.
+/// Reads stored indexes.
 #[derive(Clone)]
 pub struct StoredIndexes {
-    /// Their rows.
-    pub rows: Arc<dyn SymbolIndexRepository>,
-    /// Reads of where they lie.
+    pub repository: Arc<dyn SymbolIndexRepository>,
     pub reads: VerifiedReads,
-    /// The time.
     pub clock: Arc<dyn Clock>,
     pub wakeup: Arc<dyn Wakeup>,
 }
 
 impl StoredIndexes {
-    /// The index of a build in this format, if one is held. One that is not what its row says is made
-    /// anew.
+    /// The stored index of a build, if it has this format. If its object is missing or is not
+    /// the one which was stored, it is built again later.
     pub async fn load(
         &self,
         elf_sha256: Sha256Digest,
         format: u32,
     ) -> Result<Option<Bytes>, SymbolizerError> {
-        let held = self.rows.find(elf_sha256).await.map_err(unavailable)?;
-        let Some(held) = held.filter(|held| held.format == format) else { return Ok(None) };
-        let bytes = self.read(elf_sha256, held).await?;
+        let stored = self.repository.find(elf_sha256).await.map_err(unavailable)?;
+        let Some(stored) = stored.filter(|stored| stored.format == format) else {
+            return Ok(None);
+        };
+        let bytes = self.read(elf_sha256, stored).await?;
         if bytes.is_none() {
             let key = ArtifactKey::SymbolIndex { elf_sha256, format };
-            tracing::warn!(%key, "stored index {key} is missing or different and will be built again");
+            tracing::warn!(%key, "object {key} is missing or is not the index that was stored; the index will be built again");
             let now = self.clock.now();
-            self.rows.forget(elf_sha256, held, now).await.map_err(unavailable)?;
+            self.repository.forget(elf_sha256, stored, now).await.map_err(unavailable)?;
             self.wakeup.wake(Worker::Indexing);
         }
         Ok(bytes)
@@ -95,31 +94,25 @@ impl StoredIndexes {
 /// How long and how often an index is tried.
 #[derive(Debug, Clone)]
 pub struct SymbolIndexSettings {
-    /// Longest attempt.
-    pub longest_attempt: Duration,
-    /// Attempts a build has.
-    pub most_attempts: u32,
+    /// Time limit of an attempt.
+    pub attempt_timeout: Duration,
+    /// Attempts per build.
+    pub max_attempts: u32,
     /// The delay before the second attempt and every later one.
     pub retry_delay: Duration,
 }
 
-/// What making indexes works with.
 pub struct SymbolIndexPorts {
-    /// Their rows.
-    pub rows: Arc<dyn SymbolIndexRepository>,
-    /// Where bytes lie.
+    pub repository: Arc<dyn SymbolIndexRepository>,
     pub store: Arc<dyn ArtifactStore>,
     /// Reads of the same store.
     pub reads: VerifiedReads,
-    /// Who makes them.
     pub indexer: Arc<dyn SymbolIndexer>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Randomness.
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// Makes the indexes that are missing, one by one.
+/// Makes missing indexes, one after the other.
 #[derive(Clone)]
 pub struct SymbolIndexes {
     ports: Arc<SymbolIndexPorts>,
@@ -127,30 +120,30 @@ pub struct SymbolIndexes {
 }
 
 impl SymbolIndexes {
-    /// Builds the use case over its ports.
     pub fn new(ports: SymbolIndexPorts, settings: SymbolIndexSettings) -> Self {
         Self { ports: Arc::new(ports), settings: Arc::new(settings) }
     }
 
-    /// Makes and stores the index that has been missing for longest; `false` when none is missing.
-    /// When `interrupted` is ready first the job is given back as if it had not been begun.
+    /// Makes and stores the index which has been missing for the longest time; `false` when none is
+    /// missing. If `interrupted` is ready first, the job is postponed and the attempt does not
+    /// count.
     pub async fn index_next(
         &self,
         interrupted: impl Future<Output = ()>,
     ) -> Result<bool, RepositoryError> {
-        let SymbolIndexPorts { rows, indexer, clock, entropy, .. } = &*self.ports;
+        let SymbolIndexPorts { repository, indexer, clock, entropy, .. } = &*self.ports;
         let owner = LeaseOwner::random(&**entropy);
         let now = clock.now();
-        let until = now.after(self.settings.longest_attempt + LEASE_MARGIN);
+        let until = now.after(self.settings.attempt_timeout + LEASE_MARGIN);
         let claim = ClaimIndex { owner: owner.clone(), format: indexer.format(), now, until };
-        let Some(IndexJob { elf_sha256, attempts }) = rows.claim(claim).await? else {
+        let Some(IndexJob { elf_sha256, attempts }) = repository.claim(claim).await? else {
             return Ok(false);
         };
         let job = LeasedIndexJob { elf_sha256, owner };
         let outcome = match select(pin!(self.attempt(elf_sha256)), pin!(interrupted)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(((), _)) => {
-                rows.postpone(job, clock.now(), false).await?;
+                repository.postpone(job, clock.now(), false).await?;
                 return Ok(true);
             }
         };
@@ -158,9 +151,9 @@ impl SymbolIndexes {
         Ok(true)
     }
 
-    /// The stored index of a build.
+    /// [`make`](Self::make) within the time limit.
     async fn attempt(&self, elf_sha256: Sha256Digest) -> Result<ArtifactFacts, SymbolizerError> {
-        let limit = self.settings.longest_attempt;
+        let limit = self.settings.attempt_timeout;
         match select(pin!(self.make(elf_sha256)), self.ports.clock.sleep(limit)).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(((), _)) => {
@@ -173,8 +166,8 @@ impl SymbolIndexes {
     async fn make(&self, elf_sha256: Sha256Digest) -> Result<ArtifactFacts, SymbolizerError> {
         let SymbolIndexPorts { store, reads, indexer, clock, .. } = &*self.ports;
         let build = StoredBuild { elf_sha256, of_version: None };
-        let patience = self.settings.longest_attempt / 2;
-        let elf = StoredElf::new(build, reads.clone(), clock.clone(), patience);
+        let limit = self.settings.attempt_timeout / 2;
+        let elf = StoredElf::new(build, reads.clone(), clock.clone(), limit);
         let bytes = indexer.index(&elf).await?;
         let body = ArtifactBody::from(bytes);
         let key = ArtifactKey::SymbolIndex { elf_sha256, format: indexer.format() };
@@ -188,13 +181,13 @@ impl SymbolIndexes {
         attempts: u32,
         outcome: Result<ArtifactFacts, SymbolizerError>,
     ) -> Result<(), RepositoryError> {
-        let SymbolIndexPorts { rows, indexer, clock, .. } = &*self.ports;
+        let SymbolIndexPorts { repository, indexer, clock, .. } = &*self.ports;
         let (elf_sha256, now) = (job.elf_sha256, clock.now());
         if let Err(error) = &outcome
-            && let Some((delay, counts)) = self.again(error, attempts)
+            && let Some((delay, counts)) = self.retry_delay(error, attempts)
         {
-            tracing::warn!(error = error as &dyn std::error::Error, %elf_sha256, "index of build {elf_sha256} is not built yet and will be retried");
-            return rows.postpone(job, now.after(delay), counts).await;
+            tracing::warn!(error = error as &dyn std::error::Error, %elf_sha256, "index of build {elf_sha256} could not be built or stored and will be retried");
+            return repository.postpone(job, now.after(delay), counts).await;
         }
         let outcome = outcome.map_err(|error| error.to_string());
         match &outcome {
@@ -202,21 +195,22 @@ impl SymbolIndexes {
                 tracing::info!(%elf_sha256, bytes = facts.size, "index of build {elf_sha256} stored");
             }
             Err(reason) => {
-                tracing::warn!(%elf_sha256, reason, "index of build {elf_sha256} cannot be built: {reason}");
+                tracing::warn!(%elf_sha256, reason, "index of build {elf_sha256} cannot be built: {reason}; it is not retried");
             }
         }
         let result = FinishIndex { job, format: indexer.format(), outcome, now };
-        if !rows.finish(result).await? {
+        if !repository.finish(result).await? {
             tracing::info!(%elf_sha256, "index of build {elf_sha256} is not needed: its build was deleted");
         }
         Ok(())
     }
 
-    /// When a job that ended so is due again, and whether the attempt counts; `None`: never.
-    fn again(&self, error: &SymbolizerError, attempts: u32) -> Option<(Duration, bool)> {
+    /// The delay of the retry after this failure, and whether the attempt counts; `None` when there
+    /// is no retry.
+    fn retry_delay(&self, error: &SymbolizerError, attempts: u32) -> Option<(Duration, bool)> {
         match error {
             SymbolizerError::Unavailable { .. } => Some((OUTAGE_DELAY, false)),
-            SymbolizerError::Failed { .. } if attempts < self.settings.most_attempts => {
+            SymbolizerError::Failed { .. } if attempts < self.settings.max_attempts => {
                 Some((self.settings.retry_delay, true))
             }
             SymbolizerError::Failed { .. }

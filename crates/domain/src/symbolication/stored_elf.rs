@@ -1,4 +1,4 @@
-//! The ELF of a build which has a row.
+//! The ELF of a stored build.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::digest::Sha256Digest;
 use crate::symbolication::jobs::StoredBuild;
 use crate::symbolication::symbolizer::{ElfFile, ElfSource, SymbolizerError};
 
-/// An ELF in the store, opened when it is asked for.
+/// An ELF in the store, opened on demand.
 pub(super) struct StoredElf {
     build: StoredBuild,
     reads: VerifiedReads,
@@ -25,7 +25,7 @@ pub(super) struct StoredElf {
 }
 
 impl StoredElf {
-    /// The ELF of a build; a store that has not opened it within `limit` counts as down.
+    /// If the store has not opened the ELF within `limit`, it counts as unavailable.
     pub(super) fn new(
         build: StoredBuild,
         reads: VerifiedReads,
@@ -35,17 +35,17 @@ impl StoredElf {
         Self { build, reads, clock, limit, broken: Mutex::default() }
     }
 
-    /// The objects which were opened in vain since the last call: missing, or different.
+    /// The objects which were found missing or different since the last call.
     pub(super) fn take_broken(&self) -> Vec<ArtifactKey> {
         std::mem::take(&mut *self.broken())
     }
 
-    /// The copy under the digest never changes; that of a version is tried after it. `None` when
-    /// neither is the one which the rows describe.
+    /// Opens the symbol file, which never changes, or else the ELF of a version. `None` when both
+    /// are missing or different.
     async fn find(&self) -> Result<Option<ElfFile>, ArtifactStoreError> {
         let sha256 = self.build.elf_sha256;
-        let copy = ArtifactKey::Symbols { elf_sha256: sha256 };
-        for key in [Some(&copy), self.build.of_version.as_ref()].into_iter().flatten() {
+        let symbols = ArtifactKey::Symbols { elf_sha256: sha256 };
+        for key in [Some(&symbols), self.build.of_version.as_ref()].into_iter().flatten() {
             if let Some((size, bytes)) = self.reads.open_whole(key, sha256).await? {
                 return Ok(Some(ElfFile { sha256, size, bytes }));
             }

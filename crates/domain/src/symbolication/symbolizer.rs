@@ -17,23 +17,23 @@ pub trait Symbolizer: Send + Sync {
     /// The name in metrics and on the health page.
     fn engine(&self) -> &'static str;
 
-    /// What can be said about a dump without its ELF: a structured report (contract §6.9), `None` from
-    /// an engine which makes none. `Rejected` when no ELF would help.
+    /// The structured report of a dump without its ELF (contract §6.9); `None` if the engine does
+    /// not support that. `Rejected` when no ELF would help.
     async fn preview(&self, dump: &CrashDump) -> Result<Option<String>, SymbolizerError>;
 
-    /// Makes the report of one dump. Gives up by itself within its time limit; whatever it made for
-    /// the job is deleted when it returns or is dropped. `ElfMissing` when it opened the ELF in vain.
+    /// Makes the report of one dump. Ends by itself within its time limit; its temporary files are
+    /// deleted when it returns or is dropped. `ElfMissing` when the ELF could not be opened.
     async fn symbolicate(&self, job: SymbolicateCoredump) -> Result<CrashReport, SymbolizerError>;
 
-    /// Whether it answers at all.
+    /// Whether the engine answers.
     async fn is_ready(&self) -> bool;
 }
 
-/// The store failed on the way of an ELF or an index.
+/// For failures of the store while an ELF or an index is read.
 impl From<ArtifactStoreError> for SymbolizerError {
     fn from(error: ArtifactStoreError) -> Self {
         match error {
-            // The next read may be whole; but not for ever.
+            // The next read may succeed, so this is retried; but the attempt counts.
             ArtifactStoreError::Damaged { .. } => {
                 Self::Failed { reason: error.to_string(), source: Some(error.into()) }
             }
@@ -44,14 +44,13 @@ impl From<ArtifactStoreError> for SymbolizerError {
     }
 }
 
-/// A dump and what is known about it.
+/// A dump to be symbolicated.
 #[derive(Debug, Clone)]
 pub struct CrashDump {
-    /// Row id of the dump, unique among all jobs that run.
+    /// Unique among all jobs under way.
     pub coredump_id: i64,
-    /// Code of the device's model.
     pub model: ModelCode,
-    /// The version of the firmware, as the device named it.
+    /// The version the device named.
     pub firmware_version: String,
     /// The chip the device named.
     pub chip: String,
@@ -59,11 +58,9 @@ pub struct CrashDump {
     pub body: Unwrapped,
 }
 
-/// A dump to be symbolicated.
+/// A dump to be symbolicated, and the ELF of its build.
 pub struct SymbolicateCoredump {
-    /// The dump.
     pub dump: CrashDump,
-    /// The ELF the dump was made by.
     pub elf: Arc<dyn ElfSource>,
 }
 
@@ -77,7 +74,7 @@ pub trait ElfSource: Send + Sync {
     async fn open(&self) -> Result<ElfFile, SymbolizerError>;
 }
 
-/// An ELF on its way to the symbolizer.
+/// An opened ELF.
 pub struct ElfFile {
     /// Digest of the whole file: the build id.
     pub sha256: Sha256Digest,
@@ -94,7 +91,7 @@ pub struct CrashReport {
     pub text: String,
     /// For programs: a JSON object (contract §6.9).
     pub structured: Option<String>,
-    /// Hash that dumps of one cause share (contract §6.10).
+    /// See contract §6.10.
     pub signature: Option<String>,
 }
 
@@ -104,27 +101,26 @@ pub enum SymbolizerError {
     /// The input is at fault: another attempt would end the same way.
     #[error("{reason}")]
     Rejected {
-        /// What is wrong with which input.
         code: ParseErrorCode,
         /// For people.
         reason: String,
     },
     /// The ELF is not in the store.
-    #[error("the ELF does not exist")]
+    #[error("the ELF is not in the artifact store")]
     ElfMissing,
-    /// The engine crashed, took too long or answered nonsense: another attempt may succeed.
+    /// The engine crashed, took too long or gave an invalid answer: another attempt may succeed.
     #[error("{reason}")]
     Failed {
-        /// For people; names no address.
+        /// For people; must not contain addresses of servers.
         reason: String,
-        /// What happened, for the log.
+        /// For the log.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// A dependency of the engine is down: the attempt does not count.
-    #[error("the symbolizer is unavailable")]
+    #[error("a dependency of the symbolizer is unavailable")]
     Unavailable {
-        /// What happened, for the log.
+        /// For the log.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

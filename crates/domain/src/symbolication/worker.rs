@@ -1,5 +1,5 @@
-//! Works on the queue (contract §6.5): claim, attempt, write the result. At least once, never two at a
-//! time; a worker which dies costs an attempt and nothing else.
+//! Works on the queue (contract §6.5): claim, attempt, write the result. Each job is worked on at
+//! least once and by one worker at a time; a worker which dies costs an attempt and nothing else.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -20,20 +20,20 @@ use crate::symbolication::jobs::{ClaimJobs, FinishJob, Finished, PostponeJob};
 use crate::symbolication::symbolizer::{CrashReport, Symbolizer};
 use crate::wakeup::Worker;
 
-/// A job which met an outage is due again after this; the attempt does not count.
+/// The delay of a retry after an outage; the attempt does not count.
 const OUTAGE_DELAY: Duration = Duration::from_secs(30);
-/// A result which the database did not write is offered again after this.
+/// The delay before a result is written again which the database could not write.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
-/// Jobs which were claimed together are worked on for so long; the rest is given back, so that none
-/// waits for a slow one.
-const QUICKLY: Duration = Duration::from_millis(100);
-/// While many dumps arrive each worker claims no more often than this: devices wait for an answer,
+/// A worker works for so long on jobs which it claimed together; then it postpones the rest, so
+/// that no job waits for a slow one.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+/// A worker waits so long before a claim while several dumps arrive: devices wait for an answer,
 /// stored dumps do not.
-const ARRIVALS_FIRST: Duration = Duration::from_millis(100);
-/// Jobs which failed together do not come back together (contract §6.5).
+const ARRIVAL_DELAY: Duration = Duration::from_millis(100);
+/// Jobs which failed together are not due together again (contract §6.5).
 const RETRY_SPREAD: f64 = 0.2;
-/// Largest `parsed_output` in bytes (contract §6.8).
-const LONGEST_OUTPUT: usize = 1024 * 1024;
+/// Maximum length of `parsed_output` (contract §6.8).
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 const CUT_MARK: &str = "\n[the report was cut here: it is longer than 1 MiB]";
 const FAILED_PREFIX: &str = "Unable to parse coredump: ";
 
@@ -46,16 +46,16 @@ pub enum ParseResult {
     Error(ParseErrorCode),
     /// The attempt failed; another one will be made.
     Retried,
-    /// The job was given back; the attempt does not count.
+    /// The job was postponed; the attempt does not count.
     PutBack,
     /// The dump was deleted, or another worker has the job: nothing was changed.
     Dropped,
 }
 
-/// What became of a job.
+/// The outcome of a job, for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symbolicated {
-    /// Row id of the dump.
+    /// The id of the dump.
     pub id: i64,
     pub result: ParseResult,
     /// Attempts, this one included.
@@ -70,16 +70,17 @@ pub struct Symbolicated {
 }
 
 impl Symbolication {
-    /// Works on the due jobs which are first in the queue, on several only while they are quick; what
-    /// became of each. The jobs left when one takes long, or when `interrupted` is ready first, are
-    /// given back as if they had not been begun. Empty when nothing is due or there is no engine.
+    /// Claims the due jobs which are first in the queue, works on them and returns the outcome of
+    /// each. When a job takes long, or when `interrupted` is ready first, the jobs that are left
+    /// are postponed and their attempts do not count. Empty when nothing is due or parsing is
+    /// disabled.
     pub async fn symbolicate_due(
         &self,
         interrupted: impl Future<Output = ()>,
     ) -> Result<Vec<Symbolicated>, RepositoryError> {
         let Some(symbolizer) = self.symbolizer() else { return Ok(Vec::new()) };
         if self.arrivals.are_many() {
-            self.ports.clock.sleep(ARRIVALS_FIRST).await;
+            self.ports.clock.sleep(ARRIVAL_DELAY).await;
         }
         let owner = LeaseOwner::random(&*self.ports.entropy);
         let began = self.ports.clock.now();
@@ -87,14 +88,14 @@ impl Symbolication {
             owner: owner.clone(),
             now: began,
             until: began.after(self.settings.lease),
-            most_attempts: self.settings.most_attempts,
-            most_jobs: self.settings.most_claimed,
+            max_attempts: self.settings.max_attempts,
+            max_jobs: self.settings.max_claimed,
         };
         let claimed = self.ports.jobs.claim(claim).await?;
         if claimed.is_empty() {
             return Ok(Vec::new());
         }
-        // More may be due: let another worker look.
+        // More jobs may be due for another worker.
         self.ports.wakeup.wake(Worker::Parsing);
         let mut interrupted = pin!(interrupted);
         let builds = BuildCache::default();
@@ -113,7 +114,7 @@ impl Symbolication {
                 break;
             };
             batch.add(leased.job.id, worked, self.ports.clock.now().since(now));
-            if self.ports.clock.now().since(batch.began) > QUICKLY {
+            if self.ports.clock.now().since(batch.began) > BATCH_TIME {
                 break;
             }
         }
@@ -121,7 +122,7 @@ impl Symbolication {
         Ok(batch.ended)
     }
 
-    /// Works on a job; if it takes long, the others of its batch do not wait for it.
+    /// Works on a job. If it takes long, the rest of its batch is written and postponed meanwhile.
     async fn work_beside(
         &self,
         batch: &mut Batch<'_>,
@@ -131,7 +132,7 @@ impl Symbolication {
         let mut work = pin!(self.work_on(leased, symbolizer));
         if !batch.is_done()
             && let Either::Left((worked, _)) =
-                select(&mut work, self.ports.clock.sleep(QUICKLY)).await
+                select(&mut work, self.ports.clock.sleep(BATCH_TIME)).await
         {
             return worked;
         }
@@ -139,7 +140,7 @@ impl Symbolication {
         work.await
     }
 
-    /// Writes the results of a batch and gives the waiting jobs back.
+    /// Writes the results of a batch and postpones its waiting jobs.
     async fn flush(&self, batch: &mut Batch<'_>) -> Result<(), RepositoryError> {
         let results = std::mem::take(&mut batch.results);
         batch.ended.extend(self.write_results(results).await);
@@ -167,7 +168,8 @@ impl Symbolication {
         let Some(outcome) = self.in_lease(leased, attempt.catch_unwind()).await? else {
             return Ok(Worked::Ended(leased.ended(ParseResult::Dropped, &findings)));
         };
-        let crashed = |_| Err(AttemptError::Transient { reason: "the engine crashed".into() });
+        let reason = "the engine crashed".to_owned();
+        let crashed = |_| Err(AttemptError::Transient { reason, source: None });
         let fault = match outcome.unwrap_or_else(crashed) {
             Ok(report) => return Ok(self.result(leased, Ok(report), findings)),
             Err(AttemptError::Permanent(fault)) => fault,
@@ -178,28 +180,28 @@ impl Symbolication {
                 let postponed = self.postpone(leased, ParseResult::PutBack, OUTAGE_DELAY).await?;
                 return Ok(Worked::Ended(postponed));
             }
-            Err(AttemptError::Transient { reason })
-                if job.attempts < self.settings.most_attempts =>
-            {
-                let (id, attempt) = (job.id, job.attempts);
-                tracing::info!(
+            Err(AttemptError::Transient { reason, source }) => {
+                let (id, attempt, max) = (job.id, job.attempts, self.settings.max_attempts);
+                let error = source.as_deref().map(|source| source as &dyn std::error::Error);
+                tracing::warn!(
+                    error,
                     id,
                     attempt,
                     reason,
-                    "parse of dump {id} failed and will be retried"
+                    "attempt {attempt} of {max} to parse dump {id} failed: {reason}"
                 );
-                let delay = self.retry_delay(job.attempts);
-                let postponed = self.postpone(leased, ParseResult::Retried, delay).await?;
-                return Ok(Worked::Ended(postponed));
-            }
-            Err(AttemptError::Transient { reason }) => {
+                if attempt < max {
+                    let delay = self.retry_delay(attempt);
+                    let postponed = self.postpone(leased, ParseResult::Retried, delay).await?;
+                    return Ok(Worked::Ended(postponed));
+                }
                 ParseFault { code: ParseErrorCode::EngineFailed, message: reason }
             }
         };
         Ok(self.result(leased, Err(fault), findings))
     }
 
-    /// Runs `attempt`, extending the lease until it ends; `None` when the lease is lost.
+    /// Runs `attempt`, and renews the lease until it ends; `None` when the lease is lost.
     async fn in_lease<T>(
         &self,
         leased: LeasedJob<'_>,
@@ -223,7 +225,8 @@ impl Symbolication {
                     tracing::warn!(
                         error,
                         id,
-                        "lease of the parse of dump {id} could not be renewed"
+                        "lease of the parse of dump {id} could not be renewed; if it ends, another \
+                         worker parses the dump again"
                     );
                 }
             }
@@ -261,12 +264,12 @@ impl Symbolication {
             signature: report.signature,
             missing_elf: findings.missing_elf,
             build_id: findings.build_id,
-            kept_coredumps: self.settings.kept_coredumps,
+            max_coredumps: self.settings.max_coredumps,
         };
         Worked::Result(Box::new(result), symbolicated)
     }
 
-    /// Writes results together, or one by one when one of them may be at fault.
+    /// Writes results together; if that fails, one by one, because one of them may be at fault.
     async fn write_results(&self, results: Vec<Unwritten>) -> Vec<Symbolicated> {
         if results.len() > 1 {
             let jobs: Vec<_> = results.iter().map(|unwritten| unwritten.result.clone()).collect();
@@ -287,7 +290,7 @@ impl Symbolication {
         ended
     }
 
-    /// What became of a job whose result was offered to the database.
+    /// The outcome of a job whose result was written; `finished` is `None` when its lease was lost.
     fn conclude(&self, unwritten: Unwritten, finished: Option<Finished>) -> Symbolicated {
         let Unwritten { result: job, symbolicated } = unwritten;
         let Some(finished) = finished else {
@@ -311,7 +314,7 @@ impl Symbolication {
         symbolicated
     }
 
-    /// A report is worth waiting for the database: making it again may take minutes, and the attempt
+    /// Waits for the database, because making the report again may take minutes and the attempt
     /// would count (contract §6.5).
     async fn write_result(&self, result: &FinishJob) -> Result<Option<Finished>, RepositoryError> {
         loop {
@@ -326,7 +329,7 @@ impl Symbolication {
         }
     }
 
-    /// Gives a job back, to be due after `delay`.
+    /// Makes a job due again after `delay`.
     async fn postpone(
         &self,
         leased: LeasedJob<'_>,
@@ -343,14 +346,14 @@ impl Symbolication {
             due: now.after(delay),
             counts: result == ParseResult::Retried,
             now,
-            kept_coredumps: self.settings.kept_coredumps,
+            max_coredumps: self.settings.max_coredumps,
         };
         let postponed = self.ports.jobs.postpone(postponement).await?.unwrap_or_default();
         self.pruned.note(device, &postponed.pruned, &*self.ports.wakeup);
         Ok(leased.ended(result, &Findings::default()))
     }
 
-    /// How long to wait after the attempt of this number, counted from 1.
+    /// The delay after the attempt of this number, counted from 1.
     fn retry_delay(&self, attempt: u32) -> Duration {
         let delays = &self.settings.retry_delays;
         let index = usize::try_from(attempt).unwrap_or(usize::MAX).saturating_sub(1);
@@ -359,13 +362,13 @@ impl Symbolication {
     }
 }
 
-/// A text which a database and a browser accept: no NUL, at most 1 MiB.
+/// Makes a text acceptable for databases and browsers: no NUL, at most 1 MiB.
 fn printable(mut text: String) -> String {
     if text.contains('\0') {
         text.retain(|c| c != '\0');
     }
-    if text.len() > LONGEST_OUTPUT {
-        text.truncate(text.floor_char_boundary(LONGEST_OUTPUT - CUT_MARK.len()));
+    if text.len() > MAX_OUTPUT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_OUTPUT_BYTES - CUT_MARK.len()));
         text.push_str(CUT_MARK);
     }
     text
@@ -376,12 +379,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_are_cut_at_a_character_and_say_so() {
+    fn long_reports_are_cut_between_characters_and_say_so() {
         assert_eq!(printable("a\0b".into()), "ab");
-        let exact = "x".repeat(LONGEST_OUTPUT);
+        let exact = "x".repeat(MAX_OUTPUT_BYTES);
         assert_eq!(printable(exact.clone()), exact);
-        let cut = printable("é".repeat(LONGEST_OUTPUT));
-        assert!(cut.len() <= LONGEST_OUTPUT && cut.len() > LONGEST_OUTPUT - 100);
+        let cut = printable("é".repeat(MAX_OUTPUT_BYTES));
+        assert!(cut.len() <= MAX_OUTPUT_BYTES && cut.len() > MAX_OUTPUT_BYTES - 100);
         assert!(cut.lines().next_back().unwrap().contains("1 MiB"));
     }
 }

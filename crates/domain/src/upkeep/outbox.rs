@@ -1,4 +1,4 @@
-//! Rows of the outbox: objects to be deleted after the rows which referred to them were (I4).
+//! Rows of the outbox: queued deletes of objects whose rows were deleted before (I4).
 
 use async_trait::async_trait;
 
@@ -7,18 +7,18 @@ use crate::error::RepositoryError;
 use crate::ids::LeaseOwner;
 use crate::timestamp::Timestamp;
 
-/// Keeps queued deletes.
+/// Rows of queued deletes.
 #[async_trait]
 pub trait OutboxRepository: Send + Sync {
-    /// Leases due deletes to `claim.owner`, oldest first. Never claims a key whose scope is under
+    /// Leases due deletes to `claim.owner`, oldest first. Does not claim a key whose scope is under
     /// publication or to which a visible row refers (I5).
     async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError>;
 
-    /// Removes entries whose objects are deleted, as far as `owner` still has their lease.
+    /// Removes entries whose objects are deleted, if `owner` still holds their leases.
     async fn finish(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
-    /// Gives entries back to be tried again at `next_attempt_at`, counting the attempt, as far as
-    /// `owner` still holds them.
+    /// Counts an attempt, releases the leases and makes the entries due at `next_attempt_at`, if
+    /// `owner` still holds their leases.
     async fn retry(
         &self,
         owner: &LeaseOwner,
@@ -26,42 +26,38 @@ pub trait OutboxRepository: Send + Sync {
         next_attempt_at: Timestamp,
     ) -> Result<(), RepositoryError>;
 
-    /// Counts an attempt whose delete may still reach the store, as far as `owner` still holds the
-    /// entries. The lease stays: until it ends no publication writes or refers to their objects (I5).
+    /// Counts an attempt whose deletes may still happen, if `owner` still holds the leases. The
+    /// leases are not released: until they end no publication writes or refers to the objects (I5).
     async fn leave(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError>;
 
-    /// How many deletes wait, and since when the oldest does.
+    /// How many deletes are queued, and since when the oldest is.
     async fn backlog(&self) -> Result<Backlog, RepositoryError>;
 }
 
 /// Which deletes to lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimDeletes {
-    /// Who claims; fresh for each claim.
+    /// A new one for each claim.
     pub owner: LeaseOwner,
-    /// The present.
     pub now: Timestamp,
-    /// When the lease ends by itself.
+    /// When the leases end by themselves.
     pub until: Timestamp,
-    /// At most this many.
+    /// Maximum number of deletes.
     pub limit: i64,
 }
 
 /// One delete to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedDelete {
-    /// Row id.
     pub id: i64,
-    /// The object to delete.
     pub key: ArtifactKey,
     /// Attempts before this one.
     pub attempts: u32,
 }
 
-/// The state of the outbox.
+/// The queued deletes of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// Entries.
     pub pending: i64,
     /// When the oldest entry was queued.
     pub oldest: Option<Timestamp>,

@@ -1,8 +1,8 @@
-//! Collects objects no row refers to (I6).
+//! Garbage collection: removes objects to which no row refers (I6).
 //!
-//! Only a store that carries the mark of this installation is swept. The mark also carries a
-//! counter that the database keeps too: when one of them was brought back from a backup the two
-//! differ, and the sweep only reports until it has seen that once.
+//! Only a store with the owner mark of this installation is swept. Mark and database contain the
+//! same epoch. If one of them was restored from a backup the epochs differ; then the first sweep
+//! only reports, and writes a new epoch to both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,75 +18,74 @@ use crate::upkeep::sweep_repository::{RetentionRules, Retired, StoreOwnership};
 use crate::upkeep::{Upkeep, UpkeepError};
 use crate::wakeup::Worker;
 
-/// A run that would remove more waits for confirmation.
+/// A run that found more garbage than this needs a confirmation.
 const MAX_REMOVED: usize = 1000;
-/// As does one that would remove more than this share of what it saw.
-const MAX_SHARE_PERCENT: usize = 10;
+/// A run in which garbage is a larger share of the listed objects needs a confirmation, too.
+const MAX_REMOVED_PERCENT: usize = 10;
 const LOOKUP_BATCH: usize = 500;
-/// How long a sweep that stands still keeps others from sweeping.
+/// After this time without a renewal another process may sweep.
 const SWEEP_LEASE: Duration = Duration::from_mins(5);
-const LARGEST_MARK_BYTES: u64 = 4096;
+const MAX_MARK_BYTES: u64 = 4096;
 
-/// The limits of the sweep.
+/// The limits of the sweep and of the retention it applies.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepSettings {
     /// Younger objects are never removed (`SWEEP_GRACE_SECONDS`).
     pub grace: Duration,
-    /// Versions kept of a model (`MAX_FIRMWARES`).
-    pub kept_versions: u32,
-    /// How long symbols outlive their last version (`SYMBOLS_KEEP_DAYS`).
-    pub symbols_kept: Duration,
+    /// Retention keeps this many versions of a model (`MAX_FIRMWARES`).
+    pub max_versions: u32,
+    /// Retention keeps symbol files for this time after their last version (`SYMBOLS_KEEP_DAYS`).
+    pub symbol_retention: Duration,
 }
 
 /// What a sweep may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SweepMode {
-    /// Only look.
+    /// Report only.
     DryRun,
-    /// Remove within the limits.
+    /// Remove garbage within the limits.
     Run,
-    /// An operator has read the report: adopt the store, or remove beyond the limits.
+    /// An operator has read the report: adopt the store, or remove garbage beyond the limits.
     Confirmed,
 }
 
-/// Why a sweep removed nothing, or that it did its work.
+/// What a sweep decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SweepVerdict {
-    /// Garbage was queued for deletion.
+    /// The deletion of the garbage was queued.
     Removed,
-    /// Only looked.
+    /// The mode is a dry run.
     DryRun,
-    /// The store holds objects and no mark, or the mark of another installation.
+    /// The store contains objects and no owner mark, or the mark of another installation.
     Foreign {
-        /// Whose mark it is.
+        /// The installation id in the mark.
         owner: Option<String>,
     },
     /// The store was adopted; the next run only reports.
     Adopted,
-    /// First run after adoption, restore or change of store: reported only.
+    /// The first run after adoption, restore or change of store: it only reports.
     FirstRun,
-    /// Too much garbage to be believed without a confirmation.
+    /// There is too much garbage to remove it without a confirmation.
     TooMuch,
     /// Another process sweeps.
     Busy,
 }
 
-/// What a sweep saw and did.
+/// What a sweep found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepReport {
-    /// What it came to.
     pub verdict: SweepVerdict,
-    /// Objects seen.
+    /// Listed objects.
     pub seen: usize,
-    /// Objects whose names Coredock never gives; left alone.
+    /// Old objects whose names are not keys; they are never removed.
     pub unknown: usize,
-    /// Bytes of everything seen per prefix.
+    /// Bytes of all listed objects per prefix.
     pub stored_bytes: BTreeMap<ArtifactPrefix, u64>,
     /// Garbage objects per prefix.
     pub garbage: BTreeMap<ArtifactPrefix, usize>,
-    /// Objects queued for deletion per prefix.
+    /// Objects per prefix whose deletion was queued.
     pub removed: BTreeMap<ArtifactPrefix, usize>,
-    /// What retention took away.
+    /// What retention deleted.
     pub retired: Retired,
 }
 
@@ -103,14 +102,13 @@ impl SweepReport {
         }
     }
 
-    /// Garbage objects under all prefixes.
+    /// Garbage objects of all prefixes.
     pub fn garbage_objects(&self) -> usize {
         self.garbage.values().sum()
     }
 }
 
-/// The content of `coredock/owner`: the installation id on the first line, the counter on the
-/// second.
+/// The content of `coredock/owner`: the installation id on the first line, the epoch on the second.
 struct OwnerMark {
     installation_id: String,
     epoch: u64,
@@ -130,11 +128,15 @@ impl OwnerMark {
     }
 }
 
-/// Whether the store may be swept.
-enum Standing {
+/// The owner mark of the store, compared with the database.
+enum MarkState {
+    /// Installation id and epoch are those of the database: the store may be swept.
     Armed,
+    /// The epochs differ, or the sweep was never armed.
     FirstRun,
-    Foreign { owner: Option<String> },
+    Foreign {
+        owner: Option<String>,
+    },
 }
 
 #[derive(Default)]
@@ -142,24 +144,30 @@ struct Findings {
     seen: usize,
     unknown: usize,
     stored_bytes: BTreeMap<ArtifactPrefix, u64>,
-    garbage: Vec<(ArtifactPrefix, ArtifactKey)>,
+    garbage: Vec<Garbage>,
 }
 
-fn decide(mode: SweepMode, standing: Standing, findings: &Findings) -> SweepVerdict {
+struct Garbage {
+    prefix: ArtifactPrefix,
+    key: ArtifactKey,
+}
+
+fn decide(mode: SweepMode, mark: MarkState, findings: &Findings) -> SweepVerdict {
     let too_much = findings.garbage.len() > MAX_REMOVED
-        || findings.garbage.len() * 100 > findings.seen * MAX_SHARE_PERCENT;
-    match (mode, standing) {
+        || findings.garbage.len() * 100 > findings.seen * MAX_REMOVED_PERCENT;
+    match (mode, mark) {
         (SweepMode::DryRun, _) => SweepVerdict::DryRun,
-        (SweepMode::Confirmed, Standing::Foreign { .. }) => SweepVerdict::Adopted,
-        (SweepMode::Run, Standing::Foreign { owner }) => SweepVerdict::Foreign { owner },
-        (SweepMode::Run | SweepMode::Confirmed, Standing::FirstRun) => SweepVerdict::FirstRun,
-        (SweepMode::Run, Standing::Armed) if too_much => SweepVerdict::TooMuch,
-        (SweepMode::Run | SweepMode::Confirmed, Standing::Armed) => SweepVerdict::Removed,
+        (SweepMode::Confirmed, MarkState::Foreign { .. }) => SweepVerdict::Adopted,
+        (SweepMode::Run, MarkState::Foreign { owner }) => SweepVerdict::Foreign { owner },
+        (SweepMode::Run | SweepMode::Confirmed, MarkState::FirstRun) => SweepVerdict::FirstRun,
+        (SweepMode::Run, MarkState::Armed) if too_much => SweepVerdict::TooMuch,
+        (SweepMode::Run | SweepMode::Confirmed, MarkState::Armed) => SweepVerdict::Removed,
     }
 }
 
 impl Upkeep {
-    /// Marks an empty store as this installation's; one with objects or a mark is left as it is.
+    /// Writes the owner mark of this installation to an empty store. Does nothing if the store
+    /// contains objects or a mark.
     pub async fn claim_empty_store(&self) -> Result<(), UpkeepError> {
         if self.read_mark().await?.is_some() || !self.store_is_empty().await? {
             return Ok(());
@@ -168,24 +176,24 @@ impl Upkeep {
         self.write_mark(&ownership).await
     }
 
-    /// Applies retention, then looks for garbage and, if `mode` and the mark allow it, queues its
+    /// Applies retention, then finds garbage and, if `mode` and the owner mark allow it, queues its
     /// deletion.
     pub async fn sweep(&self, mode: SweepMode) -> Result<SweepReport, UpkeepError> {
         if mode == SweepMode::DryRun {
             return self.sweep_alone(mode, None).await;
         }
-        // Two that sweep at once would count the mark on against each other.
+        // Two sweeps at once would both raise the epoch, and take each other for a restored backup.
         let owner = LeaseOwner::random(&*self.ports.entropy);
-        if !self.hold(&owner).await? {
+        if !self.hold_lease(&owner).await? {
             return Ok(SweepReport::busy());
         }
-        let swept = self.sweep_alone(mode, Some(&owner)).await;
+        let report = self.sweep_alone(mode, Some(&owner)).await;
         self.ports.sweep.release(&owner).await?;
-        swept
+        report
     }
 
-    /// Takes or extends the lease.
-    async fn hold(&self, owner: &LeaseOwner) -> Result<bool, UpkeepError> {
+    /// Takes or renews the lease; `false` when another process holds it.
+    async fn hold_lease(&self, owner: &LeaseOwner) -> Result<bool, UpkeepError> {
         let now = self.ports.clock.now();
         Ok(self.ports.sweep.hold(owner, now, now.after(SWEEP_LEASE)).await?)
     }
@@ -196,12 +204,12 @@ impl Upkeep {
         owner: Option<&LeaseOwner>,
     ) -> Result<SweepReport, UpkeepError> {
         let ownership = self.ports.sweep.ownership().await?;
-        let standing = self.standing(&ownership).await?;
-        let retired = match (mode, &standing) {
-            (SweepMode::DryRun, _) | (_, Standing::Foreign { .. } | Standing::FirstRun) => {
+        let mark = self.mark_state(&ownership).await?;
+        let retired = match (mode, &mark) {
+            (SweepMode::DryRun, _) | (_, MarkState::Foreign { .. } | MarkState::FirstRun) => {
                 Retired::default()
             }
-            (SweepMode::Run | SweepMode::Confirmed, Standing::Armed) => {
+            (SweepMode::Run | SweepMode::Confirmed, MarkState::Armed) => {
                 self.ports.sweep.apply_retention(self.retention_rules()).await?
             }
         };
@@ -213,11 +221,11 @@ impl Upkeep {
             seen: findings.seen,
             unknown: findings.unknown,
             stored_bytes: findings.stored_bytes.clone(),
-            garbage: count(findings.garbage.iter().map(|(prefix, _)| *prefix)),
+            garbage: count(findings.garbage.iter().map(|garbage| garbage.prefix)),
             removed: BTreeMap::new(),
             retired,
         };
-        report.verdict = decide(mode, standing, &findings);
+        report.verdict = decide(mode, mark, &findings);
         match report.verdict {
             SweepVerdict::Adopted => self.adopt(&ownership).await?,
             SweepVerdict::FirstRun => self.write_mark(&ownership).await?,
@@ -234,24 +242,24 @@ impl Upkeep {
         Ok(report)
     }
 
-    async fn standing(&self, ownership: &StoreOwnership) -> Result<Standing, UpkeepError> {
+    async fn mark_state(&self, ownership: &StoreOwnership) -> Result<MarkState, UpkeepError> {
         Ok(match self.read_mark().await? {
-            None => Standing::Foreign { owner: None },
+            None => MarkState::Foreign { owner: None },
             Some(mark) if mark.installation_id != ownership.installation_id => {
-                Standing::Foreign { owner: Some(mark.installation_id) }
+                MarkState::Foreign { owner: Some(mark.installation_id) }
             }
-            Some(mark) if mark.epoch == 0 || mark.epoch != ownership.epoch => Standing::FirstRun,
-            Some(_) => Standing::Armed,
+            Some(mark) if mark.epoch == 0 || mark.epoch != ownership.epoch => MarkState::FirstRun,
+            Some(_) => MarkState::Armed,
         })
     }
 
     async fn read_mark(&self) -> Result<Option<OwnerMark>, UpkeepError> {
-        let bytes = read_all(&*self.ports.store, &ArtifactKey::Owner, LARGEST_MARK_BYTES).await?;
+        let bytes = read_all(&*self.ports.store, &ArtifactKey::Owner, MAX_MARK_BYTES).await?;
         Ok(bytes.map(|bytes| OwnerMark::parse(&bytes)))
     }
 
-    /// Counts on in the database, then in the store: a crash between the two makes the next run
-    /// report only, which is the safe side.
+    /// Raises the epoch in the database, then in the store: after a crash between the two the next
+    /// run only reports.
     async fn write_mark(&self, ownership: &StoreOwnership) -> Result<(), UpkeepError> {
         let epoch = ownership.epoch + 1;
         self.ports.sweep.arm(epoch, self.ports.clock.now()).await?;
@@ -260,7 +268,7 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Takes over a store with the counter at zero, which no armed database has.
+    /// Writes the mark with epoch 0, which no armed database has: the next run only reports.
     async fn adopt(&self, ownership: &StoreOwnership) -> Result<(), UpkeepError> {
         let body = OwnerMark::body(&ownership.installation_id, 0);
         self.ports.store.put(&ArtifactKey::Owner, &body).await?;
@@ -276,13 +284,13 @@ impl Upkeep {
         Ok(true)
     }
 
-    /// `None` when the lease was lost on the way.
+    /// `None` when the lease was lost meanwhile.
     async fn find_garbage(
         &self,
         owner: Option<&LeaseOwner>,
     ) -> Result<Option<Findings>, UpkeepError> {
         let now = self.ports.clock.now();
-        let oldest_kept = now.before(self.settings.grace);
+        let grace_begin = now.before(self.settings.grace);
         let mut findings = Findings::default();
         for prefix in ArtifactPrefix::ALL {
             let stored_bytes = findings.stored_bytes.entry(prefix).or_default();
@@ -290,13 +298,13 @@ impl Upkeep {
             while let Some(batch) = objects.try_next().await.map_err(|error| error.1)? {
                 findings.seen += batch.len();
                 *stored_bytes += batch.iter().map(|object| object.size).sum::<u64>();
-                let is_old = |object: &&ListedObject| object.modified < oldest_kept;
+                let is_old = |object: &&ListedObject| object.modified < grace_begin;
                 let (keys, unknown) = known_keys(batch.iter().filter(is_old));
                 findings.unknown += unknown;
                 let garbage = self.ports.sweep.unreferenced(&keys, now).await?;
-                findings.garbage.extend(garbage.into_iter().map(|key| (prefix, key)));
+                findings.garbage.extend(garbage.into_iter().map(|key| Garbage { prefix, key }));
                 if let Some(owner) = owner
-                    && !self.hold(owner).await?
+                    && !self.hold_lease(owner).await?
                 {
                     return Ok(None);
                 }
@@ -307,14 +315,14 @@ impl Upkeep {
 
     async fn remove(
         &self,
-        garbage: &[(ArtifactPrefix, ArtifactKey)],
+        garbage: &[Garbage],
     ) -> Result<BTreeMap<ArtifactPrefix, usize>, UpkeepError> {
         let mut removed = BTreeMap::new();
         for prefix in ArtifactPrefix::ALL {
             let keys: Vec<ArtifactKey> = garbage
                 .iter()
-                .filter(|(of, _)| *of == prefix)
-                .map(|(_, key)| key.clone())
+                .filter(|garbage| garbage.prefix == prefix)
+                .map(|garbage| garbage.key.clone())
                 .collect();
             for batch in keys.chunks(LOOKUP_BATCH) {
                 let queued = self.ports.sweep.queue_garbage(batch, self.ports.clock.now()).await?;
@@ -327,13 +335,13 @@ impl Upkeep {
     fn retention_rules(&self) -> RetentionRules {
         RetentionRules {
             now: self.ports.clock.now(),
-            kept_versions: self.settings.kept_versions,
-            symbols_kept: self.settings.symbols_kept,
+            max_versions: self.settings.max_versions,
+            symbol_retention: self.settings.symbol_retention,
         }
     }
 }
 
-/// The keys among the listed objects, and how many are none.
+/// The keys of the listed objects, and how many objects have a name that is not a key.
 fn known_keys<'a>(objects: impl Iterator<Item = &'a ListedObject>) -> (Vec<ArtifactKey>, usize) {
     let mut keys = Vec::new();
     let mut unknown = 0;

@@ -1,4 +1,4 @@
-//! What the sweep asks the database (I6).
+//! The port to the rows which the sweep reads and writes (I6).
 
 use std::time::Duration;
 
@@ -12,30 +12,30 @@ use crate::ids::ModelCode;
 use crate::ids::VersionText;
 use crate::timestamp::Timestamp;
 
-/// Tells garbage from what rows refer to.
+/// Finds out which objects are garbage.
 #[async_trait]
 pub trait SweepRepository: Send + Sync {
-    /// Those of `keys` to which no visible row refers, whose scope is not under publication and
-    /// which are not queued for deletion already.
+    /// The keys to which no visible row refers, whose scope is not under publication and whose
+    /// deletion is not queued already.
     async fn unreferenced(
         &self,
         keys: &[ArtifactKey],
         now: Timestamp,
     ) -> Result<Vec<ArtifactKey>, RepositoryError>;
 
-    /// Queues the deletes of those of `keys` that are unreferenced at this moment; returns how many.
+    /// Queues the deletes of the keys which are still unreferenced; returns how many.
     async fn queue_garbage(
         &self,
         keys: &[ArtifactKey],
         now: Timestamp,
     ) -> Result<u64, RepositoryError>;
 
-    /// Applies the retention of versions to every model, and that of symbols (contract §5.10),
-    /// queueing the deletes of their objects.
+    /// Applies the retention of versions to every model, and the retention of symbol files
+    /// (contract §5.10), and queues the deletes of their objects.
     async fn apply_retention(&self, rules: RetentionRules) -> Result<Retired, RepositoryError>;
 
-    /// Takes or extends the lease of the process that sweeps, until `until`; `false` when another
-    /// one holds it.
+    /// Takes the lease of the sweep or renews it, until `until`; `false` when another owner holds
+    /// it.
     async fn hold(
         &self,
         owner: &LeaseOwner,
@@ -43,42 +43,39 @@ pub trait SweepRepository: Send + Sync {
         until: Timestamp,
     ) -> Result<bool, RepositoryError>;
 
-    /// Gives that lease back; without effect when `owner` does not hold it.
+    /// Releases the lease of the sweep; no effect when `owner` does not hold it.
     async fn release(&self, owner: &LeaseOwner) -> Result<(), RepositoryError>;
 
-    /// What is known of this database and its store.
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError>;
 
-    /// Notes that the sweep is armed for the store of this mark.
+    /// Stores the epoch of the mark that is about to be written.
     async fn arm(&self, epoch: u64, now: Timestamp) -> Result<(), RepositoryError>;
 }
 
 /// What retention keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionRules {
-    /// The present.
     pub now: Timestamp,
-    /// Versions of a model (`MAX_FIRMWARES`).
-    pub kept_versions: u32,
-    /// How long symbols outlive their last version (`SYMBOLS_KEEP_DAYS`).
-    pub symbols_kept: Duration,
+    /// Number of versions of a model (`MAX_FIRMWARES`).
+    pub max_versions: u32,
+    /// Symbol files are kept for this time after their last version (`SYMBOLS_KEEP_DAYS`).
+    pub symbol_retention: Duration,
 }
 
-/// What retention took away.
+/// What retention deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Retired {
-    /// Versions.
     pub versions: Vec<(ModelCode, VersionText)>,
-    /// Builds whose symbols went.
+    /// Builds whose symbol files were deleted.
     pub symbols: Vec<Sha256Digest>,
 }
 
-/// The identity of the installation.
+/// Which installation a database belongs to, for the comparison with the owner mark of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreOwnership {
-    /// Made once, with the database.
+    /// Generated once, with the database.
     pub installation_id: String,
-    /// Counts sweeps that were armed; compared with the mark in the store, so that a database or
-    /// store brought back from a backup is noticed. 0: never armed.
+    /// Rises with each armed sweep; 0 when the sweep was never armed. It differs from the epoch of
+    /// the mark if database or store were restored from a backup.
     pub epoch: u64,
 }

@@ -6,20 +6,20 @@ use anyhow::Result;
 use coredock_testkit::database::Database;
 use coredock_testkit::invariants::Rows;
 
-/// Past: as if the owner of a lease had been dead for long.
+/// An end of leases in the past, as if their owner had died long ago.
 const LONG_AGO: &str = "2000-01-01T00:00:00.000000Z";
 
-/// Whose leases are ended.
+/// Which leases are ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leases {
-    /// Those of publications, of deletes and of parses.
+    /// The leases of publications, deletes and parses.
     All,
-    /// Parses stay with their dead owners until their leases expire.
+    /// The leases of parses remain until they expire.
     AllButParses,
 }
 
-/// The rows a dead server left and the owners of leases among them. A copy is read, so that the
-/// server itself recovers its journal.
+/// The rows that a killed server left, and the owners of leases. A copy is read, so that the server
+/// itself recovers its journal.
 pub(crate) fn read_copy(database: &Path, scratch: &Path) -> Result<(Rows, Vec<String>)> {
     let directory = tempfile::TempDir::with_prefix_in("copy-", scratch)?;
     let copy = directory.path().join("copy.db");
@@ -59,7 +59,7 @@ pub(crate) fn end_leases(database: &Database, owners: &[String], which: Leases) 
     }
 }
 
-/// Whether deletes, settlements or parses are left for the server to do.
+/// Whether deletes, settlements or parses remain.
 pub(crate) fn has_work(database: &Database) -> Result<bool> {
     Ok(database.count("outbox", "true")? > 0
         || database.count("firmware_versions", "staging_upload_id IS NOT NULL")? > 0

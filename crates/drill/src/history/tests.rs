@@ -26,7 +26,7 @@ fn history() -> History {
         is_rescued: false,
     };
     let events = Events { posts: vec![post], ..Events::default() };
-    history.judge(&events, &Rows::default(), &mut Findings::default()).unwrap();
+    history.compare(&events, &Rows::default(), &mut Findings::default()).unwrap();
     history
 }
 

@@ -1,25 +1,25 @@
-//! Dumps sent, repeated, read, parsed again, deleted.
+//! Requests which send, repeat, read, reparse and delete dumps.
 
 use coredock_domain::digest::Sha256Digest;
 use coredock_testkit::client::Answer;
 
 use super::super::events::{Absence, Post, Removal, Span};
-use super::super::material::{LARGEST_DUMP, VERSIONS, dump};
+use super::super::material::{MAX_DUMP_BYTES, VERSIONS, dump};
 use super::{POST_DUMP, Request, Session, Target, outcome};
 
 const CHIPS: [&str; 3] = ["esp32s3", "ESP32C6", "esp32"];
 /// A version that is never published.
-const UNKNOWN_VERSION: &str = "0.0.1-gone";
+const UNKNOWN_VERSION: &str = "0.0.1-unpublished";
 
 impl Session<'_> {
     pub(super) fn post_dump(&mut self) {
         let device = self.dice.below(self.load.fleet.devices.len());
-        let length = self.dice.spread(0..18, LARGEST_DUMP);
+        let length = self.dice.spread(0..18, MAX_DUMP_BYTES);
         let seed = self.dice.number();
         self.post(device, seed, length);
     }
 
-    /// Mostly to the same device.
+    /// Mostly by the same device.
     pub(super) fn repeat_dump(&mut self) {
         let Some(target) = self.load.targets.pick(&mut self.dice) else { return };
         let other = self.dice.below(self.load.fleet.devices.len());
@@ -59,10 +59,10 @@ impl Session<'_> {
         let (kind, statuses) = ("download dump", [200, 404]);
         let request = Request { kind, method: "GET", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence(target, span, answer.as_ref());
+        self.record_absence(target, span, answer.as_ref());
         let Some(answer) = answer else { return };
         if let Some(sha256) = self.verify_download(&path, &answer) {
-            self.verify(sha256 == target.sha256, || format!("{path}: another dump"));
+            self.verify(sha256 == target.sha256, || format!("{path}: the body of another dump"));
         }
     }
 
@@ -73,7 +73,7 @@ impl Session<'_> {
         let request =
             Request { kind, method: "DELETE", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence(target, span, answer.as_ref());
+        self.record_absence(target, span, answer.as_ref());
         let (device, id, outcome) = (target.device, Some(target.id), outcome(answer.as_ref()));
         self.events.removals.push(Removal { device, id, span, outcome });
     }
@@ -94,10 +94,10 @@ impl Session<'_> {
         let (kind, statuses) = ("reparse dump", [202, 404]);
         let request = Request { kind, method: "POST", path: &path, body: &[], statuses: &statuses };
         let (span, answer) = self.send(&request);
-        self.note_absence(target, span, answer.as_ref());
+        self.record_absence(target, span, answer.as_ref());
     }
 
-    fn note_absence(&mut self, target: Target, span: Span, answer: Option<&Answer>) {
+    fn record_absence(&mut self, target: Target, span: Span, answer: Option<&Answer>) {
         if answer.is_some_and(|answer| answer.status == 404) {
             self.events.absences.push(Absence { id: target.id, span });
         }

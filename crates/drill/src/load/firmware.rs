@@ -1,4 +1,4 @@
-//! Versions published, fetched, activated, deleted.
+//! Requests which publish, download, activate and delete versions.
 
 use coredock_domain::artifacts::key::ArtifactName;
 use coredock_testkit::invariants::Fact;

@@ -1,4 +1,5 @@
-//! Requests that must change nothing. Their bodies are sent nowhere else, so any trace of them shows.
+//! Requests that must change nothing. No other request has their bodies, so that any effect is
+//! found.
 
 use super::super::MAX_COREDUMP_BYTES;
 use super::super::material::{MODELS, VERSIONS, dump};

@@ -1,4 +1,5 @@
-//! Replicas with the database and the bucket they share, and paths to both that can be broken.
+//! Replicas with their database and their bucket, and paths to database and bucket that can be
+//! broken.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,10 +24,10 @@ use super::rows::lease_owners;
 
 const DATABASE: &str = "drill";
 const BUCKET: &str = "drill";
-/// A lease that exists longer while nothing is broken belongs to a dead replica: whatever a live one
-/// does takes less.
-const LONGEST_LEASE: Duration = Duration::from_secs(3);
-/// Between two checks of leases.
+/// A lease that exists for longer while no fault is injected belongs to a dead replica: all work of
+/// a live replica takes less time.
+const MAX_LEASE: Duration = Duration::from_secs(3);
+/// Time between two checks of leases.
 const LEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A replica, dead or alive.
@@ -35,7 +36,7 @@ pub(super) struct Replica {
     pub(super) life: Option<Life>,
 }
 
-/// Everything that runs.
+/// The replicas and their servers.
 pub(super) struct Cluster {
     pub(super) replicas: Vec<Replica>,
     pub(super) to_postgres: TcpProxy,
@@ -44,19 +45,19 @@ pub(super) struct Cluster {
     pub(super) s3: S3s,
     pub(super) database: Database,
     pub(super) servers: Arc<Servers>,
-    /// How often the database server must have been ready to be up again.
+    /// How often the database server must have become ready when it has recovered.
     pub(super) starts: usize,
     /// Processes that were stopped by a signal.
     pub(super) frozen: Vec<Pid>,
     sidecar: String,
     lives: usize,
-    /// Since when a lease was seen while nothing is broken.
+    /// When each lease was first seen while no fault was injected.
     leases: BTreeMap<String, Instant>,
     leases_checked: Instant,
 }
 
 impl Cluster {
-    /// Starts the servers, not the replicas.
+    /// Starts the database server and the S3 server, but not the replicas.
     pub(super) fn start(
         binary: &Path,
         root: &Path,
@@ -94,7 +95,7 @@ impl Cluster {
         })
     }
 
-    /// Lets commits fail at will from now on; the tables are there.
+    /// Installs the trigger of failing commits; the tables must exist.
     pub(super) fn prepare_failing_commits(&self) -> Result<()> {
         self.database.execute(FAILING_COMMITS)
     }
@@ -114,7 +115,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells clients of every replica that listens, ready or not.
+    /// Publishes the addresses of all replicas that listen, ready or not.
     pub(super) fn announce(&self) -> Result<()> {
         for (number, replica) in self.replicas.iter().enumerate() {
             let life = replica.life.as_ref();
@@ -124,7 +125,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until every replica is ready; returns where they are.
+    /// Waits until every replica is ready; returns their addresses.
     pub(super) fn wait_until_ready(&mut self) -> Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
         for (number, replica) in self.replicas.iter_mut().enumerate() {
@@ -136,7 +137,7 @@ impl Cluster {
         Ok(addresses)
     }
 
-    /// Kills a replica; one that is dead already is left alone. Whether it was alive.
+    /// Kills a replica; returns whether it was alive.
     pub(super) fn kill(&mut self, replica: usize, findings: &mut Findings) -> Result<bool> {
         self.servers.set(replica, None);
         let Some(life) = self.replicas[replica].life.take() else { return Ok(false) };
@@ -144,7 +145,7 @@ impl Cluster {
         Ok(true)
     }
 
-    /// Asks every replica to end.
+    /// Stops every replica.
     pub(super) fn stop(&mut self, findings: &mut Findings) -> Result<()> {
         for (number, replica) in self.replicas.iter_mut().enumerate() {
             self.servers.set(number, None);
@@ -156,19 +157,19 @@ impl Cluster {
     }
 
     /// Continues the processes that were stopped.
-    pub(super) fn thaw(&mut self) {
+    pub(super) fn resume(&mut self) {
         for process in self.frozen.drain(..) {
-            // It may have been killed meanwhile.
+            // The process may have been killed meanwhile.
             let _killed = kill_process(process, Signal::CONT);
         }
     }
 
-    /// Forgets the leases that were seen: something was broken.
-    pub(super) fn forget_leases(&mut self) {
+    /// Restarts the times of all leases after a fault.
+    pub(super) fn clear_leases(&mut self) {
         self.leases.clear();
     }
 
-    /// Ends leases of dead replicas. Waiting until they expire would take a minute.
+    /// Ends the leases of dead replicas, because waiting for their end would take a minute.
     pub(super) fn release_dead(&mut self) -> Result<()> {
         if self.leases_checked.elapsed() < LEASE_INTERVAL {
             return Ok(());
@@ -179,7 +180,7 @@ impl Cluster {
         let mut dead = Vec::new();
         for owner in owners {
             let since = self.leases.entry(owner.clone()).or_insert(self.leases_checked);
-            if since.elapsed() > LONGEST_LEASE {
+            if since.elapsed() > MAX_LEASE {
                 dead.push(owner);
             }
         }
@@ -206,7 +207,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.thaw();
+        self.resume();
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is broken, and how it is mended.
+//! The faults, and how they are injected and repaired.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use super::super::engine::Callers;
 use super::super::process::Life;
 use super::cluster::Cluster;
 
-/// From the moment a fault begins to the moment it is mended; below, and seldom above, the limits
-/// servers have for an answer of the database or the store.
-const LONGEST_FAULT: Duration = Duration::from_millis(900);
-const LONG_FAULT: Duration = Duration::from_millis(2500);
-/// Load after everything was mended.
-const LONGEST_REST: Duration = Duration::from_millis(400);
-/// After a crash the database recovers before it takes connections.
-const LONGEST_RESTART: Duration = Duration::from_mins(1);
+/// Maximum duration of a short fault. Servers wait about as long for an answer of the database or
+/// the store, so most short faults are shorter than that.
+const MAX_SHORT_FAULT: Duration = Duration::from_millis(900);
+const MIN_LONG_FAULT: Duration = Duration::from_millis(2500);
+/// Maximum duration of the load after the repair.
+const MAX_REST: Duration = Duration::from_millis(400);
+/// After a crash the database recovers before it accepts connections.
+const MAX_RESTART: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_millis(50);
 
-/// A deferred trigger that lets a percentage of all commits fail that are in the audit trail, or
-/// lets them take longer than replicas wait: like a disk that hangs it does not care that it is
-/// asked to stop, and commits in the end.
+/// A deferred trigger that lets a percentage of the audited commits fail, or lets them take longer
+/// than replicas wait. Like a disk that hangs, a slow commit ignores its cancellation and succeeds
+/// in the end.
 pub(super) const FAILING_COMMITS: &str = "\
     CREATE SCHEMA drill; \
     CREATE TABLE drill.failing (percent integer NOT NULL, slow integer NOT NULL); \
@@ -40,18 +40,18 @@ pub(super) const FAILING_COMMITS: &str = "\
     CREATE CONSTRAINT TRIGGER drill_fail AFTER INSERT ON audit_records \
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION drill.fail();";
 
-/// The sessions of replicas.
+/// The database sessions of the replicas.
 const SESSIONS: &str = "SELECT pid FROM pg_stat_activity WHERE application_name = 'coredock' \
                         AND datname = 'drill'";
 
-/// What a path leads to.
+/// The end of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Postgres,
     S3,
 }
 
-/// What is broken.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
     KillReplica,
@@ -59,14 +59,14 @@ pub(super) enum Fault {
     KillServer(Place),
     /// One session of the database is killed, which restarts it.
     CrashPostgres,
-    /// Sessions are ended by the database.
+    /// The database ends sessions.
     EndSessions,
-    /// Sessions are stopped, whatever they are doing, for longer than replicas wait for them.
+    /// Sessions are frozen for longer than replicas wait for them.
     FreezeSessions,
-    /// A replica is stopped for longer than the leases of its parses.
+    /// A replica is frozen for longer than the leases of its parses.
     FreezeReplica,
     FailCommits,
-    /// Commits take effect after they were given up.
+    /// Commits take effect after the replicas stopped waiting for them.
     SlowCommits,
     Stall(Place),
     Refuse(Place),
@@ -93,7 +93,7 @@ impl Fault {
         Self::Reset(Place::S3),
     ];
 
-    /// Who called the sidecar meanwhile.
+    /// The callers of the sidecar during the fault.
     pub(super) const fn callers(self) -> Callers {
         match self {
             Self::FreezeReplica => Callers::Frozen,
@@ -111,7 +111,7 @@ impl Fault {
         }
     }
 
-    /// Its line in the table.
+    /// Its row in the table.
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::KillReplica => "a replica killed",
@@ -123,7 +123,7 @@ impl Fault {
             Self::FreezeSessions => "sessions of PostgreSQL frozen",
             Self::FreezeReplica => "a replica frozen",
             Self::FailCommits => "commits failed",
-            Self::SlowCommits => "commits took longer than was waited",
+            Self::SlowCommits => "commits took longer than replicas wait",
             Self::Stall(Place::Postgres) => "PostgreSQL stalled",
             Self::Stall(Place::S3) => "S3 stalled",
             Self::Refuse(Place::Postgres) => "PostgreSQL refused",
@@ -134,39 +134,39 @@ impl Fault {
     }
 }
 
-/// A replica that is killed while something else is broken.
+/// A replica that is killed during another fault.
 #[derive(Debug, Clone, Copy)]
 struct SecondKill {
     replica: usize,
-    /// After the beginning of the fault.
+    /// Time since the beginning of the fault.
     after: Duration,
-    /// It is started again before the end of the fault.
+    /// Whether the replica is started again before the end of the fault.
     restarts: bool,
 }
 
-/// What happens in a trial.
+/// The course of a trial.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) fault: Fault,
     lasts: Duration,
     rests: Duration,
     second: Option<SecondKill>,
-    /// Chooses replicas and sessions.
+    /// A random number, which chooses replicas and sessions.
     lot: usize,
 }
 
 impl Plan {
-    /// Draws one.
+    /// Draws a random plan.
     pub(super) fn draw(dice: &mut Dice, replicas: usize) -> Self {
         let fault = dice.pick(&Fault::ALL).copied().unwrap_or(Fault::KillReplica);
         let is_long =
             matches!(fault, Fault::FreezeSessions | Fault::FreezeReplica | Fault::SlowCommits);
         let lasts = if is_long || dice.chance(15) {
-            LONG_FAULT + dice.moment(LONGEST_FAULT)
+            MIN_LONG_FAULT + dice.moment(MAX_SHORT_FAULT)
         } else {
-            dice.moment(LONGEST_FAULT)
+            dice.moment(MAX_SHORT_FAULT)
         };
-        let rests = dice.moment(LONGEST_REST);
+        let rests = dice.moment(MAX_REST);
         let second = dice.chance(30).then(|| {
             let percent = f64::from(u8::try_from(dice.below(100)).unwrap_or(0));
             let after = lasts.mul_f64(percent / 100.0);
@@ -175,7 +175,7 @@ impl Plan {
         Self { fault, lasts, rests, second, lot: dice.below(1 << 20) }
     }
 
-    /// Breaks, waits, mends and waits; returns how many replicas were killed.
+    /// Injects the fault, waits, repairs it and waits; returns the number of killed replicas.
     pub(super) fn run(
         &self,
         cluster: &mut Cluster,
@@ -193,8 +193,8 @@ impl Plan {
             }
         }
         sleep(left);
-        self.mend(cluster, runtime)?;
-        cluster.forget_leases();
+        self.repair(cluster, runtime)?;
+        cluster.clear_leases();
         cluster.start_dead()?;
         let began = Instant::now();
         while began.elapsed() < self.rests {
@@ -241,18 +241,18 @@ impl Plan {
         Ok(0)
     }
 
-    fn mend(&self, cluster: &mut Cluster, runtime: &Runtime) -> Result<()> {
+    fn repair(&self, cluster: &mut Cluster, runtime: &Runtime) -> Result<()> {
         match self.fault {
             Fault::KillReplica | Fault::KillReplicas | Fault::EndSessions => {}
             Fault::KillServer(Place::Postgres) => restart(cluster)?,
             Fault::KillServer(Place::S3) => cluster.s3.run()?,
             Fault::CrashPostgres => wait_for_start(cluster)?,
-            Fault::FreezeSessions | Fault::FreezeReplica => cluster.thaw(),
+            Fault::FreezeSessions | Fault::FreezeReplica => cluster.resume(),
             Fault::FailCommits | Fault::SlowCommits => {
                 set_failing(cluster, "percent = 0, slow = 0")?;
             }
             Fault::Stall(_) | Fault::Refuse(_) | Fault::Reset(_) => {
-                // What waited on a stalled path either comes through now or is lost.
+                // Data that waited on a stalled path is either delivered now or lost.
                 if self.lot.is_multiple_of(2) {
                     cluster.to_postgres.set(Path::Open);
                     cluster.to_s3.set(Path::Open);
@@ -267,11 +267,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Every second one.
+    /// Every second session.
     fn some_sessions(&self, cluster: &Cluster) -> Result<Vec<Pid>> {
         let sessions = cluster.database.texts(SESSIONS)?;
         let some = sessions.iter().skip(self.lot % 2).step_by(2);
-        some.map(|pid| Pid::from_raw(pid.parse()?).context("no process")).collect()
+        some.map(|pid| Pid::from_raw(pid.parse()?).context("expected the id of a process, found 0"))
+            .collect()
     }
 
     /// The database ends all sessions when one of them is killed.
@@ -279,8 +280,8 @@ impl Plan {
         cluster.starts = starts(cluster)?;
         let sessions = cluster.database.texts(SESSIONS)?;
         let Some(pid) = sessions.get(self.lot % sessions.len().max(1)) else { return Ok(()) };
-        let pid = Pid::from_raw(pid.parse()?).context("no process")?;
-        // It may have ended meanwhile.
+        let pid = Pid::from_raw(pid.parse()?).context("expected the id of a process, found 0")?;
+        // The process may have ended meanwhile.
         if kill_process(pid, Signal::KILL).is_ok() {
             cluster.starts += 1;
         }
@@ -290,7 +291,7 @@ impl Plan {
 
 fn freeze(cluster: &mut Cluster, processes: Vec<Pid>) {
     for process in processes {
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         if kill_process(process, Signal::STOP).is_ok() {
             cluster.frozen.push(process);
         }
@@ -309,26 +310,26 @@ fn set_failing(cluster: &Cluster, percentages: &str) -> Result<()> {
     cluster.database.execute(&format!("UPDATE drill.failing SET {percentages}"))
 }
 
-/// How often the database server has been ready.
+/// How often the database server has become ready.
 fn starts(cluster: &Cluster) -> Result<usize> {
-    Ok(cluster.postgres.said()?.matches("ready to accept connections").count())
+    Ok(cluster.postgres.log()?.matches("ready to accept connections").count())
 }
 
-/// After a crash of a session.
+/// Waits for the recovery after the crash of a session.
 fn wait_for_start(cluster: &Cluster) -> Result<()> {
     let began = Instant::now();
     while starts(cluster)? < cluster.starts {
-        ensure!(began.elapsed() < LONGEST_RESTART, "PostgreSQL did not recover");
+        ensure!(began.elapsed() < MAX_RESTART, "PostgreSQL did not recover");
         sleep(RETRY);
     }
     Ok(())
 }
 
-/// Sessions of the killed server may still be about to notice.
+/// Starts the killed server again. Its old sessions may prevent that for a short time.
 fn restart(cluster: &Cluster) -> Result<()> {
     let began = Instant::now();
     while let Err(error) = cluster.postgres.run() {
-        if began.elapsed() > LONGEST_RESTART {
+        if began.elapsed() > MAX_RESTART {
             bail!("PostgreSQL did not start again: {error:#}");
         }
         sleep(RETRY);

@@ -1,12 +1,12 @@
-//! The rows of a PostgreSQL database that runs, read past every proxy.
+//! The rows of the running PostgreSQL database, read without a proxy.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use coredock_testkit::database::Database;
 
-/// What still has to be done, by kind; kinds without work yield no row.
-const UNDONE: &str = "\
+/// The remaining work by kind; a kind without work yields no row.
+const REMAINING_WORK: &str = "\
     SELECT 'queued deletes: ' || count(*) FROM outbox HAVING count(*) > 0 \
     UNION ALL SELECT 'not settled: ' || count(*) FROM firmware_versions \
     WHERE staging_upload_id IS NOT NULL HAVING count(*) > 0 \
@@ -15,8 +15,8 @@ const UNDONE: &str = "\
     UNION ALL SELECT 'leases: ' || string_agg(name, ', ') FROM leases \
     WHERE expires_at > now() AND name <> 'sweep' HAVING count(*) > 0";
 
-/// Makes what was postponed due now.
-const HURRY: &str = "\
+/// Makes postponed work due now.
+const MAKE_DUE: &str = "\
     UPDATE outbox SET next_attempt_at = now() \
     WHERE lease_owner IS NULL AND next_attempt_at > now(); \
     UPDATE coredumps SET next_attempt_at = now() \
@@ -31,20 +31,19 @@ const DEADLOCKS: &str = "SELECT deadlocks || ' deadlocks' FROM pg_stat_database 
 
 /// Audit records of a request.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Records {
-    pub(super) records: u64,
+pub(super) struct AuditCounts {
+    pub(super) total: u64,
     /// Different actions and targets among them.
-    pub(super) different: u64,
+    pub(super) distinct: u64,
 }
 
-/// What has not been done yet, in words.
-pub(super) fn undone(database: &Database) -> Result<Vec<String>> {
-    database.texts(UNDONE)
+/// The remaining work, as texts.
+pub(super) fn remaining_work(database: &Database) -> Result<Vec<String>> {
+    database.texts(REMAINING_WORK)
 }
 
-/// Makes work that waits for its next attempt due now.
-pub(super) fn hurry(database: &Database) -> Result<()> {
-    database.execute(HURRY)
+pub(super) fn make_due(database: &Database) -> Result<()> {
+    database.execute(MAKE_DUE)
 }
 
 /// Owners of leases of publications, deletes and the sweep.
@@ -53,7 +52,7 @@ pub(super) fn lease_owners(database: &Database) -> Result<Vec<String>> {
 }
 
 /// The records of each request whose id begins with `name`.
-pub(super) fn audited(database: &Database, name: &str) -> Result<BTreeMap<String, Records>> {
+pub(super) fn audited(database: &Database, name: &str) -> Result<BTreeMap<String, AuditCounts>> {
     let query = format!(
         "SELECT correlation_id || ' ' || count(*) || ' ' || \
          count(DISTINCT action || ' ' || target_id) FROM audit_records \
@@ -62,9 +61,9 @@ pub(super) fn audited(database: &Database, name: &str) -> Result<BTreeMap<String
     let mut audited = BTreeMap::new();
     for line in database.texts(&query)? {
         let mut words = line.split(' ');
-        let mut word = || words.next().context("an audit line lacks columns");
+        let mut word = || words.next().context("a line of audit records has too few columns");
         let id = word()?.to_owned();
-        audited.insert(id, Records { records: word()?.parse()?, different: word()?.parse()? });
+        audited.insert(id, AuditCounts { total: word()?.parse()?, distinct: word()?.parse()? });
     }
     Ok(audited)
 }

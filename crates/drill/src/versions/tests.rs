@@ -5,7 +5,7 @@ use coredock_testkit::invariants::{Fact, ModelRow, check_pointers};
 use super::super::events::Span;
 use super::*;
 
-/// A ledger, both models, and what happens to them.
+/// Two models, their versions and the events of a life.
 struct Bench {
     versions: Versions,
     fleet: Fleet,
@@ -15,6 +15,16 @@ struct Bench {
 
 fn set(name: &str) -> SetFacts {
     [Fact::of(name.as_bytes()); 5]
+}
+
+/// A version that is visible after a life, with the name of its set.
+struct LeftVersion<'a> {
+    version: &'a str,
+    set: &'a str,
+}
+
+const fn left_version<'a>(version: &'a str, set: &'a str) -> LeftVersion<'a> {
+    LeftVersion { version, set }
 }
 
 impl Bench {
@@ -34,14 +44,14 @@ impl Bench {
         self.act(version, VersionAct::Publish(Box::new(set(name))), outcome);
     }
 
-    /// Ends the life; these versions of the first model are visible, oldest first. Returns what was
-    /// found wrong.
-    fn left(&mut self, versions: &[(&str, &str)], current: Option<&str>) -> Vec<String> {
-        let row = |(id, (version, name)): (i64, &(&str, &str))| VersionRow {
+    /// Ends the life; these versions of the first model are visible, oldest first. Returns the
+    /// violations.
+    fn left(&mut self, versions: &[LeftVersion<'_>], current: Option<&str>) -> Vec<String> {
+        let row = |(id, left): (i64, &LeftVersion<'_>)| VersionRow {
             id,
             model_id: 1,
-            version: (*version).to_owned(),
-            facts: set(name),
+            version: left.version.to_owned(),
+            facts: set(left.set),
             staging: None,
             uploaded_at: id.to_string(),
         };
@@ -56,48 +66,60 @@ impl Bench {
         let mut findings = Findings::default();
         let events = std::mem::take(&mut self.events);
         check_pointers(&rows, &mut findings);
-        self.versions.judge(&events, &rows, &self.fleet, &mut findings).unwrap();
+        self.versions.compare(&events, &rows, &self.fleet, &mut findings).unwrap();
         findings.violations().map(str::to_owned).collect()
     }
 }
 
 #[track_caller]
 fn assert_found(violations: &[String], text: &str) {
-    assert!(violations.iter().any(|one| one.contains(text)), "{text} is not in {violations:?}");
+    assert!(
+        violations.iter().any(|violation| violation.contains(text)),
+        "{text} is not in {violations:?}"
+    );
 }
 
 #[test]
-fn an_answered_version_is_there_with_its_set_and_current() {
+fn an_answered_version_exists_with_its_set_and_is_current() {
     let mut bench = Bench::new();
     bench.publish("1.0.0", "a", Outcome::Done);
-    assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+    assert_eq!(bench.left(&[left_version("1.0.0", "a")], Some("1.0.0")), [""; 0]);
     bench.publish("1.0.1", "b", Outcome::Done);
-    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "is missing without a reason");
+    assert_found(
+        &bench.left(&[left_version("1.0.0", "a")], Some("1.0.0")),
+        "is missing without a reason",
+    );
     bench.publish("1.0.1", "b", Outcome::Done);
-    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "c")], Some("1.0.1"));
-    assert_found(&violations, "holds a set it should not hold");
+    let violations =
+        bench.left(&[left_version("1.0.0", "a"), left_version("1.0.1", "c")], Some("1.0.1"));
+    assert_found(&violations, "has a set that it must not have");
     bench.publish("1.0.1", "b", Outcome::Done);
-    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "b")], Some("1.0.0"));
+    let violations =
+        bench.left(&[left_version("1.0.0", "a"), left_version("1.0.1", "b")], Some("1.0.0"));
     assert_found(&violations, "which no client set last");
 }
 
 #[test]
 fn the_set_of_a_lost_replacement_may_be_the_old_or_the_new_one() {
-    for (held, fine) in [("a", true), ("b", true), ("c", false)] {
+    for (visible, is_plausible) in [("a", true), ("b", true), ("c", false)] {
         let mut bench = Bench::new();
         bench.publish("1.0.0", "a", Outcome::Done);
-        assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+        assert_eq!(bench.left(&[left_version("1.0.0", "a")], Some("1.0.0")), [""; 0]);
         bench.publish("1.0.0", "b", Outcome::Lost);
-        assert_eq!(bench.left(&[("1.0.0", held)], Some("1.0.0")).is_empty(), fine, "{held}");
+        assert_eq!(
+            bench.left(&[left_version("1.0.0", visible)], Some("1.0.0")).is_empty(),
+            is_plausible,
+            "{visible}"
+        );
     }
 }
 
 #[test]
-fn an_answered_replacement_overrules_what_was_there() {
+fn an_answered_replacement_overwrites_the_set() {
     let mut bench = Bench::new();
     bench.publish("1.0.0", "a", Outcome::Done);
     bench.publish("1.0.0", "b", Outcome::Done);
-    assert_found(&bench.left(&[("1.0.0", "a")], Some("1.0.0")), "holds a set");
+    assert_found(&bench.left(&[left_version("1.0.0", "a")], Some("1.0.0")), "has a set");
 }
 
 #[test]
@@ -107,25 +129,26 @@ fn refused_changes_have_no_effect() {
     bench.publish("1.0.1", "b", Outcome::Done);
     bench.act("1.0.0", VersionAct::Activate, Outcome::Refused);
     bench.act("1.0.1", VersionAct::Delete, Outcome::Refused);
-    let violations = bench.left(&[("1.0.0", "a")], Some("1.0.0"));
+    let violations = bench.left(&[left_version("1.0.0", "a")], Some("1.0.0"));
     assert_found(&violations, "is missing without a reason");
     assert_found(&violations, "which no client set last");
 }
 
 #[test]
-fn deleted_versions_stay_away() {
+fn deleted_versions_stay_deleted() {
     let mut bench = Bench::new();
     bench.publish("1.0.0", "a", Outcome::Done);
     bench.publish("1.0.1", "b", Outcome::Done);
     bench.act("1.0.0", VersionAct::Delete, Outcome::Done);
-    assert_eq!(bench.left(&[("1.0.1", "b")], Some("1.0.1")), [""; 0]);
+    assert_eq!(bench.left(&[left_version("1.0.1", "b")], Some("1.0.1")), [""; 0]);
     assert_eq!(bench.versions.without_objects().count(), 1);
-    let violations = bench.left(&[("1.0.0", "a"), ("1.0.1", "b")], Some("1.0.1"));
-    assert_found(&violations, "(0, \"1.0.0\") holds a set it should not hold");
+    let violations =
+        bench.left(&[left_version("1.0.0", "a"), left_version("1.0.1", "b")], Some("1.0.1"));
+    assert_found(&violations, "version 1.0.0 of drill_a has a set that it must not have");
 }
 
 #[test]
-fn a_pointer_names_a_version_that_is_there() {
+fn a_pointer_names_an_existing_version() {
     let mut bench = Bench::new();
     bench.publish("1.0.0", "a", Outcome::Done);
     bench.act("1.0.0", VersionAct::Delete, Outcome::Lost);
@@ -133,16 +156,16 @@ fn a_pointer_names_a_version_that_is_there() {
 }
 
 #[test]
-fn retention_takes_a_version_only_when_enough_newer_ones_came() {
-    for (newer, fine) in [(MAX_FIRMWARES, true), (MAX_FIRMWARES - 1, false)] {
+fn retention_deletes_a_version_only_after_enough_newer_versions() {
+    for (newer, is_plausible) in [(MAX_FIRMWARES, true), (MAX_FIRMWARES - 1, false)] {
         let mut bench = Bench::new();
         bench.publish("1.0.0", "a", Outcome::Done);
-        assert_eq!(bench.left(&[("1.0.0", "a")], Some("1.0.0")), [""; 0]);
+        assert_eq!(bench.left(&[left_version("1.0.0", "a")], Some("1.0.0")), [""; 0]);
         let versions = &["2.0.0", "2.0.1", "2.0.2"][..newer];
         for version in versions {
             bench.publish(version, "b", Outcome::Done);
         }
-        let left: Vec<_> = versions.iter().map(|version| (*version, "b")).collect();
-        assert_eq!(bench.left(&left, versions.last().copied()).is_empty(), fine, "{newer}");
+        let left: Vec<_> = versions.iter().map(|version| left_version(version, "b")).collect();
+        assert_eq!(bench.left(&left, versions.last().copied()).is_empty(), is_plausible, "{newer}");
     }
 }

@@ -10,22 +10,23 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::outbox;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, UtcTimestamp};
+use crate::timestamps::{At, UtcTimestamp};
 
-/// Most values bound in one statement.
-pub(crate) const MOST_BINDS: usize = 500;
+/// The largest number of values bound in one statement.
+pub(crate) const MAX_BINDS: usize = 500;
 
-/// Most entries queued by one statement.
-const BATCH: usize = 1_000;
+/// The largest number of entries queued by one statement.
+const MAX_BATCH: usize = 1_000;
 
-/// Queues deletes; keys that wait already stay as they are. Returns how many were new.
+/// Queues deletes; the entries of keys that are queued already do not change. Returns the number of
+/// new entries.
 pub(crate) async fn queue(
     conn: &mut Connection,
     keys: &[ArtifactKey],
     now: Timestamp,
 ) -> Result<u64, Failure> {
     let mut queued = 0;
-    for batch in keys.chunks(BATCH) {
+    for batch in keys.chunks(MAX_BATCH) {
         let entries: serde_json::Value = batch
             .iter()
             .map(|key| {
@@ -50,7 +51,7 @@ pub(crate) async fn queue(
 
 /// Cancels the queued deletes of objects that are about to be written or referred to (I5).
 pub(crate) async fn cancel(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<(), Failure> {
-    for batch in keys.chunks(MOST_BINDS) {
+    for batch in keys.chunks(MAX_BINDS) {
         let batch = texts(batch);
         on!(conn, |c| diesel::delete(outbox::table.filter(outbox::object_key.eq_any(&batch)))
             .execute(c))?;
@@ -59,7 +60,7 @@ pub(crate) async fn cancel(conn: &mut Connection, keys: &[ArtifactKey]) -> Resul
 }
 
 /// Cancels the queued delete of an object that was written already and is about to be referred to;
-/// `false` when the delete has begun, so that the object may go at any moment.
+/// `false` when the delete has begun, so that the object may disappear at any moment.
 pub(crate) async fn cancel_unless_begun(
     conn: &mut Connection,
     key: &ArtifactKey,
@@ -73,7 +74,7 @@ pub(crate) async fn cancel_unless_begun(
     Ok(on!(conn, |c| begun.first::<i64>(c)).optional()?.is_none())
 }
 
-/// The keys as they lie in the table.
+/// The keys as the table stores them.
 pub(crate) fn texts(keys: &[ArtifactKey]) -> Vec<String> {
     keys.iter().map(ToString::to_string).collect()
 }

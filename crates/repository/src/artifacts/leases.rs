@@ -10,12 +10,13 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::leases;
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// A lease row.
 #[derive(Insertable)]
 #[diesel(table_name = leases)]
 pub(crate) struct LeaseRow {
+    /// The key of the row: the scope, so that only one owner has a lease of it; followed by `#` and
+    /// the owner where several owners may have leases of one scope.
     pub(crate) name: String,
     pub(crate) scope: String,
     pub(crate) owner: String,
@@ -59,7 +60,7 @@ pub(crate) async fn take_over(
     Ok(taken > 0)
 }
 
-/// Who holds the exclusive lease of a scope.
+/// The owner of the exclusive lease of a scope, if the lease is live.
 pub(crate) async fn holder(
     conn: &mut Connection,
     scope: &PublicationScope,
@@ -81,15 +82,14 @@ pub(crate) async fn live_scopes(
     Ok(on!(conn, |c| live.load::<String>(c))?.into_iter().collect())
 }
 
-/// Takes leases that ended by themselves away.
-pub(crate) async fn drop_expired(conn: &mut Connection, now: Timestamp) -> Result<(), Failure> {
+pub(crate) async fn delete_expired(conn: &mut Connection, now: Timestamp) -> Result<(), Failure> {
     let expired = leases::table.filter(leases::expires_at.le(At(now)));
     on!(conn, |c| diesel::delete(expired).execute(c))?;
     Ok(())
 }
 
-/// Takes every lease of an upload away.
-pub(crate) async fn drop_of(conn: &mut Connection, owner: &str) -> Result<(), Failure> {
+/// Deletes every lease of an owner.
+pub(crate) async fn release_all(conn: &mut Connection, owner: &str) -> Result<(), Failure> {
     on!(conn, |c| diesel::delete(leases::table.filter(leases::owner.eq(owner))).execute(c))?;
     Ok(())
 }

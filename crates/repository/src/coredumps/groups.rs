@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 
 use coredock_domain::coredumps::groups::{
-    CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups, VersionCount,
+    CrashGroup, CrashGroupFilter, CrashGroupPosition, CrashGroupQuery, CrashGroups, VersionCount,
 };
 use coredock_domain::timestamp::Timestamp;
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::query_builder::{Query, QueryFragment};
+use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
+use diesel::sqlite::Sqlite;
 
 use crate::columns::{Column, read_count};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime, UtcTimestamp};
+use crate::timestamps::{At, StoredTime, UtcTimestamp};
 
 #[derive(QueryableByName)]
 struct HeadRow {
@@ -30,9 +33,9 @@ impl HeadRow {
         self.newest_at.read(Column("coredumps", "uploaded_at"))
     }
 
-    fn place(&self, until: Timestamp) -> Result<CrashGroupPlace, Failure> {
+    fn position(&self, until: Timestamp) -> Result<CrashGroupPosition, Failure> {
         let (newest_at, signature) = (self.newest_at()?, self.signature.clone());
-        Ok(CrashGroupPlace { until, newest_at, signature })
+        Ok(CrashGroupPosition { until, newest_at, signature })
     }
 }
 
@@ -62,14 +65,14 @@ struct SampleRow {
 
 pub(super) async fn load(
     conn: &mut Connection,
-    page: &CrashGroupPage,
+    page: &CrashGroupQuery,
 ) -> Result<CrashGroups, Failure> {
     let mut heads = heads(conn, page).await?;
     let limit = page.limit as usize;
     let more = heads.len() > limit;
     heads.truncate(limit);
     let last = heads.last().filter(|_| more);
-    let next = last.map(|last| last.place(page.after.until)).transpose()?;
+    let next = last.map(|last| last.position(page.after.until)).transpose()?;
     if heads.is_empty() {
         return Ok(CrashGroups::default());
     }
@@ -90,8 +93,8 @@ pub(super) async fn load(
     Ok(CrashGroups { groups, next })
 }
 
-/// The groups of a page and one more, if there is one.
-async fn heads(conn: &mut Connection, page: &CrashGroupPage) -> Result<Vec<HeadRow>, Failure> {
+/// The groups of a page, and one more if there is a next page.
+async fn heads(conn: &mut Connection, page: &CrashGroupQuery) -> Result<Vec<HeadRow>, Failure> {
     let query = diesel::sql_query(heads_query(&page.filter))
         .bind::<UtcTimestamp, _>(At(since(&page.filter)))
         .bind::<UtcTimestamp, _>(At(page.after.until))
@@ -103,7 +106,8 @@ async fn heads(conn: &mut Connection, page: &CrashGroupPage) -> Result<Vec<HeadR
     Ok(on!(conn, |c| query.load::<HeadRow>(c))?)
 }
 
-/// `SQLite` numbers binds as they appear: each text names them in order.
+/// `SQLite` numbers binds in the order of their first appearance, so each text names them in
+/// ascending order.
 fn heads_query(filter: &CrashGroupFilter) -> String {
     format!(
         "SELECT c.signature, max(c.uploaded_at) AS newest_at, \
@@ -117,7 +121,7 @@ fn heads_query(filter: &CrashGroupFilter) -> String {
     )
 }
 
-/// The dumps of a filter need the tables of their models only where it names one.
+/// The tables to read: those of devices and models only if the filter names a model.
 fn tables(filter: &CrashGroupFilter) -> &'static str {
     match filter.model {
         None => "coredumps c",
@@ -128,7 +132,8 @@ fn tables(filter: &CrashGroupFilter) -> &'static str {
     }
 }
 
-/// The first bind. A time before every upload is not compared: the index of times would be chosen.
+/// The condition on the first bind. Without a start time nothing is compared, because a comparison
+/// would let `SQLite` choose the index of times.
 fn beginning(filter: &CrashGroupFilter) -> &'static str {
     match filter.since {
         None => "$1 IS NOT NULL",
@@ -136,8 +141,8 @@ fn beginning(filter: &CrashGroupFilter) -> &'static str {
     }
 }
 
-/// Binds the end, the model and the version. Hardly a dump is behind the end: it is written so that
-/// `SQLite` looks for no index of times.
+/// The conditions on the binds of the end, the model and the version. `NOT … >` keeps `SQLite` from
+/// choosing the index of times: hardly any dump is later than the end.
 fn conditions(filter: &CrashGroupFilter, first_bind: usize) -> String {
     let [until, model, version] = [first_bind, first_bind + 1, first_bind + 2];
     let model = match filter.model {
@@ -165,22 +170,24 @@ fn of_page(conn: &Connection, filter: &CrashGroupFilter) -> String {
     )
 }
 
-/// Binds what [`of_page`] needs.
-macro_rules! bound_to_page {
-    ($text:expr, $page:expr, $signatures:expr) => {
-        diesel::sql_query($text)
-            .bind::<UtcTimestamp, _>(At(since(&$page.filter)))
-            .bind::<Text, _>($signatures)
-            .bind::<UtcTimestamp, _>(At($page.after.until))
-            .bind::<Nullable<Text>, _>($page.filter.model.as_deref())
-            .bind::<Nullable<Text>, _>($page.filter.firmware_version.as_deref())
-    };
+/// A query with the binds of [`of_page`].
+fn bound_to_page(
+    text: String,
+    page: &CrashGroupQuery,
+    signatures: &str,
+) -> impl Query<SqlType = Untyped> + QueryFragment<Sqlite> + QueryFragment<Pg> + Send {
+    diesel::sql_query(text)
+        .bind::<UtcTimestamp, _>(At(since(&page.filter)))
+        .bind::<Text, _>(signatures)
+        .bind::<UtcTimestamp, _>(At(page.after.until))
+        .bind::<Nullable<Text>, _>(page.filter.model.as_deref())
+        .bind::<Nullable<Text>, _>(page.filter.firmware_version.as_deref())
 }
 
 /// The versions of each group, the most frequent first.
 async fn versions(
     conn: &mut Connection,
-    page: &CrashGroupPage,
+    page: &CrashGroupQuery,
     signatures: &str,
 ) -> Result<HashMap<String, Vec<VersionRow>>, Failure> {
     let text = format!(
@@ -190,7 +197,7 @@ async fn versions(
          {} GROUP BY c.signature, c.firmware_version ORDER BY count DESC, version",
         of_page(conn, &page.filter)
     );
-    let query = bound_to_page!(text, page, signatures);
+    let query = bound_to_page(text, page, signatures);
     let mut by_signature: HashMap<_, Vec<_>> = HashMap::new();
     for row in on!(conn, |c| query.load::<VersionRow>(c))? {
         by_signature.entry(row.signature.clone()).or_default().push(row);
@@ -209,7 +216,7 @@ fn title_of_report(conn: &Connection) -> &'static str {
 /// The newest dump of each group.
 async fn samples(
     conn: &mut Connection,
-    page: &CrashGroupPage,
+    page: &CrashGroupQuery,
     signatures: &str,
 ) -> Result<HashMap<String, SampleRow>, Failure> {
     let text = format!(
@@ -220,7 +227,7 @@ async fn samples(
         title_of_report(conn),
         of_page(conn, &page.filter)
     );
-    let query = bound_to_page!(text, page, signatures);
+    let query = bound_to_page(text, page, signatures);
     let rows = on!(conn, |c| query.load::<SampleRow>(c))?;
     Ok(rows.into_iter().map(|row| (row.signature.clone(), row)).collect())
 }
@@ -250,7 +257,7 @@ fn group(head: HeadRow, versions: &[VersionRow], sample: SampleRow) -> Result<Cr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::plan;
+    use crate::query_plans::plan;
 
     #[test]
     fn groups_are_found_in_their_index_alone_or_by_the_devices_of_their_model() {

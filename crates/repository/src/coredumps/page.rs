@@ -1,7 +1,7 @@
 //! Pages of the dumps of the fleet (contract §8.5).
 
 use coredock_domain::coredumps::coredump::FleetCoredump;
-use coredock_domain::coredumps::repository::CoredumpPage;
+use coredock_domain::coredumps::repository::CoredumpQuery;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
@@ -10,14 +10,15 @@ use crate::coredumps::row::SummaryRow;
 use crate::failure::Failure;
 use crate::schema::{coredumps, device_models, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
 type PageRow = (SummaryRow, String, Option<String>, String);
 
-/// The query of a page. A macro, because its type names the database.
+/// The query of a page. A macro, because the type of a boxed query names the backend: a function
+/// that is generic over the backend would need a bound for each column and operator of the query.
 macro_rules! page_query {
     ($page:expr) => {{
-        let page: &CoredumpPage = $page;
+        let page: &CoredumpQuery = $page;
         let mut query = coredumps::table
             .inner_join(devices::table.inner_join(device_models::table))
             .order((coredumps::uploaded_at.desc(), coredumps::id.desc()))
@@ -36,7 +37,7 @@ macro_rules! page_query {
             query = query.filter(coredumps::firmware_version.eq(version));
         }
         if let Some(status) = page.filter.status {
-            // A literal: SQLite uses the index of a state only where the text names the state.
+            // A literal: SQLite uses the partial index of a state only if the text names the state.
             let status = diesel::dsl::sql::<Text>(&format!("'{}'", status.as_str()));
             query = query.filter(coredumps::parse_status.eq(status));
         }
@@ -46,12 +47,12 @@ macro_rules! page_query {
         if let Some(since) = page.filter.since {
             query = query.filter(coredumps::uploaded_at.ge(At(since)));
         }
-        if let Some(place) = page.after {
-            let at = At(place.uploaded_at);
-            // The first condition follows from the second and lets an index find the place.
+        if let Some(position) = page.after {
+            let at = At(position.uploaded_at);
+            // The first condition follows from the second and lets SQLite seek in an index.
             query = query
                 .filter(coredumps::uploaded_at.le(at))
-                .filter(coredumps::uploaded_at.lt(at).or(coredumps::id.lt(place.id)));
+                .filter(coredumps::uploaded_at.lt(at).or(coredumps::id.lt(position.id)));
         }
         query
     }};
@@ -60,7 +61,7 @@ macro_rules! page_query {
 /// Loads a page, newest first.
 pub(super) async fn load(
     conn: &mut Connection,
-    page: &CoredumpPage,
+    page: &CoredumpQuery,
 ) -> Result<Vec<FleetCoredump>, Failure> {
     let rows = on!(conn, |c| page_query!(page).load::<PageRow>(c))?;
     rows.into_iter().map(|(row, key, name, code)| row.read_with(key, name, code)).collect()
@@ -69,15 +70,15 @@ pub(super) async fn load(
 #[cfg(test)]
 mod tests {
     use coredock_domain::coredumps::coredump::ParseStatus;
-    use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPlace};
+    use coredock_domain::coredumps::repository::{CoredumpFilter, CoredumpPosition};
     use coredock_domain::timestamp::Timestamp;
 
     use super::*;
-    use crate::plans::plan_of;
+    use crate::query_plans::plan_of;
 
     fn plan(filter: CoredumpFilter) -> Vec<String> {
-        let place = CoredumpPlace { uploaded_at: Timestamp::from_micros(0), id: 1 };
-        let page = CoredumpPage { filter, after: Some(place), limit: 50 };
+        let position = CoredumpPosition { uploaded_at: Timestamp::from_micros(0), id: 1 };
+        let page = CoredumpQuery { filter, after: Some(position), limit: 50 };
         plan_of(&page_query!(&page))
     }
 

@@ -8,28 +8,28 @@ use coredock_domain::timestamp::Timestamp;
 use diesel::dsl::auto_type;
 use diesel::prelude::*;
 
-use crate::artifacts::deletes::{self, MOST_BINDS};
+use crate::artifacts::deletes::{self, MAX_BINDS};
 use crate::audit;
 use crate::connection::{Connection, on};
 use crate::coredumps::newest_first;
 use crate::failure::Failure;
 use crate::schema::coredumps;
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// A device, how many dumps of it are kept, and the present.
+/// A device, the number of its dumps to keep, and the current time.
 #[derive(Clone, Copy)]
 pub(crate) struct DumpQuota<'a> {
     pub(crate) device_id: i64,
     pub(crate) device: &'a DeviceKey,
-    pub(crate) kept_coredumps: u32,
+    pub(crate) max_coredumps: u32,
     pub(crate) now: Timestamp,
 }
 
 impl DumpQuota<'_> {
-    /// Rows kept; the newest one always is.
-    pub(crate) fn kept(&self) -> i64 {
-        i64::from(self.kept_coredumps.max(1))
+    /// The number of dumps to keep; the newest is always kept.
+    pub(crate) fn limit(&self) -> i64 {
+        i64::from(self.max_coredumps.max(1))
     }
 }
 
@@ -45,31 +45,31 @@ fn idle(now: At) -> _ {
 
 /// The dumps of a device beyond the limit, parses that run included.
 #[auto_type]
-pub(crate) fn beyond(device_id: i64, kept: i64) -> _ {
+pub(crate) fn beyond(device_id: i64, limit: i64) -> _ {
     let all: i64 = i64::MAX;
     let newest_first: newest_first = newest_first(device_id);
-    newest_first.select(coredumps::id).offset(kept).limit(all)
+    newest_first.select(coredumps::id).offset(limit).limit(all)
 }
 
-/// Deletes the dumps of a device beyond the limit whose parse does not run, oldest first, and queues
-/// the deletes of their objects. The caller holds the device (`locks::device`).
+/// Deletes the dumps of a device beyond the limit whose parse does not run, and queues the deletes
+/// of their objects. The caller holds the lock of the device (`locks::device`).
 pub(crate) async fn prune(
     conn: &mut Connection,
     quota: DumpQuota<'_>,
 ) -> Result<Vec<i64>, Failure> {
-    let query = beyond(quota.device_id, quota.kept());
+    let query = beyond(quota.device_id, quota.limit());
     let found = on!(conn, |c| query.load::<i64>(c))?;
     prune_found(conn, quota, &found).await
 }
 
-/// The same, of those that [`beyond()`] found.
+/// Like [`prune`], for the ids which [`beyond()`] returned.
 pub(crate) async fn prune_found(
     conn: &mut Connection,
     quota: DumpQuota<'_>,
     found: &[i64],
 ) -> Result<Vec<i64>, Failure> {
     let mut pruned = Vec::new();
-    for batch in found.chunks(MOST_BINDS) {
+    for batch in found.chunks(MAX_BINDS) {
         let surplus =
             coredumps::table.filter(coredumps::id.eq_any(batch)).filter(idle(At(quota.now)));
         pruned.extend(on!(conn, |c| diesel::delete(surplus)
@@ -81,7 +81,8 @@ pub(crate) async fn prune_found(
     }
     pruned.sort_unstable();
     queue_objects(conn, quota.device, &pruned, quota.now).await?;
-    audit::record_all(conn, &by_itself(quota.now), AuditAction::CoredumpDeleted, &pruned).await?;
+    audit::record_all(conn, &by_retention(quota.now), AuditAction::CoredumpDeleted, &pruned)
+        .await?;
     Ok(pruned)
 }
 
@@ -98,13 +99,13 @@ pub(crate) async fn queue_objects(
     Ok(())
 }
 
-/// Logs what a committed [`prune`] took away.
+/// Logs the deletions of a committed [`prune`].
 pub(crate) fn log_pruned(pruned: &[i64], now: Timestamp) {
     for id in pruned {
-        by_itself(now).log(AuditAction::CoredumpDeleted, id);
+        by_retention(now).log(AuditAction::CoredumpDeleted, id);
     }
 }
 
-fn by_itself(now: Timestamp) -> Change {
+fn by_retention(now: Timestamp) -> Change {
     Change { at: now, origin: Origin::system("retention") }
 }

@@ -8,11 +8,11 @@ use diesel::prelude::*;
 use crate::columns::{Column, read_attempts, read_key, read_optional, read_sha256, read_size};
 use crate::failure::Failure;
 use crate::schema::coredumps;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
 const TABLE: &str = "coredumps";
 
-/// What lists load; neither reports nor anything else that can be long.
+/// The columns of lists, which do not load reports and other long texts.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = coredumps)]
 pub(super) struct SummaryRow {
@@ -42,14 +42,14 @@ impl SummaryRow {
             firmware_version: self.firmware_version,
             size: read_size(self.size)?,
             parse_status: Column(TABLE, "parse_status")
-                .holds(ParseStatus::parse(&self.parse_status))?,
+                .require(ParseStatus::parse(&self.parse_status))?,
             uploaded_at,
             parsed_at: read_optional(self.parsed_at, Column(TABLE, "parsed_at"))?,
             created_at: self.created_at.read(Column(TABLE, "created_at"))?,
-            // Shorter ones decide nothing and count as none.
+            // A build id that is too short to identify a build is not shown.
             build_id: self.build_id.as_deref().and_then(BuildId::parse),
             signature: self.signature,
-            occurrences: Column(TABLE, "occurrences").holds(self.occurrences.try_into().ok())?,
+            occurrences: Column(TABLE, "occurrences").require(self.occurrences.try_into().ok())?,
             last_seen_at: last_seen_at.unwrap_or(uploaded_at),
         })
     }
@@ -64,7 +64,7 @@ impl SummaryRow {
     }
 }
 
-/// A whole row but for its lease.
+/// A row without its lease.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = coredumps)]
 pub(super) struct DetailRow {
@@ -81,7 +81,6 @@ pub(super) struct DetailRow {
 }
 
 impl DetailRow {
-    /// The dump as the domain knows it.
     pub(super) fn read(self, device_key: &str) -> Result<Coredump, Failure> {
         let summary = self.summary.read()?;
         let next_attempt_at =
@@ -103,12 +102,12 @@ impl DetailRow {
 
 fn read_fault(code: Option<&str>, message: Option<String>) -> Result<Option<ParseFault>, Failure> {
     let Some(code) = code else { return Ok(None) };
-    let code = Column(TABLE, "error_code").holds(ParseErrorCode::parse(code))?;
+    let code = Column(TABLE, "error_code").require(ParseErrorCode::parse(code))?;
     Ok(Some(ParseFault { code, message: message.unwrap_or_default() }))
 }
 
-/// The columns of a dump that is to be parsed, whatever came of it before: no attempts, due at once,
-/// nobody's, without a result (contract §6.12).
+/// The columns of a dump that is to be parsed again: due at once, without attempts, without a lease
+/// and without the earlier result (contract §6.12).
 #[derive(AsChangeset)]
 #[diesel(table_name = coredumps, treat_none_as_null = true)]
 pub(crate) struct PendingAgain {
@@ -128,7 +127,6 @@ pub(crate) struct PendingAgain {
 }
 
 impl PendingAgain {
-    /// Due from then on.
     pub(crate) fn due(at: At) -> Self {
         Self {
             parse_status: ParseStatus::Pending.as_str(),

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use crate::columns::{Column, read_code, read_key, read_optional, read_state};
 use crate::failure::Failure;
 use crate::schema::{device_models, devices};
-use crate::values::StoredTime;
+use crate::timestamps::StoredTime;
 
 const TABLE: &str = "devices";
 

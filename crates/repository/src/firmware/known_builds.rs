@@ -1,4 +1,4 @@
-//! Builds whose symbols are held.
+//! Builds whose symbol files are stored.
 
 use coredock_domain::timestamp::Timestamp;
 use diesel::prelude::*;
@@ -8,9 +8,9 @@ use crate::failure::Failure;
 use crate::schema::known_builds;
 use crate::statement::RunQueryDsl;
 use crate::symbolication::indexes;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// A build, and the version that was made with it.
+/// A build, and a version which has it.
 #[derive(Clone, Copy)]
 pub(crate) struct BuildOfVersion<'a> {
     pub(crate) elf_sha256: &'a str,
@@ -18,7 +18,7 @@ pub(crate) struct BuildOfVersion<'a> {
     pub(crate) version: &'a str,
 }
 
-/// Notes that a version row has, or had until now, this build.
+/// Records that a version row has, or had until now, this build.
 pub(crate) async fn touch(
     conn: &mut Connection,
     build: BuildOfVersion<'_>,
@@ -30,22 +30,22 @@ pub(crate) async fn touch(
         known_builds::version.eq(build.version),
         known_builds::last_referenced_at.eq(At(now)),
     );
-    let one = (known_builds::elf_sha256, known_builds::model_code, known_builds::version);
+    let unique = (known_builds::elf_sha256, known_builds::model_code, known_builds::version);
     on!(conn, |c| diesel::insert_into(known_builds::table)
         .values(row)
-        .on_conflict(one)
+        .on_conflict(unique)
         .do_update()
         .set(known_builds::last_referenced_at.eq(At(now)))
         .execute(c))?;
     Ok(())
 }
 
-/// Notes that a version row has this build from now on.
+/// Records that a version row has this build from now on.
 pub(crate) async fn publish(
     conn: &mut Connection,
     build: BuildOfVersion<'_>,
     now: Timestamp,
 ) -> Result<(), Failure> {
     touch(conn, build, now).await?;
-    indexes::expect(conn, build.elf_sha256, now).await
+    indexes::request(conn, build.elf_sha256, now).await
 }

@@ -1,4 +1,4 @@
-//! Dumps whose symbols came late (contract §6.12).
+//! Dumps whose symbol files are published after their parse (contract §6.12).
 
 use coredock_domain::coredumps::coredump::{BuildId, ParseErrorCode, ParseStatus};
 use coredock_domain::digest::Sha256Digest;
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{coredumps, devices};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
 /// A set that is being published.
 pub(crate) struct PublishedBuild<'a> {
@@ -20,7 +20,7 @@ pub(crate) struct PublishedBuild<'a> {
     pub(crate) elf_sha256: Sha256Digest,
 }
 
-/// Dumps without a report because no ELF was held.
+/// Dumps without a report because their ELF was not stored.
 #[auto_type]
 fn without_elf() -> _ {
     let error: &'static str = ParseStatus::Error.as_str();
@@ -30,34 +30,34 @@ fn without_elf() -> _ {
         .filter(coredumps::error_code.eq(code))
 }
 
-/// Makes every dump that failed for want of this build, or of this version if it tells no build,
-/// pending again.
+/// Makes every dump pending again that failed because the ELF of this build was missing, or, if the
+/// dump has no build id, the ELF of this version.
 pub(crate) async fn requeue(
     conn: &mut Connection,
     build: PublishedBuild<'_>,
     now: At,
 ) -> Result<(), Failure> {
     let elf_sha256 = build.elf_sha256.to_string();
-    // A dump tells as much of its build as it likes; looking each length up uses the index.
-    let beginnings = (BuildId::SHORTEST..=elf_sha256.len()).map(|length| &elf_sha256[..length]);
-    let of_build = without_elf().filter(coredumps::build_id.eq_any(beginnings));
+    // A dump has a prefix of any length of the build id; a lookup of each length uses the index.
+    let prefixes = (BuildId::MIN_DIGITS..=elf_sha256.len()).map(|length| &elf_sha256[..length]);
+    let of_build = without_elf().filter(coredumps::build_id.eq_any(prefixes));
     let of_model =
         devices::table.filter(devices::device_model_id.eq(build.model_id)).select(devices::id);
     let of_version = without_elf()
         .filter(coredumps::build_id.is_null())
         .filter(coredumps::firmware_version.eq(build.version))
         .filter(coredumps::device_id.eq_any(of_model));
-    let of_both = [
+    let found = [
         on!(conn, |c| of_build.clone().select(coredumps::device_id).load::<i64>(c))?,
         on!(conn, |c| of_version.select(coredumps::device_id).load::<i64>(c))?,
     ];
-    let mut devices = of_both.concat();
+    let mut devices = found.concat();
     if devices.is_empty() {
         return Ok(());
     }
     devices.sort_unstable();
     devices.dedup();
-    // None can be missed: a dump fails for want of an ELF only while no publication runs.
+    // No dump is missed: the error of a missing ELF is written only while no publication commits.
     on!(conn, |c| locks::devices(c, &devices))?;
     let again = PendingAgain::due(now);
     on!(conn, |c| diesel::update(of_build).set(again).execute(c))?;
@@ -69,7 +69,7 @@ pub(crate) async fn requeue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::plan_of;
+    use crate::query_plans::plan_of;
 
     #[test]
     fn dumps_without_an_elf_are_found_by_indexes() {

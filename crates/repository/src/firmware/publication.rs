@@ -23,7 +23,7 @@ use crate::firmware::versions::VersionRow;
 use crate::locks;
 use crate::schema::{device_models, firmware_versions, leases};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
 #[async_trait]
 impl PublicationRepository for Database {
@@ -37,11 +37,11 @@ impl PublicationRepository for Database {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        let held = leases::table
+        let live = leases::table
             .filter(leases::owner.eq(upload.as_str()))
             .filter(leases::expires_at.gt(At(now)));
         self.write("publication.renew", async |conn| {
-            let renewed = on!(conn, |c| diesel::update(held)
+            let renewed = on!(conn, |c| diesel::update(live)
                 .set(leases::expires_at.eq(At(until)))
                 .execute(c))?;
             Ok(renewed > 0)
@@ -50,8 +50,10 @@ impl PublicationRepository for Database {
     }
 
     async fn end(&self, upload: &UploadId) -> Result<(), RepositoryError> {
-        self.write("publication.end", async |conn| lease_rows::drop_of(conn, upload.as_str()).await)
-            .await
+        self.write("publication.end", async |conn| {
+            lease_rows::release_all(conn, upload.as_str()).await
+        })
+        .await
     }
 
     async fn publish(
@@ -104,7 +106,7 @@ impl PublicationRepository for Database {
             .filter(firmware_versions::staging_upload_id.is_not_null())
             .order(firmware_versions::id);
         self.read("publication.unsettled", async |conn| {
-            // Marks are rare: they live from a commit to the end of the copy behind it.
+            // Marked rows are rare: a mark exists from a commit to the end of the copy after it.
             let rows = on!(conn, |c| query
                 .select((VersionRow::as_select(), device_models::code))
                 .load::<(VersionRow, String)>(c))?;

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::schema::{device_models, firmware_versions};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
 const TABLE: &str = "firmware_versions";
 
@@ -47,7 +47,6 @@ pub(crate) struct VersionRow {
 }
 
 impl VersionRow {
-    /// The version as the domain knows it.
     pub(crate) fn read(self, model: &str) -> Result<FirmwareVersion, Failure> {
         let facts = FirmwareFacts {
             bin: BIN.read(self.bin_size, &self.bin_sha256)?,
@@ -59,7 +58,7 @@ impl VersionRow {
             project_name: self.project_name,
             idf_version: self.idf_version,
             secure_version: Column(TABLE, "secure_version")
-                .holds(u32::try_from(self.secure_version).ok())?,
+                .require(u32::try_from(self.secure_version).ok())?,
             git_commit: self.git_commit,
         };
         Ok(FirmwareVersion {
@@ -94,13 +93,13 @@ impl ArtifactColumns {
 
     fn read(&self, size: i64, sha256: &str) -> Result<ArtifactFacts, Failure> {
         Ok(ArtifactFacts {
-            size: self.size.holds(u64::try_from(size).ok())?,
+            size: self.size.require(u64::try_from(size).ok())?,
             sha256: read_digest(sha256, self.sha256)?,
         })
     }
 }
 
-/// The columns a publication writes.
+/// The columns which a publication writes.
 #[derive(Insertable, AsChangeset)]
 #[diesel(table_name = firmware_versions, treat_none_as_null = true)]
 pub(crate) struct SetRow<'a> {
@@ -154,15 +153,14 @@ impl<'a> SetRow<'a> {
     }
 }
 
-/// A model, as far as its versions go.
+/// The columns of a model which changes of its versions need.
 pub(crate) struct ModelHead {
     pub(crate) id: i64,
     pub(crate) code: ModelCode,
-    /// The version text the pointer names.
+    /// The text of the current version.
     pub(crate) current: Option<String>,
 }
 
-/// Looks a model up.
 pub(crate) async fn head(conn: &mut Connection, id: i64) -> Result<Option<ModelHead>, Failure> {
     let head = device_models::table
         .find(id)
@@ -171,29 +169,29 @@ pub(crate) async fn head(conn: &mut Connection, id: i64) -> Result<Option<ModelH
     row.map(|(code, current)| Ok(ModelHead { id, code: read_code(&code)?, current })).transpose()
 }
 
-/// What has to be known of a version to replace or delete it.
+/// The columns of a version which its replacement or deletion needs.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = firmware_versions)]
-pub(crate) struct HeldVersion {
+pub(crate) struct StoredVersion {
     pub(crate) id: i64,
     pub(crate) version: String,
     pub(crate) elf_sha256: String,
     pub(crate) staging_upload_id: Option<String>,
 }
 
-/// Looks a version of a model up.
-pub(crate) async fn held(
+pub(crate) async fn find_stored(
     conn: &mut Connection,
     model_id: i64,
     version: &VersionText,
-) -> Result<Option<HeldVersion>, Failure> {
-    let held = firmware_versions::table
+) -> Result<Option<StoredVersion>, Failure> {
+    let of_version = firmware_versions::table
         .filter(firmware_versions::device_model_id.eq(model_id))
         .filter(firmware_versions::version.eq(version.as_str()));
-    Ok(on!(conn, |c| held.select(HeldVersion::as_select()).first::<HeldVersion>(c)).optional()?)
+    let row =
+        on!(conn, |c| of_version.select(StoredVersion::as_select()).first::<StoredVersion>(c));
+    Ok(row.optional()?)
 }
 
-/// Loads a version of a model.
 pub(crate) async fn load(
     conn: &mut Connection,
     model_id: i64,
@@ -210,25 +208,26 @@ pub(crate) async fn load(
     row.map(|(row, code)| row.read(&code)).transpose()
 }
 
-/// Deletes versions and queues the deletes of their objects; their symbols stay for a while.
+/// Deletes versions and queues the deletes of their objects. Their symbol files stay until
+/// retention deletes them.
 pub(crate) async fn delete(
     conn: &mut Connection,
     model: &ModelCode,
-    versions: &[HeldVersion],
+    versions: &[StoredVersion],
     now: Timestamp,
 ) -> Result<(), Failure> {
     let mut keys = Vec::new();
-    for held in versions {
+    for row in versions {
         let build = BuildOfVersion {
-            elf_sha256: &held.elf_sha256,
+            elf_sha256: &row.elf_sha256,
             model: model.as_str(),
-            version: &held.version,
+            version: &row.version,
         };
         known_builds::touch(conn, build, now).await?;
-        let row = firmware_versions::table.find(held.id);
-        on!(conn, |c| diesel::delete(row).execute(c))?;
-        keys.extend(settled_keys(model, &read_version(&held.version)?));
-        if let Some(upload) = read_staging(held.staging_upload_id.as_deref())? {
+        let stored = firmware_versions::table.find(row.id);
+        on!(conn, |c| diesel::delete(stored).execute(c))?;
+        keys.extend(final_keys(model, &read_version(&row.version)?));
+        if let Some(upload) = read_staging(row.staging_upload_id.as_deref())? {
             keys.extend(deletes::staged_keys(&upload));
         }
     }
@@ -236,8 +235,8 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// The deterministic keys of a version.
-pub(crate) fn settled_keys(
+/// The keys of the objects of a version which is not staged.
+pub(crate) fn final_keys(
     model: &ModelCode,
     version: &VersionText,
 ) -> impl Iterator<Item = ArtifactKey> {

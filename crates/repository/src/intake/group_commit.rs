@@ -1,16 +1,17 @@
 //! Recording dumps together on `SQLite`.
 //!
-//! A commit waits for the disk, and `SQLite` has one writer: alone, dumps would come in no faster
-//! than the disk syncs, however many devices deliver. So the caller which gets the writing connection records
-//! everything that waits, in one transaction: the more wait, the more share a sync. Statements cost
-//! as well: each one of `diesel_async` is a visit to the blocking pool, which takes longer than most
-//! of them. A batch therefore runs as a whole in one visit, by the very code that records a single
-//! dump. Nobody waits for a batch to fill up: a lone dump is recorded at once.
+//! A commit waits for the disk, and `SQLite` has one writer: with one commit per dump, the disk
+//! would limit the rate of dumps, however many devices deliver. Therefore the caller which gets the
+//! writing connection records all waiting dumps in one transaction: the more dumps wait, the more
+//! share a sync. Statements cost time as well: `diesel_async` hands each one to the blocking pool,
+//! and the hand-over takes longer than most statements. Therefore a batch is handed over as a
+//! whole, and runs the same code which records a single dump. No dump waits for a batch to fill up:
+//! a single dump is recorded at once.
 //!
 //! No caller learns a result before its commit. If anything in a batch fails, the commit included,
-//! it is rolled back and each dump gets a transaction of its own: a bad one fails alone. A batch
-//! belongs to no caller: it runs to its end even if all of them went away. A caller that goes away
-//! earlier takes its dump out of the queue.
+//! the batch is rolled back and each dump gets a separate transaction, so that a bad dump fails
+//! alone. A batch runs to its end even if the futures of all its callers are dropped. A caller that
+//! is dropped earlier removes its dump from the queue.
 //!
 //! `PostgreSQL` has many writers and lets commits share a sync by itself.
 
@@ -27,8 +28,8 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::transaction::transact;
 
-/// Most dumps in one transaction: bounds how long other writers wait for it.
-const LARGEST_BATCH: usize = 64;
+/// The largest number of dumps in one transaction: bounds how long other writers wait for it.
+const MAX_BATCH: usize = 64;
 
 /// Dumps that wait for the writing connection, oldest first.
 #[derive(Default)]
@@ -49,7 +50,7 @@ struct Entry {
     caller: oneshot::Sender<Result<Recorded, Failure>>,
 }
 
-/// A caller's place in the queue; leaving it early withdraws the dump.
+/// A caller's place in the queue; dropping it withdraws the dump.
 struct Place<'a> {
     queue: &'a CoredumpQueue,
     ticket: u64,
@@ -79,25 +80,25 @@ impl CoredumpQueue {
         Place { queue: self, ticket }
     }
 
-    /// Takes an entry out again; `None` when another caller records it already.
+    /// Removes an entry; `None` if another caller records it already.
     fn withdraw(&self, ticket: u64) -> Option<Entry> {
         self.lock().take(ticket)
     }
 
-    /// Takes a batch with this entry in it; empty when another caller records it already.
+    /// Removes a batch which contains this entry; empty if another caller records it already.
     fn take_with(&self, ticket: u64) -> Vec<Entry> {
         let mut waiting = self.lock();
-        let Some(own) = waiting.take(ticket) else { return Vec::new() };
-        let others = waiting.entries.len().min(LARGEST_BATCH - 1);
+        let Some(entry) = waiting.take(ticket) else { return Vec::new() };
+        let others = waiting.entries.len().min(MAX_BATCH - 1);
         let mut batch: Vec<_> = waiting.entries.drain(..others).collect();
-        batch.push(own);
+        batch.push(entry);
         batch
     }
 }
 
 impl Waiting {
     fn take(&mut self, ticket: u64) -> Option<Entry> {
-        // Tickets grow, so the entries are in their order.
+        // Tickets grow, so the entries are sorted by them.
         let index = self.entries.binary_search_by_key(&ticket, |entry| entry.ticket).ok()?;
         self.entries.remove(index)
     }
@@ -133,17 +134,17 @@ async fn wait_or_lead(
     answer.await.map_err(Failure::pool)?
 }
 
-/// Has a batch recorded, whether or not its callers stay.
+/// Records a batch, even if the futures of its callers are dropped meanwhile.
 async fn lead(database: &Database, mut connection: Connection, batch: Vec<Entry>) {
     if batch.is_empty() {
         connection.give_back();
         return;
     }
-    // A thread that exists to block runs its work to its end: no caller can go away.
+    // A caller thread runs its work to its end: no caller of the batch can be dropped.
     if !connection.uses_blocking_pool() {
         return record_batch(database, connection, batch).await;
     }
-    connection.run_here();
+    connection.run_on_caller_thread();
     let database = database.on_caller_thread();
     tokio::task::spawn_blocking(move || {
         tokio::runtime::Handle::current().block_on(record_batch(&database, connection, batch));
@@ -152,8 +153,8 @@ async fn lead(database: &Database, mut connection: Connection, batch: Vec<Entry>
 
 async fn record_batch(database: &Database, mut connection: Connection, batch: Vec<Entry>) {
     if let Err(failure) = connection.begin().await {
-        // Nothing is wrong with any of the dumps: one by one they would only fail more slowly.
-        return turn_away(batch, &failure);
+        // No dump is the cause: one by one they would only fail more slowly.
+        return fail_all(batch, &failure);
     }
     let recorded = record_all(&mut connection, &batch).await;
     match connection.finish(recorded).await {
@@ -182,8 +183,8 @@ async fn record_one_by_one(database: &Database, batch: Vec<Entry>) {
     while let Some(entry) = entries.next() {
         let recorded = record_alone(database, &entry).await;
         if let Err(failure @ Failure::Pool(_)) = &recorded {
-            // The others need not wait as long for a connection, one after another.
-            turn_away(entries.by_ref(), failure);
+            // The other dumps would wait as long for a connection, one after another.
+            fail_all(entries.by_ref(), failure);
         }
         entry.answer(recorded);
     }
@@ -197,15 +198,15 @@ async fn record_alone(database: &Database, entry: &Entry) -> Result<Recorded, Fa
     .await
 }
 
-fn turn_away(entries: impl IntoIterator<Item = Entry>, failure: &Failure) {
+fn fail_all(entries: impl IntoIterator<Item = Entry>, failure: &Failure) {
     for entry in entries {
-        entry.answer(Err(failure.of_another()));
+        entry.answer(Err(failure.for_another_caller()));
     }
 }
 
 impl Entry {
     fn answer(self, recorded: Result<Recorded, Failure>) {
-        // A caller that went away needs no answer.
+        // Fails only if the caller was dropped.
         drop(self.caller.send(recorded));
     }
 }

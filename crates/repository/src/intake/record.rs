@@ -22,31 +22,31 @@ use crate::locks;
 use crate::prepared::Prepared;
 use crate::schema::{audit_records, coredumps, devices, outbox};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
-/// What one look at the device of a new dump tells.
+/// What one query reads about the device of a new dump.
 #[derive(Queryable)]
-struct Circumstances {
+struct DeviceState {
     repeated: Option<i64>,
     newest: Option<StoredTime>,
-    held: Option<i64>,
+    dump_count: Option<i64>,
     is_queued: bool,
 }
 
-/// Inserts a dump, or counts the one that has the same body. With nothing to count or prune these
-/// are three statements: a look, the row, the audit record.
+/// Inserts a dump, or counts the stored dump that has the same body. If there is nothing to count
+/// or prune, this takes three statements: a query, the row, the audit record.
 pub(super) async fn record(
     conn: &mut Connection,
     dump: &RecordCoredump,
     change: &Change,
 ) -> Result<Recorded, Failure> {
     let key = ArtifactKey::Coredump { device: dump.device.clone(), id: dump.id };
-    let Some(found) = look(conn, dump, &key).await? else {
+    let Some(found) = lock_and_read(conn, dump, &key).await? else {
         deletes::queue(conn, &[key], change.at).await?;
-        return Ok(Recorded::DeviceGone);
+        return Ok(Recorded::DeviceDeleted);
     };
     if found.repeated == Some(dump.id) {
-        // An earlier attempt to record this very delivery has committed after all.
+        // An earlier attempt to record this dump has committed, although it reported a failure.
         return Ok(Recorded::Repeated { id: dump.id });
     }
     if dump.is_retried
@@ -61,24 +61,25 @@ pub(super) async fn record(
         return Ok(Recorded::Repeated { id });
     }
     if found.is_queued && !deletes::cancel_unless_begun(conn, &key, change.at).await? {
-        return Err(Failure::Pool("the delete of the object has begun".into()));
+        return Err(Failure::Pool(format!("the queued delete of {key} has begun").into()));
     }
     let newest = read_optional(found.newest, Column("coredumps", "uploaded_at"))?;
     insert(conn, dump, upload_time(newest, change.at), change).await?;
     let quota = DumpQuota {
         device_id: dump.device_id,
         device: &dump.device,
-        kept_coredumps: dump.kept_coredumps,
+        max_coredumps: dump.max_coredumps,
         now: change.at,
     };
-    if found.held.unwrap_or(0) < quota.kept() {
+    if found.dump_count.unwrap_or(0) < quota.limit() {
         return Ok(Recorded::Stored { pruned: Vec::new() });
     }
     Ok(Recorded::Stored { pruned: retention::prune(conn, quota).await? })
 }
 
-/// What an earlier attempt with this very change has stored or counted after all. One that counted
-/// a dump holds its row until the commit takes effect; one that stored a dump holds the device.
+/// The dump which an earlier attempt with the same change has stored or counted. An attempt that
+/// counts a dump locks its row until the commit takes effect; one that stores a dump locks the
+/// device.
 async fn delivered_before(
     conn: &mut Connection,
     repeated: Option<i64>,
@@ -90,25 +91,26 @@ async fn delivered_before(
     delivered(conn, change).await
 }
 
-/// Holds the device until the transaction ends; `None` when it does not exist any more.
-async fn look(
+/// Locks the device until the transaction ends; `None` if it does not exist any more.
+async fn lock_and_read(
     conn: &mut Connection,
     dump: &RecordCoredump,
     key: &ArtifactKey,
-) -> Result<Option<Circumstances>, Failure> {
+) -> Result<Option<DeviceState>, Failure> {
     let of_device = coredumps::table.filter(coredumps::device_id.eq(devices::id));
     let newest = of_device.select(max(coredumps::uploaded_at)).single_value();
-    let held = of_device.count().single_value();
+    let dump_count = of_device.count().single_value();
     let sha256 = Some(dump.sha256.to_string());
     let repeated = newest_of_body(sha256, dump.same_body_since.map(At));
     let is_queued = exists(outbox::table.filter(outbox::object_key.eq(key.to_string())));
-    let query = devices::table.find(dump.device_id).select((repeated, newest, held, is_queued));
-    let found = on!(conn, |c| (locks::device(c, dump.device_id), query.first::<Circumstances>(c)));
+    let columns = (repeated, newest, dump_count, is_queued);
+    let query = devices::table.find(dump.device_id).select(columns);
+    let found = on!(conn, |c| (locks::device(c, dump.device_id), query.first::<DeviceState>(c)));
     Ok(found.optional()?.map(|((), found)| found))
 }
 
-/// When a dump counts as received: later than every other one of its device, so that a clock that
-/// was set back never makes the newest dump the oldest and has retention delete it.
+/// When a dump counts as received: later than every other dump of its device. Otherwise, after a
+/// clock was set back, retention would delete the newest dump as the oldest.
 fn upload_time(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
     newest.map_or(now, |newest| now.max(newest.after(Duration::from_micros(1))))
 }
@@ -121,12 +123,12 @@ async fn insert(
     change: &Change,
 ) -> Result<(), Failure> {
     let now = change.at;
-    let size = Column("coredumps", "size").holds(i32::try_from(dump.size).ok())?;
-    let (status, parsed_output, turn) = match &dump.state {
+    let size = Column("coredumps", "size").require(i32::try_from(dump.size).ok())?;
+    let (status, parsed_output, position) = match &dump.state {
         InitialState::Due { position } => (ParseStatus::Pending, None, Some(At(*position))),
         InitialState::Fixed { status, parsed_output } => (*status, parsed_output.as_deref(), None),
     };
-    let due = turn.map(|_| At(now));
+    let due = position.map(|_| At(now));
     let row = (
         coredumps::id.eq(dump.id),
         coredumps::device_id.eq(dump.device_id),
@@ -139,7 +141,7 @@ async fn insert(
         coredumps::build_id.eq(dump.build_id.as_ref().map(|build| build.as_str().to_owned())),
         coredumps::occurrences.eq(1),
         coredumps::next_attempt_at.eq(due),
-        coredumps::turn_at.eq(turn),
+        coredumps::turn_at.eq(position),
         coredumps::uploaded_at.eq(At(uploaded_at)),
         coredumps::last_seen_at.eq(At(uploaded_at)),
         coredumps::parsed_at.eq((status != ParseStatus::Pending).then_some(At(uploaded_at))),
@@ -154,14 +156,14 @@ async fn insert(
     Ok(())
 }
 
-/// Counts a dump once more; `false` when it does not exist any more.
+/// Counts a dump once more; `false` if it does not exist any more.
 pub(super) async fn repeat(
     conn: &mut Connection,
     id: i64,
     change: &Change,
 ) -> Result<bool, Failure> {
     let now = At(change.at);
-    // Clocks may step back, this time does not.
+    // Clocks may step back, `last_seen_at` must not.
     let seen =
         case_when(coredumps::last_seen_at.gt(now), coredumps::last_seen_at).otherwise(Some(now));
     let again = (

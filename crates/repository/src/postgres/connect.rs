@@ -1,4 +1,4 @@
-//! Making a connection, and saying what is wrong when that fails.
+//! Connecting to a server, and the reasons why that failed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,33 +15,33 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls;
 use super::url::PostgresUrl;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
-/// The oldest major version served (contract §10).
-const OLDEST: u32 = 13;
-/// Longest a connection may stay in a transaction without a statement: a process that froze must not
-/// keep its locks.
-const LONGEST_IDLE_TRANSACTION: Duration = Duration::from_mins(1);
-/// What every client sends that asks for TLS, and only a `PostgreSQL` server answers with one letter.
+/// The oldest supported major version (contract §10).
+const MIN_MAJOR_VERSION: u32 = 13;
+/// After this time without a statement the server ends a transaction, so that a frozen process does
+/// not block others by its locks.
+const MAX_IDLE_TRANSACTION: Duration = Duration::from_mins(1);
+/// The message `SSLRequest`, which only a `PostgreSQL` server answers with a single letter.
 const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Makes connections to one server.
+/// Opens connections to one server.
 pub(crate) struct Connector {
     url: PostgresUrl,
     tls: MakeRustlsConnect,
     /// Longest wait for a connection, and for the answer to a statement.
-    patience: Duration,
+    wait: Duration,
     statements: Arc<AtomicU64>,
-    /// Where connections live: not on the thread of the server that happened to need one.
+    /// The runtime of the connections, which must outlive the thread that first needed one.
     runtime: Handle,
 }
 
 impl Connector {
-    /// Reads certificates; connects nowhere.
+    /// Reads the trusted certificates; does not connect.
     pub(super) fn new(
         url: PostgresUrl,
-        patience: Duration,
+        wait: Duration,
         statements: Arc<AtomicU64>,
     ) -> Result<Self, StartError> {
         let tls = tls::connector(&url.tls)
@@ -49,25 +49,25 @@ impl Connector {
         let mut url = url;
         url.config
             .application_name("coredock")
-            .connect_timeout(patience)
+            .connect_timeout(wait)
             .keepalives_idle(Duration::from_secs(30))
-            .tcp_user_timeout(patience.saturating_mul(2));
-        Ok(Self { url, tls, patience, statements, runtime: Handle::current() })
+            .tcp_user_timeout(wait.saturating_mul(2));
+        Ok(Self { url, tls, wait, statements, runtime: Handle::current() })
     }
 
-    /// A connection, set up; or what is wrong with the server.
+    /// Opens a connection and sets the time limits of its session.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<AsyncPgConnection, StartError> {
         let this = Arc::clone(self);
         let connecting = self.runtime.spawn(async move {
-            timeout(this.patience, this.connect_here())
+            timeout(this.wait, this.connect_here())
                 .await
                 .unwrap_or_else(|elapsed| Err(StartError::unavailable("open", elapsed)))
         });
         let connected =
-            connecting.await.unwrap_or_else(|gone| Err(StartError::unavailable("open", gone)));
+            connecting.await.unwrap_or_else(|error| Err(StartError::unavailable("open", error)));
         match connected {
             Err(StartError::Unavailable { .. } | StartError::Refused { .. })
-                if self.is_something_else().await =>
+                if self.is_not_postgres().await =>
             {
                 Err(StartError::NotPostgres)
             }
@@ -83,7 +83,7 @@ impl Connector {
         if major.is_none() || connection.parameter("crdb_version").is_some() {
             return Err(StartError::NotPostgres);
         }
-        if major.is_some_and(|major| major < OLDEST) {
+        if major.is_some_and(|major| major < MIN_MAJOR_VERSION) {
             return Err(StartError::TooOld { version });
         }
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection)
@@ -91,8 +91,8 @@ impl Connector {
             .map_err(|error| StartError::unavailable("open", error))?;
         let setup = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {};",
-            self.patience.as_millis(),
-            LONGEST_IDLE_TRANSACTION.as_millis()
+            self.wait.as_millis(),
+            MAX_IDLE_TRANSACTION.as_millis()
         );
         connection
             .batch_execute(&setup)
@@ -107,8 +107,9 @@ impl Connector {
         Ok(connection)
     }
 
-    /// Whether something answers there that is no `PostgreSQL` server; that would be no outage.
-    async fn is_something_else(&self) -> bool {
+    /// Whether another program than a `PostgreSQL` server answers at the address; waiting does not
+    /// help against that.
+    async fn is_not_postgres(&self) -> bool {
         let Some(address) = self.url.address() else { return false };
         let probe = async {
             let mut stream = TcpStream::connect(address).await.ok()?;
@@ -116,15 +117,15 @@ impl Connector {
             let mut answer = [0; 2];
             let first = stream.read(&mut answer).await.ok()?;
             let more = if first == 1 {
-                // One letter, and then it waits for the client.
-                let waiting = timeout(PROBE_PATIENCE / 2, stream.read(&mut answer[1..]));
+                // A PostgreSQL server sends one letter and then waits for the client.
+                let waiting = timeout(PROBE_TIMEOUT / 2, stream.read(&mut answer[1..]));
                 waiting.await.ok()?.ok()?
             } else {
                 0
             };
             Some(first + more > 1 || (first == 1 && !b"SNE".contains(&answer[0])))
         };
-        timeout(PROBE_PATIENCE, probe).await.ok().flatten().unwrap_or(false)
+        timeout(PROBE_TIMEOUT, probe).await.ok().flatten().unwrap_or(false)
     }
 
     pub(super) fn url(&self) -> &PostgresUrl {
@@ -132,13 +133,13 @@ impl Connector {
     }
 }
 
-/// Tells what waiting may mend from what it will not.
+/// Separates outages, which may pass, from refusals, which need another setting.
 fn classify(error: tokio_postgres::Error) -> StartError {
     let refused = match error.as_db_error() {
         Some(answer) => {
             let code = answer.code();
             let wrong_place = [SqlState::INVALID_CATALOG_NAME, SqlState::INSUFFICIENT_PRIVILEGE];
-            // Class 28: the server does not know this user or this password.
+            // Class 28: the server rejects the user or the password.
             code.code().starts_with("28") || wrong_place.contains(code)
         }
         None => is_about_trust(&error),
@@ -146,7 +147,7 @@ fn classify(error: tokio_postgres::Error) -> StartError {
     if refused { StartError::refused(error) } else { StartError::unavailable("open", error) }
 }
 
-/// Whether the two sides do not agree on TLS or on how to prove who is who.
+/// Whether client and server do not agree on TLS or on the way to authenticate.
 fn is_about_trust(error: &tokio_postgres::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {

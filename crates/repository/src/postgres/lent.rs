@@ -1,5 +1,7 @@
 //! A connection to a `PostgreSQL` server, lent for one read or one transaction.
 
+use std::time::Duration;
+
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::result::{DatabaseErrorKind, Error};
@@ -29,13 +31,13 @@ impl Dialect for PostgresDialect {
     }
 }
 
-/// A lent connection. Once the answer to a statement did not come in time it is not used again: the
-/// answer may still come.
+/// A lent connection. After a statement that was not answered in time, it is not used again: the
+/// answer may still arrive.
 pub(crate) struct LentPostgres {
     lent: Lent<PostgresManager>,
     postgres: Postgres,
     timed_out: bool,
-    /// The transaction that was asked for is yet to begin.
+    /// `BEGIN` is to be sent with the next statement.
     begins: bool,
 }
 
@@ -44,8 +46,7 @@ impl LentPostgres {
         Self { lent: object.into(), postgres, timed_out: false, begins: false }
     }
 
-    /// The transaction begins with its first statements: none of them waits for an answer to
-    /// `BEGIN` alone.
+    /// Has `BEGIN` sent together with the first statements, which saves the wait for its answer.
     pub(crate) fn begin(&mut self) {
         self.begins = true;
     }
@@ -59,18 +60,18 @@ impl LentPostgres {
         Running::new(Box::pin(self.run(work)), reader)
     }
 
-    /// Sends everything at once. Should the server refuse to begin a transaction, each statement is
-    /// a transaction by itself, although the caller gets an error. So only what is harmless then goes
-    /// together with `BEGIN`: locks, and batches.
+    /// Sends all statements at once. If the server refuses `BEGIN`, each statement sent with it is
+    /// a transaction by itself, although the caller gets an error. Therefore only locks and
+    /// batches, for which that is harmless, are sent together with `BEGIN`.
     async fn run(&mut self, batch: Vec<Work<'_, Pg>>) -> QueryResult<Vec<Answer>> {
         if let [Work::Load(_) | Work::Execute(_)] = &*batch
             && std::mem::take(&mut self.begins)
         {
-            self.answered(|connection| vec![batch_execute(connection, "BEGIN")]).await?;
+            self.wait_for_answers(|connection| vec![batch_execute(connection, "BEGIN")]).await?;
         }
         let begins = std::mem::take(&mut self.begins);
         let mut answers = self
-            .answered(|connection| {
+            .wait_for_answers(|connection| {
                 let begin = begins.then(|| batch_execute(connection, "BEGIN"));
                 begin
                     .into_iter()
@@ -82,32 +83,31 @@ impl LentPostgres {
         Ok(answers)
     }
 
-    /// Commits or rolls back, whatever has begun.
+    /// Commits or rolls back; does nothing if no statement has begun the transaction.
     pub(crate) async fn end(&mut self, commits: bool) -> QueryResult<()> {
         if self.timed_out && !commits {
-            return Err(unanswered());
+            return Err(unanswered(self.postgres.answer_timeout));
         }
         if std::mem::take(&mut self.begins) {
             return Ok(());
         }
         let end = if commits { "COMMIT" } else { "ROLLBACK" };
-        self.answered(|connection| vec![batch_execute(connection, end)]).await.map(drop)
+        self.wait_for_answers(|connection| vec![batch_execute(connection, end)]).await.map(drop)
     }
 
-    /// Waits for the answers, but not for ever: a server that stalls must not hold a request. The
-    /// first failure counts: it is the cause of those behind it.
-    async fn answered<'c>(
+    /// Waits for the answers up to a time limit, so that a server which stalls does not block a
+    /// request. Returns the first failure, because it is the cause of the later ones.
+    async fn wait_for_answers<'c>(
         &'c mut self,
         start: impl FnOnce(&'c AsyncPgConnection) -> Vec<BoxFuture<'c, QueryResult<Answer>>>,
     ) -> QueryResult<Vec<Answer>> {
-        // Polled in this order: a statement that is yet to be prepared keeps the next one from being
-        // sent.
+        // Polled in this order: while a statement is being prepared, the next one is not sent.
         let answers = join_all(start(self.lent.get()));
         if let Ok(answers) = tokio::time::timeout(self.postgres.answer_timeout, answers).await {
             return answers.into_iter().collect();
         }
         self.timed_out = true;
-        Err(unanswered())
+        Err(unanswered(self.postgres.answer_timeout))
     }
 
     pub(crate) fn give_back(self) {
@@ -124,7 +124,7 @@ fn batch_execute<'c>(
     async move { connection.batch_execute(text).await.map(|()| Answer::Nothing) }.boxed()
 }
 
-/// Sends a statement once the answer is polled.
+/// Sends a statement when the future is first polled.
 fn send<'c>(
     mut connection: &'c AsyncPgConnection,
     work: Work<'c, Pg>,
@@ -145,7 +145,7 @@ fn send<'c>(
     .boxed()
 }
 
-fn unanswered() -> Error {
-    let text = Box::new("the database did not answer in time".to_owned());
+fn unanswered(limit: Duration) -> Error {
+    let text = Box::new(format!("the database did not answer within {limit:?}"));
     Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand, text)
 }

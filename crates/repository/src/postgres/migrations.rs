@@ -1,4 +1,4 @@
-//! Migrations of a `PostgreSQL` database, over a connection of their own.
+//! Migrations of a `PostgreSQL` database, over a separate connection.
 
 use deadpool::managed::Object;
 use diesel::pg::Pg;
@@ -9,22 +9,22 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use super::Postgres;
-use crate::migrations::{self, RECORD, blocking};
-use crate::start::{SchemaStatus, StartError};
+use crate::migrations::{self, MIGRATIONS_TABLE, SchemaStatus, blocking};
+use crate::start_error::StartError;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
-/// Held while migrations are applied, by one process at a time. The number is arbitrary and ours.
+/// The advisory lock which a process holds while it applies migrations. The number is arbitrary.
 const MIGRATION_LOCK: i64 = 0x636f_7265_646f_636b;
 
-/// Ordinary tables in the schema that unqualified names mean, but those of extensions.
+/// The ordinary tables of the current schema, without those of extensions.
 const TABLES: &str = "SELECT c.relname::text AS name FROM pg_class c \
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') \
      AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass \
      AND d.objid = c.oid AND d.deptype = 'e')";
 
-/// The table in which legacy deployments keep their own migrations.
-const LEGACY_RECORD: &str = "alembic_version";
+/// The table in which legacy deployments record their migrations.
+const LEGACY_MIGRATIONS_TABLE: &str = "alembic_version";
 
 #[derive(QueryableByName)]
 struct NameRow {
@@ -36,7 +36,7 @@ struct NameRow {
 pub(crate) async fn status(postgres: &Postgres) -> Result<SchemaStatus, StartError> {
     let mut pooled = match postgres.pool.get().await {
         Ok(pooled) => pooled,
-        // The pool says only that it has none; a connection of our own says why.
+        // The pool reports only that it has no connection; a separate connection shows the reason.
         Err(error) => {
             return Err(match postgres.connector.connect().await {
                 Ok(_) => StartError::unavailable("inspect", error),
@@ -44,18 +44,20 @@ pub(crate) async fn status(postgres: &Postgres) -> Result<SchemaStatus, StartErr
             });
         }
     };
-    let looking =
+    let reading =
         tokio::time::timeout(postgres.answer_timeout, applied_versions(&mut pooled)).await;
-    let Ok(applied) = looking else {
-        // It still waits for its answer: nobody may have it.
+    let Ok(applied) = reading else {
+        // The answer may still arrive, so that the connection must not be used again.
         drop(Object::take(pooled));
-        return Err(StartError::unavailable("inspect", "the database did not answer in time"));
+        let limit = postgres.answer_timeout;
+        let text = format!("the database did not answer within {limit:?}");
+        return Err(StartError::unavailable("inspect", text));
     };
     let applied = applied.map_err(|error| StartError::unavailable("inspect", error))??;
     Ok(migrations::compare(&applied, &migrations::known::<Pg>(&MIGRATIONS)?))
 }
 
-/// Applies what waits, each migration in a transaction of its own, all of them under one lock.
+/// Applies the pending migrations, each in a separate transaction, all of them under one lock.
 pub(crate) async fn apply(postgres: &Postgres) -> Result<Vec<String>, StartError> {
     let mut connection = postgres.connector.connect().await?;
     let applied = applied_versions(&mut connection)
@@ -68,7 +70,7 @@ pub(crate) async fn apply(postgres: &Postgres) -> Result<Vec<String>, StartError
         if !migrations::compare(&applied, &known).pending.is_empty() {
             check_permission(&mut connection)?;
         }
-        // The lock goes with the connection.
+        // The lock ends with the connection.
         migrations::apply(&mut connection, &applied, &known, |connection, migration| {
             connection
                 .transaction(|connection| migrations::run_unless_applied(connection, migration))
@@ -83,7 +85,7 @@ struct PermissionRow {
     may_create: bool,
 }
 
-/// What the user may do shows in no error code of diesel.
+/// Asks the server, because diesel does not pass on the error code of a missing permission.
 fn check_permission(
     connection: &mut AsyncConnectionWrapper<AsyncPgConnection>,
 ) -> Result<(), StartError> {
@@ -95,7 +97,7 @@ fn check_permission(
     if row.may_create { Ok(()) } else { Err(StartError::NotPermitted) }
 }
 
-/// Waits for the other processes that migrate; a migration may take as long as it takes.
+/// Waits for the other processes that migrate. Neither this wait nor a migration has a time limit.
 fn lock(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> QueryResult<()> {
     diesel::RunQueryDsl::execute(diesel::sql_query("SET statement_timeout = 0"), connection)?;
     let lock = diesel::sql_query("SELECT pg_advisory_lock($1)").bind::<BigInt, _>(MIGRATION_LOCK);
@@ -103,15 +105,15 @@ fn lock(connection: &mut AsyncConnectionWrapper<AsyncPgConnection>) -> QueryResu
     Ok(())
 }
 
-/// The versions the database has, oldest first; the inner error when the tables in it are somebody
-/// else's. Reads only.
+/// The versions of the applied migrations, oldest first; the inner error if the database has tables
+/// of another program. Only reads.
 async fn applied_versions(
     connection: &mut AsyncPgConnection,
 ) -> QueryResult<Result<Vec<String>, StartError>> {
     let tables = names(connection, TABLES).await?;
     let has = |name: &str| tables.iter().any(|table| table == name);
-    if has(RECORD) {
-        let query = format!("SELECT version::text AS name FROM {RECORD} ORDER BY 1");
+    if has(MIGRATIONS_TABLE) {
+        let query = format!("SELECT version::text AS name FROM {MIGRATIONS_TABLE} ORDER BY 1");
         let applied = names(connection, &query).await?;
         return Ok(if applied.is_empty() || has("device_models") {
             Ok(applied)
@@ -119,7 +121,7 @@ async fn applied_versions(
             Err(StartError::Foreign)
         });
     }
-    if has(LEGACY_RECORD) {
+    if has(LEGACY_MIGRATIONS_TABLE) {
         return Ok(Err(StartError::Legacy));
     }
     Ok(if tables.is_empty() { Ok(Vec::new()) } else { Err(StartError::Foreign) })

@@ -16,20 +16,20 @@ use super::url::{Roots, TlsMode};
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
-/// What makes TLS connections of this mode; reads the certificates it is to believe.
+/// A maker of TLS connections of this mode; reads the trusted certificates.
 pub(super) fn connector(mode: &TlsMode) -> Result<MakeRustlsConnect, Fault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let check = Check { provider: provider.clone(), authorities: authorities(mode, &provider)? };
-    let hosts_matter = matches!(mode, TlsMode::KnownHost(_));
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = match check.authorities.clone() {
-        Some(verifier) if hosts_matter => {
+    let authorities = authorities(mode, &provider)?;
+    let checks_host = matches!(mode, TlsMode::KnownHost(_));
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let config = match authorities {
+        Some(verifier) if checks_host => {
             builder.with_webpki_verifier(verifier).with_no_client_auth()
         }
-        _ => builder
+        authorities => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(check))
+            .with_custom_certificate_verifier(Arc::new(RelaxedVerifier { provider, authorities }))
             .with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
@@ -63,20 +63,23 @@ fn read_roots(roots: &Roots) -> Result<RootCertStore, Fault> {
         }
     }
     if store.is_empty() {
-        return Err("there is no certificate to believe".into());
+        return Err(match roots {
+            Roots::System => "the system has no trusted certificates".into(),
+            Roots::File(path) => format!("{}: expected PEM certificates", path.display()).into(),
+        });
     }
     Ok(store)
 }
 
-/// Checks less of a certificate than rustls would: its authority but not its host, or nothing. What
-/// libpq calls `verify-ca` and `require`.
+/// Checks less of a certificate than rustls does: the authority but not the host, which libpq calls
+/// `verify-ca`, or nothing, which it calls `require`.
 #[derive(Debug)]
-struct Check {
+struct RelaxedVerifier {
     provider: Arc<CryptoProvider>,
     authorities: Option<Arc<WebPkiServerVerifier>>,
 }
 
-impl ServerCertVerifier for Check {
+impl ServerCertVerifier for RelaxedVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

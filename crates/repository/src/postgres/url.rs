@@ -1,4 +1,4 @@
-//! `postgres:` URLs, as libpq reads them where it matters.
+//! `postgres:` URLs, whose TLS parameters have the meaning which libpq gives them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,36 +8,38 @@ use tokio_postgres::config::{Host, SslMode};
 /// The port of a `PostgreSQL` server that names none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// Where a `PostgreSQL` server is and how it is talked to. Never shows its password.
+/// The address of a `PostgreSQL` database and the parameters of its connections. Its texts do not
+/// contain the password.
 #[derive(Clone)]
 pub struct PostgresUrl {
     pub(super) config: Box<tokio_postgres::Config>,
     pub(super) tls: TlsMode,
 }
 
-/// How far TLS is asked for (`sslmode`), with libpq's meanings.
+/// The required security of connections (`sslmode`), with libpq's meanings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TlsMode {
-    /// `disable`: none. `prefer`, the default, and `require` encrypt, and trust any server.
+    /// No certificate is checked: `disable` without TLS; `prefer`, the default, and `require` with
+    /// it.
     Encrypted,
     /// `verify-ca`, and `require` with `sslrootcert`: the certificate comes from a known authority.
     KnownAuthority(Roots),
-    /// `verify-full`: and was made for this host.
+    /// `verify-full`: the certificate also names this host.
     KnownHost(Roots),
 }
 
-/// Whose certificates are believed (`sslrootcert`).
+/// The trusted certificate authorities (`sslrootcert`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Roots {
     /// The authorities of the operating system.
     System,
-    /// Those in this PEM file.
+    /// The authorities in this PEM file.
     File(PathBuf),
 }
 
 impl PostgresUrl {
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`. The complaint never repeats
-    /// the URL, which may hold a password.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`. The error never repeats the
+    /// URL, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         if !["postgres", "postgresql", "postgresql+psycopg"].contains(&scheme) {
@@ -124,10 +126,10 @@ fn tls_of(mode: Option<&str>, roots: Option<Roots>) -> Result<(SslMode, TlsMode)
     }
 }
 
-/// What the library says, with the cause it keeps apart and without the text it read.
+/// The cause of an error of the library, without the URL.
 fn explain(error: &tokio_postgres::Error) -> String {
     let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    format!("is no usable PostgreSQL URL: {source}")
+    format!("is not a usable PostgreSQL URL: {source}")
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_asked_for_as_by_libpq() {
+    fn tls_parameters_have_the_meanings_of_libpq() {
         let file = || Roots::File("/ca root.pem".into());
         assert_eq!(tls(""), (SslMode::Prefer, TlsMode::Encrypted));
         assert_eq!(tls("?sslmode=disable").0, SslMode::Disable);
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn complaints_never_repeat_the_password() {
+    fn errors_never_repeat_the_password() {
         for url in [
             "postgres://me:secret@h/d?sslmode=maybe",
             "postgres://me:secret@h:port/d",
@@ -190,8 +192,8 @@ mod tests {
             "mysql://me:secret@h/d",
             "postgres://me:secret@h/d?sslrootcert=%FF",
         ] {
-            let complaint = PostgresUrl::parse(url).unwrap_err();
-            assert!(!complaint.contains("secret"), "{complaint}");
+            let error = PostgresUrl::parse(url).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 }

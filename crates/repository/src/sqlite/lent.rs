@@ -47,21 +47,19 @@ pub(crate) struct LentSqlite {
 }
 
 impl LentSqlite {
-    /// `here`: on the thread that polls them; else on tokio's blocking pool.
-    pub(crate) fn new(object: Object<SqliteManager>, here: bool) -> Self {
+    pub(crate) fn new(object: Object<SqliteManager>, on_caller_thread: bool) -> Self {
         let mut lent = Self { lent: object.into() };
-        lent.run_here(here);
+        lent.set_on_caller_thread(on_caller_thread);
         lent
     }
 
-    /// Whether statements run on the thread that polls them.
-    pub(crate) fn runs_here(&mut self) -> bool {
-        self.lent.get().here.load(Ordering::Relaxed)
+    pub(crate) fn is_on_caller_thread(&mut self) -> bool {
+        self.lent.get().on_caller_thread.load(Ordering::Relaxed)
     }
 
-    /// Decides it anew.
-    pub(crate) fn run_here(&mut self, here: bool) {
-        self.lent.get().here.store(here, Ordering::Relaxed);
+    /// Whether statements run on the thread that polls them, or on tokio's blocking pool.
+    pub(crate) fn set_on_caller_thread(&mut self, on_caller_thread: bool) {
+        self.lent.get().on_caller_thread.store(on_caller_thread, Ordering::Relaxed);
     }
 
     pub(crate) fn start<'c, B>(&'c mut self, batch: B) -> Running<'c, B::Reader>
@@ -73,7 +71,7 @@ impl LentSqlite {
         Running::new(Box::pin(run(self.connection(), work)), reader)
     }
 
-    /// Begins as a writer: a transaction that read first could not become one later.
+    /// Begins as a writer, because a transaction that begins with a read may fail to become one.
     pub(crate) async fn begin(&mut self) -> QueryResult<()> {
         self.connection()
             .spawn_blocking(|inner| {
@@ -90,7 +88,6 @@ impl LentSqlite {
         }
     }
 
-    /// Moves the write-ahead log into the file.
     pub(crate) async fn checkpoint(&mut self) -> QueryResult<()> {
         self.connection().batch_execute("PRAGMA wal_checkpoint(TRUNCATE);").await
     }
@@ -119,16 +116,16 @@ async fn run(
     Ok(answers)
 }
 
-/// The threads on which statements run. The implementation that comes with diesel-async waits for
-/// a running statement when its future is dropped, which panics on the single-threaded runtimes of
-/// actix; here the statement runs to its end alone, and the connection closes after it.
+/// The threads on which statements run. The implementation of diesel-async waits for a running
+/// statement when its future is dropped, which panics on the single-threaded runtimes of actix.
+/// With this one the statement runs to its end by itself, and its connection is closed afterwards.
 pub(crate) struct Threads {
-    here: Arc<AtomicBool>,
+    on_caller_thread: Arc<AtomicBool>,
 }
 
 impl Threads {
-    pub(super) fn new(here: Arc<AtomicBool>) -> Self {
-        Self { here }
+    pub(super) fn new(on_caller_thread: Arc<AtomicBool>) -> Self {
+        Self { on_caller_thread }
     }
 }
 
@@ -140,7 +137,7 @@ impl SpawnBlocking for Threads {
     where
         R: Send + 'static,
     {
-        if self.here.load(Ordering::Relaxed) {
+        if self.on_caller_thread.load(Ordering::Relaxed) {
             let result = task();
             return Box::pin(async { Ok(result) });
         }

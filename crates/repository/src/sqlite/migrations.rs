@@ -1,16 +1,16 @@
-//! Migrations of a `SQLite` file, over a connection of their own.
+//! Migrations of a `SQLite` file, over a separate connection.
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-use crate::migrations::{self, RECORD, blocking};
-use crate::start::{SchemaStatus, StartError};
+use crate::migrations::{self, MIGRATIONS_TABLE, SchemaStatus, blocking};
+use crate::start_error::StartError;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
-/// Opens the file, creating it if need be, and looks whose it is.
+/// Opens the file, creating it if it does not exist, and refuses tables of another program.
 pub(crate) async fn check(path: String) -> Result<(), StartError> {
     blocking("open", move || open(&path, "open").map(drop)).await
 }
@@ -24,7 +24,7 @@ pub(crate) async fn status(path: String) -> Result<SchemaStatus, StartError> {
     .await
 }
 
-/// Applies what waits.
+/// Applies the pending migrations.
 pub(crate) async fn apply(path: String) -> Result<Vec<String>, StartError> {
     blocking("migrate", move || {
         let (mut connection, applied) = open(&path, "migrate")?;
@@ -44,17 +44,20 @@ struct NameRow {
     name: String,
 }
 
-/// The versions the file has, oldest first; `None` when the tables in it are somebody else's. Reads
-/// only, unlike diesel's own way, which would leave its table in a foreign file.
+/// The versions of the applied migrations, oldest first; `None` if the file has tables of another
+/// program. Only reads: the function of diesel would create its table in the file.
 fn applied_versions(connection: &mut SqliteConnection) -> QueryResult<Option<Vec<String>>> {
     let tables = names(
         connection,
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' \
          ESCAPE '!'",
     )?;
-    if tables.iter().any(|table| table == RECORD) {
-        return names(connection, &format!("SELECT version AS name FROM {RECORD} ORDER BY 1"))
-            .map(Some);
+    if tables.iter().any(|table| table == MIGRATIONS_TABLE) {
+        return names(
+            connection,
+            &format!("SELECT version AS name FROM {MIGRATIONS_TABLE} ORDER BY 1"),
+        )
+        .map(Some);
     }
     Ok(tables.is_empty().then(Vec::new))
 }
@@ -64,7 +67,7 @@ fn names(connection: &mut SqliteConnection, query: &str) -> QueryResult<Vec<Stri
     Ok(rows.into_iter().map(|row| row.name).collect())
 }
 
-/// Connects to a file that is ours or new, and says which versions it has.
+/// Connects to a file which is new or has the tables of Coredock; returns its applied versions too.
 fn open(
     path: &str,
     operation: &'static str,
@@ -77,7 +80,7 @@ fn open(
     Ok((connection, applied))
 }
 
-/// diesel hands on the text of `SQLite`'s error, not its code.
+/// Recognises errors by their text, because diesel does not pass on the codes of `SQLite`.
 fn classify<E>(error: &E, path: &str, operation: &'static str) -> StartError
 where
     E: std::error::Error,
@@ -86,6 +89,6 @@ where
     if text.contains("file is not a database") || text.contains("disk image is malformed") {
         StartError::NotADatabase { path: path.to_owned() }
     } else {
-        StartError::unavailable(operation, format!("{path}: {text}"))
+        StartError::unavailable(operation, text)
     }
 }

@@ -1,6 +1,9 @@
 //! Which builds a dump may come from (contract §6.7).
 
+use std::collections::HashMap;
+
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
+use coredock_domain::coredumps::coredump::BuildId;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::symbolication::jobs::{StoredBuild, WantedBuild, WantedElf};
 use coredock_domain::timestamp::Timestamp;
@@ -11,12 +14,19 @@ use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::schema::{device_models, firmware_versions, known_builds};
 use crate::statement::RunQueryDsl;
-use crate::values::StoredTime;
+use crate::timestamps::StoredTime;
 
-/// A build, the model and version it was published as, and when it was last.
-type BuildRow = (String, String, String, StoredTime);
+/// A build, with a model and version as which it was published.
+#[derive(Queryable)]
+struct BuildRow {
+    elf_sha256: String,
+    model: String,
+    version: String,
+    /// When it was last published or referenced.
+    time: StoredTime,
+}
 
-/// A build by what it is preferred for.
+/// A build by the criteria of preference, the most important first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Ranked {
     is_of_model: bool,
@@ -41,8 +51,7 @@ async fn of_build_id(
     wanted: &WantedBuild,
 ) -> Result<Vec<StoredBuild>, Failure> {
     let (mut ranked, of_versions) = (Vec::new(), versions_of(conn, wanted).await?);
-    // Behind every hex text that begins with the id, before every other one.
-    let (from, to) = (wanted.build_id.as_str(), format!("{}g", wanted.build_id));
+    let (from, to) = (wanted.build_id.as_str(), end_of_range(&wanted.build_id));
     let known = known_builds::table
         .filter(known_builds::elf_sha256.ge(from))
         .filter(known_builds::elf_sha256.lt(&to))
@@ -53,12 +62,12 @@ async fn of_build_id(
             known_builds::last_referenced_at,
         ));
     for row in on!(conn, |c| known.load::<BuildRow>(c))? {
-        ranked.push(rank(row, wanted)?);
+        ranked.push(rank(&row, wanted)?);
     }
-    let mut keys = Vec::new();
+    let mut keys = HashMap::new();
     for (row, key) in of_versions {
-        let of_version = rank(row, wanted)?;
-        keys.push((of_version.elf_sha256, key));
+        let of_version = rank(&row, wanted)?;
+        keys.entry(of_version.elf_sha256).or_insert(key);
         ranked.push(of_version);
     }
     Ok(preferred_first(ranked, &keys))
@@ -101,12 +110,12 @@ fn elf_key(model: &str, version: &str, staging: Option<&str>) -> Result<Artifact
     })
 }
 
-/// Versions of such builds, each with the key of its ELF.
+/// The versions whose build has this id, each with the key of its ELF.
 async fn versions_of(
     conn: &mut Connection,
     wanted: &WantedBuild,
 ) -> Result<Vec<(BuildRow, ArtifactKey)>, Failure> {
-    let (from, to) = (wanted.build_id.as_str(), format!("{}g", wanted.build_id));
+    let (from, to) = (wanted.build_id.as_str(), end_of_range(&wanted.build_id));
     let query = firmware_versions::table
         .inner_join(device_models::table)
         .filter(firmware_versions::elf_sha256.ge(from))
@@ -122,35 +131,37 @@ async fn versions_of(
         ));
     let rows = on!(conn, |c| query.load::<(BuildRow, Option<String>)>(c))?;
     let with_key = rows.into_iter().map(|(row, staging)| {
-        let key = elf_key(&row.1, &row.2, staging.as_deref())?;
+        let key = elf_key(&row.model, &row.version, staging.as_deref())?;
         Ok((row, key))
     });
     with_key.collect()
 }
 
-fn rank(
-    (elf_sha256, model, version, time): BuildRow,
-    wanted: &WantedBuild,
-) -> Result<Ranked, Failure> {
+/// The end of the range of hex texts which begin with this id: `g` comes after every hex digit.
+fn end_of_range(build_id: &BuildId) -> String {
+    format!("{build_id}g")
+}
+
+fn rank(row: &BuildRow, wanted: &WantedBuild) -> Result<Ranked, Failure> {
     Ok(Ranked {
-        is_of_model: model == wanted.model.as_str(),
-        is_of_version: version == wanted.version,
-        time: time.read(Column("known_builds", "last_referenced_at"))?,
-        elf_sha256: read_digest(&elf_sha256, Column("known_builds", "elf_sha256"))?,
+        is_of_model: row.model == wanted.model.as_str(),
+        is_of_version: row.version == wanted.version,
+        time: row.time.read(Column("known_builds", "last_referenced_at"))?,
+        elf_sha256: read_digest(&row.elf_sha256, Column("known_builds", "elf_sha256"))?,
     })
 }
 
 fn preferred_first(
     mut ranked: Vec<Ranked>,
-    keys: &[(Sha256Digest, ArtifactKey)],
+    keys: &HashMap<Sha256Digest, ArtifactKey>,
 ) -> Vec<StoredBuild> {
     ranked.sort_unstable_by(|one, other| other.cmp(one));
-    let mut held: Vec<StoredBuild> = Vec::new();
+    let mut builds: Vec<StoredBuild> = Vec::new();
     for Ranked { elf_sha256, .. } in ranked {
-        if held.iter().all(|build| build.elf_sha256 != elf_sha256) {
-            let key = keys.iter().find(|(build, _)| *build == elf_sha256);
-            held.push(StoredBuild { elf_sha256, of_version: key.map(|(_, key)| key.clone()) });
+        if builds.iter().all(|build| build.elf_sha256 != elf_sha256) {
+            let of_version = keys.get(&elf_sha256).cloned();
+            builds.push(StoredBuild { elf_sha256, of_version });
         }
     }
-    held
+    builds
 }

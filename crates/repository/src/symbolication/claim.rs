@@ -14,12 +14,13 @@ use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::sqlite::SqliteDialect;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, UtcTimestamp};
+use crate::timestamps::{At, UtcTimestamp};
 
-/// The due jobs of the earliest turns, then of the lowest ids. The state stands in the text, not in a
-/// bind: the index of due jobs is of that state only; `CROSS` keeps to the order of that index.
-const DUE: &str = "SELECT c.id, c.device_id, c.chip, c.firmware_version, c.size, c.sha256, c.attempts, \
-     d.key, m.id, m.code FROM coredumps c CROSS JOIN devices d ON d.id = c.device_id \
+/// The due jobs in the order of `turn_at`, then of ids. The state is a literal and not a bind,
+/// because the index of due jobs covers that state only; `CROSS` makes `SQLite` keep the order of
+/// that index.
+const DUE: &str = "SELECT c.id, c.device_id, c.chip, c.firmware_version, c.size, c.sha256, \
+     c.attempts, d.key, m.id, m.code FROM coredumps c CROSS JOIN devices d ON d.id = c.device_id \
      CROSS JOIN device_models m ON m.id = d.device_model_id \
      WHERE c.parse_status = 'PENDING' AND c.next_attempt_at <= ?1 \
      AND (c.lease_until IS NULL OR c.lease_until <= ?1) \
@@ -29,7 +30,7 @@ const DUE: &str = "SELECT c.id, c.device_id, c.chip, c.firmware_version, c.size,
 #[derive(Debug)]
 struct DueJobs {
     now: At,
-    most: i64,
+    limit: i64,
 }
 
 impl QueryId for DueJobs {
@@ -45,7 +46,7 @@ impl QueryFragment<Sqlite> for DueJobs {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(DUE);
         out.push_bind_param_value_only::<UtcTimestamp, _>(&self.now)?;
-        out.push_bind_param_value_only::<BigInt, _>(&self.most)
+        out.push_bind_param_value_only::<BigInt, _>(&self.limit)
     }
 }
 
@@ -61,21 +62,25 @@ pub(super) struct JobRow {
     attempts: i32,
 }
 
-/// `id`, `device_id`, `chip`, `firmware_version`, `size`, `sha256`, attempts before; key of the
-/// device, row and code of its model.
+/// The columns of a [`JobRow`], with the attempts before the claim, and of a [`JobOrigin`].
 pub(super) type ClaimedColumns =
     ((BigInt, BigInt, Text, Text, Integer, Nullable<Text>, Integer), (Text, BigInt, Text));
 
-/// Where a job comes from: key of the device, row and code of its model.
-pub(super) type Origin = (String, i64, String);
+/// The device of a job, and its model.
+#[derive(Queryable)]
+pub(super) struct JobOrigin {
+    device_key: String,
+    model_id: i64,
+    model_code: String,
+}
 
 impl JobRow {
     fn is_exhausted(&self, claim: &ClaimJobs) -> bool {
-        i64::from(self.attempts) >= i64::from(claim.most_attempts)
+        i64::from(self.attempts) >= i64::from(claim.max_attempts)
     }
 
-    /// The job as it is once it is leased.
-    pub(super) fn claimed(self, origin: Origin, claim: &ClaimJobs) -> Result<Claimed, Failure> {
+    /// The job after the claim.
+    pub(super) fn claimed(self, origin: &JobOrigin, claim: &ClaimJobs) -> Result<Claimed, Failure> {
         let is_exhausted = self.is_exhausted(claim);
         let mut job = self.read(origin)?;
         if is_exhausted {
@@ -85,13 +90,13 @@ impl JobRow {
         Ok(Claimed::Job(Box::new(job)))
     }
 
-    fn read(self, (key, model_id, code): Origin) -> Result<ParseJob, Failure> {
+    fn read(self, origin: &JobOrigin) -> Result<ParseJob, Failure> {
         Ok(ParseJob {
             id: self.id,
             device_id: self.device_id,
-            device: read_key(&key)?,
-            model_id,
-            model: read_code(&code)?,
+            device: read_key(&origin.device_key)?,
+            model_id: origin.model_id,
+            model: read_code(&origin.model_code)?,
             chip: self.chip,
             firmware_version: self.firmware_version,
             size: read_size(self.size)?,
@@ -101,19 +106,19 @@ impl JobRow {
     }
 }
 
-/// Whether there is anything to claim on a `SQLite` file.
+/// Whether a job is due on `SQLite`.
 pub(super) async fn is_due(conn: &mut Connection, now: Timestamp) -> Result<bool, Failure> {
-    Ok(!due(conn, DueJobs { now: At(now), most: 1 }).await?.is_empty())
+    Ok(!due(conn, DueJobs { now: At(now), limit: 1 }).await?.is_empty())
 }
 
-/// Leases the first due jobs of a `SQLite` file, of which the caller is the only writer: one, and
-/// those that follow if none was ever tried.
+/// Leases the first due job on `SQLite`, where the caller is the only writer. If it was never
+/// tried, the due jobs after it are leased too, up to the first which was.
 pub(super) async fn claim(
     conn: &mut Connection,
     claim: &ClaimJobs,
 ) -> Result<Vec<Claimed>, Failure> {
     let mut jobs =
-        due(conn, DueJobs { now: At(claim.now), most: claim.most_jobs.max(1).into() }).await?;
+        due(conn, DueJobs { now: At(claim.now), limit: claim.max_jobs.max(1).into() }).await?;
     let untried = jobs.iter().take_while(|(job, _)| job.attempts == 0).count();
     jobs.truncate(untried.max(1));
     let [(first, _), ..] = &*jobs else { return Ok(Vec::new()) };
@@ -124,10 +129,10 @@ pub(super) async fn claim(
     );
     let ids = coredumps::table.filter(coredumps::id.eq_any(jobs.iter().map(|(job, _)| job.id)));
     on!(conn, |c| Prepared(diesel::update(ids).set(lease)).execute(c))?;
-    jobs.into_iter().map(|(job, origin)| job.claimed(origin, claim)).collect()
+    jobs.into_iter().map(|(job, origin)| job.claimed(&origin, claim)).collect()
 }
 
-async fn due(conn: &mut Connection, jobs: DueJobs) -> Result<Vec<(JobRow, Origin)>, Failure> {
+async fn due(conn: &mut Connection, jobs: DueJobs) -> Result<Vec<(JobRow, JobOrigin)>, Failure> {
     match conn {
         Connection::Sqlite(lent) => Ok(lent.start(jobs.load(SqliteDialect)).await?),
         Connection::Postgres(_) => Ok(Vec::new()),
@@ -137,7 +142,7 @@ async fn due(conn: &mut Connection, jobs: DueJobs) -> Result<Vec<(JobRow, Origin
 #[cfg(test)]
 mod tests {
     use super::DUE;
-    use crate::plans::plan;
+    use crate::query_plans::plan;
 
     #[test]
     fn the_first_due_job_is_the_first_entry_of_an_index() {

@@ -1,5 +1,5 @@
-//! The claiming statement of `PostgreSQL`: choosing, locking and leasing in one, so that workers
-//! neither wait for each other nor hold a transaction between two messages.
+//! The claim on `PostgreSQL`: one statement chooses, locks and leases a job, so that workers do not
+//! wait for each other and no transaction stays open between two messages.
 
 use coredock_domain::symbolication::jobs::{ClaimJobs, Claimed};
 use diesel::pg::Pg;
@@ -7,20 +7,20 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{OptionalExtension, QueryResult};
 
-use super::claim::{ClaimedColumns, JobRow, Origin};
+use super::claim::{ClaimedColumns, JobOrigin, JobRow};
 use crate::failure::Failure;
 use crate::postgres::{LentPostgres, PostgresDialect};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, UtcTimestamp};
+use crate::timestamps::{At, UtcTimestamp};
 
-/// Leases the due job of the earliest turn, then of the lowest id, and counts the attempt if it has one
-/// left. Returns the job as it was before.
+/// Leases the first due job in the order of `turn_at`, then of ids, and counts the attempt if the
+/// job has one left. Returns the row with the attempts before the claim.
 #[derive(Debug)]
 struct ClaimStatement {
     owner: String,
     now: At,
     until: At,
-    most_attempts: i64,
+    max_attempts: i64,
 }
 
 impl ClaimStatement {
@@ -29,7 +29,7 @@ impl ClaimStatement {
             owner: claim.owner.as_str().to_owned(),
             now: At(claim.now),
             until: At(claim.until),
-            most_attempts: claim.most_attempts.into(),
+            max_attempts: claim.max_attempts.into(),
         }
     }
 }
@@ -60,7 +60,7 @@ impl QueryFragment<Pg> for ClaimStatement {
         out.push_sql(", lease_until = ");
         out.push_bind_param::<UtcTimestamp, _>(&self.until)?;
         out.push_sql(", attempts = c.attempts + CASE WHEN due.attempts < ");
-        out.push_bind_param::<BigInt, _>(&self.most_attempts)?;
+        out.push_bind_param::<BigInt, _>(&self.max_attempts)?;
         out.push_sql(
             " THEN 1 ELSE 0 END FROM due, devices d, device_models m \
              WHERE c.id = due.id AND d.id = c.device_id AND m.id = d.device_model_id \
@@ -71,12 +71,12 @@ impl QueryFragment<Pg> for ClaimStatement {
     }
 }
 
-/// Leases the first due job which no other worker is about to lease.
+/// Leases the first due job which no other worker is leasing.
 pub(super) async fn claim(
     lent: &mut LentPostgres,
     claim: &ClaimJobs,
 ) -> Result<Vec<Claimed>, Failure> {
-    let statement = ClaimStatement::new(claim).get_result::<(JobRow, Origin)>(PostgresDialect);
+    let statement = ClaimStatement::new(claim).get_result::<(JobRow, JobOrigin)>(PostgresDialect);
     let claimed = lent.start(statement).await.optional()?;
-    claimed.into_iter().map(|(row, origin)| row.claimed(origin, claim)).collect()
+    claimed.into_iter().map(|(row, origin)| row.claimed(&origin, claim)).collect()
 }

@@ -6,7 +6,7 @@ use diesel::dsl::case_when;
 use diesel::prelude::*;
 
 use super::builds;
-use super::jobs::held;
+use super::jobs::leased_by;
 use crate::connection::{Connection, on};
 use crate::coredumps::retention::{self, DumpQuota};
 use crate::coredumps::row::PendingAgain;
@@ -15,18 +15,18 @@ use crate::locks;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// `None` when its owner does not have the job any more, or the dump was deleted.
+/// `None` if the owner has lost the lease of the job, or the dump was deleted.
 pub(super) async fn finish(
     conn: &mut Connection,
     result: &FinishJob,
 ) -> Result<Option<Finished>, Failure> {
-    let requeued = has_come(conn, result.missing_elf.as_ref()).await?;
+    let requeued = elf_has_arrived(conn, result.missing_elf.as_ref()).await?;
     let quota = DumpQuota {
         device_id: result.device_id,
         device: &result.device,
-        kept_coredumps: result.kept_coredumps,
+        max_coredumps: result.max_coredumps,
         now: result.now,
     };
     let (written, beyond) = if requeued {
@@ -41,13 +41,13 @@ pub(super) async fn finish(
     Ok(Some(Finished { pruned, requeued }))
 }
 
-/// `None` when its owner does not have the job any more, or the dump was deleted.
+/// `None` if the owner has lost the lease of the job, or the dump was deleted.
 pub(super) async fn postpone(
     conn: &mut Connection,
     postponement: &PostponeJob,
 ) -> Result<Option<Finished>, Failure> {
     on!(conn, |c| locks::device(c, postponement.device_id))?;
-    let job = held(postponement.id, postponement.owner.as_str().to_owned());
+    let job = leased_by(postponement.id, postponement.owner.as_str().to_owned());
     let uncounted = case_when(coredumps::attempts.gt(0), coredumps::attempts - 1).otherwise(0);
     let given_back = (
         coredumps::lease_owner.eq(None::<String>),
@@ -61,16 +61,19 @@ pub(super) async fn postpone(
     let quota = DumpQuota {
         device_id: postponement.device_id,
         device: &postponement.device,
-        kept_coredumps: postponement.kept_coredumps,
+        max_coredumps: postponement.max_coredumps,
         now: postponement.now,
     };
     let pruned = retention::prune(conn, quota).await?;
     Ok(Some(Finished { pruned, requeued: false }))
 }
 
-/// Whether an ELF that was looked for in vain has been published since. Publications wait meanwhile:
-/// one of them must see the `ERROR` that is about to be written, or be seen here.
-async fn has_come(conn: &mut Connection, missing: Option<&MissingElf>) -> Result<bool, Failure> {
+/// Whether a missing ELF has been published since the job looked for it. The lock makes
+/// publications wait: each of them either sees the `ERROR` of this result, or is seen here.
+async fn elf_has_arrived(
+    conn: &mut Connection,
+    missing: Option<&MissingElf>,
+) -> Result<bool, Failure> {
     let Some(missing) = missing else { return Ok(false) };
     on!(conn, |c| locks::publications(c))?;
     let stored = builds::find(conn, &missing.wanted).await?;
@@ -85,10 +88,10 @@ async fn requeue(
     result: &FinishJob,
     quota: DumpQuota<'_>,
 ) -> Result<Written, Failure> {
-    let job = held(result.id, result.owner.as_str().to_owned());
+    let job = leased_by(result.id, result.owner.as_str().to_owned());
     let build_id = result.build_id.as_ref().map(|build| coredumps::build_id.eq(build.as_str()));
     let again = (PendingAgain::due(At(result.now)), build_id);
-    let beyond = retention::beyond(quota.device_id, quota.kept());
+    let beyond = retention::beyond(quota.device_id, quota.limit());
     let ((), written, beyond) = on!(conn, |c| (
         locks::device(c, quota.device_id),
         Prepared(diesel::update(job).set(again)).execute(c),
@@ -102,7 +105,7 @@ async fn write_result(
     result: &FinishJob,
     quota: DumpQuota<'_>,
 ) -> Result<Written, Failure> {
-    let job = held(result.id, result.owner.as_str().to_owned());
+    let job = leased_by(result.id, result.owner.as_str().to_owned());
     let fault = result.fault.as_ref();
     let status = if fault.is_some() { ParseStatus::Error } else { ParseStatus::Parsed };
     let now = At(result.now);
@@ -120,7 +123,7 @@ async fn write_result(
         coredumps::lease_until.eq(None::<At>),
         coredumps::next_attempt_at.eq(None::<At>),
     );
-    let beyond = retention::beyond(quota.device_id, quota.kept());
+    let beyond = retention::beyond(quota.device_id, quota.limit());
     let ((), written, beyond) = on!(conn, |c| (
         locks::device(c, quota.device_id),
         Prepared(diesel::update(job).set(columns)).execute(c),

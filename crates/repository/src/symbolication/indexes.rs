@@ -15,18 +15,18 @@ use diesel::prelude::*;
 
 use crate::Database;
 use crate::artifacts::deletes;
-use crate::artifacts::deletes::MOST_BINDS;
+use crate::artifacts::deletes::MAX_BINDS;
 use crate::columns::{Column, read_digest};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::locks;
 use crate::schema::symbol_indexes;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
 const TABLE: &str = "symbol_indexes";
 
-/// Which index a row tells of.
+/// The columns that describe the stored index.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = symbol_indexes)]
 struct IndexRow {
@@ -40,10 +40,10 @@ impl IndexRow {
     fn read(&self) -> Result<Option<StoredIndex>, Failure> {
         let (Some(size), Some(sha256)) = (self.size, &self.sha256) else { return Ok(None) };
         let facts = ArtifactFacts {
-            size: Column(TABLE, "size").holds(size.try_into().ok())?,
+            size: Column(TABLE, "size").require(size.try_into().ok())?,
             sha256: read_digest(sha256, Column(TABLE, "sha256"))?,
         };
-        let format = Column(TABLE, "format").holds(self.format.try_into().ok())?;
+        let format = Column(TABLE, "format").require(self.format.try_into().ok())?;
         Ok(Some(StoredIndex { format, facts }))
     }
 
@@ -54,7 +54,7 @@ impl IndexRow {
     }
 }
 
-/// The columns that the status of an index is told from.
+/// The columns from which the status of an index is derived.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = symbol_indexes)]
 pub(crate) struct StatusRow {
@@ -81,9 +81,9 @@ fn of_build(elf_sha256: String) -> _ {
     symbol_indexes::table.filter(symbol_indexes::elf_sha256.eq(elf_sha256))
 }
 
-/// The row of a job, as long as this owner holds it.
+/// The row of a job, if this owner holds its lease.
 #[auto_type]
-fn held(elf_sha256: String, owner: String) -> _ {
+fn leased_by(elf_sha256: String, owner: String) -> _ {
     symbol_indexes::table
         .filter(symbol_indexes::elf_sha256.eq(elf_sha256))
         .filter(symbol_indexes::lease_owner.eq(owner))
@@ -99,7 +99,7 @@ fn due(format: i32, now: At) -> _ {
         .order((symbol_indexes::due_at, symbol_indexes::elf_sha256))
 }
 
-/// What a row has once no worker has its lease.
+/// The columns of a row that no worker has leased.
 type Unleased = (
     diesel::dsl::Eq<symbol_indexes::lease_owner, Option<String>>,
     diesel::dsl::Eq<symbol_indexes::lease_until, Option<At>>,
@@ -114,13 +114,13 @@ impl SymbolIndexRepository for Database {
     async fn claim(&self, claim: ClaimIndex) -> Result<Option<IndexJob>, RepositoryError> {
         let format = stored_format(claim.format);
         let first = due(format, At(claim.now)).select(symbol_indexes::elf_sha256);
-        // An idle worker should not write every time it looks.
-        let waits = self
+        // An idle worker polls and should not write each time.
+        let is_due = self
             .read("symbol_index.due", async |conn| {
                 Ok(on!(conn, |c| first.first::<String>(c)).optional()?.is_some())
             })
             .await?;
-        if !waits {
+        if !is_due {
             return Ok(None);
         }
         self.write("symbol_index.claim", async |conn| claim_first_due(conn, &claim).await).await
@@ -136,7 +136,7 @@ impl SymbolIndexRepository for Database {
         due: Timestamp,
         counts: bool,
     ) -> Result<(), RepositoryError> {
-        let row = held(job.elf_sha256.to_string(), job.owner.as_str().to_owned());
+        let row = leased_by(job.elf_sha256.to_string(), job.owner.as_str().to_owned());
         let uncounted = symbol_indexes::attempts.eq(symbol_indexes::attempts - 1);
         let changes =
             (unleased(), symbol_indexes::due_at.eq(At(due)), (!counts).then_some(uncounted));
@@ -166,15 +166,15 @@ impl SymbolIndexRepository for Database {
         let same = of_build(elf_sha256.to_string())
             .filter(symbol_indexes::sha256.eq(index.facts.sha256.to_string()));
         self.write("symbol_index.forget", async |conn| {
-            on!(conn, |c| diesel::update(same).set(unmade(now)).execute(c))?;
+            on!(conn, |c| diesel::update(same).set(unbuilt(now)).execute(c))?;
             Ok(())
         })
         .await
     }
 }
 
-/// What a row has before an index was made.
-type Unmade = (
+/// The columns of a row before an index is built.
+type Unbuilt = (
     diesel::dsl::Eq<symbol_indexes::format, i32>,
     diesel::dsl::Eq<symbol_indexes::size, Option<i64>>,
     diesel::dsl::Eq<symbol_indexes::sha256, Option<String>>,
@@ -183,7 +183,7 @@ type Unmade = (
     diesel::dsl::Eq<symbol_indexes::due_at, At>,
 );
 
-fn unmade(now: Timestamp) -> Unmade {
+fn unbuilt(now: Timestamp) -> Unbuilt {
     (
         symbol_indexes::format.eq(0),
         symbol_indexes::size.eq(None),
@@ -194,29 +194,30 @@ fn unmade(now: Timestamp) -> Unmade {
     )
 }
 
-/// Notes that a build is held: an index of it is due, unless there is one.
-pub(crate) async fn expect(
+/// Makes an index of a stored ELF due, unless one exists. An index that could not be built is due
+/// again.
+pub(crate) async fn request(
     conn: &mut Connection,
     elf_sha256: &str,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let row = (symbol_indexes::elf_sha256.eq(elf_sha256), unmade(now));
+    let row = (symbol_indexes::elf_sha256.eq(elf_sha256), unbuilt(now));
     on!(conn, |c| diesel::insert_into(symbol_indexes::table)
         .values(row)
         .on_conflict_do_nothing()
         .execute(c))?;
     let failed = of_build(elf_sha256.to_owned()).filter(symbol_indexes::error.is_not_null());
-    on!(conn, |c| diesel::update(failed).set(unmade(now)).execute(c))?;
+    on!(conn, |c| diesel::update(failed).set(unbuilt(now)).execute(c))?;
     Ok(())
 }
 
-/// Forgets the indexes of builds that are no longer held; the keys of their objects.
+/// Deletes the rows of builds whose ELF is no longer stored; returns the keys of their indexes.
 pub(crate) async fn forget_builds(
     conn: &mut Connection,
     builds: &[String],
 ) -> Result<Vec<ArtifactKey>, Failure> {
     let mut keys = Vec::new();
-    for batch in builds.chunks(MOST_BINDS) {
+    for batch in builds.chunks(MAX_BINDS) {
         let of_builds = symbol_indexes::table.filter(symbol_indexes::elf_sha256.eq_any(batch));
         let rows = on!(conn, |c| diesel::delete(of_builds)
             .returning(IndexRow::as_returning())
@@ -228,24 +229,31 @@ pub(crate) async fn forget_builds(
     Ok(keys)
 }
 
-/// Of these builds the formats whose objects are in use: that of the index and, while one is being
-/// made, every other.
+/// An index of a build whose object is in use.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct UsedIndex {
+    pub(crate) build: String,
+    /// `None`: every format, because an index is being built.
+    pub(crate) format: Option<u32>,
+}
+
+/// The indexes of these builds whose objects are in use.
 pub(crate) async fn in_use(
     conn: &mut Connection,
     builds: &[String],
     now: Timestamp,
-) -> Result<Vec<(String, Option<u32>)>, Failure> {
-    let being_made = symbol_indexes::lease_until.gt(At(now)).assume_not_null();
+) -> Result<Vec<UsedIndex>, Failure> {
+    let being_built = symbol_indexes::lease_until.gt(At(now)).assume_not_null();
     let of_builds = symbol_indexes::table
         .filter(symbol_indexes::elf_sha256.eq_any(builds))
-        .filter(symbol_indexes::sha256.is_not_null().or(being_made))
+        .filter(symbol_indexes::sha256.is_not_null().or(being_built))
         .select((symbol_indexes::elf_sha256, symbol_indexes::format, symbol_indexes::lease_until));
     let rows = on!(conn, |c| of_builds.load::<(String, i32, Option<StoredTime>)>(c))?;
     let used = rows.into_iter().map(|(build, format, until)| {
         let until = until.map(|time| time.read(Column(TABLE, "lease_until"))).transpose()?;
-        let format = Column(TABLE, "format").holds(format.try_into().ok())?;
-        let any = until.is_some_and(|until| until > now);
-        Ok((build, (!any).then_some(format)))
+        let format = Column(TABLE, "format").require(format.try_into().ok())?;
+        let is_being_built = until.is_some_and(|until| until > now);
+        Ok(UsedIndex { build, format: (!is_being_built).then_some(format) })
     });
     used.collect()
 }
@@ -270,7 +278,7 @@ async fn claim_first_due(
         .get_result::<i32>(c))?;
     Ok(Some(IndexJob {
         elf_sha256: read_digest(&build, Column(TABLE, "elf_sha256"))?,
-        attempts: Column(TABLE, "attempts").holds(attempts.try_into().ok())?,
+        attempts: Column(TABLE, "attempts").require(attempts.try_into().ok())?,
     }))
 }
 
@@ -278,24 +286,24 @@ async fn finish(conn: &mut Connection, result: &FinishIndex) -> Result<bool, Fai
     on!(conn, |c| locks::publications(c))?;
     let FinishIndex { job, format, outcome, now } = result;
     let (elf_sha256, build) = (job.elf_sha256, job.elf_sha256.to_string());
-    let made = ArtifactKey::SymbolIndex { elf_sha256, format: *format };
-    let row = held(build.clone(), job.owner.as_str().to_owned());
+    let key = ArtifactKey::SymbolIndex { elf_sha256, format: *format };
+    let row = leased_by(build.clone(), job.owner.as_str().to_owned());
     let before = row.clone();
     let before = on!(conn, |c| before.select(IndexRow::as_select()).first::<IndexRow>(c));
     let Some(before) = before.optional()? else {
-        // Whoever holds the build now has an index made of his own.
+        // Another worker may have the lease now; it cancels this delete if it stores the same key.
         if outcome.is_ok() {
-            deletes::queue(conn, &[made], *now).await?;
+            deletes::queue(conn, &[key], *now).await?;
         }
         return Ok(false);
     };
-    if outcome.is_ok() && !deletes::cancel_unless_begun(conn, &made, *now).await? {
-        let again = (unleased(), unmade(*now));
+    if outcome.is_ok() && !deletes::cancel_unless_begun(conn, &key, *now).await? {
+        let again = (unleased(), unbuilt(*now));
         on!(conn, |c| diesel::update(row).set(again).execute(c))?;
         return Ok(false);
     }
     let facts = outcome.as_ref().ok();
-    let size = facts.map(|facts| Column(TABLE, "size").holds(i64::try_from(facts.size).ok()));
+    let size = facts.map(|facts| Column(TABLE, "size").require(i64::try_from(facts.size).ok()));
     let columns = (
         unleased(),
         symbol_indexes::format.eq(stored_format(*format)),
@@ -305,12 +313,12 @@ async fn finish(conn: &mut Connection, result: &FinishIndex) -> Result<bool, Fai
         symbol_indexes::attempts.eq(0),
     );
     on!(conn, |c| diesel::update(row).set(columns).execute(c))?;
-    let older = before.key()?.filter(|key| *key != made);
+    let older = before.key()?.filter(|older| *older != key);
     deletes::queue(conn, older.as_slice(), *now).await?;
     Ok(true)
 }
 
-/// Formats are counted from 1 and few.
+/// Formats are numbered from 1, and there are few.
 fn stored_format(format: u32) -> i32 {
     i32::try_from(format).unwrap_or(i32::MAX)
 }

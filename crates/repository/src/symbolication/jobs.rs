@@ -20,15 +20,15 @@ use crate::coredumps::retention::log_pruned;
 use crate::prepared::Prepared;
 use crate::schema::coredumps;
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
-/// The state stands in the text: a bind that an index of one state depends on has `SQLite` prepare
-/// the statement anew each time.
+/// A literal: a bind on which a partial index depends would make `SQLite` prepare the statement
+/// anew each time.
 const IS_PENDING: &str = "parse_status = 'PENDING'";
 
-/// A job, as long as this owner holds it.
+/// The row of a job, if this owner holds its lease.
 #[auto_type]
-pub(super) fn held(id: i64, owner: String) -> _ {
+pub(super) fn leased_by(id: i64, owner: String) -> _ {
     let pending: SqlLiteral<Bool> = sql(IS_PENDING);
     coredumps::table
         .filter(coredumps::id.eq(id))
@@ -47,7 +47,7 @@ impl ParseJobRepository for Database {
                 })
                 .await;
         }
-        // An idle worker looks every second: it should not wait for the writer every second.
+        // An idle worker polls every second and should not wait for the writer each time.
         if !self.read("parse_job.due", async |conn| claim::is_due(conn, claim.now).await).await? {
             return Ok(Vec::new());
         }
@@ -61,7 +61,7 @@ impl ParseJobRepository for Database {
         owner: &LeaseOwner,
         until: Timestamp,
     ) -> Result<bool, RepositoryError> {
-        let job = held(id, owner.as_str().to_owned());
+        let job = leased_by(id, owner.as_str().to_owned());
         self.write_at_once("parse_job.renew", async move |conn| {
             let until = coredumps::lease_until.eq(At(until));
             let renewed = on!(conn, |c| Prepared(diesel::update(job).set(until)).execute(c))?;
@@ -74,7 +74,7 @@ impl ParseJobRepository for Database {
         &self,
         results: &[FinishJob],
     ) -> Result<Vec<Option<Finished>>, RepositoryError> {
-        // PostgreSQL lets commits share a sync by itself, and hands out one job at a time.
+        // PostgreSQL lets commits share a sync by itself, and claims one job at a time.
         let together = if self.is_sqlite() { results.len().max(1) } else { 1 };
         let mut all = Vec::with_capacity(results.len());
         for results in results.chunks(together) {

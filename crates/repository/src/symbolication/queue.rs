@@ -8,10 +8,10 @@ use crate::columns::{Column, read_count, read_optional};
 use crate::connection::{Connection, on};
 use crate::failure::Failure;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime, UtcTimestamp};
+use crate::timestamps::{At, StoredTime, UtcTimestamp};
 
-/// Counts everything at one instant. States stand in the text, not in binds: `SQLite` has indexes
-/// of single states. Pending dumps without a due time are never claimed.
+/// Counts everything at one instant. States are literals and not binds, because `SQLite` has
+/// partial indexes of single states. Pending dumps without a due time are never claimed.
 const COUNTS: &str = "SELECT \
      (SELECT count(*) FROM coredumps) AS dumps, \
      (SELECT count(*) FROM coredumps WHERE parse_status = 'ERROR') AS errors, \
@@ -62,10 +62,10 @@ pub(super) async fn count(conn: &mut Connection, now: At) -> Result<QueueState, 
 #[cfg(test)]
 mod tests {
     use super::COUNTS;
-    use crate::plans::plan;
+    use crate::query_plans::plan;
 
     #[test]
-    fn states_are_counted_in_indexes_of_them() {
+    fn states_are_counted_in_their_partial_indexes() {
         let steps = plan(COUNTS);
         let uses = |text: &str| steps.iter().any(|step| step.contains(text));
         assert!(uses("USING INDEX coredumps_due"), "{steps:?}");

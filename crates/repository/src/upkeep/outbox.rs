@@ -12,7 +12,7 @@ use diesel::dsl::{count_star, exists, min, not};
 use diesel::prelude::*;
 
 use crate::Database;
-use crate::artifacts::deletes::MOST_BINDS;
+use crate::artifacts::deletes::MAX_BINDS;
 use crate::artifacts::references;
 use crate::columns::{Column, read_optional};
 use crate::connection::{Connection, on};
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::locks;
 use crate::schema::{leases, outbox};
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = outbox)]
@@ -34,8 +34,8 @@ impl EntryRow {
     fn read(self) -> Result<QueuedDelete, Failure> {
         Ok(QueuedDelete {
             id: self.id,
-            key: Column("outbox", "object_key").holds(self.object_key.parse().ok())?,
-            attempts: Column("outbox", "attempts").holds(self.attempts.try_into().ok())?,
+            key: Column("outbox", "object_key").require(self.object_key.parse().ok())?,
+            attempts: Column("outbox", "attempts").require(self.attempts.try_into().ok())?,
         })
     }
 }
@@ -43,7 +43,7 @@ impl EntryRow {
 #[async_trait]
 impl OutboxRepository for Database {
     async fn claim(&self, claim: ClaimDeletes) -> Result<Vec<QueuedDelete>, RepositoryError> {
-        // An idle worker looks every second: it should not write every second.
+        // An idle worker polls every second and should not write each time.
         if self.read("outbox.due", async |conn| due(conn, &claim).await).await?.is_empty() {
             return Ok(Vec::new());
         }
@@ -51,12 +51,12 @@ impl OutboxRepository for Database {
             .write("outbox.claim", async |conn| {
                 on!(conn, |c| locks::publications(c))?;
                 let mut leased = due(conn, &claim).await?;
-                // First the lease, then the look: a dump that is being recorded either took its entry
-                // away before, or finds it leased and is not recorded.
+                // Leased before the references are read: a dump that is being recorded has either
+                // removed its entry before, or finds it leased and is not recorded.
                 let ids = lease(conn, &leased, &claim).await?;
                 leased.retain(|entry| ids.contains(&entry.id));
                 let keys: Vec<ArtifactKey> = leased.iter().map(|entry| entry.key.clone()).collect();
-                let references = references::to(conn, &keys, claim.now).await?;
+                let references = references::find(conn, &keys, claim.now).await?;
                 let (cancelled, claimed): (Vec<_>, Vec<_>) =
                     leased.into_iter().partition(|entry| references.contain(&entry.key));
                 remove(conn, &cancelled).await?;
@@ -64,7 +64,10 @@ impl OutboxRepository for Database {
             })
             .await?;
         for entry in cancelled {
-            tracing::warn!(key = %entry.key, "queued delete of an object in use was cancelled");
+            tracing::warn!(
+                key = %entry.key,
+                "queued delete of {} cancelled: a row refers to the object", entry.key
+            );
         }
         Ok(claimed)
     }
@@ -72,8 +75,8 @@ impl OutboxRepository for Database {
     async fn finish(&self, owner: &LeaseOwner, ids: &[i64]) -> Result<(), RepositoryError> {
         self.write("outbox.finish", async |conn| {
             on!(conn, |c| locks::publications(c))?;
-            for batch in ids.chunks(MOST_BINDS) {
-                let done = held(owner, batch);
+            for batch in ids.chunks(MAX_BINDS) {
+                let done = leased_by(owner, batch);
                 on!(conn, |c| diesel::delete(done).execute(c))?;
             }
             Ok(())
@@ -95,8 +98,8 @@ impl OutboxRepository for Database {
                 outbox::lease_until.eq(None::<At>),
             );
             on!(conn, |c| locks::publications(c))?;
-            for batch in ids.chunks(MOST_BINDS) {
-                let failed = held(owner, batch);
+            for batch in ids.chunks(MAX_BINDS) {
+                let failed = leased_by(owner, batch);
                 on!(conn, |c| diesel::update(failed).set(again.clone()).execute(c))?;
             }
             Ok(())
@@ -108,8 +111,8 @@ impl OutboxRepository for Database {
         self.write("outbox.leave", async |conn| {
             let attempts = outbox::attempts.eq(outbox::attempts + 1);
             on!(conn, |c| locks::publications(c))?;
-            for batch in ids.chunks(MOST_BINDS) {
-                let open = held(owner, batch);
+            for batch in ids.chunks(MAX_BINDS) {
+                let open = leased_by(owner, batch);
                 on!(conn, |c| diesel::update(open).set(attempts).execute(c))?;
             }
             Ok(())
@@ -127,9 +130,9 @@ impl OutboxRepository for Database {
     }
 }
 
-/// Of these entries those that `owner` holds.
+/// Of these entries, those of which `owner` holds the lease.
 #[diesel::dsl::auto_type]
-fn held<'a>(owner: &'a LeaseOwner, ids: &'a [i64]) -> _ {
+fn leased_by<'a>(owner: &'a LeaseOwner, ids: &'a [i64]) -> _ {
     let owner: &'a str = owner.as_str();
     outbox::table.filter(outbox::id.eq_any(ids)).filter(outbox::lease_owner.eq(owner))
 }
@@ -151,7 +154,7 @@ async fn due(conn: &mut Connection, claim: &ClaimDeletes) -> Result<Vec<QueuedDe
 }
 
 async fn remove(conn: &mut Connection, entries: &[QueuedDelete]) -> Result<(), Failure> {
-    for batch in entries.chunks(MOST_BINDS) {
+    for batch in entries.chunks(MAX_BINDS) {
         let ids = batch.iter().map(|entry| entry.id);
         let batch = outbox::table.filter(outbox::id.eq_any(ids));
         on!(conn, |c| diesel::delete(batch).execute(c))?;
@@ -159,14 +162,14 @@ async fn remove(conn: &mut Connection, entries: &[QueuedDelete]) -> Result<(), F
     Ok(())
 }
 
-/// Returns the ids of those that were still there.
+/// Returns the ids of the entries that still exist.
 async fn lease(
     conn: &mut Connection,
     entries: &[QueuedDelete],
     claim: &ClaimDeletes,
 ) -> Result<HashSet<i64>, Failure> {
     let mut leased = HashSet::new();
-    for batch in entries.chunks(MOST_BINDS) {
+    for batch in entries.chunks(MAX_BINDS) {
         let ids = batch.iter().map(|entry| entry.id);
         let batch = outbox::table.filter(outbox::id.eq_any(ids));
         let lease =

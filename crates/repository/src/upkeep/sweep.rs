@@ -1,4 +1,4 @@
-//! The port to what the sweep asks.
+//! The port of the sweep, which removes garbage and applies retention.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use coredock_domain::upkeep::sweep_repository::{
 use diesel::prelude::*;
 
 use crate::Database;
-use crate::artifacts::deletes::{self, MOST_BINDS};
+use crate::artifacts::deletes::{self, MAX_BINDS};
 use crate::artifacts::leases;
 use crate::artifacts::references;
 use crate::columns::Column;
@@ -25,12 +25,12 @@ use crate::firmware::versions;
 use crate::locks;
 use crate::schema::{devices, outbox, settings};
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
 /// The setting that counts armed sweeps.
 const SWEEP_EPOCH: &str = "sweep_epoch";
 
-/// The lease of the process that sweeps. Its name is that of no publication.
+/// The name of the lease of the process that sweeps. No lease of a publication has this name.
 const SWEEP_LEASE: &str = "sweep";
 
 #[async_trait]
@@ -50,7 +50,8 @@ impl SweepRepository for Database {
     ) -> Result<u64, RepositoryError> {
         self.write("sweep.queue_garbage", async |conn| {
             on!(conn, |c| locks::publications(c))?;
-            // Dumps that are being recorded become visible before the look, or find the entry.
+            // A dump that is being recorded becomes visible before the references are read, or its
+            // transaction finds the entry.
             let devices = devices_of(conn, keys).await?;
             on!(conn, |c| locks::devices(c, &devices))?;
             let garbage = unreferenced(conn, keys, now).await?;
@@ -83,15 +84,16 @@ impl SweepRepository for Database {
     }
 
     async fn release(&self, owner: &LeaseOwner) -> Result<(), RepositoryError> {
-        self.write("sweep.release", async |conn| leases::drop_of(conn, owner.as_str()).await).await
+        self.write("sweep.release", async |conn| leases::release_all(conn, owner.as_str()).await)
+            .await
     }
 
     async fn ownership(&self) -> Result<StoreOwnership, RepositoryError> {
         self.read("sweep.ownership", async |conn| {
             let column = Column("settings", "value");
-            let installation_id = column.holds(setting(conn, INSTALLATION_ID).await?)?;
+            let installation_id = column.require(setting(conn, INSTALLATION_ID).await?)?;
             let epoch = match setting(conn, SWEEP_EPOCH).await? {
-                Some(text) => column.holds(text.parse().ok())?,
+                Some(text) => column.require(text.parse().ok())?,
                 None => 0,
             };
             Ok(StoreOwnership { installation_id, epoch })
@@ -120,7 +122,7 @@ async fn unreferenced(
     keys: &[ArtifactKey],
     now: Timestamp,
 ) -> Result<Vec<ArtifactKey>, Failure> {
-    let references = references::to(conn, keys, now).await?;
+    let references = references::find(conn, keys, now).await?;
     let live = leases::live_scopes(conn, now).await?;
     let queued = queued(conn, keys).await?;
     let mut garbage = keys.to_vec();
@@ -131,7 +133,7 @@ async fn unreferenced(
     Ok(garbage)
 }
 
-/// The devices to which the names of dumps among the keys belong.
+/// The ids of the devices of the dumps among the keys, in ascending order.
 async fn devices_of(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<Vec<i64>, Failure> {
     let names: HashSet<String> = keys
         .iter()
@@ -142,7 +144,7 @@ async fn devices_of(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<Vec<i
         .collect();
     let names: Vec<_> = names.into_iter().collect();
     let mut ids = Vec::new();
-    for batch in names.chunks(MOST_BINDS) {
+    for batch in names.chunks(MAX_BINDS) {
         let of_names = devices::table.filter(devices::key.eq_any(batch)).select(devices::id);
         ids.extend(on!(conn, |c| of_names.load::<i64>(c))?);
     }
@@ -152,7 +154,7 @@ async fn devices_of(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<Vec<i
 
 async fn queued(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<HashSet<String>, Failure> {
     let mut queued = HashSet::new();
-    for batch in keys.chunks(MOST_BINDS) {
+    for batch in keys.chunks(MAX_BINDS) {
         let batch = deletes::texts(batch);
         let waiting =
             outbox::table.filter(outbox::object_key.eq_any(&batch)).select(outbox::object_key);
@@ -163,15 +165,15 @@ async fn queued(conn: &mut Connection, keys: &[ArtifactKey]) -> Result<HashSet<S
 
 async fn apply_retention(conn: &mut Connection, rules: RetentionRules) -> Result<Retired, Failure> {
     on!(conn, |c| locks::publications(c))?;
-    let quota = Quota { kept_versions: rules.kept_versions, now: rules.now };
+    let quota = Quota { max_versions: rules.max_versions, now: rules.now };
     let mut retired = Retired::default();
-    for id in retention::models_beyond(conn, rules.kept_versions).await? {
+    for id in retention::models_beyond(conn, rules.max_versions).await? {
         let Some(model) = versions::head(conn, id).await? else { continue };
         let surplus = retention::prune(conn, &model, quota).await?;
         let pruned = surplus.pruned.into_iter().map(|version| (model.code.clone(), version));
         retired.versions.extend(pruned);
     }
-    let cutoff = rules.now.before(rules.symbols_kept);
+    let cutoff = rules.now.before(rules.symbol_retention);
     retired.symbols = retention::retire_symbols(conn, cutoff, rules.now).await?;
     Ok(retired)
 }

@@ -4,14 +4,14 @@ mod retention;
 use coredock_domain::coredumps::coredump::{ParseErrorCode, ParseFault, ParseStatus};
 use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::coredumps::repository::{
-    CoredumpFilter, CoredumpPage, CoredumpPlace, WhichCoredumps,
+    CoredumpFilter, CoredumpPosition, CoredumpQuery, WhichCoredumps,
 };
 use coredock_domain::error::RepositoryError;
 
 use crate::support::dumps::{Dump, KEY, object, parsed};
 use crate::support::{Bench, change, second};
 
-/// Adds dumps of a device by the thousand: two at each second, in all three states.
+/// Adds many dumps of a device: two at each second, in all three states.
 fn fill(bench: &Bench, device_id: i64, dumps: u32) {
     let (minute, second_of_it) = (bench.digits("i / 120", 2), bench.digits("i / 2 % 60", 2));
     let uploaded = format!("'2026-11-01T00:' || {minute} || ':' || {second_of_it} || '.000000Z'");
@@ -29,14 +29,14 @@ fn fill(bench: &Bench, device_id: i64, dumps: u32) {
 }
 
 async fn page(bench: &Bench, filter: &CoredumpFilter) -> Vec<i64> {
-    let page = CoredumpPage { filter: filter.clone(), after: None, limit: 200 };
+    let page = CoredumpQuery { filter: filter.clone(), after: None, limit: 200 };
     bench.db.page(page).await.unwrap().into_iter().map(|dump| dump.summary.id).collect()
 }
 
 #[tokio::test]
 async fn listings_cost_the_same_statements_for_10_and_for_1000_dumps() {
     let (bench, device_id) = Bench::with_device().await;
-    let all = || CoredumpPage { filter: CoredumpFilter::default(), after: None, limit: 200 };
+    let all = || CoredumpQuery { filter: CoredumpFilter::default(), after: None, limit: 200 };
     for (added, expected, on_page) in [(10, 10, 10), (990, 1000, 200)] {
         fill(&bench, device_id, added);
         let before = bench.db.statement_count();
@@ -56,12 +56,12 @@ async fn a_walk_over_pages_skips_and_repeats_nothing_even_among_equal_times() {
     let mut after = None;
     loop {
         let filter = CoredumpFilter::default();
-        let page = bench.db.page(CoredumpPage { filter, after, limit: 7 }).await.unwrap();
+        let page = bench.db.page(CoredumpQuery { filter, after, limit: 7 }).await.unwrap();
         let Some(last) = page.last() else { break };
         let (uploaded_at, id) = (last.summary.uploaded_at, last.summary.id);
-        after = Some(CoredumpPlace { uploaded_at, id });
+        after = Some(CoredumpPosition { uploaded_at, id });
         walked.extend(page.iter().map(|dump| dump.summary.id));
-        // What comes in front during the walk is none of its business.
+        // A dump that is recorded during the walk belongs to earlier pages.
         bench.dump(device_id, "1.0.0", "PARSED");
     }
     let expected: Vec<i64> = (1..=100).rev().collect();
@@ -96,7 +96,7 @@ async fn pages_name_the_device_and_pass_every_filter() {
     for (filter, expected) in cases {
         assert_eq!(page(&bench, &filter).await, expected, "{filter:?}");
     }
-    let page = bench.db.page(CoredumpPage { filter: all, after: None, limit: 1 }).await.unwrap();
+    let page = bench.db.page(CoredumpQuery { filter: all, after: None, limit: 1 }).await.unwrap();
     assert_eq!(page.len(), 1);
     assert_eq!((page[0].device_key.as_str(), page[0].model_code.as_str()), ("zzzzzzz2", "other"));
     assert_eq!(page[0].device_name.as_deref(), Some("Boiler"));
@@ -129,7 +129,7 @@ async fn a_dump_is_found_under_its_device_only_and_says_why_it_failed() {
 }
 
 #[tokio::test]
-async fn values_that_cannot_be_are_reported_and_harmless_ones_read_as_none() {
+async fn impossible_values_are_reported_and_harmless_ones_read_as_none() {
     let (bench, device_id) = Bench::with_device().await;
     let id = bench.store(&Dump::default()).await;
     bench.sql("UPDATE coredumps SET build_id = '64d3738'");

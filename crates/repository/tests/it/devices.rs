@@ -42,7 +42,7 @@ async fn a_device_needs_a_model_and_a_free_key() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_none() {
+async fn a_missing_device_is_none() {
     let bench = Bench::new().await;
     assert_eq!(DeviceRepository::find(&bench.db, 7).await.unwrap(), None);
     assert_eq!(bench.db.config_text(&device_key("abcd2345")).await.unwrap(), None);
@@ -60,14 +60,14 @@ async fn deleting_a_device_deletes_its_dumps_and_queues_their_objects() {
     let doomed = bench.device(model_id, "aaaaaaa1").await;
     let other = bench.device(model_id, "aaaaaaa2").await;
     let first = bench.dump(doomed, "1.0.0", "PENDING");
-    let kept = bench.dump(other, "1.0.0", "PENDING");
+    let spared = bench.dump(other, "1.0.0", "PENDING");
     let second = bench.dump(doomed, "1.0.0", "ERROR");
     assert!(DeviceRepository::delete(&bench.db, doomed, &change(9)).await.unwrap());
     let expected =
         [format!("coredumps/aaaaaaa1/{first}.dmp"), format!("coredumps/aaaaaaa1/{second}.dmp")];
     assert_eq!(bench.queued(), expected);
     let left = bench.lines("SELECT CAST(id AS text) AS line FROM coredumps");
-    assert_eq!(left, [kept.to_string()]);
+    assert_eq!(left, [spared.to_string()]);
     assert_eq!(bench.audited().last().unwrap(), &format!("device.deleted {doomed}"));
 }
 

@@ -1,4 +1,4 @@
-//! What happens when a transaction cannot go through.
+//! Transactions that fail, are cancelled or wait.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn a_publication_that_fails_at_its_end_leaves_nothing_visible() {
     assert_eq!(bench.queued(), Vec::<String>::new());
 
     bench.mend_inserts("audit_records");
-    assert!(bench.commit(&set).await.is_some(), "the lease is still held, the retry goes through");
+    assert!(bench.commit(&set).await.is_some(), "the lease is still held, the retry succeeds");
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_delete_that_fails_at_its_end_deletes_and_queues_nothing() {
 }
 
 #[tokio::test]
-async fn a_cancelled_write_leaves_nothing_and_the_next_one_goes_through() {
+async fn a_cancelled_write_leaves_nothing_and_the_next_write_succeeds() {
     let bench = Bench::new().await;
     for attempt in 0..40 {
         let model = NewModel {
@@ -64,7 +64,7 @@ async fn a_cancelled_write_leaves_nothing_and_the_next_one_goes_through() {
         };
         let change = change(1);
         let writing = ModelRepository::create(&bench.db, model, &change);
-        // Runs out somewhere between the first statement and the commit.
+        // The time ends anywhere between the first statement and the commit.
         let _ = tokio::time::timeout(Duration::from_micros(attempt * 50), writing).await;
     }
     bench.model("finished").await;
@@ -75,7 +75,7 @@ async fn a_cancelled_write_leaves_nothing_and_the_next_one_goes_through() {
 }
 
 #[tokio::test]
-async fn waiting_for_the_one_writer_ends() {
+async fn the_wait_for_the_writing_connection_is_limited() {
     let bench = Bench::sqlite().await;
     let options = SqliteOptions { readers: 1, wait: Duration::from_millis(50) };
     let db = Database::open_sqlite(&bench.file(), options).await.unwrap();
@@ -90,12 +90,12 @@ async fn waiting_for_the_one_writer_ends() {
         second
     };
     let (first, second) = tokio::join!(first, second);
-    assert!(first.is_ok(), "it held the connection and waited for the file");
+    assert!(first.is_ok(), "the first write had the connection and waited for the file");
     assert!(matches!(second, Err(RepositoryError::Unavailable { operation: "model.create", .. })));
 }
 
 #[tokio::test]
-async fn readers_go_on_while_a_writer_is_at_work() {
+async fn reads_do_not_wait_for_a_write() {
     let bench = Bench::sqlite().await;
     let model_id = bench.model("demo").await;
     let mut writer = connect(&bench.file());

@@ -28,7 +28,7 @@ async fn a_version_reads_back_as_it_was_published() {
 }
 
 #[tokio::test]
-async fn a_device_is_offered_what_the_pointer_of_its_model_names() {
+async fn a_device_is_offered_the_current_version_of_its_model() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     bench.device(model_id, "abcd2345").await;
@@ -62,14 +62,14 @@ async fn an_offer_is_read_once_between_two_commits() {
     assert_eq!(version().await, "1.1.0");
     let before = bench.db.statement_count();
     assert_eq!(version().await, "1.1.0");
-    assert_eq!(bench.db.statement_count(), before, "remembered");
+    assert_eq!(bench.db.statement_count(), before, "cached");
 
     let older = crate::support::version("1.0.0");
     bench.db.activate(model_id, &older, &change(900)).await.unwrap().unwrap();
     assert_eq!(version().await, "1.0.0", "read again after a commit");
     let devices: &dyn coredock_domain::devices::repository::DeviceRepository = &bench.db;
     devices.delete(device_id, &change(901)).await.unwrap();
-    assert_eq!(offered().await, None, "a deleted device is gone at once");
+    assert_eq!(offered().await, None, "a deleted device has no offer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -101,7 +101,7 @@ async fn an_offer_is_never_older_than_the_last_commit_that_was_answered() {
 }
 
 #[tokio::test]
-async fn the_list_is_newest_first_with_the_dumps_that_wait() {
+async fn the_list_is_newest_first_with_the_numbers_of_pending_dumps() {
     let bench = Bench::new().await;
     let (model_id, other) = (bench.model("demo").await, bench.model("other").await);
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;

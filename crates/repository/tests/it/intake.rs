@@ -151,16 +151,16 @@ async fn fifty_simultaneous_identical_dumps_are_one_dump_seen_fifty_times() {
 #[tokio::test]
 async fn a_dump_that_cannot_be_recorded_fails_alone() {
     let (bench, device_id) = Bench::with_device().await;
-    let taken = bench.store(&Dump { body: "taken", kept: 100, ..Dump::default() }).await;
+    let taken = bench.store(&Dump { body: "taken", max_dumps: 100, ..Dump::default() }).await;
     let failures = bench.db.failures().conflict.load(std::sync::atomic::Ordering::Relaxed);
     let recorded = together(30, async |index| {
         let body = format!("body {index}");
-        let dump = Dump { body: &body, kept: 100, ..Dump::default() };
+        let dump = Dump { body: &body, max_dumps: 100, ..Dump::default() };
         match index {
             7 => bench.record_as(taken, &dump).await,
             13 => {
-                let gone = Dump { device_id: 99, key: "zzzzzzz2", ..dump };
-                bench.record_as(1013, &gone).await
+                let of_deleted = Dump { device_id: 99, key: "zzzzzzz2", ..dump };
+                bench.record_as(1013, &of_deleted).await
             }
             _ => bench.record_as(1000 + index, &dump).await,
         }
@@ -169,7 +169,7 @@ async fn a_dump_that_cannot_be_recorded_fails_alone() {
     for (index, recorded) in recorded.into_iter().enumerate() {
         match index {
             7 => assert!(matches!(recorded, Err(RepositoryError::Conflict)), "{recorded:?}"),
-            13 => assert_eq!(recorded.unwrap(), Recorded::DeviceGone),
+            13 => assert_eq!(recorded.unwrap(), Recorded::DeviceDeleted),
             _ => assert_eq!(recorded.unwrap(), Recorded::Stored { pruned: vec![] }),
         }
     }
@@ -181,18 +181,19 @@ async fn a_dump_that_cannot_be_recorded_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_commit_that_one_dump_spoils_is_made_without_it() {
+async fn a_dump_that_makes_the_commit_fail_is_left_out() {
     let (bench, device_id) = Bench::sqlite_with_device().await;
-    // The broken reference shows at the commit only.
+    // The broken reference is checked at the commit only.
     bench.sql(
-        "CREATE TABLE spoilt (device integer REFERENCES devices (id) DEFERRABLE INITIALLY DEFERRED); \
+        "CREATE TABLE spoilt \
+         (device integer REFERENCES devices (id) DEFERRABLE INITIALLY DEFERRED); \
          CREATE TRIGGER spoil AFTER INSERT ON coredumps WHEN NEW.firmware_version = 'spoilt' \
          BEGIN INSERT INTO spoilt VALUES (12345); END",
     );
     let recorded = together(20, async |index| {
         let body = format!("body {index}");
         let version = if index == 5 { "spoilt" } else { "1.0.0" };
-        let dump = Dump { body: &body, version, kept: 100, ..Dump::default() };
+        let dump = Dump { body: &body, version, max_dumps: 100, ..Dump::default() };
         bench.record_as(1000 + index, &dump).await
     })
     .await;
@@ -202,40 +203,40 @@ async fn a_commit_that_one_dump_spoils_is_made_without_it() {
     assert_eq!(bench.dumps(device_id).await.len(), 19);
     let created = bench.audited();
     assert_eq!(created.iter().filter(|line| line.starts_with("coredump.created")).count(), 19);
-    bench.store(&Dump { body: "after", kept: 100, ..Dump::default() }).await;
+    bench.store(&Dump { body: "after", max_dumps: 100, ..Dump::default() }).await;
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_disturbs_nobody() {
+async fn a_dropped_caller_does_not_disturb_the_others() {
     let (bench, device_id) = Bench::with_device().await;
-    let mut kept = 0;
+    let mut stored = 0;
     for round in 0..40 {
         let recorded = together(8, async |index| {
             let (body, id) = (format!("{round} {index}"), 1000 + round * 8 + index);
-            let dump = Dump { body: &body, kept: 10_000, ..Dump::default() };
+            let dump = Dump { body: &body, max_dumps: 10_000, ..Dump::default() };
             let recording = bench.record_as(id, &dump);
             if index % 2 == 0 {
-                let patience = Duration::from_micros(u64::try_from(round * 60).unwrap());
-                let _ = tokio::time::timeout(patience, recording).await;
+                let limit = Duration::from_micros(u64::try_from(round * 60).unwrap());
+                let _ = tokio::time::timeout(limit, recording).await;
                 return 0;
             }
             assert_eq!(recording.await.unwrap(), Recorded::Stored { pruned: vec![] });
             1
         })
         .await;
-        kept += recorded.into_iter().sum::<usize>();
+        stored += recorded.into_iter().sum::<usize>();
     }
-    assert_eq!(kept, 160);
-    bench.store(&Dump { body: "last", kept: 10_000, ..Dump::default() }).await;
+    assert_eq!(stored, 160);
+    bench.store(&Dump { body: "last", max_dumps: 10_000, ..Dump::default() }).await;
     let rows = bench.dumps(device_id).await.len();
-    assert!(rows > kept, "{rows}");
+    assert!(rows > stored, "{rows}");
     let created = bench.audited();
     let created = created.iter().filter(|line| line.starts_with("coredump.created")).count();
     assert_eq!(created, rows, "a dump and its audit record, or neither");
 }
 
 #[tokio::test]
-async fn a_dump_of_a_caller_that_left_the_queue_is_never_recorded() {
+async fn a_dump_whose_caller_was_dropped_in_the_queue_is_never_recorded() {
     let (bench, device_id) = Bench::sqlite_with_device().await;
     bench.record_as(7, &Dump { body: "opens the connection", ..Dump::default() }).await.unwrap();
     let mut blocker = connect(&bench.file());
@@ -243,19 +244,19 @@ async fn a_dump_of_a_caller_that_left_the_queue_is_never_recorded() {
     let dump = |body| Dump { body, ..Dump::default() };
     let (first, second) = (dump("first"), dump("second"));
     let leading = bench.record_as(1, &first);
-    let going = async {
+    let dropping = async {
         let waiting = bench.record_as(2, &second);
         assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
         blocker.batch_execute("ROLLBACK").unwrap();
     };
-    let (led, ()) = tokio::join!(leading, going);
+    let (led, ()) = tokio::join!(leading, dropping);
     assert_eq!(led.unwrap(), Recorded::Stored { pruned: vec![] });
     bench.record_as(3, &dump("third")).await.unwrap();
     assert_eq!(bench.dumps(device_id).await, [3, 1, 7]);
 }
 
 #[tokio::test]
-async fn waiting_to_be_recorded_ends() {
+async fn the_wait_to_be_recorded_is_limited() {
     let (bench, device_id) = Bench::sqlite_with_device().await;
     let options = SqliteOptions { readers: 1, wait: Duration::from_millis(50) };
     let db = Database::open_sqlite(&bench.file(), options).await.unwrap();
@@ -272,7 +273,7 @@ async fn waiting_to_be_recorded_ends() {
         late
     };
     let (first, late) = tokio::join!(record(1, "one"), late);
-    assert!(first.is_ok(), "it held the connection and waited for the file");
+    assert!(first.is_ok(), "the first dump had the connection and waited for the file");
     let Err(RepositoryError::Unavailable { operation: "coredump.record", .. }) = late else {
         panic!("{late:?}");
     };
@@ -281,7 +282,7 @@ async fn waiting_to_be_recorded_ends() {
 }
 
 #[tokio::test]
-async fn a_dump_alone_costs_three_statements_and_its_transaction() {
+async fn a_single_dump_costs_three_statements_and_its_transaction() {
     let (bench, _) = Bench::with_device().await;
     bench.store(&Dump::default()).await;
     let id = bench.db.reserve_id().await.unwrap();
@@ -291,23 +292,23 @@ async fn a_dump_alone_costs_three_statements_and_its_transaction() {
 }
 
 #[tokio::test]
-async fn dumps_that_come_at_the_same_time_share_their_commits() {
+async fn dumps_that_arrive_at_the_same_time_share_their_commits() {
     let (bench, device_id) = Bench::sqlite_with_device().await;
     let before = bench.db.statement_count();
     let recorded = together(200, async |index| {
         let body = format!("body {index}");
-        let dump = Dump { body: &body, kept: 1000, ..Dump::default() };
+        let dump = Dump { body: &body, max_dumps: 1000, ..Dump::default() };
         bench.record_as(1000 + index, &dump).await.unwrap()
     })
     .await;
-    assert!(recorded.into_iter().all(|one| one == Recorded::Stored { pruned: vec![] }));
+    assert!(recorded.into_iter().all(|result| result == Recorded::Stored { pruned: vec![] }));
     assert_eq!(bench.dumps(device_id).await.len(), 200);
     let statements = bench.db.statement_count() - before;
     assert!(statements < 200 * 3 + 20, "{statements}");
 }
 
 #[tokio::test]
-async fn ids_are_never_given_twice() {
+async fn an_id_is_never_reserved_twice() {
     let (bench, _) = Bench::sqlite_with_device().await;
     let reserved = together(200, async |_| bench.db.reserve_id().await.unwrap()).await;
     let mut seen: HashSet<i64> = reserved.into_iter().collect();
@@ -325,7 +326,7 @@ async fn ids_are_never_given_twice() {
 }
 
 #[tokio::test]
-async fn ids_cost_a_commit_in_sixty_four() {
+async fn sixty_four_ids_cost_one_commit() {
     let (bench, _) = Bench::sqlite_with_device().await;
     let before = bench.db.statement_count();
     for _ in 0..64 {
@@ -348,8 +349,8 @@ async fn a_sender_and_its_repeated_body_are_found_in_one_statement() {
     assert_eq!(find(body("body", 111)).await, found(None));
     assert_eq!(find(body("other", 0)).await, found(None));
     assert_eq!(bench.db.statement_count() - before, 4);
-    let nobody = bench.db.find_sender(&device_key("zzzzzzz2"), body("body", 0)).await.unwrap();
-    assert_eq!(nobody, None);
+    let unknown = bench.db.find_sender(&device_key("zzzzzzz2"), body("body", 0)).await.unwrap();
+    assert_eq!(unknown, None);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! The repository ports on a real `SQLite` file. The suites see a [`Bench`] only, so that another
-//! database can be put under them.
+//! The repository ports on a real `SQLite` file or a real `PostgreSQL` server. The suites use a
+//! [`Bench`] only, so that they run on either database.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
+#![expect(clippy::unwrap_used, reason = "a failure of a helper fails its test")]
 
 mod coredumps;
 mod devices;

@@ -38,7 +38,7 @@ async fn a_taken_code_is_a_conflict_and_leaves_no_audit_record() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_none() {
+async fn a_missing_model_is_none() {
     let bench = Bench::new().await;
     assert_eq!(ModelRepository::find(&bench.db, 7).await.unwrap(), None);
     assert_eq!(bench.db.find_by_code(&code("none")).await.unwrap(), None);
@@ -76,7 +76,7 @@ async fn deleting_a_model_deletes_its_versions_and_queues_their_objects() {
 }
 
 #[tokio::test]
-async fn an_id_is_never_given_again() {
+async fn an_id_is_never_reused() {
     let bench = Bench::new().await;
     let first = bench.model("first").await;
     ModelRepository::delete(&bench.db, first, &change(2)).await.unwrap();

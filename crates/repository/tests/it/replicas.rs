@@ -17,13 +17,12 @@ async fn work(db: Database, worker: usize) -> Vec<i64> {
     loop {
         let owner = format!("{worker:x}{:08x}", ids.len());
         let (now, until) = (second(100), second(100).after(MINUTE));
-        let claim =
-            ClaimJobs { owner: owner_of(&owner), now, until, most_attempts: 3, most_jobs: 1 };
+        let claim = ClaimJobs { owner: owner_of(&owner), now, until, max_attempts: 3, max_jobs: 1 };
         match ParseJobRepository::claim(&db, claim).await.unwrap().pop() {
             Some(Claimed::Job(job)) => {
-                let result = FinishJob { kept_coredumps: 1_000, ..parsed(&job, &owner, 110) };
+                let result = FinishJob { max_coredumps: 1_000, ..parsed(&job, &owner, 110) };
                 let finished = ParseJobRepository::finish(&db, &[result]).await.unwrap();
-                assert!(finished[0].is_some(), "no other worker had it");
+                assert!(finished[0].is_some(), "another worker had leased the job");
                 ids.push(job.id);
             }
             Some(Claimed::Exhausted(job)) => panic!("{job:?}"),

@@ -13,13 +13,13 @@ use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
 use crate::support::{Bench, MINUTE, change, owner, paths, second, upload};
 
-/// A ROM ELF on its way into the database, at a second.
+/// A ROM ELF that is uploaded at a second.
 #[derive(Clone, Copy)]
 struct Rom<'a> {
     upload: &'a str,
     chip: &'a str,
     name: &'a str,
-    /// Decides the hash.
+    /// Determines the hash.
     seed: &'a str,
     at: i64,
 }
@@ -76,7 +76,7 @@ async fn delete(bench: &Bench, id: i64, at: i64) -> bool {
 }
 
 #[tokio::test]
-async fn a_rom_elf_reads_back_as_it_was_recorded_and_gives_its_lease_back() {
+async fn a_rom_elf_reads_back_as_it_was_recorded_and_its_lease_is_released() {
     let bench = Bench::new().await;
     let rom = Rom { name: "Größe 5", ..Rom::default() };
     let recorded = rom.store(&bench).await;
@@ -109,12 +109,12 @@ async fn lists_are_one_statement_by_chip_name_and_id() {
 }
 
 #[tokio::test]
-async fn a_digest_that_is_held_is_told_whatever_it_is_uploaded_as() {
+async fn a_stored_digest_is_found_whatever_its_upload_is_named() {
     let bench = Bench::new().await;
-    let held = Rom::default().store(&bench).await;
+    let stored = Rom::default().store(&bench).await;
     let again = Rom { upload: "bb", chip: "esp32p4", name: "other", ..Rom::default() };
-    assert_eq!(again.begin(&bench).await, RomElfStart::Held(Box::new(held)));
-    assert!(again.try_record(&bench).await.unwrap().is_none(), "it has no lease");
+    assert_eq!(again.begin(&bench).await, RomElfStart::Exists(Box::new(stored)));
+    assert!(again.try_record(&bench).await.unwrap().is_none(), "this upload has no lease");
     assert_eq!(list(&bench).await.len(), 1);
 }
 
@@ -124,7 +124,7 @@ async fn one_upload_of_a_digest_at_a_time_until_its_lease_ends() {
     let first = Rom::default();
     let rival = |at| Rom { upload: "bb", at, ..Rom::default() };
     assert_eq!(first.begin(&bench).await, RomElfStart::Granted);
-    assert_eq!(first.begin(&bench).await, RomElfStart::Granted, "the holder may ask again");
+    assert_eq!(first.begin(&bench).await, RomElfStart::Granted, "the owner may ask again");
     assert_eq!(rival(101).begin(&bench).await, RomElfStart::Busy);
     let other = Rom { seed: "second", ..rival(101) };
     assert_eq!(other.begin(&bench).await, RomElfStart::Granted, "another ELF is free");
@@ -147,7 +147,7 @@ async fn simultaneous_uploads_of_one_digest_leave_one_row() {
             let rom = Rom { upload: &name, ..Rom::default() };
             match rom.begin(bench).await {
                 RomElfStart::Granted => rom.try_record(bench).await.unwrap().map(|_| "stored"),
-                RomElfStart::Held(_) => Some("held"),
+                RomElfStart::Exists(_) => Some("held"),
                 RomElfStart::Busy => Some("busy"),
             }
         }
@@ -173,24 +173,24 @@ async fn a_digest_is_unique_in_the_database_too() {
 #[tokio::test]
 async fn deleting_removes_the_row_and_queues_its_object() {
     let bench = Bench::new().await;
-    let held = Rom::default().store(&bench).await;
+    let stored = Rom::default().store(&bench).await;
     let other = Rom { seed: "second", ..Rom::default() }.store(&bench).await;
-    assert!(delete(&bench, held.id, 110).await);
-    assert!(!delete(&bench, held.id, 111).await);
+    assert!(delete(&bench, stored.id, 110).await);
+    assert!(!delete(&bench, stored.id, 111).await);
     assert_eq!(list(&bench).await, [other]);
-    assert_eq!(bench.queued(), paths(&[held.key()]));
+    assert_eq!(bench.queued(), paths(&[stored.key()]));
     let last = bench.audited().pop();
-    assert_eq!(last, Some(format!("rom_elf.deleted {}", held.id)));
+    assert_eq!(last, Some(format!("rom_elf.deleted {}", stored.id)));
     assert_eq!(bench.audited().len(), 3);
     let claimed = bench.claim("cc", 120).await;
-    assert_eq!(claimed.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&held.key()]);
+    assert_eq!(claimed.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&stored.key()]);
 }
 
 #[tokio::test]
 async fn uploading_again_cancels_a_queued_delete_and_waits_for_one_that_has_begun() {
     let bench = Bench::new().await;
-    let held = Rom::default().store(&bench).await;
-    delete(&bench, held.id, 110).await;
+    let stored = Rom::default().store(&bench).await;
+    delete(&bench, stored.id, 110).await;
     let again = |at| Rom { upload: "bb", at, ..Rom::default() };
     assert_eq!(bench.claim("cc", 120).await.len(), 1, "leased until 180");
     assert_eq!(again(179).begin(&bench).await, RomElfStart::Busy);
@@ -198,7 +198,7 @@ async fn uploading_again_cancels_a_queued_delete_and_waits_for_one_that_has_begu
     assert_eq!(again(180).begin(&bench).await, RomElfStart::Granted);
     assert_eq!(bench.queued(), Vec::<String>::new());
     let recorded = again(180).try_record(&bench).await.unwrap().unwrap();
-    assert!(recorded.id > held.id, "an id is never given again");
+    assert!(recorded.id > stored.id, "an id is never reused");
     bench.db.finish(&owner("cc"), &[1]).await.unwrap();
     assert_eq!(list(&bench).await, [recorded]);
 }
@@ -220,12 +220,12 @@ async fn the_object_of_an_upload_under_way_is_neither_garbage_nor_deleted() {
 }
 
 #[tokio::test]
-async fn a_queued_delete_of_a_held_object_is_cancelled_instead_of_claimed() {
+async fn a_queued_delete_of_an_object_in_use_is_cancelled_instead_of_claimed() {
     let bench = Bench::new().await;
-    let held = Rom::default().store(&bench).await;
+    let stored = Rom::default().store(&bench).await;
     bench.sql(&format!(
         "INSERT INTO outbox (object_key, queued_at, next_attempt_at) VALUES ('{}', '{at}', '{at}')",
-        held.key(),
+        stored.key(),
         at = second(0)
     ));
     assert_eq!(bench.claim("cc", 200).await, []);
@@ -233,16 +233,16 @@ async fn a_queued_delete_of_a_held_object_is_cancelled_instead_of_claimed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_audited_changes_nothing() {
+async fn a_change_that_cannot_be_audited_changes_nothing() {
     let bench = Bench::new().await;
-    let held = Rom::default().store(&bench).await;
+    let stored = Rom::default().store(&bench).await;
     let other = Rom { seed: "second", ..Rom::default() };
     assert_eq!(other.begin(&bench).await, RomElfStart::Granted);
     bench.break_inserts("audit_records");
     assert!(other.try_record(&bench).await.is_err());
-    assert!(RomElfRepository::delete(&bench.db, held.id, &change(120)).await.is_err());
+    assert!(RomElfRepository::delete(&bench.db, stored.id, &change(120)).await.is_err());
     bench.mend_inserts("audit_records");
-    assert_eq!(list(&bench).await, [held]);
+    assert_eq!(list(&bench).await, [stored]);
     assert_eq!(bench.queued(), Vec::<String>::new());
     assert!(other.try_record(&bench).await.unwrap().is_some(), "the lease is still held");
 }

@@ -1,23 +1,19 @@
 mod postgres;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use coredock_repository::{Database, SchemaStatus, StartError};
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 
-use crate::support::{Bench, OPTIONS, connect};
+use crate::support::{Bench, OPTIONS, connect, file_in};
 
 async fn open(file: &Path) -> Result<Database, StartError> {
     Database::open_sqlite(file, OPTIONS).await
 }
 
-fn file_in(directory: &tempfile::TempDir) -> PathBuf {
-    directory.path().join("coredock.db")
-}
-
 #[tokio::test]
-async fn a_new_file_waits_for_every_migration_and_gets_them_once() {
+async fn a_new_file_gets_every_migration_once() {
     let directory = tempfile::tempdir().unwrap();
     let db = open(&file_in(&directory)).await.unwrap();
     let fresh = db.schema_status().await.unwrap();
@@ -62,9 +58,9 @@ async fn a_database_of_a_newer_coredock_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
-    let text = "certainly no database, but long enough to have a header ".repeat(20);
+    let text = "not a database, but long enough to have a header ".repeat(20);
     std::fs::write(file_in(&directory), &text).unwrap();
     let error = open(&file_in(&directory)).await.err().unwrap();
     assert!(matches!(error, StartError::NotADatabase { .. }), "{error:?}");
@@ -72,7 +68,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn tables_of_somebody_else_are_refused_and_left_alone() {
+async fn tables_of_another_program_are_refused_and_not_changed() {
     let directory = tempfile::tempdir().unwrap();
     let file = file_in(&directory);
     connect(&file).batch_execute("CREATE TABLE recipes (id integer);").unwrap();

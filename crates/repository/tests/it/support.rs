@@ -1,4 +1,4 @@
-//! A throw-away database and one verb per thing the tests do.
+//! A temporary database, and one verb per action of the tests.
 
 pub(crate) mod dumps;
 
@@ -38,8 +38,8 @@ pub(crate) const OPTIONS: SqliteOptions =
     SqliteOptions { readers: 2, wait: Duration::from_secs(10) };
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
-/// A migrated database of its own: on `SQLite`, or on `PostgreSQL` when the tests are told so
-/// ([`coredock_testkit::production_backends`]).
+/// A migrated database of one test: on `SQLite`, or on `PostgreSQL` if
+/// [`coredock_testkit::production_backends`] says so.
 pub(crate) struct Bench {
     pub(crate) db: Database,
     place: Place,
@@ -73,7 +73,7 @@ impl Bench {
         }
     }
 
-    /// On `SQLite`, for what only that has.
+    /// On `SQLite`, for behaviour which only that database has.
     pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let db = Database::open_sqlite(&file_in(&directory), OPTIONS).await.unwrap();
@@ -82,7 +82,7 @@ impl Bench {
         Self { db, place: Place::File(directory) }
     }
 
-    /// On `PostgreSQL`, for what only that has.
+    /// On `PostgreSQL`, for behaviour which only that database has.
     pub(crate) async fn postgres() -> Self {
         let database = TestDatabase::empty();
         let db = connect_to(&database.url()).unwrap();
@@ -91,7 +91,7 @@ impl Bench {
         Self { db, place: Place::Server(database) }
     }
 
-    /// The file; only of `SQLite`.
+    /// The database file; panics on `PostgreSQL`.
     pub(crate) fn file(&self) -> PathBuf {
         match &self.place {
             Place::File(directory) => file_in(directory),
@@ -99,7 +99,7 @@ impl Bench {
         }
     }
 
-    /// Where the database is; only of `PostgreSQL`.
+    /// The URL of the database; panics on `SQLite`.
     pub(crate) fn url(&self) -> String {
         match &self.place {
             Place::File(_) => panic!("a file has no URL"),
@@ -115,7 +115,7 @@ impl Bench {
         }
     }
 
-    /// An SQL text as the SQL value of an instant.
+    /// An SQL expression of an instant, from one of a text.
     pub(crate) fn instant(&self, text: &str) -> String {
         match &self.place {
             Place::File(_) => text.to_owned(),
@@ -123,7 +123,7 @@ impl Bench {
         }
     }
 
-    /// The SQL value of an instant as an SQL text of the form of the contract.
+    /// An SQL expression of a text in the form of the contract, from one of an instant.
     pub(crate) fn instant_text(&self, value: &str) -> String {
         match &self.place {
             Place::File(_) => value.to_owned(),
@@ -133,7 +133,7 @@ impl Bench {
         }
     }
 
-    /// From here on rows of `table` cannot be inserted: the database says `injected`.
+    /// Makes each insert into `table` fail with the error `injected`.
     pub(crate) fn break_inserts(&self, table: &str) {
         match &self.place {
             Place::File(_) => self.sql(&format!(
@@ -152,7 +152,7 @@ impl Bench {
         }
     }
 
-    /// Statements beyond those of `SQLite` that `PostgreSQL` runs, where it takes `locks`.
+    /// How many statements `PostgreSQL` runs more than `SQLite` if it takes this number of locks.
     pub(crate) fn locks(&self, locks: u64) -> u64 {
         match &self.place {
             Place::File(_) => 0,
@@ -160,7 +160,7 @@ impl Bench {
         }
     }
 
-    /// Runs raw SQL over a connection of its own.
+    /// Runs raw SQL over a separate connection.
     pub(crate) fn sql(&self, statements: &str) {
         match &self.place {
             Place::File(_) => connect(&self.file()).batch_execute(statements).unwrap(),
@@ -168,7 +168,7 @@ impl Bench {
         }
     }
 
-    /// The texts a raw query yields as `line`.
+    /// The texts which a raw query returns in the column `line`.
     pub(crate) fn lines(&self, query: &str) -> Vec<String> {
         if let Place::Server(database) = &self.place {
             return database.texts(query);
@@ -187,7 +187,7 @@ impl Bench {
         DeviceRepository::create(&self.db, device, &change(1)).await.unwrap().unwrap().id
     }
 
-    /// A dump row in a state; its id.
+    /// Inserts a dump in a state; returns its id.
     pub(crate) fn dump(&self, device_id: i64, version: &str, status: &str) -> i64 {
         self.sql(&format!(
             "INSERT INTO coredumps (device_id, chip, firmware_version, size, parse_status, \
@@ -223,7 +223,7 @@ impl Bench {
         }
     }
 
-    /// A version that is there.
+    /// Loads a version which must exist.
     pub(crate) async fn version(&self, model_id: i64, text: &str) -> FirmwareVersion {
         FirmwareRepository::find(&self.db, model_id, &version(text)).await.unwrap().unwrap()
     }
@@ -234,7 +234,7 @@ impl Bench {
         list.iter().rev().map(|line| line.version.version.to_string()).collect()
     }
 
-    /// The keys whose deletes wait, in the order they were queued.
+    /// The keys of the queued deletes, in the order of the queue.
     pub(crate) fn queued(&self) -> Vec<String> {
         self.lines("SELECT object_key AS line FROM outbox ORDER BY id")
     }
@@ -243,7 +243,7 @@ impl Bench {
         self.lines("SELECT action || ' ' || target_id AS line FROM audit_records ORDER BY id")
     }
 
-    /// Claims at a second, for a minute.
+    /// Claims queued deletes at a second, for a minute.
     pub(crate) async fn claim(&self, owner: &str, at: i64) -> Vec<QueuedDelete> {
         let (now, until) = (second(at), second(at).after(MINUTE));
         let claim = ClaimDeletes { owner: self::owner(owner), now, until, limit: 100 };
@@ -251,7 +251,7 @@ impl Bench {
     }
 }
 
-fn file_in(directory: &tempfile::TempDir) -> PathBuf {
+pub(crate) fn file_in(directory: &tempfile::TempDir) -> PathBuf {
     directory.path().join("coredock.db")
 }
 
@@ -261,13 +261,13 @@ pub(crate) fn connect(file: &Path) -> SqliteConnection {
     connection
 }
 
-/// A set on its way into the database.
+/// The set of a publication.
 pub(crate) struct Set<'a> {
     pub(crate) upload: &'a str,
     pub(crate) model_id: i64,
     pub(crate) model: &'a str,
     pub(crate) version: &'a str,
-    /// Decides every hash.
+    /// Determines every hash.
     pub(crate) seed: &'a str,
     pub(crate) objects: PublishedObjects,
     /// Second of the commit.
@@ -308,7 +308,7 @@ impl Set<'_> {
             version: version(self.version),
             facts: facts(self.seed),
             objects: self.objects,
-            kept_versions: 2,
+            max_versions: 2,
         }
     }
 }
@@ -332,7 +332,7 @@ pub(crate) fn facts(seed: &str) -> FirmwareFacts {
     }
 }
 
-/// A few connections to a `PostgreSQL` database; none is made yet.
+/// Prepares a few connections to a `PostgreSQL` database without connecting.
 pub(crate) fn connect_to(url: &str) -> Result<Database, coredock_repository::StartError> {
     Database::open_postgres(PostgresOptions {
         url: PostgresUrl::parse(url).unwrap(),

@@ -29,7 +29,7 @@ async fn v46_two_failures_and_a_report_are_three_calls_for_the_same_files() {
 }
 
 #[tokio::test]
-async fn the_output_is_the_report_as_it_is_and_may_be_absent() {
+async fn the_output_is_the_unchanged_report_and_may_be_absent() {
     let setting = Setting::new().await;
     let odd = " a\0b\r\n\u{1b}[0m é \n";
     for (reply, expected) in [
@@ -45,7 +45,7 @@ async fn the_output_is_the_report_as_it_is_and_may_be_absent() {
 }
 
 #[tokio::test]
-async fn every_4xx_is_a_refusal_for_good() {
+async fn every_4xx_is_a_final_refusal() {
     let setting = Setting::new().await;
     for status in [400, 401, 404, 408, 422, 429, 499] {
         let reason = setting.refusal(Reply::status(status)).await;
@@ -57,13 +57,13 @@ async fn every_4xx_is_a_refusal_for_good() {
 async fn a_refusal_shows_an_excerpt_of_what_the_sidecar_says() {
     let setting = Setting::new().await;
     let directory = setting.shared.path().display();
-    let (url, most) = (setting.sidecar.url(), "é".repeat(299));
+    let (url, longest) = (setting.sidecar.url(), "é".repeat(299));
     for (body, expected) in [
         ("no such chip\n".into(), ": no such chip"),
         (r#"{"detail":"not\nan ELF\u0007","more":[]}"#.into(), ": not an ELF"),
         (format!("cannot read {directory}/coredump_17.dmp"), ": cannot read coredump_17.dmp"),
         (format!("{{\"error\":\"GET {url}/parse-coredump failed\"}}"), ": GET … failed"),
-        (format!("{{\"message\":\"{most}éé\"}}"), &*format!(": {most}…")),
+        (format!("{{\"message\":\"{longest}éé\"}}"), &*format!(": {longest}…")),
         ("<h1>Bad Request</h1>".into(), ""),
         ("\u{1b}[2J".into(), ""),
         ("long ".repeat(20_000), ""),
@@ -149,7 +149,7 @@ async fn a_sidecar_that_refuses_connections_is_worth_another_attempt() {
 }
 
 #[tokio::test]
-async fn an_odd_chip_arrives_as_it_is() {
+async fn an_odd_chip_arrives_unchanged() {
     let setting = Setting::new().await;
     let mut job = job(1, b"elf");
     job.dump.chip = "a b+c&core=d#e/é%41".into();

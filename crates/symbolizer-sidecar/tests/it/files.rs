@@ -161,7 +161,7 @@ async fn a_directory_that_cannot_be_written_does_not_count_as_an_attempt() {
     let setting = Setting::new().await;
     let absent = setting.shared.path().join("absent");
     let file = setting.shared.path().join("file");
-    fs::write(&file, "no directory").unwrap();
+    fs::write(&file, "not a directory").unwrap();
     for directory in [&absent, &file] {
         let symbolizer = symbolizer(setting.sidecar.url(), directory, AMPLE);
         assert_unavailable(&symbolizer.symbolicate(job(1, b"elf")).await);

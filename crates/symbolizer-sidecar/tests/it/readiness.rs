@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::support::{AMPLE, Setting, names, symbolizer};
 
 #[tokio::test]
-async fn a_sidecar_that_answers_anything_is_ready_and_finds_no_files() {
+async fn a_sidecar_that_answers_anything_is_ready_and_gets_no_files() {
     let setting = Setting::new().await;
     assert!(setting.symbolizer.is_ready().await);
     assert_eq!(names(setting.shared.path()), [""; 0]);
@@ -21,7 +21,7 @@ async fn without_the_shared_directory_it_is_not_ready() {
     let absent = setting.shared.path().join("absent");
     assert!(!symbolizer(setting.sidecar.url(), &absent, AMPLE).is_ready().await);
     let file = setting.shared.path().join("file");
-    std::fs::write(&file, "no directory").unwrap();
+    std::fs::write(&file, "not a directory").unwrap();
     assert!(!symbolizer(setting.sidecar.url(), &file, AMPLE).is_ready().await);
 }
 

@@ -126,7 +126,7 @@ async fn a_real_dump_becomes_a_report_with_all_frames_and_tasks() {
 }
 
 #[tokio::test]
-async fn an_elf_of_another_build_is_refused_for_good() {
+async fn an_elf_of_another_build_is_a_final_refusal() {
     let service = Service::start().await;
     let mut elf = fixture("firmware.elf");
     elf.push(0);
@@ -136,7 +136,7 @@ async fn an_elf_of_another_build_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_refused_for_good() {
+async fn files_that_cannot_be_decoded_are_a_final_refusal() {
     let service = Service::start().await;
     let (core, elf) = (fixture("0.dmp"), || fixture("firmware.elf"));
     let mut damaged = raw(0x0104, CHIP_ID, &core);

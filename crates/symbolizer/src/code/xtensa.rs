@@ -12,7 +12,12 @@ pub(super) fn is_entry(code: &[u8]) -> bool {
 /// The rule before `ENTRY`: window and stack pointer are still those of the caller.
 pub(super) const fn before_entry() -> UnwindRule {
     const SP: u8 = 1;
-    UnwindRule { cfa: (SP, 0), link: 0, return_address: SavedAt::Same, saved: Vec::new() }
+    UnwindRule {
+        cfa: (SP, 0),
+        return_address_register: 0,
+        return_address: SavedAt::Same,
+        saved: Vec::new(),
+    }
 }
 
 /// The calls in a function. Jumps are ignored: compilers do not make tail calls from functions with
@@ -107,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_returns_or_is_cut_is_not_a_call() {
+    fn returns_and_truncated_instructions_are_not_calls() {
         // retw, ret, jx a0
         assert_eq!(calls(&[0x90, 0, 0, 0x80, 0, 0, 0xa0, 0, 0], 0), []);
         assert_eq!(calls(&[0x25, 0], 0), []);

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_found_wherever_a_segment_holds_all_of_them() {
+    fn words_are_found_where_a_segment_contains_all_of_their_bytes() {
         let (low, high) = ([1, 0, 0, 0, 2, 0], [9, 0, 0, 0, 7, 7, 7, 7]);
         let memory = Memory::new([
             Segment { start: u32::MAX - 3, bytes: &high },

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Dwarf, Unit};
 use crate::elf::{ElfError, Slice};
-use crate::sources::{NONE, SourceLine, SourceTable};
+use crate::sources::{LineRow, NONE, SourceLine, SourceTable};
 
 /// In bytes.
 const MAX_PATH: usize = 4096;
@@ -62,14 +62,14 @@ impl<'a> Dwarf<'a, '_> {
     ) -> Result<(), ElfError> {
         let Some(program) = unit.line_program.clone() else { return Ok(()) };
         let mut rows = program.rows();
-        let mut sequence: Vec<(u32, SourceLine)> = Vec::new();
+        let mut sequence: Vec<LineRow> = Vec::new();
         while let Ok(Some((_, row))) = rows.next_row() {
             self.budget.row()?;
             let Ok(address) = u32::try_from(row.address()) else { continue };
             if row.end_sequence() {
                 // Functions that the linker removed have other addresses.
-                let placed = sequence.first().is_some_and(|(start, _)| {
-                    self.in_code((*start).into(), Some(address.into())).is_some()
+                let placed = sequence.first().is_some_and(|first| {
+                    self.in_code(first.address.into(), Some(address.into())).is_some()
                 });
                 if placed {
                     table.add_lines(&sequence, address);
@@ -79,7 +79,7 @@ impl<'a> Dwarf<'a, '_> {
             }
             let line = row.line().map_or(0, |line| u32::try_from(line.get()).unwrap_or_default());
             let file = files.number(row.file_index(), &self.sections, unit, table);
-            sequence.push((address, SourceLine { file, line }));
+            sequence.push(LineRow { address, line: SourceLine { file, line } });
         }
         Ok(())
     }

@@ -12,13 +12,13 @@ pub(super) struct ScopeRange {
     pub(super) scope: u32,
 }
 
-/// Passes on the innermost scope from each address on, `None` where there is none. A scope is cut
+/// Emits the innermost scope from each address on, `None` where no scope is. A scope is cut
 /// where the scope around it ends.
-pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Option<u32>)) {
+pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut emit: impl FnMut(u32, Option<u32>)) {
     ranges.sort_by_key(|range| (range.start, range.depth, Reverse(range.end), range.scope));
     let mut open: Vec<ScopeRange> = Vec::new();
     for range in ranges {
-        close(&mut open, range.start, &mut take);
+        close(&mut open, range.start, &mut emit);
         let outer = open.last();
         if outer.is_some_and(|outer| outer.depth >= range.depth) {
             // Two functions at one address: the first one stays.
@@ -26,18 +26,18 @@ pub(super) fn flatten(mut ranges: Vec<ScopeRange>, mut take: impl FnMut(u32, Opt
         }
         let end = outer.map_or(range.end, |outer| range.end.min(outer.end));
         if end > range.start {
-            take(range.start, Some(range.scope));
+            emit(range.start, Some(range.scope));
             open.push(ScopeRange { end, ..range });
         }
     }
-    close(&mut open, u32::MAX, &mut take);
+    close(&mut open, u32::MAX, &mut emit);
 }
 
 /// Ends the scopes that end at or before an address.
-fn close(open: &mut Vec<ScopeRange>, address: u32, take: &mut impl FnMut(u32, Option<u32>)) {
+fn close(open: &mut Vec<ScopeRange>, address: u32, emit: &mut impl FnMut(u32, Option<u32>)) {
     while let Some(inner) = open.pop_if(|range| range.end <= address) {
         let outer = open.last().filter(|outer| outer.end > inner.end);
-        take(inner.end, outer.map(|outer| outer.scope));
+        emit(inner.end, outer.map(|outer| outer.scope));
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_counts() {
+    fn the_innermost_scope_counts() {
         check(
             &[(10, 50, 0), (20, 30, 1), (22, 24, 2)],
             &[
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reaches_out_is_cut() {
+    fn a_scope_that_reaches_beyond_its_outer_scope_is_cut() {
         check(&[(10, 20, 0), (15, 40, 1)], &[(10, Some(0)), (15, Some(1)), (20, None)]);
         check(&[(10, 20, 0), (15, 40, 0)], &[(10, Some(0)), (20, None)]);
     }

@@ -12,15 +12,15 @@ use super::{Elf, Slice};
 /// Frame description entries that are read.
 const MAX_DESCRIPTIONS: usize = 4_000_000;
 /// Registers of either architecture.
-const REGISTERS: u16 = 32;
+const REGISTER_COUNT: u16 = 32;
 
 /// How to get from a frame to its caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct UnwindRule {
     /// Register and offset: their sum is the canonical frame address.
     pub(crate) cfa: (u8, i32),
-    /// The register of return addresses: ra, except in functions that save registers for others.
-    pub(crate) link: u8,
+    /// ra, except in functions that save registers for others.
+    pub(crate) return_address_register: u8,
     pub(crate) return_address: SavedAt,
     /// By register number.
     pub(crate) saved: Vec<(u8, SavedAt)>,
@@ -34,9 +34,9 @@ pub(crate) enum SavedAt {
     /// In the register itself.
     Same,
     /// In memory, at this offset from the canonical frame address.
-    Offset(i32),
+    AtCfaOffset(i32),
     /// It is the canonical frame address plus this offset.
-    Value(i32),
+    CfaPlus(i32),
     /// In another register.
     Register(u8),
 }
@@ -101,13 +101,13 @@ impl<'a> Cfi<'a> {
         found
     }
 
-    /// Passes on the rules of an entry, each with the first address it applies to, until `take`
+    /// Emits the rules of an entry, each with the first address it applies to, until `emit`
     /// returns false.
-    pub(crate) fn rules(&self, fde: Fde, take: impl FnMut(u32, Option<UnwindRule>) -> bool) {
+    pub(crate) fn rules(&self, fde: Fde, emit: impl FnMut(u32, Option<UnwindRule>) -> bool) {
         if fde.in_eh_frame {
-            rules_of(&self.eh_frame, &self.bases, fde.offset.into(), take);
+            rules_of(&self.eh_frame, &self.bases, fde.offset.into(), emit);
         } else {
-            rules_of(&self.debug_frame, &self.bases, fde.offset.into(), take);
+            rules_of(&self.debug_frame, &self.bases, fde.offset.into(), emit);
         }
     }
 }
@@ -117,7 +117,7 @@ impl<'a> Cfi<'a> {
 fn find<'a, S: UnwindSection<Slice<'a>, Offset: std::hash::Hash + Eq>>(
     section: &S,
     bases: &BaseAddresses,
-    mut take: impl FnMut(Fde),
+    mut emit: impl FnMut(Fde),
 ) {
     let mut cies = HashMap::new();
     let mut entries = section.entries(bases);
@@ -136,7 +136,7 @@ fn find<'a, S: UnwindSection<Slice<'a>, Offset: std::hash::Hash + Eq>>(
         let Ok(fde) = parsed else { continue };
         let (start, length) = (u32::try_from(fde.initial_address()), u32::try_from(fde.len()));
         if let (Ok(start @ 1..), Ok(length @ 1..)) = (start, length) {
-            take(Fde { start, length, in_eh_frame: false, offset: fde.offset() });
+            emit(Fde { start, length, in_eh_frame: false, offset: fde.offset() });
         }
     }
 }
@@ -145,7 +145,7 @@ fn rules_of<'a, S: UnwindSection<Slice<'a>>>(
     section: &S,
     bases: &BaseAddresses,
     offset: S::Offset,
-    mut take: impl FnMut(u32, Option<UnwindRule>) -> bool,
+    mut emit: impl FnMut(u32, Option<UnwindRule>) -> bool,
 ) {
     let fde = section.fde_from_offset(bases, offset, S::cie_from_offset);
     let Ok(fde) = fde else { return };
@@ -154,7 +154,7 @@ fn rules_of<'a, S: UnwindSection<Slice<'a>>>(
     let Ok(mut table) = fde.rows(section, bases, &mut context) else { return };
     while let Ok(Some(row)) = table.next_row() {
         let Ok(start) = u32::try_from(row.start_address()) else { return };
-        if !take(start, rule_of(row, column)) {
+        if !emit(start, rule_of(row, column)) {
             return;
         }
     }
@@ -174,15 +174,15 @@ fn rule_of(row: &gimli::UnwindTableRow<usize>, column: Register) -> Option<Unwin
         saved.push((number(*register)?, at));
     }
     saved.sort_by_key(|(register, _)| *register);
-    Some(UnwindRule { cfa, link: number(column)?, return_address, saved })
+    Some(UnwindRule { cfa, return_address_register: number(column)?, return_address, saved })
 }
 
 fn saved_at(rule: &RegisterRule<usize>) -> Option<SavedAt> {
     Some(match rule {
         RegisterRule::Undefined => SavedAt::Nowhere,
         RegisterRule::SameValue => SavedAt::Same,
-        RegisterRule::Offset(offset) => SavedAt::Offset(i32::try_from(*offset).ok()?),
-        RegisterRule::ValOffset(offset) => SavedAt::Value(i32::try_from(*offset).ok()?),
+        RegisterRule::Offset(offset) => SavedAt::AtCfaOffset(i32::try_from(*offset).ok()?),
+        RegisterRule::ValOffset(offset) => SavedAt::CfaPlus(i32::try_from(*offset).ok()?),
         RegisterRule::Register(register) => SavedAt::Register(number(*register)?),
         _ => return None,
     })
@@ -190,5 +190,5 @@ fn saved_at(rule: &RegisterRule<usize>) -> Option<SavedAt> {
 
 /// The number comes from an untrusted file.
 fn number(register: Register) -> Option<u8> {
-    (register.0 < REGISTERS).then_some(u8::try_from(register.0).ok()?)
+    (register.0 < REGISTER_COUNT).then_some(u8::try_from(register.0).ok()?)
 }

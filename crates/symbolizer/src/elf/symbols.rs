@@ -25,7 +25,7 @@ impl<'a> Elf<'a> {
     pub(crate) fn functions(&self) -> Vec<FunctionSymbol<'a>> {
         let mut functions: Vec<_> =
             self.file.symbols().take(MAX_SYMBOLS).filter_map(|symbol| function(&symbol)).collect();
-        // Of several names for one address the one with a size is chosen, then the first in the
+        // Of several names for one address, a name with a size is chosen, then the first in the
         // alphabet.
         functions.sort_by_key(|function| {
             (function.start, function.absolute, Reverse(function.size), function.name)

@@ -12,8 +12,8 @@ use crate::dwarf::{Dwarf, TaskBlock};
 use crate::elf::{Elf, ElfError, Section};
 use crate::sources::{NONE, SourceTable, keep_last};
 
-/// The index of an ELF with this SHA-256. Needs a few times the memory of the debugging information
-/// of one source file; up to about 200 MiB for ELFs that no compiler writes.
+/// Builds the index of an ELF with this SHA-256. That takes a few times the memory of the debugging
+/// information of one source file, and up to about 200 MiB for ELFs that no compiler writes.
 pub fn build(elf: &[u8], elf_sha256: Sha256Digest) -> Result<Vec<u8>, ElfError> {
     let elf = Elf::read(elf)?;
     let code = ElfCode::of(&elf);
@@ -55,7 +55,7 @@ fn pack_sources(table: &SourceTable, parts: &mut Parts) {
         (number, [scope.name, scope.parent, scope.call_file, scope.call_line])
     });
     let scope_starts = table.scope_starts.iter().map(|(address, scope)| (*address, [*scope]));
-    let lines = table.lines.iter().map(|(address, line)| (*address, [line.file, line.line]));
+    let lines = table.lines.iter().map(|row| (row.address, [row.line.file, row.line.line]));
     parts.set(Part::Strings, table.string_bytes().to_vec());
     parts.set(Part::Scopes, pack(scopes));
     parts.set(Part::ScopeStarts, pack(scope_starts));

@@ -129,7 +129,6 @@ impl Parts {
         self.0[part as usize] = bytes;
     }
 
-    /// The index with these parts.
     pub(super) fn write(
         &self,
         architecture: Architecture,

@@ -95,7 +95,7 @@ fn write_piece(bytes: &mut Vec<u8>, piece: Piece) {
     }
 }
 
-/// The parameters of one function; `None` if the bytes make no sense.
+/// The parameters of one function; `None` if the bytes are inconsistent.
 pub(super) fn parameters_at(
     mut data: &[u8],
     described: &[[u8; ROW_BYTES]],
@@ -158,9 +158,9 @@ pub(super) fn pack_types(types: &[ValueType]) -> (Vec<u8>, Vec<u8>) {
             ValueType::Enumeration { .. } => 10,
         };
         let mut count = 0_u16;
-        if let ValueType::Enumeration { names: of_kind, .. } = value_type {
-            count = u16::try_from(of_kind.len()).unwrap_or_default();
-            for (value, name) in of_kind.iter().take(count.into()) {
+        if let ValueType::Enumeration { names: enumerators, .. } = value_type {
+            count = u16::try_from(enumerators.len()).unwrap_or_default();
+            for (value, name) in enumerators.iter().take(count.into()) {
                 names.extend(value.to_le_bytes());
                 names.extend(name.to_le_bytes());
             }
@@ -187,10 +187,10 @@ pub(super) fn read_type(row: [u8; ROW_BYTES], names: &[[u8; ROW_BYTES]]) -> Valu
         10 => {
             let first = usize::try_from(u32::from_le_bytes(first)).unwrap_or(usize::MAX);
             let count = usize::from(u16::from_le_bytes([c0, c1]));
-            let of_kind = names.get(first..).unwrap_or_default().iter().take(count);
+            let enumerators = names.get(first..).unwrap_or_default().iter().take(count);
             let word = |bytes: [u8; 4]| u32::from_le_bytes(bytes);
             let names =
-                of_kind.map(|[a, b, c, d, rest @ ..]| (word([*a, *b, *c, *d]), word(*rest)));
+                enumerators.map(|[a, b, c, d, rest @ ..]| (word([*a, *b, *c, *d]), word(*rest)));
             ValueType::Enumeration { size, names: names.collect() }
         }
         _ => ValueType::Other,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_read_back_and_cut_ones_are_survived() {
+    fn parameters_are_read_back_and_truncated_bytes_are_refused() {
         let (mut bytes, mut described) = (Vec::new(), Descriptions::default());
         write_function(&mut bytes, &example(), &mut described);
         let described = described.bytes.as_chunks().0;

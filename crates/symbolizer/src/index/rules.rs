@@ -1,4 +1,4 @@
-//! Unwind rules as bytes. A firmware has few different ones.
+//! Unwind rules as bytes. A firmware has few different rules.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ impl Rules {
         let count = rule.saved.len().min(MAX_SAVED);
         self.bytes.extend([rule.cfa.0, u8::try_from(count).unwrap_or_default()]);
         self.bytes.extend(rule.cfa.1.to_le_bytes());
-        self.add_saved(rule.link, rule.return_address);
+        self.add_saved(rule.return_address_register, rule.return_address);
         for (register, at) in rule.saved.iter().take(MAX_SAVED) {
             self.add_saved(*register, *at);
         }
@@ -39,8 +39,8 @@ impl Rules {
         let (kind, value) = match at {
             SavedAt::Nowhere => (0, 0),
             SavedAt::Same => (1, 0),
-            SavedAt::Offset(offset) => (2, offset),
-            SavedAt::Value(offset) => (3, offset),
+            SavedAt::AtCfaOffset(offset) => (2, offset),
+            SavedAt::CfaPlus(offset) => (3, offset),
             SavedAt::Register(other) => (4, other.into()),
         };
         self.bytes.extend([register, kind]);
@@ -56,9 +56,9 @@ pub(super) fn read(bytes: &[u8], start: u32) -> Option<UnwindRule> {
     let entries = rest.get(4..)?.as_chunks::<6>().0;
     let entries = entries.get(..=usize::from(*count).min(MAX_SAVED))?;
     let mut entries = entries.iter().copied().map(entry);
-    let (link, return_address) = entries.next()??;
+    let (return_address_register, return_address) = entries.next()??;
     let saved = entries.collect::<Option<_>>()?;
-    Some(UnwindRule { cfa: (*register, offset), link, return_address, saved })
+    Some(UnwindRule { cfa: (*register, offset), return_address_register, return_address, saved })
 }
 
 fn entry(bytes: [u8; 6]) -> Option<(u8, SavedAt)> {
@@ -67,8 +67,8 @@ fn entry(bytes: [u8; 6]) -> Option<(u8, SavedAt)> {
     let at = match kind {
         0 => SavedAt::Nowhere,
         1 => SavedAt::Same,
-        2 => SavedAt::Offset(value),
-        3 => SavedAt::Value(value),
+        2 => SavedAt::AtCfaOffset(value),
+        3 => SavedAt::CfaPlus(value),
         4 => SavedAt::Register(u8::try_from(value).ok()?),
         _ => return None,
     };
@@ -83,12 +83,12 @@ mod tests {
     fn rules_are_read_back() {
         let rule = |offset| UnwindRule {
             cfa: (2, offset),
-            link: 5,
-            return_address: SavedAt::Offset(-4),
+            return_address_register: 5,
+            return_address: SavedAt::AtCfaOffset(-4),
             saved: vec![
-                (1, SavedAt::Offset(-4)),
+                (1, SavedAt::AtCfaOffset(-4)),
                 (8, SavedAt::Register(31)),
-                (9, SavedAt::Value(16)),
+                (9, SavedAt::CfaPlus(16)),
             ],
         };
         let mut rules = Rules::default();

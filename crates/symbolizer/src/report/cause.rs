@@ -30,8 +30,8 @@ pub struct Panic {
     pub guilty: Vec<String>,
 }
 
-/// Texts, and the causes they stand for. The first one in the panic text counts: others after it
-/// are quotations.
+/// Texts, and the causes they mean. The first of them in the panic text counts: those after it are
+/// quotations.
 const CAUSES_BY_TEXT: [(&str, &str); 23] = [
     // newlib `assert.c`, with the changes of ESP-IDF
     ("assert failed", "assert"),

@@ -2,7 +2,7 @@
 
 /// Suffixes that compilers give to clones of a function.
 const CLONES: [&str; 4] = [".constprop.", ".isra.", ".part.", ".cold"];
-/// Demanglers put this before them.
+/// Demanglers put this before such a suffix.
 const CLONE: &str = " [clone ";
 
 /// Without template arguments and suffixes of clones.
@@ -35,7 +35,7 @@ mod tests {
     use super::plain;
 
     #[test]
-    fn copies_and_templates_have_one_name() {
+    fn clones_and_templates_have_one_name() {
         assert_eq!(plain("connect.constprop.0"), "connect");
         assert_eq!(plain("parse.isra.0.part.1"), "parse");
         assert_eq!(plain("run.cold"), "run");

@@ -145,7 +145,7 @@ impl<'a> Unwinder<'a> {
     fn caller_by(&self, rule: &UnwindRule, state: &State) -> Option<State> {
         let (register, offset) = rule.cfa;
         let cfa = state.register(register)?.wrapping_add_signed(offset);
-        let pc = self.value(rule.return_address, rule.link, cfa, state)?;
+        let pc = self.value(rule.return_address, rule.return_address_register, cfa, state)?;
         let mut next = State { pc, registers: FrameRegisters::default() };
         for register in PRESERVED {
             next.set(register, state.register(register));
@@ -155,7 +155,11 @@ impl<'a> Unwinder<'a> {
         }
         next.set(SP, Some(cfa));
         // A function that saves registers for its caller leaves ra unchanged.
-        let ra = if rule.link == RA { None } else { next.register(RA).or(state.register(RA)) };
+        let ra = if rule.return_address_register == RA {
+            None
+        } else {
+            next.register(RA).or(state.register(RA))
+        };
         next.set(RA, ra);
         Some(next)
     }
@@ -164,8 +168,8 @@ impl<'a> Unwinder<'a> {
         match at {
             SavedAt::Nowhere => None,
             SavedAt::Same => state.register(register),
-            SavedAt::Offset(offset) => self.memory.word(cfa.wrapping_add_signed(offset)),
-            SavedAt::Value(offset) => Some(cfa.wrapping_add_signed(offset)),
+            SavedAt::AtCfaOffset(offset) => self.memory.word(cfa.wrapping_add_signed(offset)),
+            SavedAt::CfaPlus(offset) => Some(cfa.wrapping_add_signed(offset)),
             SavedAt::Register(other) => state.register(other),
         }
     }
@@ -295,8 +299,8 @@ impl<'a> Unwinder<'a> {
             match self.step(&state, false) {
                 Step::Bottom => {
                     let rule = self.code.rule(state.pc.wrapping_sub(1));
-                    let said = rule.is_some_and(|rule| rule.return_address == SavedAt::Nowhere);
-                    return Some(if said { Score::Strong } else { Score::Weak });
+                    let marked = rule.is_some_and(|rule| rule.return_address == SavedAt::Nowhere);
+                    return Some(if marked { Score::Strong } else { Score::Weak });
                 }
                 Step::Caller(next, _) => {
                     self.code.call_before(next.pc)?;

@@ -102,7 +102,7 @@ mod tests {
     use super::common_jumps;
 
     #[test]
-    fn of_several_ways_only_the_common_part_is_certain() {
+    fn of_several_paths_only_the_common_part_is_certain() {
         assert!(common_jumps(&[]).is_empty());
         assert_eq!(common_jumps(&[vec![1, 2]]), [1, 2]);
         assert_eq!(common_jumps(&[vec![1, 2], vec![1, 3, 4]]), [1]);

@@ -52,7 +52,7 @@ impl<'a> Unwinder<'a> {
         let mut first = Frame::new(registers.pc, sp, Trust::Context);
         first.registers = window_of(&registers.window);
         if let Some(return_address) = self.before_entry(registers) {
-            // The window is still that of the caller; the one of the function is further up.
+            // The window is still that of the caller; that of the function is further up.
             let entered = window_at_entry(registers.ps);
             let pc = in_region(return_address, registers.pc);
             return if is_null(return_address) {

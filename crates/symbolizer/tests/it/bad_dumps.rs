@@ -16,7 +16,7 @@ fn refused(body: &[u8]) -> DumpError {
 }
 
 #[test]
-fn what_is_not_a_dump_is_refused_by_name() {
+fn bodies_that_are_not_dumps_are_refused_with_their_format() {
     assert_eq!(refused(b""), DumpError::NotADump("unknown"));
     assert_eq!(refused(&[0; 4096]), DumpError::NotADump("unknown"));
     assert_eq!(refused(b"Guru Meditation Error\n"), DumpError::NotADump("unknown"));
@@ -49,7 +49,7 @@ fn a_task_of_xtensa_without_windows_ends_with_its_first_frame_and_says_so() {
 }
 
 #[test]
-fn ten_thousand_notes_are_too_many_to_be_read_and_no_reason_to_refuse() {
+fn of_ten_thousand_notes_only_the_first_are_read_and_the_dump_is_accepted() {
     let mut core = CoreBuilder::new();
     for _ in 0..10_000 {
         core = core.note("CORE", 1, &[0; 204]);

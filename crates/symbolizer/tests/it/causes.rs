@@ -163,7 +163,7 @@ fn the_text_of_an_abort_is_found_on_the_stack() {
 }
 
 #[test]
-fn what_catches_a_panic_is_not_machinery() {
+fn functions_that_catch_a_panic_are_not_machinery() {
     let functions = [
         "app_run",
         "_ZN3std9panicking12catch_unwind7do_call17h0123456789abcdefE",

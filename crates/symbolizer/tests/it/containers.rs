@@ -86,7 +86,7 @@ fn the_elf_of_another_build_is_never_used() {
 }
 
 #[test]
-fn the_crashed_task_is_the_one_the_dump_names() {
+fn the_crashed_task_is_the_task_that_the_dump_names() {
     let second = device().tasks[1].tcb.0;
     let extra = ExtraNote::Crashed { tcb: second, in_isr: Some(true) };
     let found = report(&core(&Snapshot { extra, ..device() }), &elf(LEVEL));
@@ -104,7 +104,7 @@ fn the_crashed_task_is_the_one_the_dump_names() {
 }
 
 #[test]
-fn the_words_of_the_panic_decide_the_cause() {
+fn the_text_of_the_panic_decides_the_cause() {
     for (text, cause) in [
         ("abort() was called at PC 0x80000f00 on core 0", "abort"),
         ("assert failed: app_main app.c:12 (x > 0)", "assert"),
@@ -131,7 +131,7 @@ fn a_corrupted_task_is_named_and_not_unwound() {
 }
 
 #[test]
-fn without_an_elf_the_report_holds_what_needs_none() {
+fn without_an_elf_the_report_contains_what_needs_no_elf() {
     let found = decode(&device().raw(0x0104).into(), None).unwrap();
     assert_eq!(found.build.matched, BuildMatch::None);
     assert_eq!(found.tasks.len(), 3);

@@ -1,4 +1,5 @@
-//! Dumps from an emulator, and what a debugger made of them (`cargo xtask fixtures riscv`).
+//! Dumps from an emulator, and the stacks that a debugger found in them (`cargo xtask fixtures
+//! riscv`).
 
 use std::fs;
 use std::path::{Path, PathBuf};

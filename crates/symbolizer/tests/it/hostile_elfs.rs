@@ -41,7 +41,7 @@ fn a_range_list_that_many_share_is_refused() {
 }
 
 #[test]
-fn what_is_not_a_firmware_is_refused_by_name() {
+fn files_that_are_not_firmware_are_refused_with_the_reason() {
     let plain = || ElfBuilder::new(16);
     assert!(matches!(Firmware::of_elf(b""), Err(ElfError::Unreadable(_))));
     assert!(matches!(Firmware::of_elf(b"#!/bin/sh\n"), Err(ElfError::Unreadable(_))));

@@ -1,6 +1,6 @@
 //! The public interface of the symbolizer: whole dumps and ELFs in, reports out.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test it helps")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 mod bad_dumps;
 mod call_stack;

@@ -24,7 +24,7 @@ fn with_roms(case: usize, files: &[(&str, Vec<u8>)]) -> Report {
     decode(&dump, Some(&firmware)).unwrap()
 }
 
-/// Function of each frame by its symbol: the one the others are inlined into.
+/// Function of each frame by its symbol, into which the others are inlined.
 fn outer_functions(reference: &[ReferenceFrame]) -> Vec<Option<String>> {
     let outer = reference.iter().filter(|frame| !frame.inlined);
     outer.map(|frame| frame.function.clone()).collect()
@@ -35,7 +35,7 @@ fn functions(frames: &[Frame]) -> Vec<Option<String>> {
 }
 
 #[test]
-fn of_several_roms_the_one_is_chosen_whose_calls_lie_on_the_stacks() {
+fn of_several_roms_that_whose_calls_are_on_the_stacks_is_chosen() {
     let [right, wrong] = [XTENSA.elf(LEVEL), XTENSA.elf("O2")];
     for case in 0..CASES {
         let expected = outer_functions(&XTENSA.reference(LEVEL, case));
@@ -51,7 +51,7 @@ fn of_several_roms_the_one_is_chosen_whose_calls_lie_on_the_stacks() {
 }
 
 #[test]
-fn roms_of_other_chips_and_processors_are_left_alone() {
+fn roms_of_other_chips_and_processors_are_not_used() {
     let none = with_roms(0, &[]);
     let frames = |report: &Report| functions(&report.crashed_task().unwrap().frames);
     assert!(frames(&none).iter().all(Option::is_none));
@@ -62,7 +62,7 @@ fn roms_of_other_chips_and_processors_are_left_alone() {
 }
 
 #[test]
-fn a_rom_of_no_chip_in_particular_is_used() {
+fn a_rom_whose_name_has_no_chip_is_used() {
     let found = with_roms(0, &[("my.elf", XTENSA.elf(LEVEL))]);
     let expected = outer_functions(&XTENSA.reference(LEVEL, 0));
     assert_eq!(functions(&found.crashed_task().unwrap().frames), expected);

@@ -21,7 +21,7 @@ fn names(report: &Report) -> Vec<Option<&str>> {
 }
 
 #[test]
-fn a_stack_that_is_overwritten_ends_where_it_stops_to_make_sense() {
+fn an_overwritten_stack_ends_at_the_first_frame_that_is_not_plausible() {
     for byte in [0x00, 0xA5, 0xFF] {
         let found = check(|device| device.tasks[0].stack.1.fill(byte));
         let task = found.crashed_task().unwrap();
@@ -32,7 +32,7 @@ fn a_stack_that_is_overwritten_ends_where_it_stops_to_make_sense() {
 }
 
 #[test]
-fn a_call_through_a_null_pointer_shows_who_called() {
+fn a_call_through_a_null_pointer_has_a_frame_without_a_function() {
     let whole = check(|_| {});
     let frames = &whole.crashed_task().unwrap().frames;
     // The return address of the innermost function that is not inlined, as a call puts it into ra.

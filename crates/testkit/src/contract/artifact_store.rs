@@ -1,4 +1,4 @@
-//! What every [`ArtifactStore`] must do: [`artifact_store_contract`].
+//! The suite which every [`ArtifactStore`] must pass: [`artifact_store_contract`].
 
 mod content;
 mod keys;
@@ -16,20 +16,20 @@ use futures::TryStreamExt;
 
 pub use keys::{FOREIGN_PATH, lists_foreign_objects};
 
-/// What differs between backends, all of them right.
+/// Properties in which correct backends may differ.
 #[derive(Debug, Clone, Copy)]
 pub struct Backend {
     /// Objects carry their SHA-256.
     pub metadata: bool,
     /// A body that was opened before its object was replaced or deleted keeps its bytes to the end.
     pub stable_readers: bool,
-    /// Writers of one key at the same time do not mix: the object that is left, and what each of
-    /// them is told, is that of one writer. Nothing of ours writes so (contract §5.7).
+    /// Concurrent writers of one key do not mix: the final object is that of one writer, and each
+    /// writer gets the description of its object. Coredock does not write so (contract §5.7).
     pub separate_writers: bool,
 }
 
-/// Runs every case on `store`, which is empty or holds none of the keys used here (model
-/// `contract`, device `contract`). Panics on what is wrong.
+/// Runs every case on `store`, which is empty or has none of the keys used here (model `contract`,
+/// device `contract`). Panics on the first violation.
 pub async fn artifact_store_contract(store: &dyn ArtifactStore, backend: Backend) {
     content::bytes_are_read_back(store, backend).await;
     content::spooled_files_are_read_back(store, backend).await;
@@ -38,14 +38,14 @@ pub async fn artifact_store_contract(store: &dyn ArtifactStore, backend: Backend
     if backend.separate_writers {
         replacing::writers_of_one_key_leave_one_whole_value(store).await;
     }
-    replacing::copies_are_objects_of_their_own(store, backend).await;
-    replacing::copying_what_is_absent_changes_nothing(store).await;
+    replacing::copies_are_independent_of_their_source(store, backend).await;
+    replacing::copying_an_absent_object_changes_nothing(store).await;
     if backend.stable_readers {
-        replacing::readers_keep_what_they_opened(store).await;
+        replacing::open_bodies_survive_replacement_and_deletion(store).await;
         replacing::readers_never_see_a_mixture(store).await;
     }
     keys::absent_objects_are_none(store).await;
-    keys::deleting_takes_absent_keys(store).await;
+    keys::absent_keys_can_be_deleted(store).await;
     keys::prefixes_are_listed_apart(store).await;
     keys::thousands_of_objects_are_listed_and_deleted(store).await;
     keys::every_version_text_is_a_key(store).await;
@@ -89,7 +89,7 @@ async fn identity(store: &dyn ArtifactStore, key: &ArtifactKey) -> String {
 }
 
 async fn is_absent(store: &dyn ArtifactStore, key: &ArtifactKey) -> bool {
-    store.open(key, ByteRange::Full).await.expect("absence is no error").is_none()
+    store.open(key, ByteRange::Full).await.expect("absence is not an error").is_none()
 }
 
 async fn list(store: &dyn ArtifactStore, prefix: ArtifactPrefix) -> Vec<ListedObject> {

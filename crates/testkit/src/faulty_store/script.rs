@@ -1,4 +1,4 @@
-//! Which calls fail, and how.
+//! The rules by which calls fail.
 
 use coredock_domain::artifacts::store::ArtifactStoreError;
 
@@ -7,15 +7,10 @@ use crate::gate::Gate;
 /// The methods of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// `put`
     Put,
-    /// `open`
     Open,
-    /// `copy`
     Copy,
-    /// `delete`
     Delete,
-    /// `list`
     List,
 }
 
@@ -31,37 +26,29 @@ impl Operation {
     }
 }
 
-/// One call as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The method.
     pub operation: Operation,
-    /// The path of its key; of both for a copy, of all for a delete, the prefix for a list.
+    /// The path of its key; source and target of a copy, all keys of a delete, the prefix of a
+    /// list.
     pub keys: Vec<String>,
 }
 
-/// What goes wrong.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing happens, now or later; the answer is an error.
+    /// The call fails and has no effect, now or later.
     Fail,
-    /// It happens; the answer is lost.
+    /// The call has its effect and then fails.
     FailAfter,
-    /// Waits at the gate, then goes on.
+    /// The call waits at the gate and then proceeds.
     Hold(Gate),
     /// `open` only: the body breaks with an error after this many bytes.
-    CutStream {
-        /// How many bytes come before.
-        after_bytes: u64,
-    },
+    CutStream { after_bytes: u64 },
     /// `open` only: the body ends after this many bytes as if it were complete.
-    ShortRead {
-        /// How many bytes come before.
-        after_bytes: u64,
-    },
+    ShortRead { after_bytes: u64 },
 }
 
-/// A fault and the calls it befalls: every call, unless narrowed down.
+/// A fault and the calls to which it applies: every call, unless restricted.
 #[derive(Debug, Clone)]
 pub struct FaultRule {
     fault: Fault,
@@ -69,34 +56,35 @@ pub struct FaultRule {
     key_part: Option<String>,
     first: u64,
     last: u64,
-    met: u64,
+    /// Calls so far which operation and key match.
+    matched: u64,
 }
 
 impl FaultRule {
-    /// On every call.
+    /// Applies to every call.
     pub fn new(fault: Fault) -> Self {
-        Self { fault, operation: None, key_part: None, first: 1, last: u64::MAX, met: 0 }
+        Self { fault, operation: None, key_part: None, first: 1, last: u64::MAX, matched: 0 }
     }
 
-    /// Only on calls of `operation`.
+    /// Restricts the rule to calls of `operation`.
     #[must_use]
     pub fn on(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
     }
 
-    /// Only on calls with a key that contains `part`.
+    /// Restricts the rule to calls with a key that contains `part`.
     #[must_use]
     pub fn key(self, part: &str) -> Self {
         Self { key_part: Some(part.to_owned()), ..self }
     }
 
-    /// Only on the `n`th of the calls it would befall otherwise; the first is 1.
+    /// Restricts the rule to the `n`th call which it otherwise matches; the first is 1.
     #[must_use]
     pub fn nth(self, n: u64) -> Self {
         Self { first: n, last: n, ..self }
     }
 
-    /// Only from the `n`th of the calls on it would befall otherwise; the first is 1.
+    /// Restricts the rule to calls from the `n`th on which it otherwise matches; the first is 1.
     #[must_use]
     pub fn from_nth(self, n: u64) -> Self {
         Self { first: n, ..self }
@@ -108,8 +96,8 @@ impl FaultRule {
         if !operation || !self.key_part.as_ref().is_none_or(named) {
             return false;
         }
-        self.met += 1;
-        (self.first..=self.last).contains(&self.met)
+        self.matched += 1;
+        (self.first..=self.last).contains(&self.matched)
     }
 }
 
@@ -118,7 +106,7 @@ pub(super) struct Script {
     down: bool,
     rules: Vec<FaultRule>,
     calls: Vec<Call>,
-    faults_met: usize,
+    faulty_calls: usize,
 }
 
 impl Script {
@@ -138,16 +126,16 @@ impl Script {
         &self.calls
     }
 
-    pub(super) fn faults_met(&self) -> usize {
-        self.faults_met
+    pub(super) fn faulty_calls(&self) -> usize {
+        self.faulty_calls
     }
 
-    pub(super) fn forget_calls(&mut self) {
+    pub(super) fn clear_calls(&mut self) {
         self.calls.clear();
     }
 
-    /// Counts `call` and says what befalls it.
-    pub(super) fn meet(&mut self, call: Call) -> Due {
+    /// Records `call` and returns its faults.
+    pub(super) fn begin(&mut self, call: Call) -> CallFaults {
         let mut faults: Vec<_> = self
             .rules
             .iter_mut()
@@ -157,18 +145,18 @@ impl Script {
             faults = vec![Fault::Fail];
         }
         self.calls.push(call.clone());
-        self.faults_met += usize::from(!faults.is_empty());
-        Due { call, faults }
+        self.faulty_calls += usize::from(!faults.is_empty());
+        CallFaults { call, faults }
     }
 }
 
-/// What befalls one call.
-pub(super) struct Due {
+/// The faults of one call.
+pub(super) struct CallFaults {
     call: Call,
     faults: Vec<Fault>,
 }
 
-impl Due {
+impl CallFaults {
     /// To be called before the operation.
     pub(super) async fn before(&self) -> Result<(), ArtifactStoreError> {
         for fault in &self.faults {
@@ -189,7 +177,7 @@ impl Due {
         Ok(())
     }
 
-    /// After how many bytes a body ends, and with which error.
+    /// The number of bytes after which a body ends, and the error with which it ends.
     pub(super) fn end_of_body(&self) -> Option<(u64, Option<ArtifactStoreError>)> {
         self.faults.iter().find_map(|fault| match fault {
             Fault::CutStream { after_bytes } => Some((*after_bytes, Some(self.error("read")))),

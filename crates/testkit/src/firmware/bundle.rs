@@ -1,7 +1,7 @@
 use super::zip::{ZipBuilder, ZipEntry};
 use super::{elf0, image};
 
-/// Builds the bundle of a model: first `ZIP(version)` of contract §19, then changed at will.
+/// Builds the bundle of a model, which is `ZIP(version)` of contract §19 unless changed.
 #[derive(Debug, Clone)]
 pub struct BundleBuilder {
     model: String,
@@ -10,7 +10,7 @@ pub struct BundleBuilder {
 }
 
 impl BundleBuilder {
-    /// A good bundle with `IMG(version, 4096)` and `ELF0`.
+    /// A valid bundle with `IMG(version, 4096)` and `ELF0`.
     pub fn new(model: &str, version: &str) -> Self {
         let version_json = serde_json::json!({
             "git_commit": "0123456789abcdef0123456789abcdef01234567",
@@ -28,7 +28,7 @@ impl BundleBuilder {
             .version_json(version_json.to_string())
     }
 
-    /// Sets the image; its build id must be that of the ELF for the bundle to be good.
+    /// Sets the image. A valid bundle needs an image with the build id of its ELF.
     #[must_use]
     pub fn bin(self, content: impl Into<Vec<u8>>) -> Self {
         let name = format!("{}.bin", self.model);
@@ -61,41 +61,39 @@ impl BundleBuilder {
         self.entry(ZipEntry::new("version.json", content))
     }
 
-    /// Puts `entry` in the place of the one of its name, or at the end.
+    /// Replaces the entry with the same name, or appends `entry`.
     #[must_use]
     pub fn entry(mut self, entry: ZipEntry) -> Self {
-        match self.entries.iter_mut().find(|held| held.name() == entry.name()) {
-            Some(held) => *held = entry,
+        match self.entries.iter_mut().find(|existing| existing.name() == entry.name()) {
+            Some(existing) => *existing = entry,
             None => self.entries.push(entry),
         }
         self
     }
 
-    /// Adds `entry` at the end, whatever its name.
+    /// Appends `entry`, even if an entry with the same name exists.
     #[must_use]
-    pub fn also(mut self, entry: ZipEntry) -> Self {
+    pub fn append(mut self, entry: ZipEntry) -> Self {
         self.entries.push(entry);
         self
     }
 
-    /// Adds the entry `name` once more.
+    /// Appends a copy of the entry `name`.
     #[must_use]
     pub fn duplicate(self, name: &str) -> Self {
-        let held = self.entries.iter().find(|held| held.name() == name.as_bytes());
-        let entry = held.expect("the entry to duplicate is there").clone();
-        self.also(entry)
+        let entry = self.entries.iter().find(|entry| entry.name() == name.as_bytes());
+        let entry = entry.expect("the entry to duplicate exists").clone();
+        self.append(entry)
     }
 
-    /// Changes the entry `name`.
     #[must_use]
     pub fn change(mut self, name: &str, change: impl Fn(ZipEntry) -> ZipEntry) -> Self {
-        let held = self.entries.iter_mut().find(|held| held.name() == name.as_bytes());
-        let held = held.expect("the entry to change is there");
-        *held = change(held.clone());
+        let entry = self.entries.iter_mut().find(|entry| entry.name() == name.as_bytes());
+        let entry = entry.expect("the entry to change exists");
+        *entry = change(entry.clone());
         self
     }
 
-    /// Changes every entry.
     #[must_use]
     pub fn change_all(self, change: impl Fn(ZipEntry) -> ZipEntry) -> Self {
         Self { entries: self.entries.into_iter().map(change).collect(), ..self }
@@ -104,17 +102,17 @@ impl BundleBuilder {
     /// Removes every entry `name`.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
-        self.entries.retain(|held| held.name() != name.as_bytes());
+        self.entries.retain(|entry| entry.name() != name.as_bytes());
         self
     }
 
-    /// Changes the archive around the entries: prefix, comment, disk.
+    /// Changes the archive apart from its entries: prefix, comment, disk.
     #[must_use]
     pub fn archive(self, change: impl FnOnce(ZipBuilder) -> ZipBuilder) -> Self {
         Self { archive: change(self.archive), ..self }
     }
 
-    /// The bytes of the ZIP.
+    /// The bytes of the archive.
     pub fn build(&self) -> Vec<u8> {
         self.entries.iter().cloned().fold(self.archive.clone(), ZipBuilder::entry).build()
     }
@@ -145,9 +143,9 @@ mod tests {
     #[test]
     fn entries_are_replaced_removed_and_doubled() {
         let builder = BundleBuilder::new("demo", "1.2.3").without("demo.elf").map("other");
-        let also = builder.clone().also(ZipEntry::new("dir/", ""));
+        let appended = builder.clone().append(ZipEntry::new("dir/", ""));
         assert_eq!(
-            names(also.build()),
+            names(appended.build()),
             ["demo.bin", "demo.map", "sdkconfig", "version.json", "dir/"]
         );
         let doubled = builder.duplicate("demo.bin").build();

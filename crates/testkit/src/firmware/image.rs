@@ -5,7 +5,7 @@ use super::elf0;
 const DESCRIPTOR: usize = 32;
 const BODY: usize = 288;
 
-/// Builds a firmware image; what is not set is as in `IMG` of contract §19.
+/// Builds a firmware image, which is `IMG` of contract §19 unless changed.
 #[derive(Debug, Clone)]
 pub struct ImageBuilder {
     length: usize,
@@ -41,7 +41,7 @@ impl ImageBuilder {
         Self { magic, ..self }
     }
 
-    /// The chip; 9 is the esp32s3.
+    /// The number of the chip; 9 is the esp32s3.
     #[must_use]
     pub fn chip_id(self, chip_id: u16) -> Self {
         Self { chip_id, ..self }
@@ -59,13 +59,12 @@ impl ImageBuilder {
         Self { secure_version, ..self }
     }
 
-    /// The version field as bytes, cut at 32; for texts that are none.
+    /// The bytes of the version field, cut at 32, which may be an invalid text.
     #[must_use]
     pub fn version_bytes(self, version: &[u8]) -> Self {
         Self { version: version.to_vec(), ..self }
     }
 
-    /// The project name.
     #[must_use]
     pub fn project(self, project: &str) -> Self {
         Self { project: project.to_owned(), ..self }
@@ -83,14 +82,14 @@ impl ImageBuilder {
         Self { elf_sha256, ..self }
     }
 
-    /// The build id of this very ELF.
+    /// The build id of `elf`.
     #[must_use]
     pub fn of_elf(self, elf: &[u8]) -> Self {
         self.elf_sha256(*Sha256Digest::of(elf).bytes())
     }
 
-    /// The image: `length` bytes, also when that cuts the descriptor. Its segments, checksum and
-    /// appended hash are not valid.
+    /// The image of `length` bytes, even if that cuts the descriptor. Its segments, checksum and
+    /// appended hash are invalid.
     pub fn build(&self) -> Vec<u8> {
         let mut image = vec![0xa5; self.length.max(BODY)];
         image[..BODY].fill(0);
@@ -110,8 +109,8 @@ impl ImageBuilder {
         image
     }
 
-    /// The image with a valid segment table of two segments, checksum byte and appended SHA-256;
-    /// somewhat longer than `length`, which is at least 288.
+    /// The image with a valid table of two segments, checksum byte and appended SHA-256. It is
+    /// longer than `length`, which is at least 288.
     pub fn build_full(&self) -> Vec<u8> {
         let mut image = self.build();
         // Segments are whole words long.
@@ -138,7 +137,7 @@ impl ImageBuilder {
     }
 }
 
-/// Writes as much of `text` as the field holds; the rest stays NUL.
+/// Writes `text`, cut at the end of the field; the rest stays NUL.
 fn put_text(field: &mut [u8], text: &[u8]) {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text[..length]);

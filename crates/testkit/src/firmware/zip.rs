@@ -1,4 +1,4 @@
-//! A ZIP writer small enough to write wrong archives too.
+//! A ZIP writer which can also write invalid archives.
 
 mod entry;
 
@@ -14,19 +14,18 @@ pub struct ZipBuilder {
 }
 
 impl ZipBuilder {
-    /// An empty archive.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an entry, also under a name that is there already.
+    /// Adds an entry, even if an entry with the same name exists.
     #[must_use]
     pub fn entry(mut self, entry: ZipEntry) -> Self {
         self.entries.push(entry);
         self
     }
 
-    /// Bytes before the archive; offsets do not count them.
+    /// The bytes before the archive; offsets do not count them.
     #[must_use]
     pub fn prefix(self, prefix: &[u8]) -> Self {
         Self { prefix: prefix.to_vec(), ..self }
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_oddities_are_read_back() {
+    fn unusual_but_valid_archives_are_read_back() {
         let plain = ZipEntry::new("a", vec![7; 5000]);
         let variants = [
             plain.clone(),
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_inflates_to_what_it_does_not_claim() {
+    fn a_bomb_inflates_to_more_than_it_claims() {
         let archive = ZipBuilder::new().entry(ZipEntry::bomb("a", 3_000_000)).build();
         assert!(archive.len() < 10_000);
         let bomb = ZipEntry::bomb("a", 3_000_000).bytes();
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_that_are_wrong_are_noticed() {
+    fn wrong_claims_are_refused_by_readers() {
         let wrong = [
             ZipEntry::new("a", "abc").crc32(1),
             ZipEntry::new("a", "abc").encrypted(),

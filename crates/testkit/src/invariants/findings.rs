@@ -1,8 +1,8 @@
-//! What was checked, and what was found wrong.
+//! Counts of checks, and violations.
 
 use std::collections::BTreeMap;
 
-/// What must hold (contract §9), and that the process behaves.
+/// The invariants of contract §9, and rules for answers and processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     Database,
@@ -42,22 +42,22 @@ impl Rule {
         match self {
             Self::Database => "database: integrity_check, foreign_key_check, no deadlocks",
             Self::Objects => "I1  visible rows have their objects",
-            Self::Acknowledged => "I2  what was answered is there, counted and stays deleted",
-            Self::Refused => "I3  what was refused is nowhere, the unanswered whole or absent",
-            Self::Outbox => "I4  the outbox drains, objects of deleted rows go",
-            Self::DeletesInUse => "I5  the drain takes no object in use",
-            Self::Garbage => "I6  sweeps leave exactly what is referred to",
+            Self::Acknowledged => "I2  acknowledged changes exist, counted, and deletions last",
+            Self::Refused => "I3  refused changes leave nothing, unanswered all or nothing",
+            Self::Outbox => "I4  the outbox drains, objects of deleted rows are deleted",
+            Self::DeletesInUse => "I5  the outbox deletes no object in use",
+            Self::Garbage => "I6  sweeps leave exactly the objects with references",
             Self::Pointers => "I8  pointers name versions that should be current",
-            Self::Retention => "I9  surplus only for its reasons",
+            Self::Retention => "I9  rows beyond a limit have a reason to stay",
             Self::Parses => "I10 pending dumps get a result, one claim at a time",
-            Self::WholeFiles => "I14 no file is partial, nothing temporary shows",
-            Self::Answers => "answers: statuses and bytes as the contract has them",
-            Self::Process => "process: ready in time, no panic, ends by our kill only",
+            Self::WholeFiles => "I14 no file is partial, no temporary file is visible",
+            Self::Answers => "answers: statuses and bytes follow the contract",
+            Self::Process => "process: ready in time, no panic, ended by the drill only",
         }
     }
 }
 
-/// Counts of checks by rule, and every violation in words.
+/// The number of checks of each rule, and a text for every violation.
 #[derive(Debug, Default)]
 pub struct Findings {
     checks: BTreeMap<Rule, u64>,

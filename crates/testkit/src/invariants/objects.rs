@@ -1,4 +1,4 @@
-//! The files of an artifact store, and what rows say of them.
+//! The files of an artifact store, checked against the rows which refer to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,17 +12,16 @@ use crate::files::{files_below, unless_absent};
 /// The lock file of a data directory.
 const LOCK: &str = "coredock.lock";
 
-/// What a store holds.
+/// The files of a store.
 #[derive(Debug, Default)]
 pub struct Objects {
-    /// Under a final name.
+    /// Files with a final name.
     whole: BTreeMap<String, Fact>,
-    /// Under the name of a write that has not ended.
+    /// Files with the name of an unfinished write.
     pub temporary: Vec<PathBuf>,
 }
 
 impl Objects {
-    /// Reads every file.
     pub fn read(artifacts: &Path) -> Result<Self> {
         let mut objects = Self::default();
         for path in files_below(artifacts)? {
@@ -48,7 +47,8 @@ impl Objects {
         self.whole.iter().map(|(key, fact)| (&**key, *fact))
     }
 
-    /// `rule`: every object a row refers to exists, as the row says.
+    /// Checks under `rule` that every object to which a row refers exists with the size and digest
+    /// of the row.
     pub fn check_rows(&self, rows: &Rows, rule: Rule, findings: &mut Findings) -> Result<()> {
         for (key, fact) in rows.objects()? {
             let key = key.to_string();
@@ -72,7 +72,7 @@ pub fn surplus(objects: &Objects, rows: &Rows) -> Result<Vec<String>> {
     let referenced: BTreeSet<String> = referenced
         .into_iter()
         .map(|(key, _)| key)
-        .chain(kept(rows))
+        .chain(other_references(rows))
         .map(|key| key.to_string())
         .collect();
     let surplus = objects.whole.keys().filter(|key| !referenced.contains(*key));
@@ -86,15 +86,15 @@ pub fn check_swept(objects: &Objects, rows: &Rows, findings: &mut Findings) -> R
     findings.check(Rule::Garbage, surplus.is_empty(), || {
         format!("garbage that still exists after the sweep: {surplus:?}")
     });
-    for key in kept(rows) {
+    for key in other_references(rows) {
         let key = key.to_string();
         findings.check(Rule::Garbage, objects.contains(&key), || format!("{key} is missing"));
     }
     objects.check_rows(rows, Rule::Garbage, findings)
 }
 
-/// What a sweep keeps beside the objects of versions and dumps.
-fn kept(rows: &Rows) -> impl Iterator<Item = ArtifactKey> {
+/// The objects which a sweep must not delete, without those of versions and dumps.
+fn other_references(rows: &Rows) -> impl Iterator<Item = ArtifactKey> {
     let symbols = rows.builds.iter().map(|build| ArtifactKey::Symbols { elf_sha256: *build });
     symbols.chain([ArtifactKey::Owner])
 }

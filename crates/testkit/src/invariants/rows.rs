@@ -1,4 +1,4 @@
-//! The rows that are checked, as one moment shows them.
+//! The rows which are checked, all read at one moment.
 
 use anyhow::{Context, Result, bail};
 use coredock_domain::artifacts::key::{ArtifactKey, ArtifactName};
@@ -28,16 +28,16 @@ pub type SetFacts = [Fact; 5];
 pub struct Rows {
     pub models: Vec<ModelRow>,
     pub devices: Vec<DeviceRow>,
-    /// In the order of their ids, as all others.
+    /// In the order of their ids, like all other rows.
     pub dumps: Vec<DumpRow>,
     pub versions: Vec<VersionRow>,
     /// Objects of indexes and ROM ELFs.
     pub others: Vec<(ArtifactKey, Fact)>,
     /// Keys in the outbox.
     pub outbox: Vec<String>,
-    /// Builds whose symbols are kept.
+    /// Builds whose symbol files must exist.
     pub builds: Vec<Sha256Digest>,
-    /// What `SQLite` finds wrong with its file.
+    /// Faults which SQLite finds in its file.
     pub faults: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct Rows {
 pub struct ModelRow {
     pub id: i64,
     pub code: String,
-    /// Its current version.
+    /// The current version.
     pub current: Option<String>,
 }
 
@@ -68,7 +68,7 @@ pub struct DumpRow {
     pub attempts: i64,
     pub occurrences: i64,
     pub uploaded_at: String,
-    /// A worker may have the job.
+    /// Whether a worker may have the job.
     pub is_leased: bool,
 }
 
@@ -78,17 +78,17 @@ pub struct VersionRow {
     pub model_id: i64,
     pub version: String,
     pub facts: SetFacts,
-    /// The upload whose staged objects hold the set.
+    /// The upload whose staged objects are the set of the version.
     pub staging: Option<String>,
     pub uploaded_at: String,
 }
 
-/// Separates columns: no column holds one.
+/// Separates columns; no column contains a tab.
 const TAB: &str = "\t";
 
 /// A table, or those of its rows that a condition selects.
 struct Table {
-    /// Begins its lines.
+    /// The first column of its lines.
     letter: &'static str,
     columns: &'static [&'static str],
     name: &'static str,
@@ -150,7 +150,7 @@ const TABLES: [Table; 8] = [
     Table { letter: "b", columns: &["elf_sha256"], name: "known_builds" },
 ];
 
-/// A time, which must become a text that sorts.
+/// A time, which must become a text in the order of times.
 const UPLOADED_AT: &str = "uploaded_at";
 const UPLOADED_AT_OF_POSTGRES: &str =
     "to_char(uploaded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
@@ -215,24 +215,24 @@ impl Rows {
         })
     }
 
-    /// Which dumps and versions there are, with the sets of the latter, and the length of the outbox.
+    /// The ids of the dumps, the ids and sets of the versions, and the length of the outbox.
     pub fn names(&self) -> (Vec<i64>, Vec<(i64, SetFacts)>, usize) {
         let dumps = self.dumps.iter().map(|dump| dump.id).collect();
         let versions = self.versions.iter().map(|version| (version.id, version.facts)).collect();
         (dumps, versions, self.outbox.len())
     }
 
-    /// The objects that the rows refer to.
+    /// The objects to which the rows refer.
     pub fn objects(&self) -> Result<Vec<(ArtifactKey, Fact)>> {
         let mut objects = self.others.clone();
         for dump in &self.dumps {
             let device = self.devices.iter().find(|device| device.id == dump.device_id);
-            let device = device.context("a dump of an unknown device")?;
+            let device = device.with_context(|| format!("dump {} has no device", dump.id))?;
             objects.push((dump.key(&device.key)?, dump.fact));
         }
         for version in &self.versions {
             let model = self.models.iter().find(|model| model.id == version.model_id);
-            let model = model.context("a version of an unknown model")?;
+            let model = model.with_context(|| format!("version {} has no model", version.id))?;
             for (artifact, fact) in ArtifactName::ALL.into_iter().zip(version.facts) {
                 objects.push((version.key(&model.code, artifact)?, fact));
             }
@@ -251,7 +251,7 @@ fn faults(database: &Database) -> Result<Vec<String>> {
     Ok([database.texts(integrity)?, database.texts(keys)?].concat())
 }
 
-/// The columns of a line that were not read yet.
+/// The remaining columns of a line.
 struct Columns<'a>(std::str::Split<'a, &'static str>);
 
 impl<'a> Columns<'a> {
@@ -306,14 +306,14 @@ impl DumpRow {
         })
     }
 
-    /// Its place in the order of the dumps of its device.
+    /// The place in the order of the dumps of the device.
     pub fn place(&self) -> (String, i64) {
         (self.uploaded_at.clone(), self.id)
     }
 
     fn key(&self, device: &str) -> Result<ArtifactKey> {
-        let device =
-            DeviceKey::parse(device).with_context(|| format!("no device key: {device}"))?;
+        let device = DeviceKey::parse(device)
+            .with_context(|| format!("expected a device key, found {device}"))?;
         Ok(ArtifactKey::Coredump { device, id: self.id })
     }
 }
@@ -328,26 +328,26 @@ impl VersionRow {
         Ok(Self { id, model_id, version, facts, staging, uploaded_at })
     }
 
-    /// The ELF of its build.
+    /// Size and digest of the ELF.
     pub fn build(&self) -> Fact {
         self.facts[0]
     }
 
-    /// Its place in the order of the versions of its model.
+    /// The place in the order of the versions of the model.
     pub fn place(&self) -> (String, i64) {
         (self.uploaded_at.clone(), self.id)
     }
 
     fn key(&self, model: &str, artifact: ArtifactName) -> Result<ArtifactKey> {
         if let Some(upload) = &self.staging {
-            let upload = UploadId::parse(upload).with_context(|| format!("no upload: {upload}"))?;
+            let upload = UploadId::parse(upload)
+                .with_context(|| format!("expected the id of an upload, found {upload}"))?;
             return Ok(ArtifactKey::Staging { upload, artifact });
         }
-        let version = VersionText::parse(&self.version);
-        Ok(ArtifactKey::Firmware {
-            model: ModelCode::parse(model).with_context(|| format!("no model code: {model}"))?,
-            version: version.with_context(|| format!("no version text: {}", self.version))?,
-            artifact,
-        })
+        let version = VersionText::parse(&self.version)
+            .with_context(|| format!("expected a version text, found {}", self.version))?;
+        let model = ModelCode::parse(model)
+            .with_context(|| format!("expected a model code, found {model}"))?;
+        Ok(ArtifactKey::Firmware { model, version, artifact })
     }
 }

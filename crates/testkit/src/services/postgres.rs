@@ -1,4 +1,4 @@
-//! A PostgreSQL server to throw away.
+//! A temporary PostgreSQL server.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,22 +11,22 @@ use tempfile::TempDir;
 use super::free_port;
 use crate::program::{apt_install, output, program};
 
-/// Where Debian keeps the programs of each version.
+/// Debian's directory with the programs of each version.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// The user the server runs as when we are root, which it refuses to be.
+/// The user of the server if this process is root: PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 const LOG: &str = "server.log";
 
 /// Whether commits wait for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// As in production.
+    /// Commits wait, as in production.
     Full,
-    /// Faster, for tests that never cut the power.
+    /// Commits do not wait: faster, for tests without a loss of power.
     None,
 }
 
-/// A running server with a cluster of its own; ended and removed when dropped.
+/// A running server with a new cluster; ended and removed when dropped.
 pub struct PostgresServer {
     directory: TempDir,
     programs: PathBuf,
@@ -34,7 +34,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Installs what is missing, makes a cluster and starts a server on it.
+    /// Installs PostgreSQL if it is missing, creates a cluster and starts a server on it.
     pub fn start(durability: Durability) -> Result<Self> {
         let programs = programs()?;
         let directory = TempDir::with_prefix("coredock-postgres-")?;
@@ -66,12 +66,11 @@ impl PostgresServer {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Makes a database.
     pub fn create_database(&self, name: &str) -> Result<()> {
         self.sql("postgres", &format!("CREATE DATABASE {name}")).map(drop)
     }
 
-    /// Runs statements, each in a transaction of its own, and returns what the last one tells.
+    /// Runs statements, each in its own transaction, and returns their output.
     pub fn sql(&self, database: &str, statements: &str) -> Result<String> {
         let mut psql = self.client("psql", database);
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
@@ -81,7 +80,7 @@ impl PostgresServer {
         Ok(output(&mut psql)?.trim().to_owned())
     }
 
-    /// One of the client programs, told where a database is.
+    /// A client program, configured for a database.
     pub fn client(&self, name: &str, database: &str) -> Command {
         let mut command = program(&self.programs.join(name).to_string_lossy(), &[]);
         command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port().to_string());
@@ -89,35 +88,34 @@ impl PostgresServer {
         command
     }
 
-    /// Its TCP port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Starts the server, and returns when it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub fn run(&self) -> Result<()> {
         let options = format!("-p {}", self.port);
         let start = ["-w", "-t", "60", "-o", &options, "start"];
         self.control(&start)
     }
 
-    /// Kills every process of the server at once, as if the power failed.
+    /// Kills the server without a shutdown, as a loss of power would end it.
     pub fn kill(&self) -> Result<()> {
         let pid = fs::read_to_string(self.data().join("postmaster.pid"))?;
         let pid = pid.lines().next().context("postmaster.pid is empty")?.trim();
         let pid: i32 = pid.parse()?;
-        let pid = rustix::process::Pid::from_raw(pid).context("no process")?;
+        let pid = rustix::process::Pid::from_raw(pid).context("postmaster.pid has the id 0")?;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
         Ok(())
     }
 
-    /// Stops the server: `fast` ends its sessions.
+    /// Stops the server. `mode` is that of `pg_ctl stop`: `fast` ends the sessions of the server.
     pub fn stop(&self, mode: &str) -> Result<()> {
         self.control(&["-w", "-m", mode, "stop"])
     }
 
-    /// What the server has said so far.
-    pub fn said(&self) -> Result<String> {
+    /// The log of the server so far.
+    pub fn log(&self) -> Result<String> {
         let bytes = fs::read(self.data().join(LOG))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -127,8 +125,8 @@ impl PostgresServer {
         let mut control = self.command("pg_ctl");
         control.arg("-D").arg(self.data()).arg("-l").arg(&log).args(arguments);
         let done = control.output().context("cannot start pg_ctl")?;
-        let told = fs::read_to_string(log).unwrap_or_default();
-        ensure!(done.status.success(), "pg_ctl {} failed:\n{told}", arguments.join(" "));
+        let log = fs::read_to_string(log).unwrap_or_default();
+        ensure!(done.status.success(), "pg_ctl {} failed:\n{log}", arguments.join(" "));
         Ok(())
     }
 
@@ -140,7 +138,7 @@ impl PostgresServer {
         self.directory.path().join("data")
     }
 
-    /// One of the programs, as the user they want.
+    /// A program of PostgreSQL, as a user under which it may run.
     fn command(&self, name: &str) -> Command {
         let path = self.programs.join(name);
         let mut command = if rustix::process::geteuid().is_root() {
@@ -164,12 +162,12 @@ impl Drop for PostgresServer {
     }
 }
 
-/// The newest version installed; installs Debian's where there is none.
+/// The programs of the newest installed version. Installs Debian's version if there is none.
 fn programs() -> Result<PathBuf> {
     if let Some(found) = newest() {
         return Ok(found);
     }
-    // Without this the package makes a cluster of its own and starts it.
+    // Without this file the package creates a cluster and starts it.
     let settings = Path::new("/etc/postgresql-common/createcluster.conf");
     if !settings.exists() && rustix::process::geteuid().is_root() {
         fs::create_dir_all("/etc/postgresql-common")?;

@@ -3,59 +3,51 @@
 //! s3s-fs checks signatures and digests and keeps objects as files, but knows no lifecycle rules;
 //! moto knows those, checks no digests and forgets everything when it ends.
 
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::free_port;
+use crate::process::Process;
 use crate::program::{apt_install, program, run};
 
 const ACCESS_KEY: &str = "testaccesskey";
 const SECRET_KEY: &str = "testsecretkey";
 
 const MOTO_VERSION: &str = "5.2.5";
-/// Starting Python on a busy machine takes a while.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Python takes a while to start on a busy machine.
+const LONGEST_START: Duration = Duration::from_mins(1);
+const LONGEST_STOP: Duration = Duration::from_secs(10);
 
-/// A process that ends with its owner.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended on its own; then there is nothing left to do.
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// s3s-fs, hosted by this very program.
+/// s3s-fs, hosted by a build of xtask.
 pub struct S3s {
     address: SocketAddr,
-    root: TempDir,
-    /// The build of this program that hosts it.
+    process: Process,
     xtask: PathBuf,
-    server: Server,
+    directory: TempDir,
 }
 
 impl S3s {
+    /// Starts it as this very program, which is xtask.
     pub fn start() -> Result<Self> {
         Self::start_as(&std::env::current_exe().context("cannot find this program")?)
     }
 
-    /// Starts it as another build of this program.
+    /// Starts it as another build of xtask.
     pub fn start_as(xtask: &Path) -> Result<Self> {
-        let root = tempfile::Builder::new().prefix("coredock-s3s-").tempdir()?;
-        let (server, address) = serve(xtask, root.path(), (Ipv4Addr::LOCALHOST, 0).into())?;
-        println!("s3s-fs: {address}, files in {}", root.path().display());
-        Ok(Self { address, root, xtask: xtask.to_owned(), server })
+        let directory = temporary_directory("coredock-s3s-")?;
+        std::fs::create_dir(buckets(directory.path()))?;
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (process, address) = serve(xtask, directory.path(), any_port)?;
+        println!("s3s-fs: {address}, files in {}", directory.path().display());
+        Ok(Self { address, process, xtask: xtask.to_owned(), directory })
     }
 
-    /// Its TCP port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -65,26 +57,26 @@ impl S3s {
         (ACCESS_KEY, SECRET_KEY)
     }
 
-    /// Where the objects of a bucket lie, as files under their keys.
+    /// The directory of a bucket; its objects are files under their keys.
     pub fn bucket(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        buckets(self.directory.path()).join(name)
     }
 
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
-        self.server.0.kill()?;
-        self.server.0.wait()?;
+        self.process.signal(Signal::KILL)?;
+        self.process.wait(LONGEST_STOP)?;
         Ok(())
     }
 
     /// Starts it once more, on the same port and files.
     pub fn run(&mut self) -> Result<()> {
-        self.server = serve(&self.xtask, self.root.path(), self.address)?.0;
+        self.process = serve(&self.xtask, self.directory.path(), self.address)?.0;
         Ok(())
     }
 
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let root = self.root.path().display().to_string();
+        let root = buckets(self.directory.path()).display().to_string();
         let url = with_credentials(&self.address.to_string());
         vec![("COREDOCK_TEST_S3S", url), ("COREDOCK_TEST_S3S_ROOT", root)]
     }
@@ -99,55 +91,56 @@ impl S3s {
         ]
     }
 
-    /// Makes a bucket, which is a directory.
+    /// Creates a bucket, which is a directory.
     pub fn make_bucket(&self, bucket: &str) -> Result<()> {
-        Ok(std::fs::create_dir(self.root.path().join(bucket))?)
+        Ok(std::fs::create_dir(self.bucket(bucket))?)
     }
 }
 
-/// Starts s3s-fs, and returns when it listens.
-fn serve(xtask: &Path, root: &Path, address: SocketAddr) -> Result<(Server, SocketAddr)> {
-    let child = Command::new(xtask)
-        .args(["s3-server", "--listen", &address.to_string()])
+fn temporary_directory(prefix: &str) -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix(prefix).tempdir()?)
+}
+
+fn buckets(directory: &Path) -> PathBuf {
+    directory.join("buckets")
+}
+
+/// Starts s3s-fs, and returns its address once it listens there. The first line that it prints has it.
+fn serve(xtask: &Path, directory: &Path, listen: SocketAddr) -> Result<(Process, SocketAddr)> {
+    let mut command = Command::new(xtask);
+    command
+        .args(["s3-server", "--listen", &listen.to_string()])
         .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--root"])
-        .arg(root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start s3s-fs")?;
-    let mut server = Server(child);
-    let output = server.0.stdout.take().context("s3s-fs has no output")?;
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line)?;
-    let Some(address) = line.trim().strip_prefix("http://") else {
-        bail!("s3s-fs did not start: {line}");
-    };
-    let address = address.parse()?;
-    Ok((server, address))
+        .arg(buckets(directory));
+    let mut process = Process::start(&mut command, &directory.join("log"))?;
+    let address = process.wait_for(LONGEST_START, |process| {
+        let output = process.output()?;
+        let line = output.split_once('\n').map(|(line, _)| line.trim_start_matches("http://"));
+        Ok(line.map(str::parse).transpose()?)
+    })?;
+    Ok((process, address))
 }
 
 /// moto, installed by pip into a directory of its own.
 pub struct Moto {
     url: String,
-    _server: Server,
+    _process: Process,
+    _log: TempDir,
 }
 
 impl Moto {
     pub fn start() -> Result<Self> {
-        let moto = moto()?;
         let port = free_port()?;
-        let child = Command::new(&moto)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            // It logs every request.
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", moto.display()))?;
-        let mut server = Server(child);
-        wait_for(&mut server, port)?;
+        let mut command = Command::new(moto()?);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let log = temporary_directory("coredock-moto-")?;
+        let mut process = Process::start(&mut command, &log.path().join("log"))?;
+        process.wait_for(LONGEST_START, |_| {
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop))
+        })?;
         println!("moto {MOTO_VERSION}: 127.0.0.1:{port}");
-        Ok(Self { url: with_credentials(&format!("127.0.0.1:{port}")), _server: server })
+        let url = with_credentials(&format!("127.0.0.1:{port}"));
+        Ok(Self { url, _process: process, _log: log })
     }
 
     pub fn environment(&self) -> Vec<(&'static str, String)> {
@@ -157,21 +150,6 @@ impl Moto {
 
 fn with_credentials(address: &str) -> String {
     format!("http://{ACCESS_KEY}:{SECRET_KEY}@{address}")
-}
-
-/// Until it accepts connections.
-fn wait_for(server: &mut Server, port: u16) -> Result<()> {
-    let begun = Instant::now();
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        if let Some(status) = server.0.try_wait()? {
-            bail!("moto ended with {status} before it answered");
-        }
-        if begun.elapsed() > PATIENCE {
-            bail!("moto does not answer on port {port}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 /// The program `moto_server`; installed when it is not there yet.

@@ -1,4 +1,4 @@
-//! What the symbolizer sidecar (`deploy/sidecar`) needs to run; the tests start and end it.
+//! The programs which the symbolizer sidecar (`deploy/sidecar`) needs; the tests start and end it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,41 +7,41 @@ use anyhow::{Context, Result};
 
 use crate::program::{apt_install, program, root, run};
 
-/// Names the Python that the sidecar runs on.
+/// The variable with the Python which runs the sidecar.
 const VARIABLE: &str = "COREDOCK_TEST_SIDECAR_PYTHON";
-/// Of Debian's debuggers the one that knows RISC-V.
+/// Debian's debugger for RISC-V.
 const GDB: &str = "gdb-multiarch";
-/// What builds packages that come as source goes first.
+/// Build tools come first, because some packages have only sources.
 const REQUIREMENTS: [&str; 2] = ["requirements-build.txt", "requirements.txt"];
 
-/// A Python with the packages of the sidecar, in a directory of its own.
+/// A Python with the packages of the sidecar, in a separate directory.
 pub struct SidecarPython(PathBuf);
 
 impl SidecarPython {
-    /// Installs what is missing, and the packages again when other ones are asked for.
+    /// Installs missing programs, and the packages again if their list has changed.
     pub fn prepare() -> Result<Self> {
         if program(GDB, &["--version"]).output().is_err() {
             apt_install(GDB)?;
         }
         let directory = root().join("target/sidecar");
         let wanted = wanted()?;
-        // Written last, so that an interrupted installation is not taken for a whole one.
+        // Written last, so that an interrupted installation is repeated.
         let complete = directory.join("complete");
         if !fs::read_to_string(&complete).is_ok_and(|installed| installed == wanted) {
             println!("esp-coredump is missing: installing it into {}", directory.display());
-            install(&directory).context("cannot install what the sidecar runs on")?;
+            install(&directory).context("cannot install the packages of the sidecar")?;
             fs::write(&complete, wanted)?;
         }
         Ok(Self(directory.join("bin/python3")))
     }
 
-    /// Where the tests find it.
+    /// The variable by which the tests find it.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![(VARIABLE, self.0.display().to_string())]
     }
 }
 
-/// All that has to be installed, with versions and digests.
+/// All packages with versions and digests.
 fn wanted() -> Result<String> {
     let read = |name| fs::read_to_string(requirements(name)).with_context(|| name.to_owned());
     REQUIREMENTS.into_iter().map(read).collect()

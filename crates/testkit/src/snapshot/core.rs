@@ -1,39 +1,49 @@
-//! Reading a device back from the core that was made of it.
+//! Reads a device back from its core.
 
 use coredock_domain::coredumps::body::{Note, Notes};
 
 use super::{
-    CHIP_REVISION, EM_XTENSA, EXTRA, ExtraNote, INFO, PANIC_DETAILS, Registers, Snapshot,
-    TASK_REGISTERS, TaskSnapshot, UNUSABLE,
+    CHIP_REVISION, CORRUPT_TCB_ADDRESS, EM_XTENSA, EXTRA_INFO_NOTE_TYPE, ExtraNote, INFO,
+    PANIC_DETAILS_NOTE_TYPE, Registers, Snapshot, TASK_REGISTERS_NOTE_TYPE, TaskSnapshot,
 };
 
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
-/// Where `ESP_EXTRA_INFO` tells whether an interrupt was being served.
+/// The place in `ESP_EXTRA_INFO` of the flag whether an interrupt was being served.
 const RISCV_FLAG: usize = 4;
 const XTENSA_FLAG: usize = 148;
 
-type Region<'a> = (u32, &'a [u8]);
+#[derive(Clone, Copy)]
+struct Segment<'a> {
+    kind: u32,
+    region: Region<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Region<'a> {
+    address: u32,
+    bytes: &'a [u8],
+}
 
 impl Snapshot {
-    /// The device that [`Self::elf_core`] made `core` of: for packing it in another form.
+    /// The device of a core of [`Self::elf_core`], which can then be dumped in another form.
     pub fn of_core(core: &[u8]) -> Option<Self> {
         let xtensa = half_at(core, 18)? == EM_XTENSA;
         let segments = segments(core)?;
         let notes: Vec<_> = segments
             .iter()
-            .filter(|(kind, _)| *kind == PT_NOTE)
-            .flat_map(|(_, (_, bytes))| Notes::of(bytes))
+            .filter(|segment| segment.kind == PT_NOTE)
+            .flat_map(|segment| Notes::of(segment.region.bytes))
             .collect();
         let of_kind = |kind| notes.iter().find(move |note| note.kind == kind);
         let named = |name: &str| notes.iter().find(move |note| note.name == name.as_bytes());
         let info = named(INFO);
         let revision = named(CHIP_REVISION.0).and_then(|note| word_at(note.description, 0));
-        let details = of_kind(PANIC_DETAILS).map(|note| note.description);
+        let details = of_kind(PANIC_DETAILS_NOTE_TYPE).map(|note| note.description);
         let mut loads =
-            segments.iter().filter(|(kind, _)| *kind == PT_LOAD).map(|(_, region)| *region);
+            segments.iter().filter(|segment| segment.kind == PT_LOAD).map(|segment| segment.region);
         let mut tasks = Vec::new();
-        for _ in notes.iter().filter(|note| note.kind == TASK_REGISTERS) {
+        for _ in notes.iter().filter(|note| note.kind == TASK_REGISTERS_NOTE_TYPE) {
             tasks.push(task(loads.next()?, loads.next()?, xtensa)?);
         }
         Some(Self {
@@ -41,46 +51,52 @@ impl Snapshot {
             chip_revision: revision?,
             build_id: info.and_then(Note::build_id).map(|build_id| build_id.to_string()),
             tasks,
-            memory: loads.map(owned).collect(),
+            memory: loads.map(Region::to_pair).collect(),
             panic_details: details.map(|text| String::from_utf8_lossy(text).into_owned()),
-            extra: extra(of_kind(EXTRA), if xtensa { XTENSA_FLAG } else { RISCV_FLAG })?,
+            extra: extra(
+                of_kind(EXTRA_INFO_NOTE_TYPE),
+                if xtensa { XTENSA_FLAG } else { RISCV_FLAG },
+            )?,
         })
     }
 }
 
-/// The stack begins with the frame.
-fn task(tcb: Region<'_>, (address, bytes): Region<'_>, xtensa: bool) -> Option<TaskSnapshot> {
+/// `framed_stack` begins with the frame.
+fn task(tcb: Region<'_>, framed_stack: Region<'_>, xtensa: bool) -> Option<TaskSnapshot> {
+    let Region { address, bytes } = framed_stack;
     let words: Vec<u32> = bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
     let registers =
         if xtensa { Registers::of_xtensa_frame(&words) } else { Registers::of_riscv_frame(&words) };
     let registers = registers?;
-    let start = registers.stack_behind(address);
+    let start = registers.stack_after(address);
     let stack = bytes.get(usize::try_from(start.checked_sub(address)?).ok()?..)?;
-    Some(TaskSnapshot { tcb: owned(tcb), stack: owned((start, stack)), registers })
+    let stack = Region { address: start, bytes: stack };
+    Some(TaskSnapshot { tcb: tcb.to_pair(), stack: stack.to_pair(), registers })
 }
 
 fn extra(note: Option<&Note<'_>>, flag: usize) -> Option<ExtraNote> {
     let Some(note) = note else { return Some(ExtraNote::None) };
     let in_isr = word_at(note.description, flag).map(|flag| flag != 0);
     Some(match word_at(note.description, 0)? {
-        UNUSABLE => ExtraNote::Unusable,
+        CORRUPT_TCB_ADDRESS => ExtraNote::Unusable,
         tcb => ExtraNote::Crashed { tcb, in_isr },
     })
 }
 
-/// Type, address and content.
-fn segments(core: &[u8]) -> Option<Vec<(u32, Region<'_>)>> {
+fn segments(core: &[u8]) -> Option<Vec<Segment<'_>>> {
     let segment = |number: usize| {
         let field = |index: usize| word_at(core, 52 + 32 * number + 4 * index);
         let [offset, length] = [field(1)?, field(4)?].map(|field| usize::try_from(field).ok());
         let bytes = core.get(offset?..)?.get(..length?)?;
-        Some((field(0)?, (field(2)?, bytes)))
+        Some(Segment { kind: field(0)?, region: Region { address: field(2)?, bytes } })
     };
     (0..usize::from(half_at(core, 44)?)).map(segment).collect()
 }
 
-fn owned((address, bytes): Region<'_>) -> (u32, Vec<u8>) {
-    (address, bytes.to_vec())
+impl Region<'_> {
+    fn to_pair(self) -> (u32, Vec<u8>) {
+        (self.address, self.bytes.to_vec())
+    }
 }
 
 fn word_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! Registers of either architecture.
+//! Registers of both architectures.
 
 use std::ops::{Index, IndexMut};
 
@@ -8,11 +8,11 @@ use super::{RiscvRegisters, XtensaRegisters, XtensaYielded};
 /// others in the order of their numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registers {
-    /// Of a task that ran into an exception or an interrupt, or has not begun.
+    /// Registers of any task of RISC-V.
     Riscv(RiscvRegisters),
-    /// The same.
+    /// Registers of a task which was interrupted by an exception, or has not started.
     Xtensa(XtensaRegisters),
-    /// Of a task that gave way to another on its own.
+    /// Registers of a task which yielded.
     XtensaYielded(XtensaYielded),
 }
 
@@ -33,12 +33,13 @@ impl Registers {
         }
     }
 
-    /// What the frame of a RISC-V task holds: at least 37 words.
+    /// The registers in the frame of a RISC-V task: at least 37 words.
     pub fn of_riscv_frame(words: &[u32]) -> Option<Self> {
         RiscvRegisters::of_frame(words).map(Self::Riscv)
     }
 
-    /// What the frame of a task of Xtensa holds: 25 words, or 8 after a yield, which begin with 0.
+    /// The registers in the frame of an Xtensa task: 25 words, or 8 after a yield, which begin with
+    /// 0.
     pub fn of_xtensa_frame(words: &[u32]) -> Option<Self> {
         match words.first()? {
             0 => XtensaYielded::of_frame(words).map(Self::XtensaYielded),
@@ -46,8 +47,8 @@ impl Registers {
         }
     }
 
-    /// Where the stack begins whose frame is at this address.
-    pub(super) fn stack_behind(&self, frame: u32) -> u32 {
+    /// The start of the stack after the frame at this address.
+    pub(super) fn stack_after(&self, frame: u32) -> u32 {
         match self {
             Self::Riscv(registers) => registers.general[2],
             Self::Xtensa(_) => frame.wrapping_add(XtensaRegisters::FRAME_BYTES),
@@ -55,7 +56,7 @@ impl Registers {
         }
     }
 
-    /// Address and content of the frame with them that ends where the stack begins.
+    /// Address and content of the frame which ends at the start of the stack.
     pub(super) fn frame(&self, stack: u32) -> (u32, Vec<u8>) {
         match self {
             Self::Riscv(registers) => registers.frame(stack),
@@ -73,7 +74,7 @@ impl Registers {
         }
     }
 
-    /// The words that the note `ESP_EXTRA_INFO` has of the task that crashed.
+    /// The words in the note `ESP_EXTRA_INFO` if this task crashed.
     pub(super) fn extra_state(&self) -> Vec<u32> {
         match self {
             Self::Xtensa(registers) => registers.extra_state(),
@@ -96,8 +97,7 @@ impl IndexMut<usize> for Registers {
     }
 }
 
-/// A note `CORE`: the control block in its place, then words from where registers begin, and zeros
-/// up to the end.
+/// A note `CORE`: the address of the control block, the registers, and zeros up to the end.
 pub(super) fn note_of(tcb: u32, registers: impl IntoIterator<Item = u32>, bytes: usize) -> Vec<u8> {
     const TCB: usize = 24;
     const REGISTERS: usize = 72;

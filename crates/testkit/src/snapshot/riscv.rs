@@ -1,15 +1,15 @@
-//! The registers of a task of RISC-V: in its note, and in the frame that an exception leaves on its
+//! The registers of a RISC-V task: in its note, and in the frame which an exception writes to its
 //! stack (ESP-IDF `rvruntime-frames.h`).
 
 use super::registers::note_of;
 
 /// 32 registers and 5 words of machine state.
 const FRAME_BYTES: u32 = 37 * 4;
-/// Stack pointers of RISC-V are multiples of it.
+/// Stack pointers of RISC-V are multiples of this.
 const STACK_ALIGNMENT: u32 = 16;
 const NOTE_BYTES: usize = 204;
 
-/// Registers of a task of RISC-V; its stack begins at the stack pointer.
+/// Registers of a RISC-V task, whose stack begins at the stack pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RiscvRegisters {
     /// pc, ra, sp, gp, tp, t0 to t2, s0, s1, a0 to a7, s2 to s11, t3 to t6.

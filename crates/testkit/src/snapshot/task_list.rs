@@ -1,9 +1,9 @@
-//! The content of the oldest raw images: no ELF, but a list of tasks and memory.
+//! The content of the oldest raw images: a list of tasks and memory instead of an ELF.
 
 use super::Snapshot;
 use crate::coredumps::{padded, word};
 
-/// Number of tasks, size of a control block, and what later versions added.
+/// Number of tasks and size of a control block; later versions add number of regions and revision.
 pub(super) fn header_words(snapshot: &Snapshot, version: u16) -> Vec<u32> {
     let tcb_bytes = snapshot.tasks.first().map_or(0, |task| task.tcb.1.len());
     let regions = word(snapshot.memory.len());
@@ -22,7 +22,7 @@ pub(super) fn of(snapshot: &Snapshot, version: u16) -> Vec<u8> {
         content.extend(padded(&task.tcb.1));
         content.extend(padded(&stack));
     }
-    // The oldest version knows no memory but that of tasks.
+    // The oldest version contains only the memory of tasks.
     let regions = if version == 0x0001 { &[] } else { snapshot.memory.as_slice() };
     for (address, bytes) in regions {
         content.extend([*address, word(bytes.len())].iter().flat_map(|word| word.to_le_bytes()));

@@ -12,7 +12,7 @@ use super::{
 
 const VERSIONS: [u16; 8] = [0x0001, 0x0002, 0x0003, 0x0100, 0x0101, 0x0102, 0x0103, 0x0104];
 const TCB: u32 = 0x4080_0100;
-/// Not a multiple of 16: the frame has to be moved down.
+/// Not a multiple of 16: the frame must be moved down.
 const STACK: u32 = 0x4080_2004;
 const STACK_TOP: u32 = 0x4080_1f70;
 
@@ -105,7 +105,7 @@ fn the_domain_reads_the_build_in_a_bare_core() {
 }
 
 #[test]
-fn a_core_tells_each_task_with_its_memory() {
+fn a_core_contains_each_task_with_its_memory() {
     let core = snapshot().elf_core(NotePadding::NotCounted);
     let loads: Vec<_> = segments(&core).into_iter().filter(|(kind, ..)| *kind == 1).collect();
     let shape: Vec<_> = loads.iter().map(|(_, at, bytes)| (*at, bytes.len())).collect();
@@ -122,7 +122,7 @@ fn a_core_tells_each_task_with_its_memory() {
 }
 
 #[test]
-fn a_core_tells_how_it_came_to_be() {
+fn a_core_contains_the_cause_of_the_crash() {
     let core = snapshot().elf_core(NotePadding::NotCounted);
     let extra = note(&core, "ESP_EXTRA_INFO").unwrap();
     assert_eq!(extra, [TCB.to_le_bytes(), [0; 4]].concat());
@@ -154,7 +154,7 @@ fn name_sizes_count_the_padding_only_where_asked_for() {
 }
 
 #[test]
-fn a_task_list_has_frames_stacks_and_the_memory_its_version_knows() {
+fn a_task_list_has_frames_stacks_and_the_memory_of_its_version() {
     let image = snapshot().raw(0x0003);
     let header = [8, 12, 16, 20].map(|at| word_at(&image, at));
     assert_eq!(header, [2, 80, 1, 101]);
@@ -173,7 +173,7 @@ fn a_task_list_has_frames_stacks_and_the_memory_its_version_knows() {
     assert_eq!(oldest + 4 + 8 + 32, newer);
 }
 
-/// One task that ran into a store, and one that yielded.
+/// A task which crashed at a store, and a task which yielded.
 fn xtensa() -> Snapshot {
     let crashed = XtensaRegisters {
         general: std::array::from_fn(|n| 0x4000_0000 + u32::try_from(n).unwrap()),
@@ -200,7 +200,7 @@ fn xtensa() -> Snapshot {
 }
 
 #[test]
-fn a_core_of_xtensa_tells_registers_and_their_frames() {
+fn a_core_of_xtensa_contains_registers_and_their_frames() {
     let core = xtensa().elf_core(NotePadding::NotCounted);
     assert_eq!(half_at(&core, 18), 94, "e_machine");
     let loads: Vec<_> = segments(&core).into_iter().filter(|(kind, ..)| *kind == 1).collect();
@@ -224,7 +224,7 @@ fn a_core_of_xtensa_tells_registers_and_their_frames() {
 }
 
 #[test]
-fn the_special_registers_of_xtensa_are_pairs_with_a_flag_behind() {
+fn the_special_registers_of_xtensa_are_pairs_followed_by_a_flag() {
     let core = xtensa().elf_core(NotePadding::NotCounted);
     let extra = note(&core, "ESP_EXTRA_INFO").unwrap();
     assert_eq!(extra.len(), 152);
@@ -233,7 +233,7 @@ fn the_special_registers_of_xtensa_are_pairs_with_a_flag_behind() {
 }
 
 #[test]
-fn a_task_list_of_xtensa_begins_stacks_with_the_frames() {
+fn stacks_in_a_task_list_of_xtensa_begin_with_the_frames() {
     let image = xtensa().raw(0x0003);
     let record = &image[24..];
     assert_eq!([4, 8].map(|at| word_at(record, at)), [0x3FFB_2000 - 144, 0x3FFB_2000 + 24]);

@@ -1,12 +1,12 @@
-//! The registers of a task of Xtensa: in its note, and in the frames that its stack begins with
+//! The registers of an Xtensa task: in its note, and in the frame with which its stack begins
 //! (ESP-IDF `xtensa_context.h`, `core_dump_port.c`).
 
 use super::registers::note_of;
 
-/// What an exception takes from the stack pointer, for its frame and for the registers of the caller
-/// that belong right below the stack pointer.
+/// An exception decrements the stack pointer by this, for its frame and for the registers of the
+/// caller which belong right below the stack pointer.
 const EXCEPTION_BYTES: u32 = 160;
-/// Those registers: a0 to a3.
+/// The registers of the caller: a0 to a3.
 const SAVE_AREA_BYTES: u32 = 16;
 
 const NOTE_BYTES: usize = 588;
@@ -30,17 +30,17 @@ const OTHER_SPECIAL: [u32; 12] = [178, 179, 180, 181, 182, 183, 194, 195, 196, 1
 /// Pairs of number and value in the note `ESP_EXTRA_INFO`.
 const PAIRS: usize = 18;
 
-/// Registers of a task of Xtensa; its stack begins 16 bytes below the stack pointer, with what belongs
-/// to the caller.
+/// Registers of an Xtensa task, whose stack begins 16 bytes below the stack pointer, with registers
+/// of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XtensaRegisters {
     /// pc, a0 to a15.
     pub general: [u32; 17],
-    /// What the frame is left with: any word but 0.
+    /// The address of the code which leaves the frame: any word but 0.
     pub exit: u32,
-    /// As the exception found it.
+    /// The processor state before the exception.
     pub ps: u32,
-    /// Shift amount.
+    /// The shift amount.
     pub sar: u32,
     /// EXCCAUSE.
     pub cause: u32,
@@ -50,14 +50,14 @@ pub struct XtensaRegisters {
     pub loops: [u32; 3],
 }
 
-/// Registers of a task that yielded, as its frame holds them; its stack begins at the stack pointer
-/// of the function that called the scheduler.
+/// Registers in the frame of a task which yielded. Its stack begins at the stack pointer of the
+/// function which called the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XtensaYielded {
-    /// Where that function goes on, and a0 to a3 of its caller. The upper two bits of both addresses
-    /// tell how far windows moved.
+    /// The address at which that function continues, and a0 to a3 of its caller. The upper two bits
+    /// of the first two words are the number of registers by which the window moved, in fours.
     pub general: [u32; 5],
-    /// As the scheduler found it.
+    /// The processor state at the call of the scheduler.
     pub ps: u32,
 }
 
@@ -83,7 +83,7 @@ impl XtensaRegisters {
         (stack.wrapping_sub(Self::FRAME_BYTES), bytes)
     }
 
-    /// The framework takes the exception back, for GDB.
+    /// The framework undoes the exception for GDB.
     pub(super) fn note(&self, tcb: u32) -> Vec<u8> {
         let [pc, window @ ..] = self.general;
         let ps = if self.ps & USER_MODE == 0 { self.ps } else { self.ps & !EXCEPTION_MODE };
@@ -118,7 +118,7 @@ impl XtensaYielded {
         (stack.wrapping_sub(Self::FRAME_BYTES), bytes)
     }
 
-    /// The framework clears the upper bits of pc, and those of a0 where they begin with a one.
+    /// The framework clears the upper bits of pc, and those of a0 if its highest bit is set.
     pub(super) fn note(&self, tcb: u32) -> Vec<u8> {
         let [pc, a0, window @ ..] = self.general;
         let a0 = if a0 & WIDE_INCREMENT == 0 { a0 } else { a0 & !INCREMENT };

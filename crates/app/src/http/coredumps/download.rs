@@ -18,10 +18,11 @@ use crate::metrics::Metrics;
     tag = "coredumps", operation_id = "download_coredump",
     params(("id" = i64, Path), ("coredump_id" = i64, Path)),
     responses((status = 200, description = "The body", content_type = "application/octet-stream"),
-        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
-        (status = 304, description = "The caller has it already"), (status = 404, body = ErrorView),
-        (status = 412, body = ErrorView), (status = 416, body = ErrorView),
-        (status = 503, body = ErrorView)))]
+        (status = 206, description = "A range of the body",
+            content_type = "application/octet-stream"),
+        (status = 304, description = "The caller already has the body"),
+        (status = 404, body = ErrorView), (status = 412, body = ErrorView),
+        (status = 416, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn download_coredump(
     _: Viewer,
     path: CoredumpPath,
@@ -44,8 +45,8 @@ fn representation(dump: &Coredump) -> Representation {
     Representation { size: summary.size, sha256: dump.sha256, modified: summary.uploaded_at }
 }
 
-/// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
-/// invariants.
+/// A missing object is a 404 (contract §2.6), an object with other content a 503; each violates an
+/// invariant.
 fn read_error(error: &ReadCoredumpError, id: i64, metrics: &Metrics) -> ApiError {
     match error {
         ReadCoredumpError::Unknown => unknown_coredump(id),
@@ -56,7 +57,7 @@ fn read_error(error: &ReadCoredumpError, id: i64, metrics: &Metrics) -> ApiError
         }
         ReadCoredumpError::ObjectDiffers(key) => {
             metrics.violation("object_differs");
-            tracing::error!(%key, "object {key} is not the one its row names");
+            tracing::error!(%key, "object {key} has other content than its row describes");
             ApiError::unavailable(error)
         }
         ReadCoredumpError::Repository(error) => error.into(),

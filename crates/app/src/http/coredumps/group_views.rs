@@ -4,7 +4,7 @@ use coredock_domain::coredumps::groups::{CrashGroup, VersionCount};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How often something happened in a version.
+/// The number of dumps of a group from one version.
 #[derive(Serialize, ToSchema)]
 pub struct VersionCountView {
     version: String,
@@ -12,8 +12,8 @@ pub struct VersionCountView {
 }
 
 impl From<VersionCount> for VersionCountView {
-    fn from(of: VersionCount) -> Self {
-        Self { version: of.version, count: of.count }
+    fn from(dumps: VersionCount) -> Self {
+        Self { version: dumps.version, count: dumps.count }
     }
 }
 

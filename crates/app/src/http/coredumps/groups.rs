@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Json};
 use coredock_domain::Coredumps;
-use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPlace};
+use coredock_domain::coredumps::groups::{CrashGroupFilter, CrashGroupPosition};
 use coredock_domain::timestamp::Timestamp;
 
 use super::group_views::CrashGroupPageView;
@@ -21,23 +21,22 @@ use crate::http::request::query::{FromQuery, QueryFields, ValidQuery};
         (status = 503, body = ErrorView)))]
 pub async fn list_crash_groups(
     _: Viewer,
-    page: ValidQuery<WantedGroups>,
+    page: ValidQuery<CrashGroupPageQuery>,
     coredumps: Data<Coredumps>,
 ) -> ApiResult<Json<CrashGroupPageView>> {
-    let WantedGroups { filter, after, limit } = page.0;
+    let CrashGroupPageQuery { filter, after, limit } = page.0;
     let page = coredumps.groups(filter.clone(), after, limit).await?;
-    let next_cursor = page.next.map(|place| Cursor(place).text(&filter));
+    let next_cursor = page.next.map(|position| Cursor(position).text(&filter));
     Ok(Json(CrashGroupPageView::new(page.groups, next_cursor)))
 }
 
-/// Which page is asked for.
-pub struct WantedGroups {
+pub struct CrashGroupPageQuery {
     filter: CrashGroupFilter,
-    after: Option<CrashGroupPlace>,
+    after: Option<CrashGroupPosition>,
     limit: u32,
 }
 
-impl FromQuery for WantedGroups {
+impl FromQuery for CrashGroupPageQuery {
     fn from_query(mut fields: QueryFields<'_>) -> ApiResult<Self> {
         let text = |text: &str| Some(text.to_owned());
         let filter = CrashGroupFilter {
@@ -52,7 +51,7 @@ impl FromQuery for WantedGroups {
     }
 }
 
-impl CursorKey for CrashGroupPlace {
+impl CursorKey for CrashGroupPosition {
     const LIST: &'static str = "crash groups";
     type Filter = CrashGroupFilter;
 
@@ -82,14 +81,14 @@ mod tests {
     #[test]
     fn a_cursor_of_groups_reads_back_unedited_under_its_filter_only() {
         let filter = CrashGroupFilter { model: Some("demo".into()), ..CrashGroupFilter::default() };
-        let cursor = Cursor(CrashGroupPlace {
+        let cursor = Cursor(CrashGroupPosition {
             until: Timestamp::from_micros(1_700_000_000_000_001),
             newest_at: Timestamp::from_micros(1_600_000_000_000_001),
             signature: "9f86d081884c7d65".into(),
         });
         let text = cursor.text(&filter);
         assert_eq!(Cursor::read(&text, &filter), Some(cursor));
-        let read = Cursor::<CrashGroupPlace>::read;
+        let read = Cursor::<CrashGroupPosition>::read;
         assert_eq!(read(&text, &CrashGroupFilter::default()), None);
         for foreign in ["", "x", "00", &text.to_uppercase(), &text[2..], &format!("{text}00")] {
             assert_eq!(read(foreign, &filter), None, "{foreign}");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// One line of a list of dumps.
+/// An entry of a list of dumps.
 #[derive(Serialize, ToSchema)]
 pub struct CoredumpSummaryView {
     id: i64,
@@ -57,7 +57,7 @@ impl From<Vec<CoredumpSummary>> for CoredumpListView {
     }
 }
 
-/// One line of the list of all dumps.
+/// An entry of the list of all dumps.
 #[derive(Serialize, ToSchema)]
 pub struct FleetCoredumpView {
     #[serde(flatten)]
@@ -113,7 +113,7 @@ impl From<Coredump> for CoredumpView {
     }
 }
 
-/// Why a dump has no report.
+/// The reason why a dump has no report.
 #[derive(Serialize, ToSchema)]
 pub struct ParseFaultView {
     code: &'static str,

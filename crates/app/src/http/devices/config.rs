@@ -1,4 +1,4 @@
-//! The configuration a device asks for (contract §4.2).
+//! The configuration that a device requests (contract §4.2).
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderName};
@@ -8,7 +8,7 @@ use coredock_domain::Devices;
 use crate::http::request::error::{ApiResult, ErrorView};
 use crate::http::request::identity::DeviceCaller;
 
-/// Marks a configuration that may have changed since (contract §4.2).
+/// Marks a configuration that may be out of date (contract §4.2).
 const STALE: HeaderName = HeaderName::from_static("x-coredock-stale");
 
 /// The configuration of the device.
@@ -16,7 +16,7 @@ const STALE: HeaderName = HeaderName::from_static("x-coredock-stale");
     get, path = "/api/iot/config", tag = "device", operation_id = "get_iot_config",
     params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
     responses(
-        (status = 200, description = "The stored configuration; with `X-Coredock-Stale: true` the one served last, while the database is unreachable", content_type = "application/json", body = serde_json::Value),
+        (status = 200, description = "The stored configuration; with `X-Coredock-Stale: true` the configuration served last, while the database is unreachable", content_type = "application/json", body = serde_json::Value),
         (status = 401, body = ErrorView), (status = 404, body = ErrorView),
         (status = 503, body = ErrorView),
     )

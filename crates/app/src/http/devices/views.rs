@@ -4,7 +4,7 @@ use coredock_domain::devices::device::{Device, DeviceSummary, client_id};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// One line of the list of devices.
+/// An entry of the list of devices.
 #[derive(Serialize, ToSchema)]
 pub struct DeviceSummaryView {
     id: i64,

@@ -22,8 +22,9 @@ use crate::metrics::Metrics;
     params(("device_key" = Option<String>, Query, description = "The device, without OIDC")),
     responses(
         (status = 200, description = "The image", content_type = "application/octet-stream"),
-        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
-        (status = 304, description = "The caller has it already"),
+        (status = 206, description = "A range of the image",
+            content_type = "application/octet-stream"),
+        (status = 304, description = "The caller already has the image"),
         (status = 401, body = ErrorView), (status = 404, body = ErrorView),
         (status = 412, body = ErrorView), (status = 416, body = ErrorView),
         (status = 503, body = ErrorView),
@@ -45,7 +46,8 @@ pub async fn get_iot_firmware(
 #[utoipa::path(get, path = "/api/device-models/{id}/firmware", tag = "models",
     operation_id = "download_firmware", params(("id" = i64, Path)),
     responses((status = 200, description = "The image", content_type = "application/octet-stream"),
-        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of the image",
+            content_type = "application/octet-stream"),
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn download_firmware(
     _: Viewer,
@@ -59,7 +61,7 @@ pub async fn download_firmware(
     answer_image(read, &request, &metrics)
 }
 
-/// An artifact, as paths name it.
+/// The segments of a path which name an artifact.
 #[derive(Deserialize)]
 pub struct ArtifactSegments {
     id: i64,
@@ -74,7 +76,8 @@ type ArtifactPath = Path<ArtifactSegments>;
     tag = "models", operation_id = "download_artifact",
     params(("id" = i64, Path), ("version" = String, Path), ("artifact" = String, Path)),
     responses((status = 200, description = "The artifact", content_type = "application/octet-stream"),
-        (status = 206, description = "A range of it", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of the artifact",
+            content_type = "application/octet-stream"),
         (status = 404, body = ErrorView), (status = 503, body = ErrorView)))]
 pub async fn download_artifact(
     _: Viewer,
@@ -124,8 +127,8 @@ fn answer_image(
     Download { request, object, kind, file_name, extra, metrics }.answer(read.body)
 }
 
-/// A missing object is a 404 (contract §2.6), another object is an outage; both are broken
-/// invariants. `unknown` is the 404 of the device, model or version.
+/// A missing object is a 404 (contract §2.6), an object with other content a 503; each violates an
+/// invariant. `unknown` is the 404 of the device, model or version.
 fn read_error(
     error: &ReadFirmwareError,
     metrics: &Metrics,
@@ -134,18 +137,20 @@ fn read_error(
     match error {
         ReadFirmwareError::ObjectMissing(object) => {
             metrics.violation("object_missing");
-            tracing::error!(key = %object.key, "object {} of a visible row is missing", object.key);
+            let key = &object.key;
+            tracing::error!(%key, "object {key} of a visible row is missing");
             ApiError::not_found("Firmware", &object.model)
         }
         ReadFirmwareError::ObjectDiffers(object) => {
             metrics.violation("object_differs");
-            tracing::error!(key = %object.key, "object {} is not the one its row names", object.key);
+            let key = &object.key;
+            tracing::error!(%key, "object {key} has other content than its row describes");
             ApiError::unavailable(error)
         }
         ReadFirmwareError::Repository(error) => error.into(),
         ReadFirmwareError::Store(error) => error.into(),
         ReadFirmwareError::Load(_) => ApiError::unavailable(error),
-        ReadFirmwareError::UnknownOwner | ReadFirmwareError::UnknownVersion => unknown(),
+        ReadFirmwareError::UnknownDeviceOrModel | ReadFirmwareError::UnknownVersion => unknown(),
         ReadFirmwareError::NoneCurrent(model) => ApiError::not_found("Firmware", model),
     }
 }

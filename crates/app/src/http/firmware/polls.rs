@@ -1,4 +1,4 @@
-//! Which version a device should have (contract §4.4).
+//! The version that a device should run (contract §4.4).
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::http::request::error::{ApiResult, ErrorView};
 use crate::http::request::identity::DeviceCaller;
 use crate::system::SystemEntropy;
 
-/// Devices are never asked to poll more often.
-const SHORTEST_POLL: u64 = 30;
+/// Shortest interval that a device is asked to use, in seconds.
+const MIN_POLL_SECONDS: u64 = 30;
 const POLL_SPREAD: f64 = 0.1;
 
-/// How often devices should ask (`FIRMWARE_POLL_SECONDS`).
+/// The interval at which devices should poll (`FIRMWARE_POLL_SECONDS`).
 #[derive(Debug, Clone, Copy)]
 pub struct PollInterval(pub Duration);
 
@@ -50,9 +50,9 @@ pub async fn get_iot_firmware_version(
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-cache")).json(view))
 }
 
-/// `poll` ± 10 %, so that a fleet does not ask in step.
+/// `poll` ± 10 %, so that the devices of a fleet do not poll at the same time.
 fn jittered(poll: Duration, entropy: &dyn Entropy) -> u64 {
-    spread(poll, POLL_SPREAD, entropy).as_secs().max(SHORTEST_POLL)
+    spread(poll, POLL_SPREAD, entropy).as_secs().max(MIN_POLL_SECONDS)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Uploads of firmware, from the wire to the commit (contract §5.2–§5.8).
+//! Uploads of firmware, from the request to the commit (contract §5.2–§5.8).
 
 use actix_web::web::{self, Data, Json, Path};
 use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpooledFile};
@@ -60,7 +60,7 @@ pub async fn upload_firmware(
 /// Reads, checks and publishes uploaded bundles.
 pub struct FirmwareUploads {
     pub firmware: Firmware,
-    /// Caps and gate of a bundle.
+    /// Limits and image gate of a bundle.
     pub rules: BundleRules,
     /// Where bodies and their entries are spooled.
     pub spool: SpoolDirectory,
@@ -106,7 +106,7 @@ impl FirmwareUploads {
         let firmware = self.firmware.clone();
         let published = self.tasks.run(async move { firmware.publish(publish).await }).await?;
         let published = published.map_err(|error| publish_error(&error, &code))?;
-        note_retention(&published, &code, &version, &self.metrics);
+        log_publication(&published, &code, &version, &self.metrics);
         Ok(UploadedView {
             code: code.to_string(),
             firmware_version: version,
@@ -137,8 +137,8 @@ fn bundle_error(error: &BundleError) -> ApiError {
 
 fn publish_error(error: &PublishFirmwareError, model: &ModelCode) -> ApiError {
     match error {
-        PublishFirmwareError::ModelGone => unknown_model(model),
-        PublishFirmwareError::Busy | PublishFirmwareError::LeaseLost(_) => {
+        PublishFirmwareError::ModelDeleted => unknown_model(model),
+        PublishFirmwareError::Busy { .. } | PublishFirmwareError::LeaseLost(_) => {
             ApiError::outage(chain(error))
         }
         PublishFirmwareError::Repository(error) => error.into(),
@@ -147,7 +147,7 @@ fn publish_error(error: &PublishFirmwareError, model: &ModelCode) -> ApiError {
 }
 
 /// The events `firmware_uploaded` and `firmware_retention_pruned` (contract §14.3).
-fn note_retention(
+fn log_publication(
     published: &PublishedFirmware,
     model: &ModelCode,
     version: &str,
@@ -174,7 +174,7 @@ fn note_retention(
             pruned = pruned.len(),
             protected = protected.len(),
             versions = ?pruned.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "retention removed {} versions of model {model} and kept {} for pending dumps",
+            "retention removed {} versions of model {model} and spared {} for pending dumps",
             pruned.len(),
             protected.len()
         );

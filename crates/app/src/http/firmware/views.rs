@@ -22,9 +22,9 @@ pub struct VersionView {
     git_commit: Option<String>,
     uploaded_at: String,
     pending_coredumps: i64,
-    /// Of the index of its ELF: `none`, `building`, `ready`, `failed`.
+    /// State of the index of the ELF: `none`, `building`, `ready` or `failed`.
     index_status: &'static str,
-    /// Why it failed; null: it did not.
+    /// Why the index could not be built; null unless the state is `failed`.
     index_error: Option<String>,
 }
 
@@ -74,19 +74,19 @@ impl From<Vec<ListedVersion>> for VersionListView {
 /// The version offered to a device.
 #[derive(Serialize, ToSchema)]
 pub struct OfferedVersionView {
-    /// Null when there is none.
+    /// Null if the model has no current version.
     pub firmware_version: Option<String>,
     /// Length of the image in bytes.
     pub size: Option<u64>,
     /// SHA-256 of the image.
     pub sha256: Option<String>,
-    /// SHA-256 of its ELF.
+    /// SHA-256 of the ELF.
     pub elf_sha256: Option<String>,
-    /// Seconds until the device should ask again; keeps the body from being all texts.
+    /// Seconds until the next poll. As a number it makes the body safe for devices (contract §2.4).
     pub next_poll_s: u64,
 }
 
-/// What a publication came to.
+/// The outcome of a publication.
 #[derive(Serialize, ToSchema)]
 pub struct UploadedView {
     /// Code of the model.
@@ -101,7 +101,7 @@ pub struct UploadedView {
     pub size: u64,
     /// SHA-256 of the image.
     pub sha256: String,
-    /// SHA-256 of its ELF.
+    /// SHA-256 of the ELF.
     pub elf_sha256: String,
 }
 
@@ -110,7 +110,7 @@ pub struct UploadedView {
 pub struct CurrentVersionView {
     /// Code of the model.
     pub code: String,
-    /// Null when there is none.
+    /// Null if the model has no current version.
     pub firmware_version: Option<String>,
 }
 
@@ -119,7 +119,7 @@ pub struct CurrentVersionView {
 pub struct ActivatedView {
     /// Code of the model.
     pub code: String,
-    /// The version.
+    /// The version, which is current now.
     pub firmware_version: String,
     /// Row id of the model.
     pub id: i64,

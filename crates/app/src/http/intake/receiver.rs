@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::{DumpClaims, receive_error};
+use super::{DumpParameters, receive_error};
 use crate::http::request::detached::DetachedTasks;
 use crate::http::request::device_body::DumpBody;
 use crate::http::request::error::{ApiError, ApiResult};
@@ -25,14 +25,15 @@ use crate::metrics::Metrics;
 
 /// Dumps received at once. More would wait for the same disk, and each occupies a thread.
 const PERMITS: usize = 32;
-/// A dump that is not stored by then is rescued, and its device gets its answer: of the 10 s it waits
-/// (contract §1.7) this leaves enough to sync the file.
+/// A dump that is not stored by then is written to the rescue spool, and its device is answered.
+/// Devices wait 10 s (contract §1.7), so this leaves enough time to sync the file.
 const RESCUE_AFTER: Duration = Duration::from_secs(8);
-/// How much longer its device waits if the dump cannot be rescued.
-const LAST_CHANCE: Duration = Duration::from_secs(1);
+/// How much longer the device waits if its dump cannot be rescued.
+const FINAL_WAIT: Duration = Duration::from_secs(1);
 
-/// Receives dumps. Disks of this machine make a thread wait: with them each dump gets a thread of its
-/// own, and changes threads twice and not at each step. Waiting for servers takes no thread.
+/// Receives dumps. With a disk of this machine each step would block a thread: there a dump runs on
+/// one thread of the blocking pool, which costs two changes of thread in total instead of two per
+/// step. A dump that waits for servers occupies no thread.
 pub struct DumpReceiver {
     intake: Intake,
     metrics: Data<Metrics>,
@@ -42,32 +43,32 @@ pub struct DumpReceiver {
     waits_for_disks: bool,
 }
 
-/// A dump as its device sent it.
+/// A dump that a device sent.
 pub struct Delivery {
     pub caller: DeviceCaller,
-    pub claims: DumpClaims,
+    pub parameters: DumpParameters,
     pub body: DumpBody,
     pub origin: Origin,
 }
 
-/// How far a dump came within the time its device waits.
+/// The state of a dump when its device must be answered.
 enum Progress {
     Ended(Result<Received, ReceiveCoredumpError>),
-    /// It is in the rescue spool, and is still being received.
+    /// The dump is in the rescue spool, and is still being received.
     Rescued,
-    /// It is still being received.
+    /// The dump is still being received.
     Late,
 }
 
 /// Why a dump was not received.
-struct Unreceived {
+struct NotReceived {
     error: ApiError,
-    /// As metrics call it.
+    /// Label `result` of the metrics.
     result: &'static str,
 }
 
 impl DumpReceiver {
-    /// Uses the threads of the runtime this is called in.
+    /// Receives on the threads of the runtime in which this is called.
     pub fn new(
         intake: Intake,
         metrics: Data<Metrics>,
@@ -85,14 +86,14 @@ impl DumpReceiver {
         count.end(match &outcome {
             Ok(Received::Stored(_)) => "stored",
             Ok(Received::Repeated(_)) => "duplicate",
-            Err(unreceived) => unreceived.result,
+            Err(failure) => failure.result,
         });
-        outcome.map_err(|unreceived| unreceived.error)
+        outcome.map_err(|failure| failure.error)
     }
 
     /// In the order of contract §4.5: device row, body.
-    async fn store(&self, delivery: Delivery) -> Result<Received, Unreceived> {
-        let Delivery { caller, claims, body, origin } = delivery;
+    async fn store(&self, delivery: Delivery) -> Result<Received, NotReceived> {
+        let Delivery { caller, parameters, body, origin } = delivery;
         let bytes = body.length();
         let (body, unread) = match body {
             DumpBody::Complete(body) => (Ok(body), None),
@@ -101,23 +102,26 @@ impl DumpReceiver {
         };
         let dump = ReceiveCoredump {
             device: caller.known_key()?.clone(),
-            chip: claims.chip,
-            firmware_version: claims.firmware_version,
+            chip: parameters.chip,
+            firmware_version: parameters.firmware_version,
             body,
             origin,
         };
-        let late = || ApiError::outage("a dump was not stored within the time its device waits");
+        let device = &caller.sent_key;
+        let late = || {
+            ApiError::outage(format!("dump of device {device} not stored after {RESCUE_AFTER:?}"))
+        };
         let received = match self.receive_in_time(dump).await? {
             Progress::Ended(received) => received,
-            Progress::Rescued => return Err(Unreceived { error: late(), result: "rescued" }),
+            Progress::Rescued => return Err(NotReceived { error: late(), result: "rescued" }),
             Progress::Late => return Err(late().into()),
         };
-        let limit = self.intake.settings().largest_body;
+        let limit = self.intake.settings().max_body_bytes;
         let received = received.map_err(|error| match (error, unread) {
             (ReceiveCoredumpError::UnknownDevice, _) => caller.unknown().into(),
             (ReceiveCoredumpError::Unreadable, Some(unread)) => unread.into(),
             (error @ ReceiveCoredumpError::Rescued(_), _) => {
-                Unreceived { error: receive_error(&error, limit), result: "rescued" }
+                NotReceived { error: receive_error(&error, limit), result: "rescued" }
             }
             (error, _) => receive_error(&error, limit).into(),
         })?;
@@ -125,8 +129,8 @@ impl DumpReceiver {
         Ok(received)
     }
 
-    /// Receives a dump also when its device hangs up, because the device erases its dump whatever the
-    /// answer is. A dump that takes long is rescued meanwhile.
+    /// Receives a dump even if its device hangs up, because the device erases its dump whatever the
+    /// answer is. A dump that takes long is also written to the rescue spool.
     async fn receive_in_time(&self, dump: ReceiveCoredump) -> ApiResult<Progress> {
         let waits = self.waits_for_disks || matches!(dump.body, Ok(ArtifactBody::File(_)));
         let incoming = Arc::new(self.intake.arrived(dump));
@@ -139,7 +143,7 @@ impl DumpReceiver {
             if intake.rescue(&incoming).await {
                 return Ok(Progress::Rescued);
             }
-            match timeout(LAST_CHANCE, &mut receiving).await {
+            match timeout(FINAL_WAIT, &mut receiving).await {
                 Ok(ended) => Ok(Progress::Ended(ended??)),
                 Err(_) => Ok(Progress::Late),
             }
@@ -147,7 +151,7 @@ impl DumpReceiver {
         self.tasks.run(watching).await?
     }
 
-    /// Receives the dump as soon as there is a permit.
+    /// Starts to receive the dump as soon as a permit is free.
     fn start(
         &self,
         incoming: Arc<IncomingCoredump>,
@@ -167,18 +171,18 @@ impl DumpReceiver {
     }
 }
 
-impl From<ApiError> for Unreceived {
+impl From<ApiError> for NotReceived {
     fn from(error: ApiError) -> Self {
         let result = if error.is_refusal() { "rejected" } else { "unavailable" };
         Self { error, result }
     }
 }
 
-/// Counts a delivery when it ends, also when its device hangs up.
+/// Counts a delivery when it ends, even if its device hangs up.
 pub(super) struct IngestCount {
     metrics: Data<Metrics>,
     began: Instant,
-    /// As metrics call it.
+    /// Label `result` of the metrics.
     result: &'static str,
 }
 

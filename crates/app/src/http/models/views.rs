@@ -4,7 +4,7 @@ use coredock_domain::models::model::{DeviceModel, ModelSummary};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// One line of the list of models.
+/// An entry of the list of models.
 #[derive(Serialize, ToSchema)]
 pub struct ModelSummaryView {
     id: i64,

@@ -16,24 +16,24 @@ use futures::{Stream, StreamExt};
 use super::error::{ApiError, ApiResult};
 use super::spool::SpoolSink;
 
-/// What is sent beyond this is not waited for (contract §4.5).
-const DRAINED_BYTES: usize = 16 * 1024 * 1024;
+/// How much of an unread body is read and dropped at most (contract §4.5).
+const MAX_DRAINED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Longest silence of a caller that still sends (`HTTP_STALL_SECONDS`).
+/// Longest time without a byte of a body that is not complete (`HTTP_STALL_SECONDS`).
 #[derive(Debug, Clone, Copy)]
 pub struct StallLimit(pub Duration);
 
-/// The largest body of this request in bytes, as its route says.
+/// Maximum length of the body of this request in bytes, from the row of its route.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimit(pub u64);
 
-/// What a JSON object body is read as.
+/// A type that a JSON object body is parsed into.
 pub trait FromBody: Sized {
-    /// Collects every fault (contract §2.3).
+    /// Reports all faults together (contract §2.3).
     fn from_body(fields: JsonFields, request: &HttpRequest) -> ApiResult<Self>;
 }
 
-/// A JSON object body that was read without a fault.
+/// A JSON object body without faults.
 pub struct ValidBody<T>(pub T);
 
 impl<T: FromBody + 'static> FromRequest for ValidBody<T> {
@@ -49,9 +49,9 @@ impl<T: FromBody + 'static> FromRequest for ValidBody<T> {
     }
 }
 
-/// What a reader of fields returns that has found no fault.
+/// Unwraps a field after `finish` found no fault, so that the field must have a value.
 pub fn complete<T>(value: Option<T>) -> ApiResult<T> {
-    value.ok_or_else(|| ApiError::unexpected("a field is missing, and no fault says so"))
+    value.ok_or_else(|| ApiError::unexpected("a field has no value, although no fault was found"))
 }
 
 /// A body that has not been read yet.
@@ -67,7 +67,7 @@ impl FromRequest for UnreadBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let limit = request.extensions().get::<BodyLimit>().copied();
-        let unlimited = || ApiError::unexpected("the row of this route does not say what it reads");
+        let unlimited = || ApiError::unexpected("the row of this route has no limit for bodies");
         ready(limit.ok_or_else(unlimited).map(|limit| Self {
             request: request.clone(),
             payload: payload.take(),
@@ -77,7 +77,7 @@ impl FromRequest for UnreadBody {
 }
 
 impl UnreadBody {
-    /// Reads a body into a temporary file as it is. It may be empty.
+    /// Reads the raw body, which may be empty, into a temporary file.
     pub async fn into_file(mut self, spool: &SpoolDirectory) -> ApiResult<SpooledFile> {
         self.check_declared(self.limit)?;
         let stall = stall_of(&self.request);
@@ -101,7 +101,7 @@ impl UnreadBody {
         Ok(body.freeze())
     }
 
-    /// Refuses by `Content-Length` what would be refused by its bytes.
+    /// Refuses a body by its `Content-Length`, before any of it is read.
     pub(super) fn check_declared(&self, limit: u64) -> ApiResult<()> {
         match declared_length(&self.request) {
             Some(length) if length > limit => Err(ApiError::too_large(self.limit)),
@@ -136,7 +136,7 @@ pub(super) async fn in_time<T>(next: impl Future<Output = T>, stall: Duration) -
     tokio::time::timeout(stall, next).await.map_err(stalled)
 }
 
-/// Reads what still comes, up to 16 MiB or a silence.
+/// Reads and drops the rest of a body, up to 16 MiB, or until no byte arrives for `silence`.
 pub(super) async fn drain(
     mut rest: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     silence: Duration,
@@ -144,7 +144,7 @@ pub(super) async fn drain(
     let mut drained = 0;
     while let Ok(Some(Ok(piece))) = tokio::time::timeout(silence, rest.next()).await {
         drained += piece.len();
-        if drained > DRAINED_BYTES {
+        if drained > MAX_DRAINED_BYTES {
             break;
         }
     }

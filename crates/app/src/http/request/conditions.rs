@@ -8,18 +8,18 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue, HttpDate};
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::timestamp::Timestamp;
 
-/// What conditions and ranges of a request refer to.
+/// The object that the conditions and ranges of a request refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Representation {
     /// Length in bytes.
     pub size: u64,
     /// Digest of the whole object; its hex form is the `ETag`.
     pub sha256: Sha256Digest,
-    /// When it was made.
+    /// Time of the upload.
     pub modified: Timestamp,
 }
 
-/// What the answer is, before its bytes are read.
+/// The kind of the answer, which is known before its bytes are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// 304
@@ -51,7 +51,7 @@ impl Plan {
         range.map_or(Self::Whole, |text| range_plan(text, object.size))
     }
 
-    /// The bytes to read; `None` when the answer has none of the object.
+    /// The bytes to read; `None` for an answer without bytes of the object.
     pub fn range(&self, size: u64) -> Option<Range<u64>> {
         match self {
             Self::Whole => Some(0..size),
@@ -67,7 +67,7 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// All lines of a list header as one; bytes that are not text match nothing.
+    /// All lines of a list header as one line; bytes which are not UTF-8 match nothing.
     fn list(&self, name: &header::HeaderName) -> Option<String> {
         let lines: Vec<_> = self.headers.get_all(name).map(HeaderValue::as_bytes).collect();
         (!lines.is_empty())
@@ -111,7 +111,7 @@ impl Conditions<'_> {
         since.is_some_and(|since| self.object.modified.seconds() <= since)
     }
 
-    /// `If-Range` holds with the current `ETag` or the exact `Last-Modified`, or is absent.
+    /// Whether `If-Range` is absent, or names the current `ETag` or the exact `Last-Modified`.
     fn range_applies(&self) -> bool {
         let Some(validator) = self.text(&header::IF_RANGE) else { return true };
         validator == self.etag() || seconds_of(validator) == Some(self.object.modified.seconds())
@@ -124,7 +124,7 @@ fn seconds_of(date: &str) -> Option<i64> {
     i64::try_from(since.as_secs()).ok()
 }
 
-/// Whole for everything that is not one well-formed range of bytes.
+/// The whole object, unless `text` is one well-formed range of bytes.
 fn range_plan(text: &str, size: u64) -> Plan {
     let Some((unit, spec)) = text.split_once('=') else { return Plan::Whole };
     let Some((first, last)) = spec.split_once('-') else { return Plan::Whole };
@@ -142,13 +142,13 @@ fn range_plan(text: &str, size: u64) -> Plan {
     }
 }
 
-/// Orders digits by value, however many there are.
+/// Orders numbers of any length by value.
 fn magnitude(digits: &str) -> (usize, &str) {
     let digits = digits.trim_start_matches('0');
     (digits.len(), digits)
 }
 
-/// A start past the end is only an answer to a well-formed range.
+/// A start behind the end is answered with 416 only if the range is well-formed.
 fn not_satisfiable(last: &str) -> Plan {
     if last.is_empty() || offset(last).is_some() { Plan::NotSatisfiable } else { Plan::Whole }
 }
@@ -158,7 +158,7 @@ fn suffix(length: u64, size: u64) -> Plan {
     if length == 0 { Plan::NotSatisfiable } else { Plan::Part(size - length..size) }
 }
 
-/// Digits only; what does not fit 64 bits is past every end.
+/// Digits only. A number that does not fit 64 bits is behind the end of every object.
 fn offset(digits: &str) -> Option<u64> {
     let numeric = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     numeric.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_read_as_the_contract_says() {
+    fn ranges_are_parsed_as_the_contract_says() {
         let part = |start, end| Plan::Part(start..end);
         let cases = [
             ("bytes=0-0", part(0, 1)),

@@ -1,4 +1,4 @@
-//! Which web pages may call (contract §1.8).
+//! Web pages of other origins (contract §1.8).
 
 use actix_web::HttpResponse;
 use actix_web::dev::ServiceRequest;
@@ -13,7 +13,7 @@ const READABLE: &str =
 pub struct CorsOrigins(pub Vec<String>);
 
 impl CorsOrigins {
-    /// Lets the browser pass the answer on to a page of a listed origin.
+    /// Allows a page of a listed origin to read the answer.
     pub fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if self.0.iter().any(|known| known.as_bytes() == origin.as_bytes()) {
@@ -24,7 +24,7 @@ impl CorsOrigins {
     }
 }
 
-/// Whether a browser asks what it may send for a page.
+/// Whether a browser asks which requests a page may send.
 pub fn is_preflight(request: &ServiceRequest) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

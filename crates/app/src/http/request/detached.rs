@@ -1,12 +1,12 @@
-//! Work that goes on when its caller hangs up.
+//! Work that continues when its caller hangs up.
 
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::error::ApiResult;
 
-/// Runs writes that must not be left half-way: they go on when their caller hangs up, and shutdown
-/// waits for them.
+/// Runs writes that must not be left half-way: they continue when their caller hangs up, and
+/// shutdown waits for them.
 #[derive(Debug, Clone, Default)]
 pub struct DetachedTasks(pub TaskTracker);
 

@@ -1,4 +1,4 @@
-//! The one error type of the edge and its envelope (contract §2).
+//! The error type of all routes and its envelope (contract §2).
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,13 +19,12 @@ use super::exchange::REQUEST_ID;
 
 use crate::logging::chain;
 
-/// What a handler returns.
 pub type ApiResult<T> = Result<T, ApiError>;
 
-/// Seconds after which an outage is worth another try.
+/// Seconds after which a client should retry during an outage.
 const RETRY_AFTER: u64 = 5;
 
-/// The codes of contract §2.2 which the routes there are answer with.
+/// The codes of contract §2.2 that the existing routes use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
     AuthenticationRequired,
@@ -80,7 +79,7 @@ impl ErrorCode {
         }
     }
 
-    /// The sentence people see first.
+    /// The member `error` of the envelope.
     const fn sentence(self) -> &'static str {
         match self {
             Self::AuthenticationRequired => "Authentication is required",
@@ -101,8 +100,8 @@ impl ErrorCode {
     }
 }
 
-/// `details` of the envelope. It is always a non-empty object, and this makes every error body
-/// harmless to a device (contract §2.4).
+/// `details` of the envelope. It is always a non-empty object, which makes every error body safe
+/// for devices (contract §2.4).
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 enum Details {
@@ -124,7 +123,6 @@ struct Parts {
 }
 
 impl ApiError {
-    /// An error with one message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let details = Details::Message { message: message.into() };
         Self(Box::new(Parts { code, details, header: None, cause: None, correlation_id: None }))
@@ -153,14 +151,14 @@ impl ApiError {
             .with_header(header::WWW_AUTHENTICATE, Some(challenge))
     }
 
-    /// 405 with the methods the route has.
+    /// 405; `allow` lists the methods of the route.
     pub fn method_not_allowed(allow: &str) -> Self {
         let message = format!("the route has the methods {allow}");
         let value = HeaderValue::from_str(allow).ok();
         Self::new(ErrorCode::MethodNotAllowed, message).with_header(header::ALLOW, value)
     }
 
-    /// 413 over a limit in bytes.
+    /// 413; the limit is in bytes.
     pub fn too_large(limit: u64) -> Self {
         Self::new(ErrorCode::PayloadTooLarge, format!("expected at most {limit} bytes, found more"))
     }
@@ -168,7 +166,7 @@ impl ApiError {
     /// 416 of an object of `size` bytes.
     pub fn range_not_satisfiable(size: u64) -> Self {
         let value = HeaderValue::from_str(&format!("bytes */{size}")).ok();
-        let message = format!("the range starts behind the end: the object has {size} bytes");
+        let message = format!("expected a range that starts within the {size} bytes of the object");
         Self::new(ErrorCode::RangeNotSatisfiable, message).with_header(header::CONTENT_RANGE, value)
     }
 
@@ -191,7 +189,7 @@ impl ApiError {
         Self::new(ErrorCode::ProcessingError, message).with_cause(cause)
     }
 
-    /// Whether the request is at fault, not the server.
+    /// Whether the request caused the error, not the server.
     pub fn is_refusal(&self) -> bool {
         !matches!(self.0.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
     }
@@ -201,7 +199,7 @@ impl ApiError {
         self.0.cause.as_deref()
     }
 
-    /// The same error, able to answer without the middleware.
+    /// The same error with its id, for answers that do not pass the middleware.
     #[must_use]
     pub fn correlated(self, correlation_id: &str) -> Self {
         self.change(|parts| parts.correlation_id = Some(correlation_id.into()))
@@ -220,7 +218,6 @@ impl ApiError {
         self
     }
 
-    /// The answer with its envelope.
     pub fn response(&self, correlation_id: &str) -> HttpResponse {
         let mut response = HttpResponse::build(self.0.code.status());
         if let Some((name, value)) = &self.0.header {
@@ -260,8 +257,8 @@ impl fmt::Display for ApiError {
     }
 }
 
-/// The envelope needs the correlation id, which only the middleware has: it replaces the answer made
-/// here, unless the id was set.
+/// The envelope needs the correlation id, which only the middleware has. The middleware therefore
+/// replaces the answer made here, unless the id was set.
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         self.0.code.status()
@@ -288,14 +285,14 @@ impl From<Vec<FieldFault>> for ApiError {
     }
 }
 
-/// A task that panicked.
+/// The task panicked.
 impl From<JoinError> for ApiError {
     fn from(error: JoinError) -> Self {
         Self::unexpected(error.to_string())
     }
 }
 
-/// The same on a thread for blocking work.
+/// The work panicked on the blocking pool.
 impl From<BlockingError> for ApiError {
     fn from(error: BlockingError) -> Self {
         Self::unexpected(error.to_string())

@@ -1,4 +1,4 @@
-//! What every request goes through: its id, its envelope, its metrics and its log line.
+//! The middleware around every route: correlation id, envelope of errors, metrics and log line.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -26,9 +26,9 @@ use crate::metrics::Metrics;
 
 /// Devices are answered within 10 s (contract §1.7); this leaves room to write the answer.
 const DEVICE_DEADLINE: Duration = Duration::from_millis(9_500);
-const LONGEST_REQUEST_LINE: usize = 8 * 1024;
-const LARGEST_HEADERS: usize = 64 * 1024;
-/// Names the request in answer and log.
+const MAX_REQUEST_LINE: usize = 8 * 1024;
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// The header with the correlation id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request (contract §1.5).
@@ -53,7 +53,6 @@ fn is_acceptable(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-/// What the middleware works with.
 pub struct ExchangeContext {
     pub routes: RouteMap,
     pub limits: BodyLimits,
@@ -72,7 +71,9 @@ pub async fn exchange(
     let id = CorrelationId::choose(request.headers());
     request.extensions_mut().insert(id.clone());
     let context = request.app_data::<web::Data<ExchangeContext>>().cloned();
-    let context = context.ok_or_else(|| ApiError::unexpected("the server has no context"))?;
+    let context = context.ok_or_else(|| {
+        ApiError::unexpected("the state of the server does not contain the exchange context")
+    })?;
     let route = context.routes.find(request.match_info().as_str());
     let gauge = context.metrics.http_in_flight.with_label_values(&[route.class.as_str()]);
     let in_flight = context.in_flight.enter(gauge);
@@ -90,11 +91,11 @@ pub async fn exchange(
         context.cors.allow(&origin, headers);
     }
     let _entered = span.enter();
-    exchange.note(&response, began);
+    exchange.record(&response, began);
     Ok(response)
 }
 
-/// One request and what is known of it before the router sees it.
+/// A request with the facts that are known before it is routed.
 struct Exchange<'a> {
     context: &'a ExchangeContext,
     route: Found<'a>,
@@ -121,17 +122,22 @@ impl Exchange<'_> {
             let answer = error.response(&self.id.0);
             return Ok(request.into_response(answer).map_into_right_body());
         }
-        // The router needs the request for itself: where it is lost, the error answers alone.
+        let method = known_method(request.method());
+        // The router consumes the request. Without it there is no response to pass on, so the error
+        // itself carries the correlation id.
         let error = match AssertUnwindSafe(self.routed(request, next)).catch_unwind().await {
-            Ok(Ok(response)) => return Ok(with_envelope(response, self.id)),
+            Ok(Ok(response)) => return Ok(self.with_envelope(response)),
             Ok(Err(error)) => api_error(&error),
-            Err(_) => ApiError::unexpected("a handler panicked"),
+            Err(_) => {
+                let route = self.route.label();
+                ApiError::unexpected(format!("the handler of {method} {route} panicked"))
+            }
         };
-        log_cause(&error);
+        self.log_cause(&error);
         Err(error.correlated(&self.id.0).into())
     }
 
-    /// Notes the limit of the body and reads those that are read before any answer.
+    /// Sets the limit of the body, and reads a body that must be read before any answer.
     async fn prepare_body(&self, request: &mut ServiceRequest) {
         let body = self.route.body(request.method());
         let limit = self.context.limits.of(body);
@@ -141,12 +147,12 @@ impl Exchange<'_> {
         if self.route.class == Class::Device && request.method() == Method::POST {
             let dump = limit.filter(|_| body == Body::Dump);
             let spool = &self.context.spool;
-            let dump = dump.map(|largest_body| DumpRules { largest_body, spool });
+            let dump = dump.map(|max_body_bytes| DumpRules { max_body_bytes, spool });
             device_body::read_to_end(request, dump).await;
         }
     }
 
-    /// A device reboots rather than wait: a dependency that hangs is an outage.
+    /// A device that waits too long reboots, so a dependency that hangs counts as an outage.
     async fn routed<B: MessageBody + 'static>(
         &self,
         request: ServiceRequest,
@@ -156,11 +162,32 @@ impl Exchange<'_> {
         if self.route.class != Class::Device {
             return answer.await;
         }
-        let late = |_| ApiError::outage("a device was not answered in time");
+        let late = |_| ApiError::outage(format!("no answer within {DEVICE_DEADLINE:?}"));
         tokio::time::timeout(DEVICE_DEADLINE, answer).await.map_err(late)?
     }
 
-    fn note<B>(&self, response: &ServiceResponse<B>, began: Instant) {
+    /// Gives an error its body, which needs the correlation id.
+    fn with_envelope<B: MessageBody>(
+        &self,
+        response: ServiceResponse<B>,
+    ) -> ServiceResponse<EitherBody<B>> {
+        let Some(error) = response.response().error() else {
+            return response.map_into_left_body();
+        };
+        let error = api_error(error);
+        self.log_cause(&error);
+        let (request, _) = response.into_parts();
+        ServiceResponse::new(request, error.response(&self.id.0)).map_into_right_body()
+    }
+
+    fn log_cause(&self, error: &ApiError) {
+        if let Some(cause) = error.cause() {
+            let route = self.route.label();
+            tracing::error!(cause, "request to {route} answered with {error}: {cause}");
+        }
+    }
+
+    fn record<B>(&self, response: &ServiceResponse<B>, began: Instant) {
         let (metrics, route) = (&self.context.metrics, self.route.label());
         let method = known_method(response.request().method());
         let status = response.status();
@@ -169,9 +196,21 @@ impl Exchange<'_> {
         metrics.http_seconds.with_label_values(&[method, route]).observe(seconds);
         let (status, milliseconds) = (status.as_u16(), (seconds * 1e6).round() / 1e3);
         if self.route.is_quiet() {
-            tracing::debug!(method, route, status, milliseconds, "request");
+            tracing::debug!(
+                method,
+                route,
+                status,
+                milliseconds,
+                "{method} {route} answered with {status} in {milliseconds} ms"
+            );
         } else {
-            tracing::info!(method, route, status, milliseconds, "request");
+            tracing::info!(
+                method,
+                route,
+                status,
+                milliseconds,
+                "{method} {route} answered with {status} in {milliseconds} ms"
+            );
         }
     }
 }
@@ -181,30 +220,16 @@ fn malformed(request: &ServiceRequest) -> Option<StatusCode> {
     let uri = request.head().uri.path_and_query().map_or(0, |path| path.as_str().len());
     let line = request.method().as_str().len() + uri + " HTTP/1.1 ".len();
     let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
-    if line > LONGEST_REQUEST_LINE {
+    if line > MAX_REQUEST_LINE {
         Some(StatusCode::URI_TOO_LONG)
-    } else if request.headers().iter().map(header).sum::<usize>() > LARGEST_HEADERS {
+    } else if request.headers().iter().map(header).sum::<usize>() > MAX_HEADER_BYTES {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
     } else {
         None
     }
 }
 
-/// Gives an error its body, now that the correlation id is at hand.
-fn with_envelope<B: MessageBody>(
-    response: ServiceResponse<B>,
-    id: &CorrelationId,
-) -> ServiceResponse<EitherBody<B>> {
-    let Some(error) = response.response().error() else {
-        return response.map_into_left_body();
-    };
-    let error = api_error(error);
-    log_cause(&error);
-    let (request, _) = response.into_parts();
-    ServiceResponse::new(request, error.response(&id.0)).map_into_right_body()
-}
-
-/// Errors of the framework (broken chunks, closed bodies) are faults of the request.
+/// Client errors of the framework, such as broken chunks, are faults of the request.
 fn api_error(error: &Error) -> ApiError {
     if let Some(error) = error.as_error::<ApiError>() {
         return error.clone();
@@ -217,13 +242,7 @@ fn api_error(error: &Error) -> ApiError {
     }
 }
 
-fn log_cause(error: &ApiError) {
-    if let Some(cause) = error.cause() {
-        tracing::error!(cause, "request answered with {error}: {cause}");
-    }
-}
-
-/// Methods are labels of metrics: unknown ones share a name.
+/// The label of metrics; unknown methods share one, because a label must have few values.
 fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,4 +1,4 @@
-//! Who calls (contract §3): one extractor per kind of caller, so that a handler without
+//! The callers (contract §3): one extractor per kind of caller, so that a handler without
 //! authorization cannot be written.
 //!
 //! Without OIDC every caller that reaches the server is the local administrator, and a device names
@@ -15,50 +15,47 @@ use super::error::{ApiError, ApiResult};
 use super::exchange::CorrelationId;
 use super::query::Query;
 
-/// How many forwarded entries are trusted.
+/// How many of the last entries of `X-Forwarded-For` are trusted.
 #[derive(Debug, Clone, Copy)]
 pub struct TrustedProxies(pub usize);
 
-/// May read what admins see.
+/// A caller who may read the data of the admin API.
 pub struct Viewer;
 
-/// May change what admins see.
+/// A caller who may change the data of the admin API.
 pub struct Editor(Origin);
 
-/// May upload firmware.
+/// A caller who may upload firmware.
 pub struct Pipeline(Origin);
 
 /// A device, whose row has not been read yet.
 pub struct DeviceCaller {
-    /// `None` when the claimed text cannot be a key.
+    /// `None` if the sent text cannot be a key.
     pub key: Option<DeviceKey>,
-    pub claimed: String,
+    pub sent_key: String,
 }
 
 impl Editor {
-    /// Where a change of this caller comes from.
     pub fn origin(&self) -> Origin {
         self.0.clone()
     }
 }
 
 impl Pipeline {
-    /// Where a change of this caller comes from.
     pub fn origin(&self) -> Origin {
         self.0.clone()
     }
 }
 
 impl DeviceCaller {
-    /// The key; 404 when no device can have it.
+    /// A 404 if the sent text cannot be a key.
     pub fn known_key(&self) -> ApiResult<&DeviceKey> {
         self.key.as_ref().ok_or_else(|| self.unknown())
     }
 
-    /// Where a change of this device comes from.
     pub fn origin(&self, request: &HttpRequest) -> Origin {
         Origin {
-            actor: Actor { subject: self.claimed.clone(), name: None, kind: ActorKind::Device },
+            actor: Actor { subject: self.sent_key.clone(), name: None, kind: ActorKind::Device },
             correlation_id: CorrelationId::of(request),
             remote_address: remote_address(request),
         }
@@ -66,7 +63,7 @@ impl DeviceCaller {
 
     /// 404 of a device that does not exist.
     pub fn unknown(&self) -> ApiError {
-        ApiError::not_found("Device", &self.claimed)
+        ApiError::not_found("Device", &self.sent_key)
     }
 }
 
@@ -82,7 +79,7 @@ fn local_admin(request: &HttpRequest) -> Origin {
     }
 }
 
-/// The address of the caller: the entry the outermost trusted proxy has written, else the peer.
+/// The address of the caller: the entry that the outermost trusted proxy wrote, else the peer.
 fn remote_address(request: &HttpRequest) -> Option<String> {
     let peer = || request.peer_addr().map(|address| address.ip().to_string());
     let hops = request.app_data::<web::Data<TrustedProxies>>().map_or(0, |trusted| trusted.0);
@@ -135,8 +132,8 @@ impl FromRequest for DeviceCaller {
 }
 
 fn device_of_query(query: &str) -> ApiResult<DeviceCaller> {
-    let claimed = Query::new(query).get("device_key").map_err(|fault| vec![fault])?;
-    let claimed = claimed.filter(|text| !text.is_empty());
-    let claimed = claimed.ok_or_else(|| ApiError::unauthenticated("device_key is required"))?;
-    Ok(DeviceCaller { key: DeviceKey::parse(&claimed), claimed })
+    let sent_key = Query::new(query).get("device_key").map_err(|fault| vec![fault])?;
+    let sent_key = sent_key.filter(|text| !text.is_empty());
+    let sent_key = sent_key.ok_or_else(|| ApiError::unauthenticated("device_key is required"))?;
+    Ok(DeviceCaller { key: DeviceKey::parse(&sent_key), sent_key })
 }

@@ -1,4 +1,4 @@
-//! Requests in flight: counted for shutdown, which waits until there are none, and shown by a metric.
+//! Requests in flight: counted for shutdown, which waits for their end, and for a metric.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,11 @@ use prometheus::IntGauge;
 pub struct RequestsInFlight(Arc<AtomicUsize>);
 
 impl RequestsInFlight {
-    /// The number at this moment.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Counts one until the guard is dropped; `gauge` shows it.
+    /// Counts a request, here and in `gauge`, until the guard is dropped.
     pub fn enter(&self, gauge: IntGauge) -> InFlight {
         self.0.fetch_add(1, Ordering::SeqCst);
         gauge.inc();

@@ -1,4 +1,4 @@
-//! Bodies that come raw or as the one part `file` of a multipart body (contract §5.2).
+//! Bodies that are sent raw or as the only part, `file`, of a multipart body (contract §5.2).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,13 +14,13 @@ use super::body::{UnreadBody, drain, in_time, stall_of};
 use super::error::{ApiError, ApiResult};
 use super::spool::SpoolSink;
 
-/// A refused caller that is silent for this long has sent its last byte.
+/// A refused caller that sends no byte for this long is not waited for any longer.
 const SHORT_SILENCE: Duration = Duration::from_secs(2);
-/// What boundaries and headers of a multipart body may add to its file.
+/// Bytes that boundaries and headers of a multipart body may add to its file.
 const MULTIPART_OVERHEAD: u64 = 64 * 1024;
 
 impl UnreadBody {
-    /// Reads a body, or its one part `file`, into a temporary file. It may be empty.
+    /// Reads the raw body or its only part, `file`, into a temporary file. It may be empty.
     pub async fn into_uploaded_file(self, spool: &SpoolDirectory) -> ApiResult<SpooledFile> {
         if is_multipart(self.request.headers()) {
             self.check_declared(self.limit.saturating_add(MULTIPART_OVERHEAD))?;
@@ -30,8 +30,8 @@ impl UnreadBody {
         }
     }
 
-    /// The multipart reader drops the payload when it gives up, and a connection whose payload is
-    /// dropped while it waits for room may never be read again: what the caller still sends is read
+    /// The multipart reader drops the payload when it fails, and a connection whose payload is
+    /// dropped while it waits for room may never be read again. So the rest of the body is read
     /// here first.
     async fn into_part(self, spool: &SpoolDirectory) -> ApiResult<SpooledFile> {
         let Self { request, payload, limit } = self;

@@ -1,14 +1,15 @@
 //! Lists that are read page by page (contract §1.9).
 //!
-//! A cursor is a place in the order of one list, bound to the filter it was made under. Its checksum
-//! catches edited and foreign cursors; nothing in one is worth forging.
+//! A cursor is a position in the order of one list, bound to the filter it was made under. Its
+//! checksum catches edited and foreign cursors; a cursor protects nothing, so the checksum needs no
+//! secret.
 
 use sha2::{Digest, Sha256};
 
 use super::query::QueryFields;
 
 const DEFAULT_LIMIT: u32 = 50;
-const LARGEST_LIMIT: u32 = 200;
+const MAX_LIMIT: u32 = 200;
 const CHECKSUM_BYTES: usize = 8;
 
 /// The `limit` of a query.
@@ -16,24 +17,24 @@ pub fn page_limit(fields: &mut QueryFields<'_>) -> u32 {
     let rule = "must be a whole number from 1 to 200";
     let limit = fields.optional("limit", rule, |text| {
         let limit = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-        limit.filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
+        limit.filter(|limit| (1..=MAX_LIMIT).contains(limit))
     });
     limit.unwrap_or(DEFAULT_LIMIT)
 }
 
-/// The place behind the `cursor` of a query, which must come from a page with this filter.
+/// The position behind the `cursor` of a query, which must come from a page with this filter.
 pub fn page_start<K: CursorKey>(fields: &mut QueryFields<'_>, filter: &K::Filter) -> Option<K> {
     let rule = "must be the next_cursor of a page with the same filter";
     fields.optional("cursor", rule, |text| Cursor::read(text, filter)).map(|Cursor(key)| key)
 }
 
-/// A place between two pages.
+/// A position between two pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor<K>(pub K);
 
-/// What a list is ordered by.
+/// The sort key of a list.
 pub trait CursorKey: Sized {
-    /// The name of the list: cursors of one are refused by another.
+    /// The name of the list: a list refuses the cursors of other lists.
     const LIST: &'static str;
     type Filter;
 
@@ -59,7 +60,7 @@ impl<K: CursorKey> Cursor<K> {
         let bytes = hex::decode(text).ok()?;
         let (key, sum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
         let cursor = Self(K::from_bytes(key)?);
-        // Upper case reads as the same bytes, but was not made here.
+        // Upper case decodes to the same bytes, but is not a text that this server sent.
         (*sum == checksum::<K>(key, filter) && cursor.text(filter) == text).then_some(cursor)
     }
 }
@@ -81,7 +82,7 @@ fn checksum<K: CursorKey>(key: &[u8], filter: &K::Filter) -> [u8; CHECKSUM_BYTES
     sum
 }
 
-/// The length comes first, so that no byte of one text can pass for one of its neighbour.
+/// The length comes first, so that texts cannot be shifted into their neighbours.
 fn add(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);

@@ -1,4 +1,4 @@
-//! Reads percent-encoded texts exactly once; `+` stays a plus (contract §1.1).
+//! Queries. Percent-encoding is decoded exactly once, and `+` stays a plus (contract §1.1).
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -24,12 +24,12 @@ pub fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
 pub struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    /// Reads the part of a URL behind `?`.
+    /// `query` is the part of a URL behind `?`.
     pub const fn new(query: &'a str) -> Self {
         Self(query)
     }
 
-    /// The decoded value of `name`; the first one counts. A fault when it cannot be decoded.
+    /// The first value of `name`, decoded. Fails if it cannot be decoded.
     pub fn get(&self, name: &str) -> Result<Option<String>, FieldFault> {
         let raw = self.0.split('&').find_map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -42,13 +42,13 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What the parameters of a query are read as.
+/// A type that the parameters of a query are parsed into.
 pub trait FromQuery: Sized {
-    /// Collects every fault (contract §2.3).
+    /// Reports all faults together (contract §2.3).
     fn from_query(fields: QueryFields<'_>) -> ApiResult<Self>;
 }
 
-/// Parameters of a query that were read without a fault.
+/// Parameters of a query without faults.
 pub struct ValidQuery<T>(pub T);
 
 impl<T: FromQuery> FromRequest for ValidQuery<T> {
@@ -60,14 +60,14 @@ impl<T: FromQuery> FromRequest for ValidQuery<T> {
     }
 }
 
-/// Takes the parameters of a query one by one and collects every fault (contract §2.3).
+/// Reads the parameters of a query one by one and collects all faults (contract §2.3).
 pub struct QueryFields<'a> {
     query: Query<'a>,
     faults: Vec<FieldFault>,
 }
 
 impl<'a> QueryFields<'a> {
-    /// Reads the part of a URL behind `?`.
+    /// `query` is the part of a URL behind `?`.
     pub const fn new(query: &'a str) -> Self {
         Self { query: Query::new(query), faults: Vec::new() }
     }
@@ -97,7 +97,7 @@ impl<'a> QueryFields<'a> {
         value
     }
 
-    /// A parameter that must be there.
+    /// A parameter that must be present.
     pub fn required<T>(
         &mut self,
         name: &str,
@@ -112,7 +112,7 @@ impl<'a> QueryFields<'a> {
         value
     }
 
-    /// Every fault, if there is one.
+    /// Fails with all faults that were found.
     pub fn finish(self) -> Result<(), Vec<FieldFault>> {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
     }

@@ -8,13 +8,13 @@ use coredock_domain::artifacts::spooled_file::{SpoolDirectory, SpoolWriter, Spoo
 
 use super::error::{ApiError, ApiResult};
 
-/// Written to the temporary file in one go.
+/// Bytes per write to a temporary file.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// Collects pieces and writes them to a temporary file off the async threads.
+/// Collects pieces and writes them to a temporary file on the blocking pool.
 pub(super) struct SpoolSink {
     writer: SpoolWriter,
-    waiting: BytesMut,
+    buffer: BytesMut,
     length: u64,
     limit: u64,
 }
@@ -22,7 +22,7 @@ pub(super) struct SpoolSink {
 impl SpoolSink {
     pub(super) fn new(spool: &SpoolDirectory, limit: u64) -> ApiResult<Self> {
         let writer = spool.create().map_err(|error| ApiError::unavailable(&error))?;
-        Ok(Self { writer, waiting: BytesMut::new(), length: 0, limit })
+        Ok(Self { writer, buffer: BytesMut::new(), length: 0, limit })
     }
 
     pub(super) async fn push(mut self, piece: Bytes) -> ApiResult<Self> {
@@ -30,8 +30,8 @@ impl SpoolSink {
         if self.length > self.limit {
             return Err(ApiError::too_large(self.limit));
         }
-        self.waiting.extend_from_slice(&piece);
-        if self.waiting.len() < WRITE_BYTES { Ok(self) } else { self.flush().await }
+        self.buffer.extend_from_slice(&piece);
+        if self.buffer.len() < WRITE_BYTES { Ok(self) } else { self.flush().await }
     }
 
     pub(super) async fn finish(self) -> ApiResult<SpooledFile> {
@@ -40,8 +40,8 @@ impl SpoolSink {
 
     async fn flush(mut self) -> ApiResult<Self> {
         let write = move || {
-            self.writer.write_all(&self.waiting)?;
-            self.waiting.clear();
+            self.writer.write_all(&self.buffer)?;
+            self.buffer.clear();
             Ok::<_, std::io::Error>(self)
         };
         let written = web::block(write).await;

@@ -1,4 +1,5 @@
-//! Sends artifacts (contract §5.12). A body is complete, or its connection is closed before its end.
+//! Sends artifacts (contract §5.12). A body is complete, or its connection is closed before its
+//! end.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ use crate::metrics::Metrics;
 /// first read.
 const FIRST_WRITE: usize = 1024;
 
-/// What downloads are counted as.
+/// The label `kind` of the metrics of downloads.
 #[derive(Debug, Clone, Copy)]
 pub enum DownloadKind {
     /// A current image.
@@ -43,12 +44,11 @@ impl DownloadKind {
     }
 }
 
-/// One download about to be answered.
 pub struct Download<'a> {
     pub request: &'a HttpRequest,
     pub object: Representation,
     pub kind: DownloadKind,
-    /// The name to save it under.
+    /// The name in `Content-Disposition`.
     pub file_name: String,
     /// Further headers of 200, 206 and 304.
     pub extra: Vec<(&'static str, String)>,
@@ -56,7 +56,7 @@ pub struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Answers with `body`, which holds the bytes [`Plan::range`] asked for.
+    /// Answers with `body`, which contains the bytes of [`Plan::range`].
     pub fn answer(self, body: Option<ArtifactBytes>) -> ApiResult<HttpResponse> {
         let size = self.object.size;
         match Plan::of(self.request, self.object) {
@@ -126,7 +126,7 @@ impl Download<'_> {
     }
 }
 
-/// A body that is announced and not sent: the answer to `HEAD`.
+/// A body with a length and without bytes: the answer to `HEAD`.
 struct DeclaredLength(u64);
 
 impl MessageBody for DeclaredLength {
@@ -144,7 +144,7 @@ impl MessageBody for DeclaredLength {
     }
 }
 
-/// Counts a transfer when it ends, however it ends.
+/// Counts a transfer when it is dropped, so that an aborted one counts too.
 struct Tally {
     kind: &'static str,
     left: u64,
@@ -189,7 +189,7 @@ impl Drop for Tally {
     }
 }
 
-/// Passes bytes on, the first piece large enough, and counts them.
+/// Passes pieces on and counts their bytes. The first piece has at least `FIRST_WRITE` bytes.
 struct CountedBody {
     bytes: ArtifactBytes,
     tally: Tally,
@@ -198,10 +198,10 @@ struct CountedBody {
 }
 
 impl CountedBody {
-    /// Whether `first` holds as much as the first write must have.
+    /// Whether `collected` bytes suffice for the first write.
     fn first_is_ready(&self, collected: usize) -> bool {
-        let wanted = usize::try_from(self.tally.left).unwrap_or(usize::MAX).min(FIRST_WRITE);
-        self.tally.sent > 0 || collected >= wanted
+        let needed = usize::try_from(self.tally.left).unwrap_or(usize::MAX).min(FIRST_WRITE);
+        self.tally.sent > 0 || collected >= needed
     }
 
     fn pass(&mut self, piece: Bytes) -> Poll<Option<Result<Bytes, ArtifactStoreError>>> {

@@ -8,8 +8,8 @@ use futures::future::LocalBoxFuture;
 
 use crate::metrics::Metrics;
 
-/// A handler whose calls are counted by their result. A request that one of its extractors refuses is
-/// not counted: it never arrives here.
+/// A handler whose calls are counted by their result. A request that an extractor refuses does not
+/// reach the handler and is not counted.
 #[derive(Clone)]
 pub(super) struct Counted<H> {
     operation: &'static str,
@@ -48,8 +48,8 @@ where
     }
 }
 
-/// One call. It is counted when it is dropped; without a result (its caller hung up, its deadline
-/// passed, it panicked) it counts as an error.
+/// A call, which is counted when it is dropped. Without a result (the caller hung up, the deadline
+/// passed, or the handler panicked) it counts as an error.
 struct Call {
     operation: &'static str,
     metrics: web::Data<Metrics>,
@@ -92,9 +92,9 @@ mod tests {
         assert_eq!((count(&metrics, "success"), count(&metrics, "error")), (1, 0));
         assert_eq!(handler.call((false,)).await, Err(()));
         assert_eq!((count(&metrics, "success"), count(&metrics, "error")), (1, 1));
-        let mut broken_off = handler.call((true,));
-        assert!(futures::poll!(&mut broken_off).is_pending());
-        drop(broken_off);
+        let mut cancelled = handler.call((true,));
+        assert!(futures::poll!(&mut cancelled).is_pending());
+        drop(cancelled);
         assert_eq!((count(&metrics, "success"), count(&metrics, "error")), (1, 2));
         drop(handler.call((true,)));
         assert_eq!((count(&metrics, "success"), count(&metrics, "error")), (1, 3));

@@ -1,5 +1,5 @@
-//! Finds the rows of a path before the router does: the class of a request and the limit of its body
-//! must be known before it is read.
+//! Finds the rows of a path before the router does: the class of a request and the limit of its
+//! body must be known before the body is read.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use actix_web::http::Method;
 use super::row::{Body, Class, RouteFacts, Row};
 use super::{AREAS, pattern};
 
-/// The table of routes by path.
+/// The route table by path.
 pub struct RouteMap {
     /// Paths without parameters; nearly all requests are for these.
     fixed: HashMap<&'static str, PathRows>,
@@ -19,7 +19,7 @@ pub struct RouteMap {
 /// The rows of one path.
 type PathRows = Vec<RouteFacts>;
 
-/// What the table says of a path.
+/// The class and the rows of a path.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     pub class: Class,
@@ -27,7 +27,7 @@ pub struct Found<'a> {
 }
 
 impl RouteMap {
-    /// `rows` of one path stand together.
+    /// The rows of one path must be adjacent.
     pub fn new(rows: &[Row]) -> Self {
         let mut map = Self { fixed: HashMap::new(), others: Vec::new() };
         for rows in rows.chunk_by(|a, b| a.facts.path == b.facts.path) {
@@ -42,7 +42,7 @@ impl RouteMap {
         map
     }
 
-    /// `path` as the router sees it, decoded.
+    /// `path` must be decoded, as it is for the router.
     pub fn find(&self, path: &str) -> Found<'_> {
         let other = || self.others.iter().find(|(pattern, _)| pattern.is_match(path));
         let rows = self.fixed.get(path).or_else(|| other().map(|(_, rows)| rows));

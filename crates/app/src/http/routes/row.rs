@@ -1,26 +1,25 @@
-//! What a row of the table of routes says.
+//! The rows of the route table.
 
 use actix_web::dev::Handler;
 use actix_web::http::Method;
 use actix_web::{FromRequest, Responder, Route, web};
-use coredock_domain::rom_elfs::rom_elf::LARGEST_ROM_ELF_BYTES;
+use coredock_domain::rom_elfs::rom_elf::MAX_ROM_ELF_BYTES;
 
 use super::counted::Counted;
 use crate::http::request::identity::{DeviceCaller, Editor, Pipeline, Viewer};
 use crate::http::testing::TestBench;
 use crate::metrics::Metrics;
 
-/// Largest JSON body in bytes (contract §1.6).
-const LARGEST_JSON_BYTES: u64 = 1024 * 1024;
+/// Maximum length of a JSON body (contract §1.6).
+const MAX_JSON_BYTES: u64 = 1024 * 1024;
 
 /// One method of one path.
 pub struct Row {
-    /// Everything about it but the handler.
     pub facts: RouteFacts,
     serve: Serve,
 }
 
-/// Makes the route of a method that calls the handler.
+/// Creates the route of a method, which calls the handler.
 type Serve = Box<dyn Fn(Method, &web::Data<Metrics>) -> Route>;
 
 /// Everything about a route but its handler.
@@ -31,12 +30,12 @@ pub struct RouteFacts {
     pub path: &'static str,
     pub class: Class,
     pub role: Role,
-    /// The name its calls are counted under (contract §14.2); `None`: they are not counted.
+    /// The name under which calls are counted (contract §14.2); `None`: they are not counted.
     pub operation: Option<&'static str>,
     pub body: Body,
     /// The answer is a stream of stored bytes.
     pub streams: bool,
-    /// Asked for so often that the access log leaves it out unless it shows debug lines.
+    /// Requested so often by machines that its log lines have the level `debug`.
     pub quiet: bool,
 }
 
@@ -81,13 +80,13 @@ pub struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// The largest body of this kind; `None` when none is read.
+    /// The maximum length of this kind of body; `None` if the body is not read.
     pub const fn of(self, body: Body) -> Option<u64> {
         match body {
             Body::Ignored => None,
-            Body::Json => Some(LARGEST_JSON_BYTES),
+            Body::Json => Some(MAX_JSON_BYTES),
             Body::FirmwareBundle => Some(self.firmware_bundle),
-            Body::RomElf => Some(LARGEST_ROM_ELF_BYTES),
+            Body::RomElf => Some(MAX_ROM_ELF_BYTES),
             Body::Dump => Some(self.dump),
         }
     }
@@ -147,7 +146,7 @@ impl Row {
         self
     }
 
-    /// The methods it answers: `HEAD` wherever there is `GET`.
+    /// The methods of the row: `GET` includes `HEAD`.
     pub fn methods(&self) -> Vec<Method> {
         if self.facts.method == Method::GET {
             vec![Method::GET, Method::HEAD]
@@ -161,15 +160,15 @@ impl Row {
     }
 }
 
-/// A handler, who may call it, and the name its calls are counted under.
+/// A handler with its role and the name under which its calls are counted.
 pub(super) struct Served {
     role: Role,
     operation: Option<&'static str>,
     serve: Serve,
 }
 
-/// Arguments of a handler whose first one is a caller of kind `C`: a row cannot name a role that its
-/// handler does not ask for.
+/// Arguments of a handler whose first argument is a caller of kind `C`, so that a row cannot name a
+/// role which its handler does not require.
 pub(super) trait CalledBy<C> {}
 
 impl<C> CalledBy<C> for (C,) {}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Demo, TestServer};
 
-/// Dumps of a device with these signatures, oldest first; their ids.
+/// Records dumps of a device with these signatures, oldest first; returns their ids.
 async fn crashes(server: &TestServer, demo: &Demo, signatures: &[&str]) -> Vec<i64> {
     let mut ids = Vec::new();
     for (n, signature) in signatures.iter().enumerate() {
@@ -94,7 +94,7 @@ async fn pages_follow_each_other_and_no_group_moves_meanwhile() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_pages_are_refused_and_named() {
+async fn bad_pages_are_refused_with_their_field() {
     let (server, demo) = start().await;
     crashes(&server, &demo, &["aa", "bb"]).await;
     let page = server.get("/api/crash-groups?limit=1&model=demo").await.expect(200).json();
@@ -112,13 +112,13 @@ async fn bad_pages_are_refused_and_named() {
         ("cursor", format!("cursor={cursor}")),
         ("cursor", format!("model=demo&cursor={cursor}0")),
     ] {
-        let told = server.get(&format!("/api/crash-groups?{query}")).await;
-        let told = told.expect_error(400, "VALIDATION_FAILED");
-        assert!(told.contains(&format!("\"{field}\"")), "{query}: {told}");
+        let message = server.get(&format!("/api/crash-groups?{query}")).await;
+        let message = message.expect_error(400, "VALIDATION_FAILED");
+        assert!(message.contains(&format!("\"{field}\"")), "{query}: {message}");
     }
     for field in ["model", "firmware_version", "signature"] {
-        let told = server.get(&format!("/api/coredumps?{field}=%00")).await;
-        told.expect_error(400, "VALIDATION_FAILED");
+        let message = server.get(&format!("/api/coredumps?{field}=%00")).await;
+        message.expect_error(400, "VALIDATION_FAILED");
     }
     assert_eq!(signatures(&server, &format!("model=demo&cursor={cursor}")).await, ["aa"]);
     server.finish().await;

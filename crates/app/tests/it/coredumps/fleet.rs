@@ -10,7 +10,7 @@ fn ids(page: &Value) -> Vec<i64> {
     dumps.iter().map(|dump| dump["id"].as_i64().unwrap()).collect()
 }
 
-/// Two models, three devices, nine dumps; their ids, newest first.
+/// Creates two models, three devices and nine dumps; returns the ids of the dumps, newest first.
 async fn fleet(server: &TestServer) -> Vec<i64> {
     let demo = server.demo().await;
     let other = server.create_model("other").await;
@@ -38,7 +38,7 @@ async fn pages_follow_each_other_without_gaps() {
     loop {
         let page = server.get(&format!("/api/coredumps?{query}")).await.expect(200).json();
         walked.extend(ids(&page));
-        // What comes and goes meanwhile moves nothing.
+        // Dumps that are added or deleted meanwhile do not move the others.
         let first = &whole["coredumps"][0];
         server
             .deliver(first["device_key"].as_str().unwrap(), "new", walked.len().to_string())
@@ -48,10 +48,13 @@ async fn pages_follow_each_other_without_gaps() {
             None => break,
         }
     }
-    let gone = server.dump_ids(whole["coredumps"][0]["device_id"].as_i64().unwrap()).await;
-    let stayed = |id: &&i64| !gone.contains(id);
+    let of_first = server.dump_ids(whole["coredumps"][0]["device_id"].as_i64().unwrap()).await;
+    let of_others = |id: &&i64| !of_first.contains(id);
     assert!(
-        walked.iter().filter(stayed).eq(all.iter().filter(|id| walked.contains(id)).filter(stayed))
+        walked
+            .iter()
+            .filter(of_others)
+            .eq(all.iter().filter(|id| walked.contains(id)).filter(of_others))
     );
     let others = whole["coredumps"].as_array().unwrap().iter();
     let others = others.filter(|dump| dump["device_id"] != whole["coredumps"][0]["device_id"]);
@@ -60,14 +63,14 @@ async fn pages_follow_each_other_without_gaps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_name_device_and_model() {
+async fn entries_name_device_and_model() {
     let server = TestServer::start().await;
     fleet(&server).await;
     let page = server.get("/api/coredumps?model=other&limit=1").await.expect(200).json();
-    let line = &page["coredumps"][0];
-    assert_eq!((&line["model_code"], &line["device_name"]), (&"other".into(), &"Lamp".into()));
-    assert_eq!(line["device_key"].as_str().unwrap().len(), 8);
-    assert!(line.get("parsed_output").is_none());
+    let entry = &page["coredumps"][0];
+    assert_eq!((&entry["model_code"], &entry["device_name"]), (&"other".into(), &"Lamp".into()));
+    assert_eq!(entry["device_key"].as_str().unwrap().len(), 8);
+    assert!(entry.get("parsed_output").is_none());
     server.finish().await;
 }
 
@@ -94,7 +97,7 @@ async fn filters_are_exact_and_combined() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_pages_are_refused_and_named() {
+async fn bad_pages_are_refused_with_their_field() {
     let server = TestServer::start().await;
     fleet(&server).await;
     let page = server.get("/api/coredumps?limit=2&model=demo").await.expect(200).json();
@@ -118,9 +121,9 @@ async fn bad_pages_are_refused_and_named() {
         ("status", "status=DONE".to_owned()),
         ("since", "since=yesterday".to_owned()),
     ] {
-        let told = server.get(&format!("/api/coredumps?{query}")).await;
-        let told = told.expect_error(400, "VALIDATION_FAILED");
-        assert!(told.contains(&format!("\"{field}\"")), "{query}: {told}");
+        let message = server.get(&format!("/api/coredumps?{query}")).await;
+        let message = message.expect_error(400, "VALIDATION_FAILED");
+        assert!(message.contains(&format!("\"{field}\"")), "{query}: {message}");
     }
     server.get(&format!("/api/coredumps?model=demo&cursor={cursor}")).await.expect(200);
     server.finish().await;

@@ -1,4 +1,4 @@
-//! Devices are given their last configuration while the database is unreachable (contract §4.2).
+//! Devices get their last configuration while the database is unreachable (contract §4.2).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn check_stale(answer: &Answer, body: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_database_is_down_a_device_gets_what_it_got_last() {
+async fn while_the_database_is_down_a_device_gets_its_last_configuration() {
     let bench = Bench::start().await;
     let model = bench.server.create_model("demo").await;
     let device = bench.server.create_device(model, CONFIG).await;
@@ -63,7 +63,7 @@ async fn while_the_database_is_down_a_device_gets_what_it_got_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_was_absent_is_given_nothing_any_more() {
+async fn a_deleted_device_gets_no_stale_configuration() {
     let bench = Bench::start().await;
     let model = bench.server.create_model("demo").await;
     let device = bench.server.create_device(model, CONFIG).await;

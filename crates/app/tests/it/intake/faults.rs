@@ -1,4 +1,5 @@
-//! Dumps under faults: nothing acknowledged is lost, nothing half-done is visible (I1–I3), V29.
+//! Dumps under faults: no acknowledged dump is lost, and no incomplete dump is visible (I1–I3),
+//! V29.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ async fn without_rescue() -> TestServer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v29_a_dump_met_by_a_store_that_is_down_is_an_honest_503() {
+async fn v29_without_a_spool_a_dump_is_a_503_while_the_store_is_down() {
     let server = without_rescue().await;
     let demo = server.demo().await;
     server.store.set_down(true);
@@ -34,7 +35,7 @@ async fn v29_a_dump_met_by_a_store_that_is_down_is_an_honest_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_that_fails_leaves_nothing_visible_even_if_it_went_through() {
+async fn a_put_that_fails_leaves_nothing_visible_even_if_it_took_effect() {
     let server = without_rescue().await;
     let demo = server.demo().await;
     let before = server.deliver(&demo.device.key, "1", "before").await;
@@ -80,7 +81,7 @@ async fn an_unreachable_database_is_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_deleted_meanwhile_takes_its_new_dump_along() {
+async fn deleting_a_device_meanwhile_deletes_its_new_dump() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let gate = Gate::new();
@@ -98,9 +99,9 @@ async fn a_device_deleted_meanwhile_takes_its_new_dump_along() {
     server.finish().await;
 }
 
-/// The device erases its dump whatever the answer is, so the dump of one that hangs up is stored.
+/// The device erases its dump whatever the answer is, so the dump is stored even if it hangs up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_is_kept_when_its_device_hangs_up_after_the_last_byte() {
+async fn a_dump_is_stored_when_its_device_hangs_up_after_the_last_byte() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let gate = Gate::new();
@@ -116,12 +117,12 @@ async fn a_dump_is_kept_when_its_device_hangs_up_after_the_last_byte() {
     drop(stream);
     gate.open();
     let rows = server.rows();
-    wait_until("the dump is there", || rows.count("coredumps", "1=1") == 1).await;
+    wait_until("the dump is recorded", || rows.count("coredumps", "1=1") == 1).await;
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_dump_is_no_dump() {
+async fn an_incomplete_dump_is_not_stored() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
@@ -138,7 +139,7 @@ async fn half_a_dump_is_no_dump() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_hears_within_ten_seconds_of_a_store_that_hangs() {
+async fn a_device_is_answered_within_ten_seconds_when_the_store_hangs() {
     let server = without_rescue().await;
     let demo = server.demo().await;
     let gate = Gate::new();
@@ -155,12 +156,12 @@ async fn a_device_hears_within_ten_seconds_of_a_store_that_hangs() {
     server.finish().await;
 }
 
-/// A dump that is just acknowledged must not count as the oldest.
+/// A dump that was just acknowledged must not count as the oldest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_steps_back_evicts_no_new_dump() {
     let clock = Arc::new(SettableClock::at(Timestamp::parse("2026-11-20T12:00:00Z").unwrap()));
-    let own = clock.clone();
-    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
+    let wrapped = clock.clone();
+    let wrap = |adapters| coredock::adapters::Adapters { clock: wrapped, ..adapters };
     let settings = [("MAX_COREDUMPS", "2"), ("SYMBOLIZER", "off")];
     let server = TestServer::wrapped_with(&settings, wrap).await;
     let demo = server.demo().await;
@@ -171,15 +172,15 @@ async fn a_clock_that_steps_back_evicts_no_new_dump() {
     assert_eq!(server.dump_ids(demo.device.id).await, [three, two]);
     let report = server.report(demo.device.id, three).await;
     let due = report["next_attempt_at"].as_str().unwrap();
-    assert!(due.starts_with("2026-11-19"), "due now, not when the clock is there again: {due}");
+    assert!(due.starts_with("2026-11-19"), "due now, not when the clock has caught up: {due}");
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_window_of_repeats_ends() {
     let clock = Arc::new(SettableClock::default());
-    let own = clock.clone();
-    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
+    let wrapped = clock.clone();
+    let wrap = |adapters| coredock::adapters::Adapters { clock: wrapped, ..adapters };
     let server = TestServer::wrapped_with(&[("COREDUMP_DEDUPE_SECONDS", "60")], wrap).await;
     let demo = server.demo().await;
     let first = server.deliver(&demo.device.key, "1", "dump").await;

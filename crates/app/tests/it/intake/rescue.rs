@@ -14,14 +14,15 @@ use crate::support::{PATIENCE, TestDevice, TestServer, wait_until};
 
 const INGEST: &str = "coredock_coredump_ingest_total";
 
-/// Delivers a dump into an outage.
-async fn post_in_vain(server: &TestServer, key: &str, body: &str) {
+/// Delivers a dump during an outage.
+async fn post_during_outage(server: &TestServer, key: &str, body: &str) {
     let refused = server.post_dump(key, "1", body.to_owned()).await;
     assert!(!refused.header("retry-after").is_empty());
     refused.expect_error(503, "SERVICE_UNAVAILABLE");
 }
 
-/// Waits until the spool is empty; the dumps of the device as `body occurrences`, oldest first.
+/// Waits until the spool is empty; returns the dumps of the device as `body occurrences`, oldest
+/// first.
 async fn after_recovery(server: &TestServer, device: &TestDevice) -> Vec<String> {
     server.wait_for_empty_rescue().await;
     let mut dumps = Vec::new();
@@ -33,7 +34,7 @@ async fn after_recovery(server: &TestServer, device: &TestDevice) -> Vec<String>
     dumps
 }
 
-/// Waits until the gauge shows that as many wait.
+/// Waits until the gauge shows `count` waiting dumps.
 async fn wait_for_pending(server: &TestServer, count: u64) {
     let deadline = Instant::now() + PATIENCE;
     while server.metric("coredock_rescue_pending").await != count {
@@ -52,18 +53,18 @@ async fn with_records() -> (TestServer, Arc<FailingRecords>) {
 /// A server whose worker waits until the clock is moved.
 async fn with_clock(settings: &[(&str, &str)]) -> (TestServer, Arc<SettableClock>) {
     let clock = Arc::new(SettableClock::default());
-    let own = clock.clone();
-    let wrap = |adapters| coredock::adapters::Adapters { clock: own, ..adapters };
+    let wrapped = clock.clone();
+    let wrap = |adapters| coredock::adapters::Adapters { clock: wrapped, ..adapters };
     (TestServer::wrapped_with(settings, wrap).await, clock)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn v29_a_dump_met_by_a_store_that_is_down_is_kept_and_taken_in_later() {
+async fn v29_a_dump_is_rescued_while_the_store_is_down_and_replayed_later() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.store.set_down(true);
     for body in ["one", "two", "three"] {
-        post_in_vain(&server, &demo.device.key, body).await;
+        post_during_outage(&server, &demo.device.key, body).await;
     }
     assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
     assert_eq!(server.rescued().len(), 3);
@@ -71,7 +72,7 @@ async fn v29_a_dump_met_by_a_store_that_is_down_is_kept_and_taken_in_later() {
     assert_eq!(server.metric_where(INGEST, "unavailable").await, 0);
     let attempts = server.store.count(Operation::Put);
     let again = || server.store.count(Operation::Put) >= attempts + 3;
-    wait_until("they were tried again in vain", again).await;
+    wait_until("they were retried without success", again).await;
     wait_for_pending(&server, 3).await;
     server.store.set_down(false);
     let mut dumps = after_recovery(&server, &demo.device).await;
@@ -82,17 +83,17 @@ async fn v29_a_dump_met_by_a_store_that_is_down_is_kept_and_taken_in_later() {
         format!("action = 'coredump.created' AND actor_subject = '{}'", demo.device.key);
     assert_eq!(server.rows().count("audit_records", &by_device), 3);
     assert_eq!(server.metric_where(INGEST, "stored").await, 0);
-    // Attempts in vain went on with the ids they began with: they left no objects.
+    // The failed attempts reused their ids, so they left no objects.
     assert_eq!(server.stored_keys().len(), 3);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_met_by_a_database_that_is_down_is_taken_in_later() {
+async fn a_dump_is_rescued_while_the_database_is_down_and_replayed_later() {
     let (server, records) = with_records().await;
     let demo = server.demo().await;
     records.set_down(true);
-    post_in_vain(&server, &demo.device.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump").await;
     assert_eq!(server.dump_ids(demo.device.id).await, [0; 0]);
     records.set_down(false);
     let dumps = after_recovery(&server, &demo.device).await;
@@ -101,32 +102,32 @@ async fn a_dump_met_by_a_database_that_is_down_is_taken_in_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_failed_is_made_up_for() {
+async fn a_dump_whose_commit_failed_is_replayed() {
     let (server, records) = with_records().await;
     let demo = server.demo().await;
     records.fail_next(CommitFault::Before);
-    post_in_vain(&server, &demo.device.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump").await;
     let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["dump 1"]);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_nobody_heard_of_counts_once() {
+async fn a_commit_without_an_answer_counts_once() {
     let (server, records) = with_records().await;
     let demo = server.demo().await;
     records.fail_next(CommitFault::After);
-    post_in_vain(&server, &demo.device.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump").await;
     let of_demo = &demo.device;
     assert_eq!(after_recovery(&server, of_demo).await, ["dump 1"]);
     assert_eq!(server.stored_keys().len(), 1);
-    // The same for one that is only counted.
+    // The same for a repeated dump, which is only counted.
     records.fail_next(CommitFault::After);
-    post_in_vain(&server, &demo.device.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump").await;
     assert_eq!(after_recovery(&server, of_demo).await, ["dump 2"]);
-    // What was deleted meanwhile does not come back.
+    // A dump that was deleted meanwhile is not recorded again.
     records.fail_next(CommitFault::After);
-    post_in_vain(&server, &demo.device.key, "deleted").await;
+    post_during_outage(&server, &demo.device.key, "deleted").await;
     let id = server.dump_ids(demo.device.id).await[0];
     server.delete(&format!("/api/devices/{}/coredumps/{id}", demo.device.id)).await.expect(204);
     assert_eq!(after_recovery(&server, of_demo).await, ["dump 2"]);
@@ -134,26 +135,26 @@ async fn a_commit_nobody_heard_of_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_retries_has_one_dump_whichever_comes_first() {
+async fn a_retry_and_a_replay_are_one_dump_in_any_order() {
     let (server, clock) = with_clock(&[]).await;
     let demo = server.demo().await;
     let of_demo = &demo.device;
     server.store.set_down(true);
-    post_in_vain(&server, &demo.device.key, "retry first").await;
+    post_during_outage(&server, &demo.device.key, "retry first").await;
     server.store.set_down(false);
     let id = server.deliver(&demo.device.key, "1", "retry first").await;
-    // The outbox looks after a second as well.
-    let looking = async {
+    // The worker of the outbox polls after a second as well.
+    let polling = async {
         while !server.rescued().is_empty() {
             clock.advance(Duration::from_secs(1));
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap();
+    tokio::time::timeout(PATIENCE, polling).await.unwrap();
     assert_eq!(after_recovery(&server, of_demo).await, ["retry first 2"]);
     assert_eq!(server.dump_ids(demo.device.id).await, [id]);
     server.store.set_down(true);
-    post_in_vain(&server, &demo.device.key, "rescue first").await;
+    post_during_outage(&server, &demo.device.key, "rescue first").await;
     server.store.set_down(false);
     let round = server.running().features().intake.replay().await.unwrap();
     assert_eq!(round, ReplayRound { replayed: 1, waiting: 0 });
@@ -164,12 +165,12 @@ async fn a_client_that_retries_has_one_dump_whichever_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rescued_dumps_survive_a_restart_and_are_taken_in_in_their_order() {
+async fn rescued_dumps_survive_a_restart_and_are_replayed_in_order() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.store.set_down(true);
     for body in ["one", "two", "three"] {
-        post_in_vain(&server, &demo.device.key, body).await;
+        post_during_outage(&server, &demo.device.key, body).await;
     }
     let server = server.restart().await;
     let dumps = after_recovery(&server, &demo.device).await;
@@ -178,13 +179,13 @@ async fn rescued_dumps_survive_a_restart_and_are_taken_in_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_is_an_honest_503() {
+async fn a_dump_that_does_not_fit_the_spool_is_a_503() {
     let server = TestServer::with(&[("RESCUE_SPOOL_BYTES", "1500"), ("SYMBOLIZER", "off")]).await;
     let demo = server.demo().await;
     let (fits, does_not) = ("x".repeat(1000), "y".repeat(1000));
     server.store.set_down(true);
-    post_in_vain(&server, &demo.device.key, &fits).await;
-    post_in_vain(&server, &demo.device.key, &does_not).await;
+    post_during_outage(&server, &demo.device.key, &fits).await;
+    post_during_outage(&server, &demo.device.key, &does_not).await;
     assert_eq!(server.metric_where(INGEST, "rescued").await, 1);
     assert_eq!(server.metric_where(INGEST, "unavailable").await, 1);
     assert_eq!(server.rescued().len(), 1);
@@ -195,11 +196,11 @@ async fn what_does_not_fit_is_an_honest_503() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_torn_file_is_set_aside_and_keeps_no_other_waiting() {
+async fn a_torn_file_is_set_aside_and_delays_no_other() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     server.store.set_down(true);
-    post_in_vain(&server, &demo.device.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump").await;
     let whole = server.rescued().remove(0);
     let bytes = std::fs::read(&whole).unwrap();
     std::fs::write(whole.with_file_name("0-torn.dump"), &bytes[..100]).unwrap();
@@ -214,19 +215,19 @@ async fn a_torn_file_is_set_aside_and_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_that_cannot_be_taken_in_keeps_no_other_waiting() {
+async fn a_dump_that_cannot_be_replayed_delays_no_other() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let other = server.create_device(demo.model_id, "{}").await;
     server.store.set_down(true);
-    post_in_vain(&server, &demo.device.key, "poison").await;
-    post_in_vain(&server, &other.key, "dump").await;
+    post_during_outage(&server, &demo.device.key, "poison").await;
+    post_during_outage(&server, &other.key, "dump").await;
     let poison = FaultRule::new(Fault::Fail).on(Operation::Put).key(&demo.device.key);
     server.store.inject(poison);
     server.store.set_down(false);
     let rows = server.rows();
-    wait_until("the other is there", || rows.count("coredumps", "1=1") == 1).await;
-    wait_until("only the first one waits", || server.rescued().len() == 1).await;
+    wait_until("the other dump is recorded", || rows.count("coredumps", "1=1") == 1).await;
+    wait_until("only the first dump waits", || server.rescued().len() == 1).await;
     server.store.clear_faults();
     let dumps = after_recovery(&server, &demo.device).await;
     assert_eq!(dumps, ["poison 1"]);
@@ -234,14 +235,14 @@ async fn a_dump_that_cannot_be_taken_in_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_on_one_directory_take_each_dump_in_once() {
+async fn two_processes_on_one_directory_replay_each_dump_once() {
     // Without a window of repeats a dump that is replayed twice would be two rows.
     let (server, clock) = with_clock(&[("COREDUMP_DEDUPE_SECONDS", "0")]).await;
     let demo = server.demo().await;
     server.store.set_down(true);
     let bodies: Vec<String> = (0..10).map(|number| format!("dump {number}")).collect();
     for body in &bodies {
-        post_in_vain(&server, &demo.device.key, body).await;
+        post_during_outage(&server, &demo.device.key, body).await;
     }
     server.store.set_down(false);
     let (one, other) = (server.another().intake, server.another().intake);
@@ -260,7 +261,7 @@ async fn two_processes_on_one_directory_take_each_dump_in_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_that_takes_too_long_is_put_aside_until_it_is_through() {
+async fn a_dump_that_takes_too_long_is_rescued_until_it_is_stored() {
     let server = TestServer::start().await;
     let demo = server.demo().await;
     let other = server.create_device(demo.model_id, "{}").await;
@@ -271,13 +272,13 @@ async fn a_dump_that_takes_too_long_is_put_aside_until_it_is_through() {
     server.store.inject(fails);
     let began = Instant::now();
     tokio::join!(
-        post_in_vain(&server, &demo.device.key, "succeeds after all"),
-        post_in_vain(&server, &other.key, "fails in the end"),
+        post_during_outage(&server, &demo.device.key, "succeeds after all"),
+        post_during_outage(&server, &other.key, "fails in the end"),
     );
     assert!(began.elapsed() < Duration::from_secs(10));
     assert_eq!(server.metric_where(INGEST, "rescued").await, 2);
     assert_eq!(server.rescued().len(), 2);
-    // Held by those who still take them in.
+    // The requests which still receive the dumps have locked their files.
     let round = server.another().intake.replay().await.unwrap();
     assert_eq!(round, ReplayRound { replayed: 0, waiting: 2 });
     assert_eq!(server.rows().count("coredumps", "1=1"), 0);
@@ -291,16 +292,16 @@ async fn a_dump_that_takes_too_long_is_put_aside_until_it_is_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dump_of_no_device_is_not_kept() {
+async fn a_dump_of_an_unknown_device_is_not_rescued() {
     let (server, records) = with_records().await;
     let demo = server.demo().await;
     server.store.set_down(true);
     server.post_dump("zzzzzzzz", "1", "dump").await.expect_error(404, "RECORD_NOT_FOUND");
     assert_eq!(server.rescued().len(), 0);
-    // Whether there is a device is not known while the database is down.
+    // While the database is down it is not known whether the device exists.
     records.set_down(true);
-    post_in_vain(&server, "zzzzzzzz", "dump").await;
-    post_in_vain(&server, &demo.device.key, "dump of a deleted device").await;
+    post_during_outage(&server, "zzzzzzzz", "dump").await;
+    post_during_outage(&server, &demo.device.key, "dump of a deleted device").await;
     assert_eq!(server.rescued().len(), 2);
     server.delete(&format!("/api/devices/{}", demo.device.id)).await.expect(204);
     records.set_down(false);
@@ -312,12 +313,12 @@ async fn a_dump_of_no_device_is_not_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_does_wrong_is_not_kept() {
+async fn a_bad_request_is_not_rescued() {
     let (server, records) = with_records().await;
     let demo = server.demo().await;
     records.set_down(true);
-    post_in_vain(&server, &demo.device.key, "").await;
-    post_in_vain(&server, &demo.device.key, &"x".repeat(1_048_577)).await;
+    post_during_outage(&server, &demo.device.key, "").await;
+    post_during_outage(&server, &demo.device.key, &"x".repeat(1_048_577)).await;
     let path = format!("/api/iot/coredump?device_key={}&chip=a;b", demo.device.key);
     server.post(&path, "dump").await.expect_error(400, "VALIDATION_FAILED");
     assert_eq!(server.rescued().len(), 0);

@@ -1,4 +1,4 @@
-//! What must hold of any data a server leaves behind, read from rows and files alone.
+//! The invariants of the data that a server leaves, checked on rows and files alone.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use coredock_testkit::invariants::{
 
 use super::rows::Rows as TestRows;
 
-/// Checks I1, I5, I8 and I9 with these limits of versions and dumps.
+/// Checks I1, I5, I8 and I9; `versions` and `dumps` are the limits of retention.
 pub(crate) fn check(rows: &TestRows, artifacts: &Path, versions: usize, dumps: usize) {
     let rows = Rows::read(rows.database()).unwrap();
     let objects = Objects::read(artifacts).unwrap();

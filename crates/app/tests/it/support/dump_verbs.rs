@@ -1,4 +1,4 @@
-//! What tests do with dumps.
+//! Actions of tests on dumps.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl TestServer {
         self.post(&format!("/api/iot/coredump?{query}"), body).await
     }
 
-    /// Delivers a dump that is taken in; its id.
+    /// Delivers a dump that is accepted; returns its id.
     pub(crate) async fn deliver(
         &self,
         key: &str,
@@ -41,7 +41,7 @@ impl TestServer {
         dumps.iter().map(|dump| dump["id"].as_i64().unwrap()).collect()
     }
 
-    /// One dump as its detail route shows it.
+    /// A dump, from its detail route.
     pub(crate) async fn dump(&self, device_id: i64, id: i64) -> Value {
         self.get(&format!("/api/devices/{device_id}/coredumps/{id}")).await.expect(200).json()
     }
@@ -66,13 +66,13 @@ impl TestServer {
         wait_until("the rescue spool is empty", || self.rescued().is_empty()).await;
     }
 
-    /// The state of a dump's parse.
+    /// The state of the parse of a dump.
     pub(crate) async fn report(&self, device_id: i64, id: i64) -> Value {
         let path = format!("/api/devices/{device_id}/coredumps/{id}/report");
         self.get(&path).await.expect(200).json()
     }
 
-    /// Waits until a dump has this status; its detail.
+    /// Waits until a dump has this status; returns its detail.
     pub(crate) async fn wait_for_dump(&self, device_id: i64, id: i64, status: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {

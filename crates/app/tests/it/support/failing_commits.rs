@@ -19,7 +19,7 @@ use coredock_domain::timestamp::Timestamp;
 pub(crate) enum CommitFault {
     /// Nothing is committed.
     Before,
-    /// It is committed, and the connection breaks before that is known.
+    /// The commit succeeds, but the connection breaks before the answer.
     After,
 }
 
@@ -35,7 +35,7 @@ impl FailingCommits {
         *self.next.lock().unwrap() = Some(fault);
     }
 
-    /// Puts this between the use cases and their rows.
+    /// Wraps the repository in `adapters`.
     pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
         let inner = adapters.rows.publications.clone();
         adapters.rows.publications = Arc::new(Failing { inner, faults: self.clone() });

@@ -13,26 +13,26 @@ use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use coredock_testkit::gate::Gate;
 
-/// What is wrong with the database.
+/// A fault of the database.
 #[derive(Debug, Clone)]
 pub(crate) enum ReadFault {
-    /// It cannot be reached.
+    /// The database cannot be reached.
     Down,
-    /// It answers only when the gate opens.
+    /// The database answers only when the gate opens.
     Hangs(Gate),
 }
 
-/// Fails reads of configurations while told to.
+/// Fails reads of configurations on demand.
 #[derive(Default)]
 pub(crate) struct FailingDevices(Mutex<Option<ReadFault>>);
 
 impl FailingDevices {
-    /// From now on this is wrong, or nothing.
+    /// Sets the fault of the following reads; with `None` they succeed.
     pub(crate) fn set(&self, fault: Option<ReadFault>) {
         *self.0.lock().unwrap() = fault;
     }
 
-    /// Puts this between the use cases and their rows.
+    /// Wraps the repository in `adapters`.
     pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
         let inner = adapters.rows.devices.clone();
         adapters.rows.devices = Arc::new(Failing { inner, faults: self.clone() });

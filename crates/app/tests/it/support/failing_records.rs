@@ -27,7 +27,7 @@ impl FailingRecords {
         *self.next.lock().unwrap() = Some(fault);
     }
 
-    /// While down, everything that delivering a dump takes fails.
+    /// While down, every call for the delivery of a dump fails.
     pub(crate) fn set_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::SeqCst);
     }
@@ -52,7 +52,7 @@ impl FailingRecords {
         }
     }
 
-    /// Puts this between the use cases and their rows.
+    /// Wraps the repository in `adapters`.
     pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
         let inner = adapters.rows.deliveries.clone();
         adapters.rows.deliveries = Arc::new(Failing { inner, faults: self.clone() });

@@ -25,7 +25,7 @@ impl FailingRoms {
         *self.next.lock().unwrap() = Some(fault);
     }
 
-    /// Puts this between the use cases and their rows.
+    /// Wraps the repository in `adapters`.
     pub(crate) fn wrap(self: &Arc<Self>, mut adapters: Adapters) -> Adapters {
         let inner = adapters.rows.rom_elfs.clone();
         adapters.rows.rom_elfs = Arc::new(Failing { inner, faults: self.clone() });

@@ -25,12 +25,12 @@ pub(crate) fn elf(build: &str) -> Vec<u8> {
     fixture(build, "firmware.elf")
 }
 
-pub(crate) fn bundle(version: &str, (chip, elf): (u16, &[u8])) -> Vec<u8> {
+pub(crate) fn bundle(version: &str, chip: u16, elf: &[u8]) -> Vec<u8> {
     let image = ImageBuilder::new(version, 4096).chip_id(chip).of_elf(elf).build();
     BundleBuilder::new("demo", version).bin(image).elf(elf).build()
 }
 
-/// A server that makes reports itself.
+/// A server which makes the reports itself.
 pub(crate) struct Native {
     pub(crate) server: TestServer,
     pub(crate) demo: Demo,
@@ -66,13 +66,14 @@ impl Native {
         (Self::wrapped(more, wrap).await, directory)
     }
 
-    /// Publishes a version and waits for the end of the attempts to index it; its line in the list.
-    pub(crate) async fn publish(&self, version: &str, build: (u16, &[u8])) -> Value {
-        self.server.upload("demo", bundle(version, build)).await.expect(200);
+    /// Publishes a version and waits for the end of the attempts to index it; returns its entry in
+    /// the list.
+    pub(crate) async fn publish(&self, version: &str, chip: u16, elf: &[u8]) -> Value {
+        self.server.upload("demo", bundle(version, chip, elf)).await.expect(200);
         self.indexed(version).await
     }
 
-    /// Waits for the end of the attempts to index a version; its line in the list.
+    /// Waits for the end of the attempts to index a version; returns its entry in the list.
     pub(crate) async fn indexed(&self, version: &str) -> Value {
         let path = format!("/api/device-models/{}/firmware-versions", self.demo.model_id);
         let deadline = Instant::now() + PATIENCE;
@@ -100,14 +101,14 @@ impl Native {
         self.server.report(self.demo.device.id, id).await
     }
 
-    /// Delivers a dump that gets a report; its detail, and the report for programs.
+    /// Delivers a dump that can be parsed; returns its detail and the report for programs.
     pub(crate) async fn parsed(&self, version: &str, body: Vec<u8>) -> (Value, Value) {
         let id = self.deliver(version, body).await;
         let dump = self.wait(id, "PARSED").await;
         (dump, self.state(id).await["report"].clone())
     }
 
-    /// Delivers a dump that gets none; why, and what is told nevertheless.
+    /// Delivers a dump that cannot be parsed; returns the reason and the partial report.
     pub(crate) async fn refused(
         &self,
         version: &str,

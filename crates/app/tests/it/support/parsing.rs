@@ -1,4 +1,4 @@
-//! A server whose dumps are parsed by a sidecar played over real HTTP.
+//! A server whose dumps are parsed by a scripted sidecar over real HTTP.
 
 use coredock_testkit::firmware::{BundleBuilder, ImageBuilder};
 use coredock_testkit::sidecar::ScriptedSidecar;
@@ -7,7 +7,6 @@ use tempfile::TempDir;
 
 use super::{Demo, TestServer};
 
-/// A server with a sidecar.
 pub(crate) struct Parsing {
     pub(crate) sidecar: ScriptedSidecar,
     pub(crate) directory: TempDir,
@@ -48,7 +47,7 @@ impl Parsing {
         self.server.report(self.demo.device.id, id).await
     }
 
-    /// Waits for the end of a parse without a report and checks why there is none.
+    /// Waits for the end of a parse that fails, checks its error code and returns the message.
     pub(crate) async fn wait_for_error(&self, id: i64, code: &str) -> String {
         let dump = self.wait(id, "ERROR").await;
         let error = self.report(id).await["error"].clone();

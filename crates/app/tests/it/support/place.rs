@@ -1,5 +1,5 @@
-//! Where a server of the tests keeps rows and bytes: embedded, or on `PostgreSQL` and S3 when the
-//! tests are told so ([`coredock_testkit::production_backends`]).
+//! The database and the store of a test server: embedded, or `PostgreSQL` and S3 if the tests run
+//! on production backends ([`coredock_testkit::production_backends`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use tempfile::TempDir;
 
 use super::rows::Rows;
 
-/// Where one server keeps rows and bytes; gone when nobody uses it any more.
+/// The database and the store of one server; deleted with the last reference.
 pub(crate) struct Place {
     directory: TempDir,
     servers: Option<Arc<Servers>>,
 }
 
-/// A database and a bucket of their own.
 struct Servers {
     database: TestDatabase,
     s3: S3TestServer,
@@ -24,7 +23,7 @@ struct Servers {
 }
 
 impl Place {
-    /// On the backends the tests were told to use.
+    /// On the backends for which the tests are configured.
     pub(crate) fn new() -> Self {
         if coredock_testkit::production_backends() { Self::on_servers() } else { Self::embedded() }
     }
@@ -33,7 +32,7 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), servers: None }
     }
 
-    /// On `PostgreSQL` and S3, whatever the tests were told.
+    /// On `PostgreSQL` and S3, however the tests are configured.
     pub(crate) fn on_servers() -> Self {
         let servers = Servers {
             database: TestDatabase::empty(),
@@ -43,17 +42,17 @@ impl Place {
         Self { directory: tempfile::tempdir().unwrap(), servers: Some(Arc::new(servers)) }
     }
 
-    /// That of another replica on the same servers.
+    /// The place of another replica on the same servers.
     pub(crate) fn of_replica(&self) -> Self {
         Self { directory: tempfile::tempdir().unwrap(), servers: self.servers.clone() }
     }
 
-    /// `DATABASE_URL`, where there is one.
+    /// `DATABASE_URL`; fails if the place is embedded.
     pub(crate) fn database_url(&self) -> String {
         self.servers.as_ref().unwrap().database.url()
     }
 
-    /// What a server is told of it, beside its data directory.
+    /// Settings of a server at this place, besides its data directory.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let Some(servers) = &self.servers else { return Vec::new() };
         let settings = [
@@ -73,7 +72,7 @@ impl Place {
         self.directory.path().join("data")
     }
 
-    /// Where objects are files.
+    /// The directory of the objects.
     pub(crate) fn artifact_dir(&self) -> PathBuf {
         match &self.servers {
             None => self.data_dir().join("artifacts"),

@@ -1,11 +1,11 @@
-//! Bytes on a socket, for what no well-behaved client sends.
+//! Bytes on a socket, for requests that no well-behaved client sends.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::PATIENCE;
 
-/// Sends `request` as it stands and reads until the server closes.
+/// Sends `request` unchanged and reads until the server closes.
 pub(crate) async fn exchange(authority: &str, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     stream.write_all(request).await.unwrap();
@@ -16,7 +16,7 @@ pub(crate) async fn exchange(authority: &str, request: &[u8]) -> Vec<u8> {
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    // A reset ends an answer too; what came before it counts.
+    // A reset ends an answer too; the bytes before it count.
     drop(tokio::time::timeout(PATIENCE, reading).await.unwrap());
     answer
 }

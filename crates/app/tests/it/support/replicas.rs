@@ -5,7 +5,7 @@ use reqwest::Method;
 
 use super::{Answer, TestServer};
 
-/// Two servers on one database and one bucket; requests reach them in turn.
+/// Two servers on one database and one bucket; requests alternate between them.
 pub(crate) struct Replicas {
     pub(crate) one: TestServer,
     pub(crate) two: TestServer,
@@ -20,8 +20,8 @@ impl Replicas {
         Self { one, two, balancer }
     }
 
-    /// Sends a request to whichever replica is next. A connection of its own, or one replica would
-    /// get them all.
+    /// Sends a request to the next replica, on a new connection: on a shared connection one replica
+    /// would get all requests.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
         let url = format!("http://{}{path}", self.balancer.authority());
         let request = self.one.request_to(method, &url).header("connection", "close");
@@ -36,7 +36,7 @@ impl Replicas {
         self.send(Method::DELETE, path, Vec::new()).await
     }
 
-    /// Stops both and checks what is left.
+    /// Stops both replicas and checks the data that is left.
     pub(crate) async fn finish(self) {
         assert_eq!(self.one.deadlocks(), 0, "two transactions waited for each other");
         self.two.finish().await;

@@ -1,4 +1,4 @@
-//! What tests do with ROM ELFs.
+//! Actions of tests on ROM ELFs.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::{Answer, TestServer};
 /// `e_machine` of RISC-V.
 pub(crate) const RISC_V: u16 = 243;
 
-/// An executable of 32 bits with a table of two empty sections, then `seed`.
+/// A 32-bit executable with a table of two empty sections, then `seed`.
 pub(crate) fn rom_elf(machine: u16, seed: &str) -> Vec<u8> {
     let mut bytes = vec![0; 132];
     bytes[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
@@ -21,18 +21,18 @@ pub(crate) fn rom_elf(machine: u16, seed: &str) -> Vec<u8> {
 }
 
 impl TestServer {
-    /// Uploads an ELF under a chip and a name, as they stand in the query.
-    pub(crate) async fn post_rom(&self, (chip, name): (&str, &str), elf: Vec<u8>) -> Answer {
+    /// Uploads an ELF; `chip` and `name` are inserted into the query unchanged.
+    pub(crate) async fn post_rom(&self, chip: &str, name: &str, elf: Vec<u8>) -> Answer {
         self.post(&format!("/api/rom-elfs?chip={chip}&name={name}"), elf).await
     }
 
-    /// Uploads an ELF for the esp32c6 that is taken in.
+    /// Uploads an ELF for the esp32c6, which is accepted.
     pub(crate) async fn upload_rom(&self, seed: &str) -> Value {
-        let uploaded = self.post_rom(("esp32c6", seed), rom_elf(RISC_V, seed)).await;
+        let uploaded = self.post_rom("esp32c6", seed, rom_elf(RISC_V, seed)).await;
         uploaded.expect(201).json()
     }
 
-    /// The ROM ELFs as they are listed.
+    /// The listed ROM ELFs.
     pub(crate) async fn roms(&self) -> Vec<Value> {
         let listed = self.get("/api/rom-elfs").await.expect(200).json();
         let roms = listed["rom_elfs"].as_array().unwrap();
@@ -40,7 +40,7 @@ impl TestServer {
         roms.clone()
     }
 
-    /// Deletes one that is there.
+    /// Deletes an existing ROM ELF.
     pub(crate) async fn delete_rom(&self, rom: &Value) {
         self.delete(&format!("/api/rom-elfs/{}", rom["id"])).await.expect(204);
     }

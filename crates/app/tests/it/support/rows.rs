@@ -1,11 +1,11 @@
-//! The rows beneath a server, read and written without it.
+//! The rows of a server's database, read and written without the server.
 
 use std::path::Path;
 
 use coredock_testkit::database::Database;
 use coredock_testkit::postgres;
 
-/// The server's database on a connection of its own.
+/// The server's database on a separate connection.
 pub(crate) struct Rows(Database);
 
 impl Rows {
@@ -23,7 +23,7 @@ impl Rows {
         &self.0
     }
 
-    /// How many rows of a table fulfil a condition.
+    /// The number of rows of a table that fulfil a condition.
     pub(crate) fn count(&self, table: &str, condition: &str) -> i64 {
         self.0.count(table, condition).unwrap()
     }
@@ -37,7 +37,7 @@ impl Rows {
         self.0.execute(statement).unwrap();
     }
 
-    /// From here on no change goes through: none can be audited.
+    /// Makes every change fail, because it cannot be audited.
     pub(crate) fn break_audit(&self) {
         match &self.0 {
             Database::Sqlite(_) => self.execute(
@@ -49,14 +49,14 @@ impl Rows {
     }
 
     /// Undoes [`Rows::break_audit`].
-    pub(crate) fn mend_audit(&self) {
+    pub(crate) fn restore_audit(&self) {
         match &self.0 {
             Database::Sqlite(_) => self.execute("DROP TRIGGER broken"),
             Database::Postgres { .. } => self.execute(&postgres::mend_inserts("audit_records")),
         }
     }
 
-    /// From here on no result of a dump can be written.
+    /// Keeps results of dumps from being written.
     pub(crate) fn block_dumps(&self) {
         match &self.0 {
             Database::Sqlite(_) => self.execute("BEGIN IMMEDIATE"),

@@ -1,4 +1,4 @@
-//! Which ELF a dump is parsed with, and dumps whose ELF comes late (contract §6.7, §6.12).
+//! The choice of the ELF for a dump, and dumps whose ELF is published late (contract §6.7, §6.12).
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::support::parsing::{Parsing, build_of, build_of_model};
 use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_comes_late_brings_its_dumps_back() {
+async fn dumps_of_a_version_that_is_published_late_are_parsed() {
     let bench = Parsing::start().await;
     let id = bench.deliver("1.2.3", "dump").await;
     let message = bench.wait_for_error(id, "ELF_NOT_FOUND").await;
@@ -24,7 +24,7 @@ async fn a_version_that_comes_late_brings_its_dumps_back() {
     bench.finish().await;
 }
 
-/// The answer of another build would be confident nonsense.
+/// A report with the ELF of another build would be wrong, and nothing would show it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_is_parsed_with_the_very_build_it_came_from() {
     let bench = Parsing::start().await;
@@ -62,7 +62,7 @@ fn twins() -> [Vec<u8>; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_builds_that_begin_alike_the_one_of_the_model_then_of_the_version_is_taken() {
+async fn between_two_builds_with_one_prefix_the_model_and_then_the_version_decides() {
     let bench = Parsing::start().await;
     let [one, two] = twins();
     let build = Sha256Digest::of(&one).to_string();
@@ -85,7 +85,7 @@ async fn of_two_builds_that_begin_alike_the_one_of_the_model_then_of_the_version
 
 /// Publications that commit while dumps of their build are being parsed miss none of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn symbols_that_come_in_the_middle_of_a_storm_reach_every_dump() {
+async fn symbols_published_during_a_storm_reach_every_dump() {
     let bench = Parsing::with(&[("MAX_COREDUMPS", "500"), ("SYMBOLIZER_WORKERS", "8")]).await;
     let elf = &b"\x7fELF storm"[..];
     let build = Sha256Digest::of(elf).to_string();
@@ -107,7 +107,7 @@ async fn symbols_that_come_in_the_middle_of_a_storm_reach_every_dump() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_symbols_are_told_and_replaced_by_those_of_the_version() {
+async fn lost_symbols_are_reported_and_replaced_by_those_of_the_version() {
     let bench = Parsing::start().await;
     let elf = &b"\x7fELF lost"[..];
     bench.server.upload("demo", build_of("1.0.0", elf)).await.expect(200);
@@ -124,7 +124,7 @@ async fn lost_symbols_are_told_and_replaced_by_those_of_the_version() {
 
 /// Symbols are kept while a dump that was not unwrapped yet may need them.
 #[tokio::test(flavor = "multi_thread")]
-async fn symbols_are_kept_for_dumps_that_were_never_looked_into() {
+async fn symbols_are_kept_for_dumps_that_were_not_unwrapped() {
     let settings = [("MAX_FIRMWARES", "1"), ("SYMBOLS_KEEP_DAYS", "0"), ("SYMBOLIZER", "off")];
     let bench = Parsing::with(&settings).await;
     let (old, new) = (&b"\x7fELF old"[..], &b"\x7fELF new"[..]);

@@ -1,4 +1,4 @@
-//! Indexes of ELFs: made after the publication, stored beside the ELF, never waited for
+//! Indexes of ELFs: built after the publication, stored beside the ELF; no dump waits for one
 //! (contract §5.6, §5.10, §8.2).
 
 use coredock_domain::digest::Sha256Digest;
@@ -15,7 +15,7 @@ fn index_key(elf: &[u8], format: u32) -> String {
     format!("symbols/{}/index-{format}", Sha256Digest::of(elf))
 }
 
-/// Waits for the worker, which looks by itself every few seconds.
+/// Waits for the worker, which polls every few seconds.
 async fn wait_for_index(bench: &Native, key: &str) {
     wait_until("the index is stored", || bench.server.stored_keys().iter().any(|k| k == key)).await;
     bench.indexed("1.0.0").await;
@@ -25,7 +25,7 @@ async fn wait_for_index(bench: &Native, key: &str) {
 async fn a_restarted_server_reads_the_index_and_not_the_elf() {
     let bench = Native::start().await;
     let elf = elf(RISCV);
-    let line = bench.publish("1.0.0", (ESP32C6, &elf)).await;
+    let line = bench.publish("1.0.0", ESP32C6, &elf).await;
     assert_eq!((&line["index_status"], &line["index_error"]), (&json!("ready"), &Value::Null));
     assert!(bench.server.stored_keys().contains(&index_key(&elf, INDEX_FORMAT)));
     let (first, _) = bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
@@ -45,7 +45,7 @@ async fn a_publication_is_answered_before_its_elf_is_indexed() {
     let (elf, gate) = (elf(RISCV), Gate::new());
     let hold = FaultRule::new(Fault::Hold(gate.clone())).on(Operation::Put).key("/index-");
     bench.server.store.inject(hold);
-    bench.server.upload("demo", bundle("1.0.0", (ESP32C6, &elf))).await.expect(200);
+    bench.server.upload("demo", bundle("1.0.0", ESP32C6, &elf)).await.expect(200);
     gate.arrived().await;
     let path = format!("/api/device-models/{}/firmware-versions", bench.demo.model_id);
     let list = bench.server.get(&path).await.expect(200).json();
@@ -57,11 +57,11 @@ async fn a_publication_is_answered_before_its_elf_is_indexed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_elf_that_cannot_be_indexed_is_published_and_says_why_it_was_not() {
+async fn an_elf_that_cannot_be_indexed_is_published_with_the_reason() {
     let bench = Native::start().await;
     let mut cut = elf(RISCV);
     cut.truncate(60);
-    let line = bench.publish("1.0.0", (ESP32C6, &cut)).await;
+    let line = bench.publish("1.0.0", ESP32C6, &cut).await;
     assert_eq!(line["index_status"], "failed");
     let reason = line["index_error"].as_str().unwrap();
     assert!(reason.starts_with("expected a 32-bit little-endian ELF"), "{reason}");
@@ -70,20 +70,20 @@ async fn an_elf_that_cannot_be_indexed_is_published_and_says_why_it_was_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_indexer_that_crashes_is_tried_again_and_then_told_of() {
+async fn an_indexer_that_crashes_is_retried_and_then_reported() {
     let (bench, _directory) = Native::with_indexer("kill -SEGV $$", &[]).await;
-    let line = bench.publish("1.0.0", (ESP32C6, &elf(RISCV))).await;
-    let told = (&line["index_status"], &line["index_error"]);
-    assert_eq!(told, (&json!("failed"), &json!("the indexer of ELFs crashed")));
+    let line = bench.publish("1.0.0", ESP32C6, &elf(RISCV)).await;
+    let found = (&line["index_status"], &line["index_error"]);
+    assert_eq!(found, (&json!("failed"), &json!("the indexer of ELFs crashed")));
     assert_eq!(bench.indexes("failed").await, 3);
     bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_that_is_lost_or_damaged_is_made_anew_and_no_dump_waits_for_it() {
+async fn a_lost_or_damaged_index_is_rebuilt_and_no_dump_waits_for_it() {
     let bench = Native::start().await;
     let elf = elf(RISCV);
-    bench.publish("1.0.0", (ESP32C6, &elf)).await;
+    bench.publish("1.0.0", ESP32C6, &elf).await;
     let key = index_key(&elf, INDEX_FORMAT);
     let path = bench.server.artifact_dir().join(&key);
     let whole = std::fs::read(&path).unwrap();
@@ -114,7 +114,7 @@ async fn an_index_that_is_lost_or_damaged_is_made_anew_and_no_dump_waits_for_it(
 async fn an_index_of_an_older_format_is_replaced_at_the_next_start() {
     let bench = Native::start().await;
     let elf = elf(RISCV);
-    bench.publish("1.0.0", (ESP32C6, &elf)).await;
+    bench.publish("1.0.0", ESP32C6, &elf).await;
     let (now, older) = (index_key(&elf, INDEX_FORMAT), index_key(&elf, INDEX_FORMAT - 1));
     let directory = bench.server.artifact_dir();
     std::fs::rename(directory.join(&now), directory.join(&older)).unwrap();
@@ -127,33 +127,33 @@ async fn an_index_of_an_older_format_is_replaced_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_store_puts_an_index_off() {
+async fn an_outage_of_the_store_postpones_an_index() {
     let bench = Native::start().await;
     let elf = elf(RISCV);
     bench.server.store.inject(FaultRule::new(Fault::Fail).on(Operation::Put).key("/index-"));
-    bench.server.upload("demo", bundle("1.0.0", (ESP32C6, &elf))).await.expect(200);
+    bench.server.upload("demo", bundle("1.0.0", ESP32C6, &elf)).await.expect(200);
     let rows = bench.server.rows();
     let waits = "attempts = 0 AND lease_owner IS NULL AND format = 0";
-    wait_until("a put failed", || bench.server.store.faults_met() > 0).await;
+    wait_until("a put failed", || bench.server.store.faulty_calls() > 0).await;
     wait_until("the job was given back", || rows.count("symbol_indexes", waits) == 1).await;
     bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
     bench.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_goes_with_the_symbols_and_comes_back_with_them() {
+async fn an_index_is_deleted_and_rebuilt_with_its_symbols() {
     let settings = [("MAX_FIRMWARES", "1"), ("SYMBOLS_KEEP_DAYS", "0")];
     let bench = Native::wrapped(&settings, |adapters| adapters).await;
     let (old, new) = (elf(RISCV), elf("riscv/O2"));
-    bench.publish("1.0.0", (ESP32C6, &old)).await;
-    bench.publish("2.0.0", (ESP32C6, &new)).await;
+    bench.publish("1.0.0", ESP32C6, &old).await;
+    bench.publish("2.0.0", ESP32C6, &new).await;
     let key = index_key(&old, INDEX_FORMAT);
     assert!(bench.server.stored_keys().contains(&key));
     bench.server.running().features().upkeep.sweep(SweepMode::Confirmed).await.unwrap();
     bench.server.wait_for_empty_outbox().await;
-    let kept = bench.server.stored_keys();
-    assert!(!kept.contains(&key) && kept.contains(&index_key(&new, INDEX_FORMAT)), "{kept:?}");
-    bench.publish("1.0.0", (ESP32C6, &old)).await;
+    let keys = bench.server.stored_keys();
+    assert!(!keys.contains(&key) && keys.contains(&index_key(&new, INDEX_FORMAT)), "{keys:?}");
+    bench.publish("1.0.0", ESP32C6, &old).await;
     assert!(bench.server.stored_keys().contains(&key));
     bench.parsed("1.0.0", fixture(RISCV, "0.dmp")).await;
     bench.finish().await;

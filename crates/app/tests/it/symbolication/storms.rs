@@ -28,14 +28,14 @@ fn crash(pc: u32, seed: u32) -> Vec<u8> {
     core.segment(0, &seed.to_le_bytes()).elf()
 }
 
-/// Delivers as the `device`th of the fleet.
+/// Devices that deliver dumps while the only worker is busy.
 struct Fleet {
     bench: Parsing,
     devices: Vec<String>,
 }
 
 impl Fleet {
-    /// With the only worker busy until the sidecar is released.
+    /// The worker is busy until the sidecar is released.
     async fn new() -> Self {
         let bench = Parsing::with(&[("SYMBOLIZER_WORKERS", "1"), ("MAX_COREDUMPS", "100")]).await;
         bench.server.upload("demo", build_of("1.0.0", ELF)).await.expect(200);
@@ -69,25 +69,26 @@ impl Fleet {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_of_a_new_cause_and_those_of_calm_devices_are_not_kept_waiting() {
+async fn the_first_dump_of_a_new_cause_and_dumps_of_calm_devices_do_not_wait() {
     let fleet = Fleet::new().await;
     let mut storm = Vec::new();
     for seed in 0..30 {
         storm.push(fleet.deliver(seed as usize % 3, crash(0x4200_0000, seed)).await);
     }
-    let calm = fleet.deliver(3, b"told by its device alone".to_vec()).await;
+    let calm = fleet.deliver(3, b"a body without a cause".to_vec()).await;
     let new = fleet.deliver(0, crash(0x4200_1000, 0)).await;
     let again = fleet.deliver(4, crash(0x4200_1000, 1)).await;
     let order = fleet.parsed(33).await;
     let place = |id: i64| order.iter().position(|other| *other == id).unwrap();
     assert!(place(storm[0]) < 2 && place(new) < 2, "the firsts of both causes: {order:?}");
-    // The storm has one turn a second, and delivering took a few.
+    // The storm gets one parse per second, and the deliveries took a few seconds.
     assert!(place(calm) < 15 && place(again) < 15, "{order:?}");
     let of_storm = storm.iter().map(|id| place(*id));
-    assert!(of_storm.is_sorted(), "in the order it came: {order:?}");
+    assert!(of_storm.is_sorted(), "in the order of delivery: {order:?}");
 }
 
-/// An engine that takes several jobs at once, and is stuck in those whose body says so.
+/// An engine that takes several jobs at once. A job whose body begins with `stuck` waits for the
+/// gate.
 struct Stuck(Gate);
 
 #[async_trait]
@@ -96,7 +97,6 @@ impl Symbolizer for Stuck {
         "native"
     }
 
-    /// It makes no structured reports.
     async fn preview(&self, _: &CrashDump) -> Result<Option<String>, SymbolizerError> {
         Ok(None)
     }
@@ -114,7 +114,7 @@ impl Symbolizer for Stuck {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_job_waits_for_one_that_was_claimed_with_it_and_is_stuck() {
+async fn no_job_waits_for_a_stuck_job_of_the_same_claim() {
     let (stuck, busy) = (Gate::new(), Gate::new());
     let settings = [("SYMBOLIZER_WORKERS", "2"), ("MAX_COREDUMPS", "100")];
     let engine = Arc::new(Stuck(stuck.clone()));
@@ -139,7 +139,7 @@ async fn no_job_waits_for_one_that_was_claimed_with_it_and_is_stuck() {
     let parsed = || server.rows().count("coredumps", "parse_status = 'PARSED'");
     wait_until("all others are parsed", || parsed() == 10).await;
     stuck.open();
-    wait_until("the last one is", || parsed() == 11).await;
+    wait_until("the last dump is parsed", || parsed() == 11).await;
     assert_eq!(server.metric_where("coredock_symbolication_total", "put_back").await, 0);
     server.finish().await;
 }

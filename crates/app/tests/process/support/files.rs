@@ -1,4 +1,4 @@
-//! Files of a data directory, looked at and placed behind the server's back.
+//! Files of a data directory, read and written without the server.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use coredock_testkit::database::Database;
 use coredock_testkit::files::names_below;
 use tempfile::TempDir;
 
-/// Older than any grace a test leaves at its default.
+/// Older than the default of every grace period.
 pub(crate) const OLD: Duration = Duration::from_hours(48);
 
 /// A directory to work in and the data directory `data` below it.
@@ -30,7 +30,7 @@ pub(crate) fn files_below(directory: &Path) -> Vec<String> {
     names_below(directory).unwrap()
 }
 
-/// How many rows of a table of a `SQLite` file fulfil a condition.
+/// The number of rows of a table in a `SQLite` file that fulfil a condition.
 pub(crate) fn count(database: &Path, table: &str, condition: &str) -> i64 {
     Database::of_file(database).unwrap().count(table, condition).unwrap()
 }

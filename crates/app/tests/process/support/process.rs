@@ -23,19 +23,16 @@ pub(crate) struct Process {
     _logs: TempDir,
 }
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Exit status; `None` when a signal ended it.
     pub(crate) status: Option<i32>,
-    /// Standard output.
     pub(crate) stdout: String,
-    /// Standard error.
     pub(crate) stderr: String,
 }
 
 impl Ended {
-    /// Fails unless this is the exit status.
     #[track_caller]
     pub(crate) fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, Some(status), "{self:?}");
@@ -59,8 +56,8 @@ impl Process {
         Self::spawn(command, directory, settings)
     }
 
-    /// Like [`Process::start`], with its calls that write, sync and rename noted in the file
-    /// `trace` by `strace`, which runs beside it: this process is the server itself.
+    /// Like [`Process::start`], while `strace` records the calls that write, sync and rename in the
+    /// file `trace`. `strace` runs beside the server, so this process is the server itself.
     pub(crate) fn start_traced(
         directory: &Path,
         arguments: &[&str],
@@ -75,8 +72,8 @@ impl Process {
         Self::spawn(command, directory, settings)
     }
 
-    /// Like [`Process::start`], with some calls on `path` tampered with by `strace`: `calls` are
-    /// names with commas between, `tampering` is what `-e inject` calls so.
+    /// Like [`Process::start`], while `strace` tampers with calls on `path`. `calls` are names
+    /// separated by commas; `tampering` has the form of `strace -e inject`.
     pub(crate) fn start_tampered(
         directory: &Path,
         arguments: &[&str],
@@ -101,17 +98,15 @@ impl Process {
         Self { process, _logs: logs }
     }
 
-    /// Runs a command to its end.
     #[track_caller]
     pub(crate) fn run(directory: &Path, arguments: &[&str], settings: Settings<'_>) -> Ended {
         Self::start(directory, arguments, settings).wait()
     }
 
-    /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self) -> Ended {
         let status = self.process.wait(PATIENCE).unwrap().code();
-        let (stdout, stderr) = (self.process.output().unwrap(), self.complaints());
+        let (stdout, stderr) = (self.process.output().unwrap(), self.error_output());
         Ended { status, stdout: stdout.trim_end().to_owned(), stderr }
     }
 
@@ -123,7 +118,7 @@ impl Process {
         self.process.signal(signal).unwrap();
     }
 
-    /// What its open files are called (see `proc_pid_fd(5)`).
+    /// Names of its open files (see `proc_pid_fd(5)`).
     pub(crate) fn open_files(&self) -> Vec<String> {
         let directory = format!("/proc/{}/fd", self.process.id());
         let links = std::fs::read_dir(directory)
@@ -136,7 +131,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn log(&self) -> Vec<Value> {
         let output = self.process.output().unwrap();
-        // The last line may still be being written.
+        // The last line may be incomplete.
         let whole = output.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(log_line).collect()
     }
@@ -147,22 +142,23 @@ impl Process {
     }
 
     /// What it has written to standard error so far.
-    pub(crate) fn complaints(&self) -> String {
-        self.process.complaints().unwrap().trim_end().to_owned()
+    pub(crate) fn error_output(&self) -> String {
+        self.process.error_output().unwrap().trim_end().to_owned()
     }
 }
 
 /// One line of a log.
 #[track_caller]
 pub(crate) fn log_line(line: &str) -> Value {
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
+    serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("expected JSON, found {line}: {error}"))
 }
 
 impl Drop for Process {
     #[expect(clippy::print_stderr, reason = "shown with a test that failed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}\n{}", self.process.output().unwrap_or_default(), self.complaints());
+            eprintln!("{}\n{}", self.process.output().unwrap_or_default(), self.error_output());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
 
-/// A connection on which nothing was sent yet.
+/// A new connection.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -13,7 +13,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Asks for a firmware image and reads the head of the answer only.
+/// Requests a firmware image and reads only the head of the answer.
 pub(crate) fn begin_download(address: SocketAddr, device_key: &str) -> TcpStream {
     let mut stream = connect(address);
     let request = format!(
@@ -26,7 +26,7 @@ pub(crate) fn begin_download(address: SocketAddr, device_key: &str) -> TcpStream
     stream
 }
 
-/// Announces a bundle for `demo` and sends this much of it.
+/// Declares a bundle for `demo` and sends its first `sent` bytes.
 pub(crate) fn begin_upload(address: SocketAddr, bundle: &[u8], sent: usize) -> TcpStream {
     let mut stream = connect(address);
     let head = format!(
@@ -50,10 +50,10 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Reads until the server closes, in whatever manner.
+/// Reads until the server closes or resets the connection.
 pub(crate) fn read_rest(mut stream: TcpStream) -> Vec<u8> {
     let mut rest = Vec::new();
-    // A connection that was reset has sent what it has sent.
+    // The bytes before a reset count.
     drop(stream.read_to_end(&mut rest));
     rest
 }

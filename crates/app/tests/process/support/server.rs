@@ -1,4 +1,4 @@
-//! A running `coredock serve` and the requests tests send to it.
+//! A running `coredock serve` and the requests of tests.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,17 +23,14 @@ pub(crate) struct Server {
     client: reqwest::Client,
 }
 
-/// What a server answered.
+/// An answer of a server.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// HTTP status.
     pub(crate) status: u16,
-    /// The whole body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// Fails unless this is the status.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
@@ -46,7 +43,6 @@ impl Answer {
         assert_eq!(self.expect(503).json()["code"], "SERVICE_UNAVAILABLE");
     }
 
-    /// The body as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
@@ -62,7 +58,7 @@ impl Server {
         Self::start_with(data_dir.parent().unwrap(), &arguments, settings, data_dir)
     }
 
-    /// Serves with these arguments, which must lead to `data_dir`.
+    /// Serves with these arguments, which must result in `data_dir`.
     #[track_caller]
     pub(crate) fn start_with(
         directory: &Path,
@@ -73,7 +69,7 @@ impl Server {
         Self::of(Process::start(directory, arguments, settings), data_dir)
     }
 
-    /// Serves this data directory with its system calls noted in the file `trace`.
+    /// Serves this data directory while its system calls are recorded in the file `trace`.
     #[track_caller]
     pub(crate) fn start_traced(data_dir: &Path, trace: &Path) -> Self {
         let directory = data_dir.parent().unwrap();
@@ -97,14 +93,13 @@ impl Server {
         let mut address = None;
         wait_until("the server listens", || {
             address = process.address();
-            assert!(!process.has_ended(), "{}", process.complaints());
+            assert!(!process.has_ended(), "{}", process.error_output());
             address.is_some()
         });
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Self { process, address: address.unwrap(), data_dir: data_dir.to_owned(), client }
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -114,35 +109,32 @@ impl Server {
         &self.data_dir
     }
 
-    /// Its process.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
 
-    /// Whether its process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.has_ended()
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(self) -> Ended {
         self.process.wait()
     }
 
-    /// Ends it well.
+    /// Stops it with SIGTERM; fails unless the exit status is 0.
     #[track_caller]
     pub(crate) fn stop(self) -> Ended {
         self.terminate();
         self.wait().expect(0)
     }
 
-    /// Kills it.
+    /// Ends it with SIGKILL.
     pub(crate) fn kill(self) {
         self.process.signal(Signal::KILL);
         assert_eq!(self.wait().status, None);
@@ -223,7 +215,7 @@ impl Server {
         self.post(&format!("/api/iot/coredump?{query}"), body).await
     }
 
-    /// Delivers a dump that is taken in; the id it gets.
+    /// Delivers a dump that is accepted; returns its id.
     pub(crate) async fn deliver(&self, key: &str, version: &str, body: Vec<u8>) -> i64 {
         let received = self.post_dump(key, version, body).await.expect(201);
         received.json()["coredump_id"].as_i64().unwrap()
@@ -240,7 +232,7 @@ impl Server {
         self.get(&format!("/api/devices/1/coredumps/{id}/report")).await.expect(200).json()
     }
 
-    /// Waits until a dump of the first device has this status; the state of its parse.
+    /// Waits until a dump of the first device has this status; returns the state of its parse.
     pub(crate) async fn wait_for_dump(&self, id: i64, status: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -268,11 +260,11 @@ impl Server {
         }
     }
 
-    /// Waits until the store carries the mark of its owner.
+    /// Waits until the store has its owner mark.
     #[track_caller]
     pub(crate) fn wait_for_owner_mark(&self) {
         let mark = self.data_dir.join("artifacts/coredock/owner");
-        wait_until("the store is marked", || mark.exists());
+        wait_until("the store has its owner mark", || mark.exists());
     }
 }
 

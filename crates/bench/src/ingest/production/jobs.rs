@@ -1,4 +1,4 @@
-//! The queue of parse jobs, worked on by two replicas that make no reports.
+//! The queue of parse jobs, drained by two replicas which write empty results.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use super::replica::RunningReplica;
-use super::{AT_ONCE, pgbench, told};
-use crate::report::per_second;
-use crate::report::{Figure, Limit};
+use super::{CONCURRENCY, Extent, pgbench};
+use crate::fleet::MAX_COREDUMPS;
+use crate::report::{Figure, Limit, per_second};
 use crate::server::release_binary;
 use coredock_testkit::program::{program, run};
 use coredock_testkit::services::postgres::PostgresServer;
@@ -16,12 +16,12 @@ use coredock_testkit::services::postgres::PostgresServer;
 const DATABASE: &str = "jobs";
 const JOBS: usize = 10_000;
 const REPLICAS: usize = 2;
-/// What each device holds: as many dumps as `MAX_COREDUMPS` is by default.
-const DEVICES: usize = JOBS / 20;
+/// Each device has as many dumps as the default limit allows.
+const DEVICES: usize = JOBS / MAX_COREDUMPS;
 
-/// What pgbench does to a job, on the same table: one statement that chooses, locks and leases it, and
-/// one that writes the result, each a commit.
-const PEER: &str = "UPDATE coredumps SET lease_owner = 'pgbench', \
+/// The script of pgbench, on the same table: a statement which chooses, locks and leases a job, and
+/// a statement which writes its result, each in its own commit.
+const SCRIPT: &str = "UPDATE coredumps SET lease_owner = 'pgbench', \
      lease_until = now() + interval '5 minutes', attempts = attempts + 1 WHERE id = (\
      SELECT id FROM coredumps WHERE parse_status = 'PENDING' AND next_attempt_at <= now() \
      AND (lease_until IS NULL OR lease_until <= now()) \
@@ -30,33 +30,34 @@ const PEER: &str = "UPDATE coredumps SET lease_owner = 'pgbench', \
      updated_at = now(), lease_owner = NULL, lease_until = NULL, next_attempt_at = NULL \
      WHERE id = :id;\n";
 
-/// Ours and the peer in turns.
+/// Measures Coredock and pgbench alternately.
 pub(super) fn measure(postgres: &PostgresServer, runs: usize) -> Result<Vec<Figure>> {
     println!("Jobs: {runs} times {JOBS} by pgbench, and by {REPLICAS} replicas");
-    println!("  pgbench: an UPDATE that leases the first due job, and one that writes its result");
+    println!("  pgbench: an UPDATE leases the first due job, another UPDATE writes its result");
     postgres.create_database(DATABASE)?;
     let coredock = release_binary("coredock");
     let mut upgrade = program(&coredock.to_string_lossy(), &["upgrade-db"]);
     run(upgrade.env_clear().env("DATABASE_URL", postgres.url(DATABASE)))?;
     postgres.sql(DATABASE, &devices())?;
-    let (mut ratios, mut ours, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut rates, mut pgbench_rates) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         queue(postgres)?;
-        let peer = pgbench::run((postgres, DATABASE), PEER, pgbench::Extent::Count(JOBS))?;
+        let pgbench_rate = pgbench::run(postgres, DATABASE, SCRIPT, Extent::Count(JOBS))?;
         check_results(postgres)?;
         queue(postgres)?;
         let rate = replicas(postgres)?;
         check_results(postgres)?;
-        println!("  {rate:.0} jobs/s, pgbench {peer:.0}/s");
-        ratios.push(rate / peer);
-        ours.push(rate);
-        peers.push(peer);
+        println!("  {rate:.0} jobs/s, pgbench {pgbench_rate:.0}/s");
+        ratios.push(rate / pgbench_rate);
+        rates.push(rate);
+        pgbench_rates.push(pgbench_rate);
     }
-    let what = "empty jobs, ratio to pgbench";
+    let name = "empty jobs, ratio to pgbench";
+    let name_of_pgbench = "the same by two UPDATEs (pgbench, 16 clients)";
     Ok(vec![
-        Figure { what, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
-        told("empty jobs claimed and finished by two replicas", "/s", ours),
-        told("the same by two UPDATEs (pgbench, 16 clients)", "/s", peers),
+        Figure { name, unit: "", runs: ratios, limit: Limit::AtLeast(0.5) },
+        Figure::without_limit("empty jobs claimed and finished by two replicas", "/s", rates),
+        Figure::without_limit(name_of_pgbench, "/s", pgbench_rates),
     ])
 }
 
@@ -70,7 +71,7 @@ fn devices() -> String {
     )
 }
 
-/// Fills the table with nothing but due jobs.
+/// Replaces all dumps by dumps with due jobs.
 fn queue(postgres: &PostgresServer) -> Result<()> {
     let jobs = format!(
         "TRUNCATE coredumps;\
@@ -86,9 +87,9 @@ fn queue(postgres: &PostgresServer) -> Result<()> {
     postgres.sql(DATABASE, &jobs).map(drop)
 }
 
-/// Jobs per second.
+/// Jobs which the replicas claim and finish per second.
 fn replicas(postgres: &PostgresServer) -> Result<f64> {
-    let start = || RunningReplica::start(&postgres.url(DATABASE), AT_ONCE / REPLICAS);
+    let start = || RunningReplica::start(&postgres.url(DATABASE), CONCURRENCY / REPLICAS);
     let mut replicas = (0..REPLICAS).map(|_| start()).collect::<Result<Vec<_>>>()?;
     let began = Instant::now();
     for replica in &mut replicas {
@@ -96,22 +97,23 @@ fn replicas(postgres: &PostgresServer) -> Result<f64> {
     }
     let (mut claimed, mut distinct) = (0, HashSet::new());
     for replica in replicas {
-        let of_replica = replica.claimed()?;
-        claimed += of_replica.len();
-        distinct.extend(of_replica);
+        let ids = replica.claimed()?;
+        claimed += ids.len();
+        distinct.extend(ids);
     }
     let elapsed = began.elapsed();
     let twice = claimed - distinct.len();
     ensure!(twice == 0, "{twice} jobs were claimed twice");
-    ensure!(claimed == JOBS, "{claimed} of {JOBS} jobs were claimed");
+    ensure!(claimed == JOBS, "expected {JOBS} claimed jobs, found {claimed}");
     per_second(JOBS, elapsed)
 }
 
-/// That every job got a result, in one attempt.
+/// Checks that every job has a result after one attempt.
 fn check_results(postgres: &PostgresServer) -> Result<()> {
     let parsed = "SELECT count(*) FROM coredumps WHERE parse_status = 'PARSED' AND attempts = 1 \
                   AND lease_owner IS NULL";
     let parsed = postgres.sql(DATABASE, parsed)?;
-    ensure!(parsed == JOBS.to_string(), "{parsed} of {JOBS} jobs have a result");
+    let expected = JOBS.to_string();
+    ensure!(parsed == expected, "expected {expected} jobs with a result, found {parsed}");
     Ok(())
 }

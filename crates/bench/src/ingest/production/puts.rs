@@ -1,4 +1,4 @@
-//! Objects written to an S3 server by nothing but an S3 client.
+//! The rate of PUTs of an S3 server, sent by an S3 client alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +10,14 @@ use object_store::{Attribute, Attributes, ObjectStore, PutOptions, PutPayload};
 use tokio::task::JoinSet;
 
 use super::super::burst::body;
-use super::super::{AT_ONCE, BODY};
+use super::super::{BODY, CONCURRENCY};
 use crate::report::per_second;
 
-/// What a PUT says beside its signature.
+/// Headers of a PUT besides its signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Headers {
-    /// What Coredock says: a checksum, a content type and the digest as metadata.
+    /// Those which Coredock sends: a checksum, a content type and the digest as metadata.
     OfCoredock,
-    /// Nothing.
     None,
 }
 
@@ -28,9 +27,6 @@ pub(super) fn rate(
     headers: Headers,
     duration: Duration,
 ) -> Result<f64> {
-    // Two of the crates bring a provider of cryptography each; rustls wants to be told which. That
-    // it was told before is no fault.
-    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let mut builder = AmazonS3Builder::new().with_allow_http(true).with_region("us-east-1");
     for (name, value) in settings {
         builder = builder.with_config(key(name)?, value);
@@ -42,18 +38,18 @@ pub(super) fn rate(
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut writers, began) = (JoinSet::new(), Instant::now());
-        for writer in 0..AT_ONCE {
-            writers.spawn(write(Arc::clone(&store), (writer, headers), began + duration));
+        for writer in 0..CONCURRENCY {
+            writers.spawn(write(Arc::clone(&store), writer, headers, began + duration));
         }
         let mut written = 0;
-        while let Some(of_writer) = writers.join_next().await {
-            written += of_writer??;
+        while let Some(count) = writers.join_next().await {
+            written += count??;
         }
         per_second(written, began.elapsed())
     })
 }
 
-/// The client's name of one of the server's settings.
+/// The option of the S3 client for a setting of Coredock.
 fn key(setting: &str) -> Result<AmazonS3ConfigKey> {
     let name = match setting {
         "S3_ENDPOINT_URL" => "endpoint",
@@ -67,7 +63,8 @@ fn key(setting: &str) -> Result<AmazonS3ConfigKey> {
 
 async fn write(
     store: Arc<AmazonS3>,
-    (writer, headers): (usize, Headers),
+    writer: usize,
+    headers: Headers,
     until: Instant,
 ) -> Result<usize> {
     let mut written = 0;

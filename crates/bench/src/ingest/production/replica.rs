@@ -1,11 +1,11 @@
-//! A process that takes parse jobs and finishes them at once, with the repository of the server and
-//! on threads like its.
+//! A process which claims parse jobs and finishes them at once, with the repository of the server
+//! and on threads as the server has them.
 
 use std::io::{BufRead, BufReader, Read, Write, stdin};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use coredock::adapters::Rows;
 use coredock::backends::open_database;
@@ -21,19 +21,19 @@ use crate::server::release_binary;
 
 const READY: &str = "ready";
 const END: &str = "end";
-/// Default of `MAX_COREDUMPS`.
-const KEPT: u32 = 20;
+/// The default of this setting.
+const MAX_COREDUMPS: u32 = 20;
 
-/// Says when it is ready, waits for a line, works until nothing is due, prints the id of each job.
 #[derive(Args)]
 pub struct Replica {
-    /// Jobs worked on at once
+    /// Number of jobs in work at once
     #[arg(long)]
     workers: usize,
 }
 
 impl Replica {
-    /// Reads the settings of the server from the environment.
+    /// Prints `ready`, waits for a line, works until no job is due, and prints the id of each job
+    /// and `end`. The settings are those of the server, from the environment.
     pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(self.work())
@@ -42,14 +42,14 @@ impl Replica {
     async fn work(self) -> Result<()> {
         let config = Config::load(&Overrides::default())?;
         let rows = Rows::of(&open_database(&config).await?);
-        // Connections are made before the clock starts.
-        let mut looks = JoinSet::new();
+        // Opens the connections before time is measured.
+        let mut queries = JoinSet::new();
         for _ in 0..self.workers {
             let jobs = Arc::clone(&rows.jobs);
-            looks.spawn(async move { jobs.queue(SystemClock.now()).await });
+            queries.spawn(async move { jobs.queue(SystemClock.now()).await });
         }
-        while let Some(look) = looks.join_next().await {
-            look??;
+        while let Some(answer) = queries.join_next().await {
+            answer??;
         }
         println!("{READY}");
         stdin().lock().read_line(&mut String::new())?;
@@ -80,14 +80,14 @@ async fn drain(jobs: &dyn ParseJobRepository) -> Result<Vec<i64>> {
             Some(Claimed::Exhausted(job)) => bail!("job {} has no attempt left", job.id),
             Some(Claimed::Job(job)) => job,
         };
-        let result = parse_job::empty_result((&job, owner), SystemClock.now(), KEPT);
+        let result = parse_job::empty_result(&job, owner, SystemClock.now(), MAX_COREDUMPS);
         let finished = jobs.finish(&[result]).await?;
-        ensure!(finished.iter().all(Option::is_some), "job {} was taken away", job.id);
+        ensure!(finished.iter().all(Option::is_some), "the lease of job {} was lost", job.id);
         claimed.push(job.id);
     }
 }
 
-/// A replica in a process of its own; ended when dropped.
+/// The process of a replica; killed when dropped.
 pub(super) struct RunningReplica {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
@@ -104,32 +104,32 @@ impl RunningReplica {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start a replica")?;
-        let output = child.stdout.take().context("a replica has no output")?;
+        let output = child.stdout.take().context("the replica has no standard output")?;
         let mut replica = Self { child, output: BufReader::new(output) };
         let mut line = String::new();
         replica.output.read_line(&mut line)?;
-        ensure!(line.trim() == READY, "a replica did not start");
+        ensure!(line.trim() == READY, "expected `{READY}` from the replica, found `{line}`");
         Ok(replica)
     }
 
-    /// Has it begin.
     pub(super) fn begin(&mut self) -> Result<()> {
-        let input = self.child.stdin.as_mut().context("a replica has no input")?;
+        let input = self.child.stdin.as_mut().context("the replica has no standard input")?;
         Ok(input.write_all(b"go\n")?)
     }
 
     /// Waits for its end and returns the jobs it claimed.
     pub(super) fn claimed(mut self) -> Result<Vec<i64>> {
-        let mut told = String::new();
-        self.output.read_to_string(&mut told)?;
-        let ids = told.trim_end().strip_suffix(END).ok_or_else(|| anyhow!("a replica failed"))?;
+        let mut printed = String::new();
+        self.output.read_to_string(&mut printed)?;
+        let ids = printed.trim_end().strip_suffix(END);
+        let ids = ids.with_context(|| format!("the replica ended without `{END}`"))?;
         ids.lines().map(|id| Ok(id.parse()?)).collect()
     }
 }
 
 impl Drop for RunningReplica {
     fn drop(&mut self) {
-        // As a rule it has ended by itself.
+        // Both fail when it has ended already, and then nothing is left to do.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,5 +1,5 @@
-//! What a body tells without being inflated, decoded or copied: its build id (contract §6.6, §6.7) and
-//! where it crashed.
+//! Finds build id (contract §6.6, §6.7) and crash site of a body without inflating, decoding or
+//! copying it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,44 +9,43 @@ use super::notes::{Note, Notes};
 use crate::coredumps::coredump::BuildId;
 
 const HEADER_BYTES: u64 = 52;
-/// `e_ident` as far as it is fixed: magic, 32 bits, little endian.
+/// The fixed bytes of `e_ident`: magic, 32 bits, little endian.
 const IDENT: [u8; 6] = *b"\x7fELF\x01\x01";
 const ET_CORE: u16 = 4;
 const PROGRAM_HEADER_BYTES: u16 = 32;
 const PT_NOTE: u32 = 4;
 
-const MOST_PROGRAM_HEADERS: u16 = 4096;
-/// Bytes of one segment of notes that are looked at.
-const SEGMENT_BYTES: u64 = 64 * 1024;
-/// Bytes of all notes that are looked at.
-const ALL_NOTE_BYTES: u64 = 1024 * 1024;
-const MOST_NOTES: usize = 10_000;
+const MAX_PROGRAM_HEADERS: u16 = 4096;
+/// Bytes that are read of one segment of notes.
+const MAX_SEGMENT_BYTES: u64 = 64 * 1024;
+/// Bytes that are read of all segments of notes.
+const MAX_NOTE_BYTES: u64 = 1024 * 1024;
+const MAX_NOTES: usize = 10_000;
 
-/// What the first kilobytes of a body say about the cause of its crash.
+/// What the first kilobytes of a body contain about the cause of its crash.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CauseHint {
-    /// How the digest of its ELF begins.
     pub build_id: Option<BuildId>,
-    /// A hash that crashes of one build share when they happened at the same place, with the same words
-    /// of the panic. Of no meaning outside this process.
+    /// A hash over program counter and panic details: equal for crashes of one build at the same
+    /// place with the same details. Only comparable within this process.
     pub crash_site: Option<u64>,
 }
 
-/// Reads the hint of a body without inflating or decoding it; a body which cannot be read has none. Needs at
-/// most about 300 KiB of memory and reads at most 2 MiB.
+/// Reads the hint of a body without inflating or decoding it; it is empty if the body cannot be
+/// read. Needs at most about 300 KiB of memory and reads at most 2 MiB.
 pub fn cause_hint<R: Read + Seek>(body: &mut R) -> CauseHint {
     let mut seen = Seen::default();
-    // What was seen before a body ended early counts.
-    let _ = look(body, &mut seen);
+    // If the body ends early, the notes before its end count.
+    let _ = read_notes(body, &mut seen);
     seen.hint()
 }
 
-/// The build id which a body names.
+/// The build id in a body.
 pub fn build_id<R: Read + Seek>(body: &mut R) -> Option<BuildId> {
     cause_hint(body).build_id
 }
 
-/// What was seen so far.
+/// What the notes read so far contain.
 #[derive(Default)]
 struct Seen {
     build_id: Option<BuildId>,
@@ -55,7 +54,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// The first of each counts; the crashed task comes first.
+    /// The first note of each kind counts: the crashed task is the first task.
     fn note(&mut self, note: &Note<'_>) {
         if self.build_id.is_none() {
             self.build_id = note.build_id();
@@ -69,8 +68,8 @@ impl Seen {
     }
 
     fn hint(self) -> CauseHint {
-        let place = self.program_counter.map(|pc| (pc, self.panic_details));
-        CauseHint { build_id: self.build_id, crash_site: place.map(hash) }
+        let site = self.program_counter.map(|pc| (pc, self.panic_details));
+        CauseHint { build_id: self.build_id, crash_site: site.map(hash) }
     }
 }
 
@@ -80,13 +79,14 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn look<R: Read + Seek>(body: &mut R, seen: &mut Seen) -> io::Result<()> {
+fn read_notes<R: Read + Seek>(body: &mut R, seen: &mut Seen) -> io::Result<()> {
     let Some(mut elf) = Elf::within(body)? else { return Ok(()) };
     let Some(table) = elf.program_headers()? else { return Ok(()) };
-    let mut bytes_left = ALL_NOTE_BYTES;
-    let mut notes_left = MOST_NOTES;
+    let mut bytes_left = MAX_NOTE_BYTES;
+    let mut notes_left = MAX_NOTES;
     for segment in table.as_chunks().0.iter().filter_map(note_segment) {
-        let notes = elf.read(segment.offset, segment.length.min(SEGMENT_BYTES).min(bytes_left))?;
+        let length = segment.length.min(MAX_SEGMENT_BYTES).min(bytes_left);
+        let notes = elf.read(segment.offset, length)?;
         bytes_left = bytes_left.saturating_sub(notes.len() as u64);
         for note in Notes::of(&notes).take(notes_left) {
             seen.note(&note);
@@ -106,10 +106,11 @@ fn note_segment(header: &[u8; PROGRAM_HEADER_BYTES as usize]) -> Option<Segment>
     (u32_at(header, 0)? == PT_NOTE).then_some(segment)
 }
 
-/// The ELF of a body. Offsets are those of the ELF, however it is framed.
+/// The ELF in a body. Offsets are relative to the ELF, also if it is in a raw image or lacks its
+/// first bytes.
 struct Elf<'a, R> {
     body: &'a mut R,
-    /// What stands before the body.
+    /// The first bytes of the ELF which the body lacks.
     missing: &'static [u8],
     /// Bytes of the body before the ELF.
     header: u64,
@@ -139,7 +140,7 @@ impl<'a, R: Read + Seek> Elf<'a, R> {
         self.read(offset, length).map(Some)
     }
 
-    /// Bytes of the ELF, less of them where it ends early.
+    /// Reads bytes of the ELF; fewer if it ends early.
     fn read(&mut self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         let length = self.length.map_or(length, |all| length.min(all.saturating_sub(offset)));
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -162,7 +163,7 @@ fn program_header_table(header: &[u8]) -> Option<(u64, u64)> {
     {
         return None;
     }
-    let number = u16_at(header, 44)?.min(MOST_PROGRAM_HEADERS);
+    let number = u16_at(header, 44)?.min(MAX_PROGRAM_HEADERS);
     let length = u64::from(number) * u64::from(PROGRAM_HEADER_BYTES);
     Some((u32_at(header, 28)?.into(), length))
 }

@@ -1,18 +1,19 @@
-//! How the start of a body tells a bare ELF, a raw image and a badly cut ELF apart (contract §6.6).
+//! Recognizes a bare ELF, a raw image or an ELF without its first bytes by the start of a body
+//! (contract §6.6).
 
 use bytes::Bytes;
 
 use crate::chip::KnownChip;
 use crate::digest::Sha256Digest;
 
-/// Bytes at the start of a body that decide.
+/// So many bytes at the start of a body are enough to recognize its format.
 pub(super) const DECISIVE_BYTES: usize = 16;
 
 const ELF_MAGIC: [u8; 4] = *b"\x7fELF";
 /// `e_ident` of a 32-bit little-endian ELF.
 const ELF_START: [u8; 16] = *b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0";
-/// Lengths of `ELF_START` that are cut off by taking the 24 bytes of one header for those of
-/// another (contract §4.7): versions from 0x0104, and before 0x0102.
+/// How many bytes of `ELF_START` are missing if 24 bytes were removed as the header of a raw image
+/// which has a shorter one (contract §4.7): versions from 0x0104 on, and before 0x0102.
 const WRONG_CUTS: [usize; 2] = [12, 4];
 /// `e_type` `ET_CORE`, `e_machine` `EM_XTENSA` or `EM_RISCV`.
 const CORE_MACHINES: [[u8; 4]; 2] = [[4, 0, 0x5E, 0], [4, 0, 0xF3, 0]];
@@ -24,15 +25,12 @@ pub(super) enum Framing {
     Elf,
     /// Within a raw image, if it has one.
     Raw(RawImage),
-    /// The body is the ELF but for its first bytes.
-    StrippedElf {
-        /// What is to be put before the body.
-        missing: &'static [u8],
-    },
+    /// The body is the ELF without its first bytes.
+    StrippedElf { missing: &'static [u8] },
 }
 
 impl Framing {
-    /// Decides by the first [`DECISIVE_BYTES`] of a body, or by all of it if it is shorter.
+    /// Needs the first [`DECISIVE_BYTES`] of a body, or all of a shorter body.
     pub(super) fn of(start: &[u8]) -> Option<Self> {
         if start.starts_with(&ELF_MAGIC) {
             return Some(Self::Elf);
@@ -48,7 +46,7 @@ impl Framing {
     }
 }
 
-/// What the version word of a raw image stands for.
+/// The layout of raw images of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Layout {
     /// Low 16 bits of the version word; the upper byte is 1 if the content is an ELF.
@@ -83,7 +81,8 @@ impl Checksum {
         }
     }
 
-    fn ends(self, image: &[u8]) -> bool {
+    /// Whether `image` ends with the right checksum of the bytes before it.
+    fn is_valid(self, image: &[u8]) -> bool {
         let split = image.len().checked_sub(usize::from(self.length()));
         let Some((covered, stored)) = split.and_then(|at| image.split_at_checked(at)) else {
             return false;
@@ -98,23 +97,23 @@ impl Checksum {
 /// The header of a raw image: its length, everything included, and a version word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RawImage {
-    /// `None` when the length word is less than header and checksum need.
+    /// `None` when the length word is less than the length of header and checksum.
     length: Option<u32>,
     layout: Layout,
     chip_id: u16,
 }
 
-/// What a raw image is made of (contract §6.6).
+/// The parts of a raw image (contract §6.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawParts<'a> {
-    /// Low 16 bits of the version word; the upper byte is 1 if the content is an ELF, else 0 and the
-    /// content is a task list.
+    /// Low 16 bits of the version word; the upper byte is 1 if the content is an ELF, else 0 and
+    /// the content is a task list.
     pub version: u16,
-    /// A known chip (contract §5.4).
+    /// The id of a known chip (contract §5.4).
     pub chip_id: u16,
     /// The header after the version word.
     pub fields: &'a [u8],
-    /// What is between header and checksum.
+    /// The bytes between header and checksum.
     pub content: &'a [u8],
 }
 
@@ -126,25 +125,25 @@ impl RawImage {
         KnownChip::of_id(chip_id)?;
         let version = u16::from_le_bytes([version_low, version_high]);
         let layout = LAYOUTS.into_iter().find(|layout| layout.version == version)?;
-        let least = u32::from(layout.header) + u32::from(layout.checksum.length());
-        let length = Some(u32::from_le_bytes(*length)).filter(|length| *length >= least);
+        let min_length = u32::from(layout.header) + u32::from(layout.checksum.length());
+        let length = Some(u32::from_le_bytes(*length)).filter(|length| *length >= min_length);
         Some(Self { length, layout, chip_id })
     }
 
-    /// The image without what follows it in `body`, and whether it is whole and its checksum right.
+    /// The image without trailing bytes, and whether it is complete and its checksum right.
     pub(super) fn cut_from(self, body: &Bytes) -> (Bytes, bool) {
         let length = self.length.and_then(|length| usize::try_from(length).ok());
         match length.filter(|length| *length <= body.len()) {
             Some(length) => {
                 let image = body.slice(..length);
-                let intact = self.layout.checksum.ends(&image);
+                let intact = self.layout.checksum.is_valid(&image);
                 (image, intact)
             }
             None => (body.clone(), false),
         }
     }
 
-    /// The image in its parts. Where the length is wrong the content goes on to the end.
+    /// If the length is wrong, the content extends to the end of the image.
     pub(super) fn parts(self, image: &[u8]) -> RawParts<'_> {
         let header = usize::from(self.layout.header).min(image.len());
         let checksum = u32::from(self.layout.checksum.length());
@@ -158,8 +157,8 @@ impl RawImage {
         }
     }
 
-    /// Where in the image an ELF begins, and the position behind it as far as that is known;
-    /// `None` if the content is a task list.
+    /// The offset of the ELF in the image, and its end if the length is known; `None` if the
+    /// content is a task list.
     pub(super) fn elf(self) -> Option<(u8, Option<u32>)> {
         let checksum = u32::from(self.layout.checksum.length());
         let end = self.length.map(|length| length.saturating_sub(checksum));
@@ -197,9 +196,9 @@ mod tests {
         ] {
             let image = of_raw(1000, version).unwrap();
             assert_eq!(image.elf(), elf.then_some((header, Some(1000 - checksum))), "{version:#x}");
-            let least = u32::from(header) + checksum;
-            assert_eq!(of_raw(least, version).unwrap().length, Some(least));
-            assert_eq!(of_raw(least - 1, version).unwrap().length, None);
+            let min_length = u32::from(header) + checksum;
+            assert_eq!(of_raw(min_length, version).unwrap().length, Some(min_length));
+            assert_eq!(of_raw(min_length - 1, version).unwrap().length, None);
         }
         for unknown in [0, 4, 0x00ff, 0x0105, 0x0200, 0xffff] {
             assert_eq!(of_raw(1000, unknown), None, "{unknown:#x}");
@@ -216,11 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_elf_is_known_by_what_is_left_of_its_start() {
+    fn a_stripped_elf_is_recognized_by_the_rest_of_its_start() {
         for machine in [0x5e, 0xf3] {
             let elf = [&ELF_START[..], &[4, 0, machine, 0]].concat();
             assert_eq!(Framing::of(&elf), Some(Framing::Elf));
-            // What is left by other cuts happens to be the start of a raw image, or is nothing.
+            // After other cuts the rest is the start of a raw image by chance, or is not
+            // recognized.
             for cut in 3..elf.len() {
                 let missing = &ELF_START[..cut.min(16)];
                 let known = [4, 12].contains(&cut).then_some(Framing::StrippedElf { missing });
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_is_too_short_decides_nothing() {
+    fn a_start_that_is_too_short_is_not_recognized() {
         let elf = [&ELF_START[..], &[4, 0, 0xf3, 0]].concat();
         for start in [&elf[..3], &elf[4..19], &elf[12..19], &raw_start(1000, 0x0102)[..7], b""] {
             assert_eq!(Framing::of(start), None, "{start:?}");

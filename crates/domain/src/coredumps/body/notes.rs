@@ -3,31 +3,30 @@
 use crate::coredumps::coredump::BuildId;
 
 const HEADER_BYTES: usize = 12;
-/// `ESP_CORE_DUMP_INFO_TYPE` of ESP-IDF; other notes share the number, not the name.
+/// `ESP_CORE_DUMP_INFO_TYPE` of ESP-IDF; other notes have the same number with another name.
 const DUMP_INFO: (&[u8], u32) = (b"ESP_CORE_DUMP_INFO", 8266);
-/// `ELF_CORE_DUMP_INFO_SHA_SIZE`: a word, then at most 64 digits and a NUL.
+/// The version word at the start of that note, in front of the build id.
 const VERSION_BYTES: usize = 4;
+/// `ELF_CORE_DUMP_INFO_SHA_SIZE`: at most 64 digits and a NUL.
+const BUILD_ID_BYTES: usize = 65;
 /// `NT_PRSTATUS`, one for each task.
 const TASK_STATUS: u32 = 1;
 /// The registers in it begin with the program counter on both architectures (`core_dump_elf.c`).
 const PROGRAM_COUNTER: usize = 72;
-/// The words of the panic (contract §6.6).
+/// The text of the panic (contract §6.6).
 const PANIC_DETAILS: u32 = 679;
-const BUILD_ID_BYTES: usize = 65;
 
-/// One note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Note<'a> {
     /// Up to the first NUL.
     pub name: &'a [u8],
-    /// Numbers are given by name: the same number means something else under another.
+    /// What it means depends on the name.
     pub kind: u32,
-    /// The content.
     pub description: &'a [u8],
 }
 
 impl Note<'_> {
-    /// The build id, if the note is the one that tells it.
+    /// The build id, if this is the note which contains it.
     pub fn build_id(&self) -> Option<BuildId> {
         if (self.name, self.kind) != DUMP_INFO {
             return None;
@@ -43,7 +42,7 @@ impl Note<'_> {
         ((self.name, self.kind) == (b"CORE", TASK_STATUS)).then(|| u32::from_le_bytes(*word))
     }
 
-    /// The words of the panic, if the note is the one that tells them.
+    /// The text of the panic, if this is the note which contains it.
     pub fn panic_details(&self) -> Option<&[u8]> {
         (self.kind == PANIC_DETAILS).then(|| until_nul(self.description))
     }
@@ -53,13 +52,12 @@ fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The notes of one segment. Ends at the first that does not fit in.
+/// The notes of one segment, up to the first which does not fit into the segment.
 pub struct Notes<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Notes<'a> {
-    /// Those of the bytes of one segment.
     pub fn of(segment: &'a [u8]) -> Self {
         Self { rest: segment }
     }
@@ -79,8 +77,8 @@ impl<'a> Iterator for Notes<'a> {
     }
 }
 
-/// A field and what follows its padding. Old frameworks count the padding of a name as part of it,
-/// newer ones do not; both pad. The padding of the last field may be missing.
+/// A field, and the bytes behind its padding. Old versions of ESP-IDF count the padding of a name
+/// as part of it, newer versions do not; both pad. The padding of the last field may be missing.
 fn field(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     let length = usize::try_from(length).ok()?;
     let value = bytes.get(..length)?;
@@ -92,7 +90,7 @@ fn field(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    /// A note with the sizes it says.
+    /// A note whose header states these lengths.
     fn note(name_length: u32, name: &[u8], length: u32, description: &[u8]) -> Vec<u8> {
         let mut note: Vec<u8> =
             [name_length, length, 8266].into_iter().flat_map(u32::to_le_bytes).collect();
@@ -137,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn only_the_note_of_that_name_and_type_tells_a_build() {
+    fn only_the_note_of_that_name_and_type_has_a_build_id() {
         let description = b"\x04\x01\x0d\x0064D3738C1\0\0\0junk";
-        let told = Note { name: DUMP_INFO.0, kind: DUMP_INFO.1, description };
-        assert_eq!(told.build_id().unwrap().as_str(), "64d3738c1");
-        assert_eq!(Note { name: b"ESP_CHIP_REV", ..told }.build_id(), None);
-        assert_eq!(Note { kind: 677, ..told }.build_id(), None);
+        let info = Note { name: DUMP_INFO.0, kind: DUMP_INFO.1, description };
+        assert_eq!(info.build_id().unwrap().as_str(), "64d3738c1");
+        assert_eq!(Note { name: b"ESP_CHIP_REV", ..info }.build_id(), None);
+        assert_eq!(Note { kind: 677, ..info }.build_id(), None);
     }
 
     #[test]
@@ -153,8 +151,8 @@ mod tests {
         let full = [&[0; 4][..], &[b'a'; 64]].concat();
         let longest = Some("a".repeat(64));
         for end in [&b""[..], b"\0", b"\0\0\0\0", b"\0abc"] {
-            let told = of(&[&full, end].concat()).map(|build| build.as_str().to_owned());
-            assert_eq!(told, longest, "{end:?}");
+            let found = of(&[&full, end].concat()).map(|build| build.as_str().to_owned());
+            assert_eq!(found, longest, "{end:?}");
         }
         assert_eq!(of(&[&full[..], b"a\0"].concat()), None, "65 digits");
         for none in

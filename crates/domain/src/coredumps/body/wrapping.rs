@@ -1,4 +1,4 @@
-//! What may be wrapped around a dump: gzip, and the Base64 text of a console (contract §6.6).
+//! The wrappings of dumps: gzip, and the Base64 text of a console (contract §6.6).
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -8,34 +8,33 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
-/// Bytes a body may inflate to.
-const MOST_INFLATED: u64 = 64 * 1024 * 1024;
+const MAX_INFLATED_BYTES: u64 = 64 * 1024 * 1024;
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 const START: &[u8] = b"CORE DUMP START";
 const END: &[u8] = b"CORE DUMP END";
-/// No dump is shorter than the shortest header of a raw image with its checksum; a few letters that
-/// happen to be Base64 are.
-const LEAST_DECODED: usize = 20;
-/// Of so many bytes one may be no text: what a console catches while a device resets.
+/// The shortest header of a raw image with its checksum: no dump is shorter, but a few letters
+/// which are Base64 by chance are.
+const MIN_DECODED_BYTES: usize = 20;
+/// One in so many bytes may be no text: the noise of a serial line while a device resets.
 const NOISE_RATIO: usize = 8;
 const ESCAPE: u8 = 0x1B;
 
-/// What came out of a gzip file.
+/// The content of a gzip file.
 pub(super) struct Inflated {
     pub(super) bytes: Bytes,
-    /// Otherwise the file is damaged or cut.
+    /// `false` when the file is damaged or truncated.
     pub(super) whole: bool,
 }
 
-/// Inflates a gzip file as far as it can be read; `None` if it is none, gives nothing, or gives
-/// more than 64 MiB.
+/// Inflates a gzip file as far as it can be read; `None` if the body is not a gzip file, is damaged
+/// at its start, or inflates to more than 64 MiB.
 pub(super) fn inflate(body: &[u8]) -> Option<Inflated> {
     if !body.starts_with(&GZIP_MAGIC) {
         return None;
     }
     let mut bytes = Vec::new();
-    let mut limited = MultiGzDecoder::new(body).take(MOST_INFLATED);
+    let mut limited = MultiGzDecoder::new(body).take(MAX_INFLATED_BYTES);
     let whole = limited.read_to_end(&mut bytes).is_ok();
     let more = whole && limited.into_inner().read(&mut [0]).is_ok_and(|read| read > 0);
     if more || (!whole && bytes.is_empty()) {
@@ -44,8 +43,9 @@ pub(super) fn inflate(body: &[u8]) -> Option<Inflated> {
     Some(Inflated { bytes: bytes.into(), whole })
 }
 
-/// Decodes the lines between the first end marker and the start marker before it; whichever marker
-/// is missing, the text begins or ends there. `None` if this is not a text or contains no Base64.
+/// Decodes the lines between the first end marker and the start marker before it. If a marker is
+/// missing, the lines from the start or to the end of the text. `None` if the body is not a text or
+/// does not contain Base64.
 pub(super) fn decode_console(body: &[u8]) -> Option<Bytes> {
     if !is_text(body) {
         return None;
@@ -55,7 +55,7 @@ pub(super) fn decode_console(body: &[u8]) -> Option<Bytes> {
     let lines = body.split(|byte| matches!(byte, b'\n' | b'\r'));
     for line in lines.filter(|line| !line.is_empty()) {
         if contains(line, START) {
-            // A device that resets while it prints begins anew.
+            // A device which resets while it prints starts again from the beginning.
             decoded.clear();
             started = true;
         } else if started && contains(line, END) {
@@ -64,10 +64,10 @@ pub(super) fn decode_console(body: &[u8]) -> Option<Bytes> {
             decode_line(line, &mut decoded);
         }
     }
-    (decoded.len() >= LEAST_DECODED).then(|| decoded.into())
+    (decoded.len() >= MIN_DECODED_BYTES).then(|| decoded.into())
 }
 
-/// Appends what the line stands for; nothing if it is not Base64. Lines are padded one by one.
+/// Appends the decoded line, or nothing if it is not Base64. Each line has its own padding.
 fn decode_line(line: &[u8], decoded: &mut Vec<u8>) {
     let line = without_escapes(line);
     let before = decoded.len();
@@ -76,7 +76,7 @@ fn decode_line(line: &[u8], decoded: &mut Vec<u8>) {
     }
 }
 
-/// The line without the escape sequences of colours and the like (ECMA-48 §5.4).
+/// The line without escape sequences, for instance of colours (ECMA-48 §5.4).
 fn without_escapes(line: &[u8]) -> Cow<'_, [u8]> {
     let mut pieces = line.split(|byte| *byte == ESCAPE);
     let before = pieces.next().unwrap_or_default();
@@ -91,7 +91,7 @@ fn without_escapes(line: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(before.iter().chain(after).copied().collect())
 }
 
-/// More than half of random bytes are not text.
+/// Of random bytes more than half are not text.
 fn is_text(body: &[u8]) -> bool {
     let text = |byte: &u8| matches!(*byte, b' '..=b'~' | b'\t'..=b'\r' | ESCAPE);
     body.iter().filter(|byte| !text(byte)).count() <= body.len() / NOISE_RATIO
@@ -158,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn a_few_letters_are_no_dump() {
+    fn a_few_letters_are_not_a_dump() {
         assert_eq!(decode(""), None);
         assert_eq!(decode("abcd"), None);
         assert_eq!(decode("done\nfail\nwifi\nidle"), None);
-        assert_eq!(decode(&encode(&[0; LEAST_DECODED - 1])), None);
-        assert!(decode(&encode(&[0; LEAST_DECODED])).is_some());
+        assert_eq!(decode(&encode(&[0; MIN_DECODED_BYTES - 1])), None);
+        assert!(decode(&encode(&[0; MIN_DECODED_BYTES])).is_some());
     }
 
     #[test]
-    fn binary_around_base64_is_no_text() {
+    fn binary_around_base64_is_not_text() {
         let line = encode(&[0; 33]);
         let mut body = format!("{line}\n{}", "\0".repeat(line.len() / 7)).into_bytes();
         assert!(decode_console(&body).is_some(), "a little noise");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_go_wherever_they_are() {
+    fn escape_sequences_are_removed_anywhere_in_a_line() {
         for (line, expected) in [
             ("plain", "plain"),
             ("\x1b[0;32ma\x1b[0mb", "ab"),

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::{ArchiveError, Entry};
 
-/// A directory beyond this many bytes is refused unread: five entries need less than 1 KiB.
+/// A larger directory is refused without reading it: five entries need less than 1 KiB.
 const MAX_DIRECTORY_BYTES: u64 = 1024 * 1024;
 const END_BYTES: usize = 22;
 const LOCATOR_BYTES: u64 = 20;
@@ -13,7 +13,7 @@ const CENTRAL_BYTES: usize = 46;
 const MAX_COMMENT_BYTES: u64 = u16::MAX as u64;
 const ZIP64_EXTRA: u16 = 0x0001;
 
-/// Where the directory begins, and its entries in their order.
+/// The offset of the directory, and its entries in order.
 pub(super) fn read_directory<R: Read + Seek>(
     reader: &mut R,
 ) -> Result<(u64, Vec<Entry>), ArchiveError> {
@@ -56,7 +56,7 @@ fn find_directory<R: Read + Seek>(reader: &mut R, length: u64) -> Result<Directo
     Ok(directory)
 }
 
-/// The last end record whose comment reaches exactly to the end of the file.
+/// The position of the last end record whose comment ends exactly at the end of the file.
 fn find_end(tail: &[u8]) -> Option<usize> {
     (0..=tail.len().checked_sub(END_BYTES)?).rev().find(|position| {
         let end = Fields(&tail[*position..]);
@@ -65,7 +65,7 @@ fn find_end(tail: &[u8]) -> Option<usize> {
     })
 }
 
-/// `None` when it speaks of other disks.
+/// `None` when the record refers to other disks.
 fn parse_end(end: Fields<'_>) -> Option<Directory> {
     let (disk, directory_disk) = (end.u16(4)?, end.u16(6)?);
     let (here, entries) = (end.u16(8)?, end.u16(10)?);
@@ -106,7 +106,7 @@ fn read_end64<R: Read + Seek>(
 }
 
 fn parse_directory(mut bytes: &[u8], count: u64) -> Result<Vec<Entry>, ArchiveError> {
-    let damaged = ArchiveError::Damaged("its central directory is cut or overlong");
+    let damaged = ArchiveError::Damaged("its central directory is truncated or too long");
     let mut entries = Vec::new();
     while !bytes.is_empty() {
         let Some((entry, rest)) = parse_central(bytes)? else { return Err(damaged) };
@@ -116,7 +116,7 @@ fn parse_directory(mut bytes: &[u8], count: u64) -> Result<Vec<Entry>, ArchiveEr
     if entries.len() as u64 == count { Ok(entries) } else { Err(damaged) }
 }
 
-/// One central header and what follows it; `None` when it is cut or is none.
+/// The first header and the bytes behind it; `None` when the bytes are truncated or not a header.
 fn parse_central(bytes: &[u8]) -> Result<Option<(Entry, &[u8])>, ArchiveError> {
     let fields = Fields(bytes);
     if fields.u32(0) != Some(0x0201_4B50) || bytes.len() < CENTRAL_BYTES {
@@ -152,7 +152,7 @@ fn parse_central(bytes: &[u8]) -> Result<Option<(Entry, &[u8])>, ArchiveError> {
     Ok(Some((entry, rest)))
 }
 
-/// Sizes and place of an entry, taken from the ZIP64 extra field where the header says so.
+/// Sizes and offset of an entry, read from the ZIP64 extra field where the header refers to it.
 struct WideSizes {
     uncompressed: u64,
     compressed: u64,
@@ -194,7 +194,7 @@ fn zip64_extra(mut extra: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Exactly `length` bytes from `offset`.
+/// Reads exactly `length` bytes from `offset` on.
 pub(super) fn read_at<R: Read + Seek>(
     reader: &mut R,
     offset: u64,

@@ -15,31 +15,31 @@ use crate::firmware::versions;
 use crate::locks;
 use crate::schema::outbox;
 use crate::statement::RunQueryDsl;
-use crate::values::At;
+use crate::timestamps::At;
 
 pub(super) async fn begin(
     conn: &mut Connection,
     request: &BeginPublication,
 ) -> Result<PublicationStart, Failure> {
     on!(conn, |c| locks::publications(c))?;
-    leases::drop_expired(conn, request.now).await?;
+    leases::delete_expired(conn, request.now).await?;
     let scope = scope_of(&request.model, &request.version);
     let holder = leases::holder(conn, &scope, request.now).await?;
     if holder.is_some_and(|holder| holder != request.upload.as_str()) {
         return Ok(PublicationStart::Busy);
     }
-    let mut keys: Vec<_> = versions::settled_keys(&request.model, &request.version).collect();
+    let mut keys: Vec<_> = versions::final_keys(&request.model, &request.version).collect();
     keys.push(ArtifactKey::Symbols { elf_sha256: request.elf_sha256 });
     if being_deleted(conn, &keys, At(request.now)).await? {
         return Ok(PublicationStart::Busy);
     }
     take_leases(conn, request, &scope).await?;
     deletes::cancel(conn, &keys).await?;
-    let held = versions::load(conn, request.model_id, &request.version).await?;
-    Ok(PublicationStart::Granted { held: held.map(Box::new) })
+    let stored = versions::load(conn, request.model_id, &request.version).await?;
+    Ok(PublicationStart::Granted { existing: stored.map(Box::new) })
 }
 
-/// What publications of one (model, version) exclude each other by.
+/// The scope by which publications of one version exclude each other.
 pub(super) fn scope_of(model: &ModelCode, version: &VersionText) -> PublicationScope {
     PublicationScope::Version { model: model.clone(), version: version.clone() }
 }
@@ -66,7 +66,8 @@ async fn take_leases(
     let owner = request.upload.as_str();
     let symbols = PublicationScope::Symbols { elf_sha256: request.elf_sha256 }.to_string();
     let staging = PublicationScope::Staging { upload: request.upload.clone() }.to_string();
-    // Any number of uploads may write the same symbols: the name tells their leases apart.
+    // Any number of uploads may write the same symbols: the owner in the name separates their
+    // leases.
     let leases = [
         (version.to_string(), version.to_string()),
         (format!("{symbols}#{owner}"), symbols),

@@ -23,14 +23,14 @@ use crate::firmware::known_builds::{self, BuildOfVersion};
 use crate::firmware::late_symbols::{self, PublishedBuild};
 use crate::firmware::point_at;
 use crate::firmware::retention::{self, Quota};
-use crate::firmware::versions::{self, HeldVersion, ModelHead, SetRow};
+use crate::firmware::versions::{self, ModelHead, SetRow, StoredVersion};
 use crate::locks;
 use crate::schema::firmware_versions;
 use crate::statement::RunQueryDsl;
-use crate::values::{At, StoredTime};
+use crate::timestamps::{At, StoredTime};
 
-/// `None` when there is nothing to commit to: the lease is lost or the model was deleted, or the row whose set
-/// should stay as it is.
+/// `None` if nothing can be committed: the lease was lost, or the model was deleted, or the row of
+/// an unchanged set was.
 pub(super) async fn publish(
     conn: &mut Connection,
     publication: &PublishVersion,
@@ -45,7 +45,7 @@ pub(super) async fn publish(
     if holder.as_deref() != Some(publication.upload.as_str()) {
         return Ok(None);
     }
-    let replaced = versions::held(conn, model.id, &publication.version).await?;
+    let replaced = versions::find_stored(conn, model.id, &publication.version).await?;
     if replaced.is_none() && publication.objects == PublishedObjects::Unchanged {
         return Ok(None);
     }
@@ -55,7 +55,7 @@ pub(super) async fn publish(
     {
         let replaced_build = build_of(&model, &replaced.elf_sha256, &publication.version);
         known_builds::touch(conn, replaced_build, change.at).await?;
-        leave_staging(conn, publication, replaced, change).await?;
+        queue_older_staging(conn, publication, replaced, change).await?;
     }
     let build_id = publication.facts.build_id().to_string();
     known_builds::publish(conn, build_of(&model, &build_id, &publication.version), change.at)
@@ -63,21 +63,21 @@ pub(super) async fn publish(
     let pointer_changed = model.current.as_deref() != Some(publication.version.as_str());
     point_at(conn, model.id, &publication.version, change).await?;
     model.current = Some(publication.version.to_string());
-    // First, so that retention keeps the versions that dumps wait for again.
+    // Before retention, which keeps the versions that pending dumps need.
     let published = PublishedBuild {
         model_id: model.id,
         version: publication.version.as_str(),
         elf_sha256: publication.facts.build_id(),
     };
     late_symbols::requeue(conn, published, At(change.at)).await?;
-    let quota = Quota { kept_versions: publication.kept_versions, now: change.at };
+    let quota = Quota { max_versions: publication.max_versions, now: change.at };
     let surplus = retention::prune(conn, &model, quota).await?;
     deletes::cancel(conn, &referenced_keys(&model.code, publication)).await?;
     let target = format!("{}/{}", model.code, publication.version);
     audit::record(conn, change, AuditAction::FirmwareUploaded, target).await?;
-    // A staged set has yet to be copied to its own keys, under the same lease.
+    // A staged set has yet to be copied to its final keys, under the same lease.
     if publication.objects != PublishedObjects::Staged {
-        leases::drop_of(conn, publication.upload.as_str()).await?;
+        leases::release_all(conn, publication.upload.as_str()).await?;
     }
     let published = Published {
         version_id,
@@ -88,7 +88,7 @@ pub(super) async fn publish(
     Ok(Some((model.code, published)))
 }
 
-/// The mark the row has after the commit, where the publication decides it.
+/// The staging mark which this publication gives to the row.
 fn staging_mark(publication: &PublishVersion) -> Option<&UploadId> {
     (publication.objects == PublishedObjects::Staged).then_some(&publication.upload)
 }
@@ -96,7 +96,7 @@ fn staging_mark(publication: &PublishVersion) -> Option<&UploadId> {
 async fn write_row(
     conn: &mut Connection,
     publication: &PublishVersion,
-    replaced: Option<&HeldVersion>,
+    replaced: Option<&StoredVersion>,
     change: &Change,
 ) -> Result<i64, Failure> {
     let is_replacement = replaced.is_some() && publication.objects != PublishedObjects::Unchanged;
@@ -125,8 +125,8 @@ async fn write_row(
 }
 
 /// When a set counts as uploaded: later than every other set of its model, so that the order of
-/// commits is the order of times even if clocks or callers disagree; and a set that replaces another
-/// in a later second, because clients tell the two apart by HTTP dates, which end there.
+/// commits is the order of times even if clocks or callers disagree. A set that replaces another
+/// gets a later second, because clients distinguish the two by HTTP dates, which have no fractions.
 async fn upload_time(
     conn: &mut Connection,
     model_id: i64,
@@ -140,15 +140,16 @@ async fn upload_time(
     let newest = read_optional(newest, Column("firmware_versions", "uploaded_at"))?;
     let Some(newest) = newest else { return Ok(now) };
     let next_second = Timestamp::from_micros((newest.seconds() + 1) * 1_000_000);
-    let least = if is_replacement { next_second } else { newest.after(Duration::from_micros(1)) };
-    Ok(now.max(least))
+    let earliest =
+        if is_replacement { next_second } else { newest.after(Duration::from_micros(1)) };
+    Ok(now.max(earliest))
 }
 
-/// Queues the deletes of staged objects that only the replaced set was read from.
-async fn leave_staging(
+/// Queues the deletes of the staged objects of the replaced set.
+async fn queue_older_staging(
     conn: &mut Connection,
     publication: &PublishVersion,
-    replaced: &HeldVersion,
+    replaced: &StoredVersion,
     change: &Change,
 ) -> Result<(), Failure> {
     let older = read_staging(replaced.staging_upload_id.as_deref())?;
@@ -167,9 +168,9 @@ fn build_of<'a>(
     BuildOfVersion { elf_sha256, model: model.code.as_str(), version: version.as_str() }
 }
 
-/// The objects the row refers to from now on; no queued delete of one of them may survive.
+/// The objects to which the row refers from now on; queued deletes of them must be cancelled.
 fn referenced_keys(model: &ModelCode, publication: &PublishVersion) -> Vec<ArtifactKey> {
-    let mut keys: Vec<_> = versions::settled_keys(model, &publication.version).collect();
+    let mut keys: Vec<_> = versions::final_keys(model, &publication.version).collect();
     keys.push(ArtifactKey::Symbols { elf_sha256: publication.facts.build_id() });
     keys.extend(staging_mark(publication).into_iter().flat_map(deletes::staged_keys));
     keys

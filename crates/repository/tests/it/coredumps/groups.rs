@@ -1,5 +1,5 @@
 use coredock_domain::coredumps::groups::{
-    CrashGroup, CrashGroupFilter, CrashGroupPage, CrashGroupPlace, CrashGroups, VersionCount,
+    CrashGroup, CrashGroupFilter, CrashGroupPosition, CrashGroupQuery, CrashGroups, VersionCount,
 };
 use coredock_domain::coredumps::repository::CoredumpRepository;
 
@@ -25,7 +25,7 @@ impl Default for Crash<'_> {
 }
 
 impl Crash<'_> {
-    /// Adds it with a report whose title is the signature and its id; its id.
+    /// Inserts the dump with a report whose title is the signature and its id; returns its id.
     fn add(&self, bench: &Bench) -> i64 {
         let id = bench.dump(self.device_id, self.version, "PARSED");
         let report =
@@ -43,8 +43,8 @@ impl Crash<'_> {
 }
 
 async fn page(bench: &Bench, filter: CrashGroupFilter, until: i64) -> CrashGroups {
-    let after = CrashGroupPlace::front(second(until));
-    bench.db.groups(CrashGroupPage { filter, after, limit: 200 }).await.unwrap()
+    let after = CrashGroupPosition::front(second(until));
+    bench.db.groups(CrashGroupQuery { filter, after, limit: 200 }).await.unwrap()
 }
 
 /// Signatures, counts and devices of the dumps that pass a filter.
@@ -84,7 +84,7 @@ async fn a_group_counts_occurrences_devices_and_versions_and_shows_its_newest_du
 }
 
 #[tokio::test]
-async fn what_a_dump_lacks_its_group_does_without() {
+async fn a_group_shows_no_value_that_its_dumps_lack() {
     let (bench, _) = Bench::with_device().await;
     assert_eq!(page(&bench, CrashGroupFilter::default(), 1_000).await, CrashGroups::default());
     for (second, report) in [(101, "NULL"), (102, "'{\"signature\":null}'")] {
@@ -123,7 +123,7 @@ async fn filters_choose_dumps_before_they_are_grouped() {
 }
 
 #[tokio::test]
-async fn a_walk_over_pages_skips_and_repeats_nothing_whatever_comes_meanwhile() {
+async fn a_walk_over_pages_skips_and_repeats_nothing_while_dumps_arrive() {
     let (bench, device) = Bench::with_device().await;
     let crash = |n: u32, at| {
         let signature = format!("{n:02x}");
@@ -133,12 +133,12 @@ async fn a_walk_over_pages_skips_and_repeats_nothing_whatever_comes_meanwhile() 
         crash(n, 100 + i64::from(n) / 3);
     }
     let mut walked = Vec::new();
-    let mut after = CrashGroupPlace::front(second(200));
+    let mut after = CrashGroupPosition::front(second(200));
     loop {
         let filter = CrashGroupFilter::default();
-        let page = bench.db.groups(CrashGroupPage { filter, after, limit: 7 }).await.unwrap();
+        let page = bench.db.groups(CrashGroupQuery { filter, after, limit: 7 }).await.unwrap();
         walked.extend(page.groups.into_iter().map(|group| (group.signature, group.count)));
-        // The last group would move to the front, and there is a new one.
+        // The last group would move to the front, and a new group appears.
         crash(0, 201);
         crash(200, 202);
         let Some(next) = page.next else { break };
@@ -149,14 +149,14 @@ async fn a_walk_over_pages_skips_and_repeats_nothing_whatever_comes_meanwhile() 
 }
 
 #[tokio::test]
-async fn a_full_last_page_has_none_behind_it() {
+async fn a_full_last_page_has_no_next_page() {
     let (bench, _) = Bench::with_device().await;
     for signature in ["aa", "bb"] {
         Crash { signature, ..Crash::default() }.add(&bench);
     }
     let filter = CrashGroupFilter::default();
-    let after = CrashGroupPlace::front(second(100));
-    let whole = bench.db.groups(CrashGroupPage { filter, after, limit: 2 }).await.unwrap();
+    let after = CrashGroupPosition::front(second(100));
+    let whole = bench.db.groups(CrashGroupQuery { filter, after, limit: 2 }).await.unwrap();
     assert_eq!((whole.groups.len(), whole.next), (2, None));
 }
 

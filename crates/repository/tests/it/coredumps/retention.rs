@@ -4,7 +4,7 @@ use coredock_domain::intake::repository::Recorded;
 use crate::support::dumps::{Dump, KEY, object, parsed};
 use crate::support::{Bench, second};
 
-/// Records dumps of different bodies, one second after another; their ids.
+/// Records dumps with different bodies, one second after another; returns their ids.
 async fn record_each(bench: &Bench, bodies: &[&str], dump: &Dump<'_>) -> Vec<i64> {
     let mut ids = Vec::new();
     for (body, at) in bodies.iter().zip(dump.at..) {
@@ -34,14 +34,14 @@ async fn the_oldest_dump_makes_room_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_smaller_limit_takes_every_surplus_dump_with_the_next_one() {
+async fn a_smaller_limit_deletes_every_surplus_dump_when_the_next_is_recorded() {
     let (bench, device_id) = Bench::with_device().await;
     let bodies = ["a", "b", "c", "d", "e"];
-    let ids = record_each(&bench, &bodies, &Dump { kept: 10, ..Dump::default() }).await;
+    let ids = record_each(&bench, &bodies, &Dump { max_dumps: 10, ..Dump::default() }).await;
     let (id, recorded) =
-        bench.record(&Dump { body: "f", kept: 0, at: 110, ..Dump::default() }).await;
+        bench.record(&Dump { body: "f", max_dumps: 0, at: 110, ..Dump::default() }).await;
     assert_eq!(recorded, Recorded::Stored { pruned: ids });
-    assert_eq!(bench.dumps(device_id).await, [id], "the new one is kept whatever the limit");
+    assert_eq!(bench.dumps(device_id).await, [id], "the new dump is stored whatever the limit is");
     assert_eq!(bench.queued().len(), 5);
 }
 
@@ -77,7 +77,7 @@ async fn a_running_parse_spares_its_dump_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_spares_nothing() {
+async fn an_expired_lease_does_not_spare_its_dump() {
     let (bench, device_id) = Bench::with_device().await;
     let ids = record_each(&bench, &["a", "b", "c"], &Dump::default()).await;
     bench.job("aa", 102).await;
@@ -95,6 +95,5 @@ async fn of_dumps_of_one_instant_the_lower_id_is_older() {
     let (id, recorded) = bench.record(&Dump::default()).await;
     assert_eq!(recorded, Recorded::Stored { pruned: vec![1, 2] });
     assert_eq!(bench.dumps(device_id).await, [id, 4, 3]);
-    let gone = bench.db.find(device_id, 2).await.unwrap();
-    assert_eq!(gone, None);
+    assert_eq!(bench.db.find(device_id, 2).await.unwrap(), None);
 }

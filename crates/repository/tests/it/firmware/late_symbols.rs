@@ -7,9 +7,9 @@ use coredock_domain::symbolication::jobs::{FinishJob, MissingElf, WantedBuild, W
 use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, Set, facts, second};
 
-/// A dump that failed for want of an ELF.
+/// Records a dump and lets it fail because its ELF is missing; returns its id.
 async fn without_elf(bench: &Bench, dump: &Dump<'_>) -> i64 {
-    let id = bench.record(&Dump { kept: 100, ..dump.clone() }).await.0;
+    let id = bench.record(&Dump { max_dumps: 100, ..dump.clone() }).await.0;
     bench.sql(&format!(
         "UPDATE coredumps SET parse_status = 'ERROR', error_code = 'ELF_NOT_FOUND', \
          error_message = 'none', parsed_output = 'none', attempts = 1, next_attempt_at = NULL, \
@@ -48,7 +48,7 @@ async fn dumps_of_a_build_are_pending_again_when_its_symbols_arrive() {
 }
 
 #[tokio::test]
-async fn dumps_without_a_build_go_by_model_and_version() {
+async fn dumps_without_a_build_id_are_found_by_model_and_version() {
     let (bench, device_id) = Bench::with_device().await;
     let model = bench.model("other").await;
     let other = bench.device(model, "zzzzzzz2").await;
@@ -79,7 +79,7 @@ async fn a_dump_waits_for_symbols_once_per_commit_that_brings_them() {
 
     let late = without_elf(&bench, &Dump { body: "late", at: 130, ..Dump::default() }).await;
     bench.publish(&Set { at: 140, ..unchanged }).await;
-    assert_eq!(pending(&bench), [late], "whatever is committed, it brings the symbols");
+    assert_eq!(pending(&bench), [late], "every commit of a set brings its symbols");
 }
 
 #[tokio::test]
@@ -95,10 +95,10 @@ async fn the_version_dumps_wait_for_again_survives_the_retention_of_the_same_com
     assert_eq!(bench.versions(1).await, ["1.0.0", "1.0.1", "1.0.2"]);
 }
 
-/// A publication that commits between the look for an ELF and the result sees no `ERROR` to bring
-/// back; the result sees the publication instead.
+/// A publication that commits after the search for an ELF and before the result finds no `ERROR` to
+/// requeue; the result finds the publication instead.
 #[tokio::test]
-async fn a_job_whose_elf_came_meanwhile_is_due_again() {
+async fn a_job_whose_elf_was_published_meanwhile_is_due_again() {
     let (bench, device_id) = Bench::with_device().await;
     let build = facts("late").build_id();
     let missing = |tried: Vec<Sha256Digest>, by_build: bool| MissingElf {
@@ -114,7 +114,7 @@ async fn a_job_whose_elf_came_meanwhile_is_due_again() {
         tried,
     };
     let end = async |at: i64, body: &'static str, missing_elf: MissingElf| {
-        let id = bench.record(&Dump { body, at, kept: 100, ..Dump::default() }).await.0;
+        let id = bench.record(&Dump { body, at, max_dumps: 100, ..Dump::default() }).await.0;
         let job = bench.job("aa", at + 1).await;
         let fault = ParseFault { code: ParseErrorCode::ElfNotFound, message: "none".into() };
         let (fault, missing_elf) = (Some(fault), Some(missing_elf));

@@ -17,9 +17,9 @@ async fn one_publication_of_a_version_at_a_time_until_its_lease_ends() {
     let model_id = bench.model("demo").await;
     let first = Set { model_id, ..Set::default() };
     let second = |at| Set { upload: "bb", seed: "second", at, model_id, ..Set::default() };
-    assert_eq!(bench.begin(&first).await, PublicationStart::Granted { held: None });
+    assert_eq!(bench.begin(&first).await, PublicationStart::Granted { existing: None });
     assert_eq!(bench.begin(&second(101)).await, PublicationStart::Busy);
-    assert!(granted(&bench.begin(&first).await), "the holder may ask again");
+    assert!(granted(&bench.begin(&first).await), "the owner may ask again");
     let other = Set { version: "2.0.0", ..second(101) };
     assert!(granted(&bench.begin(&other).await), "another version is free");
     assert!(granted(&bench.begin(&second(160)).await), "the lease ended by itself");
@@ -38,7 +38,7 @@ async fn publications_of_one_build_share_its_symbols() {
 }
 
 #[tokio::test]
-async fn a_renewed_lease_lives_on_and_a_lost_one_cannot_be_renewed() {
+async fn a_live_lease_can_be_renewed_and_a_lost_one_cannot() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     let set = Set { model_id, ..Set::default() };
@@ -54,7 +54,7 @@ async fn a_renewed_lease_lives_on_and_a_lost_one_cannot_be_renewed() {
 }
 
 #[tokio::test]
-async fn the_first_publication_makes_the_row_the_pointer_and_the_audit_record() {
+async fn the_first_publication_writes_the_row_the_pointer_and_the_audit_record() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     let set = Set { model_id, ..Set::default() };
@@ -93,8 +93,8 @@ async fn an_unchanged_set_only_becomes_newest_and_current() {
         model_id,
         ..Set::default()
     };
-    let PublicationStart::Granted { held: Some(held) } = bench.begin(&again).await else {
-        panic!("the version is held");
+    let PublicationStart::Granted { existing: Some(held) } = bench.begin(&again).await else {
+        panic!("the version is stored");
     };
     let published = bench.commit(&again).await.unwrap();
     assert!(published.pointer_changed);
@@ -105,7 +105,7 @@ async fn an_unchanged_set_only_becomes_newest_and_current() {
 }
 
 #[tokio::test]
-async fn an_unchanged_set_whose_row_went_meanwhile_is_not_committed() {
+async fn an_unchanged_set_whose_row_was_deleted_meanwhile_is_not_committed() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     bench.publish_all(model_id, &["1.0.0", "1.1.0"]).await;
@@ -179,7 +179,7 @@ async fn publishing_cancels_queued_deletes_and_waits_for_those_that_have_begun()
     assert_eq!(bench.begin(&again(122)).await, PublicationStart::Busy);
     assert_eq!(
         bench.begin(&again(181)).await,
-        PublicationStart::Granted { held: None },
+        PublicationStart::Granted { existing: None },
         "the lease of the deletes ended"
     );
     assert_eq!(bench.queued(), Vec::<String>::new());

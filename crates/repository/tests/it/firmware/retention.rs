@@ -13,7 +13,7 @@ use crate::support::{
 const DAY: Duration = Duration::from_hours(24);
 
 fn rules(now: Timestamp) -> RetentionRules {
-    RetentionRules { now, kept_versions: 2, symbols_kept: DAY * 30 }
+    RetentionRules { now, max_versions: 2, symbol_retention: DAY * 30 }
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn v23_a_dump_of_another_model_protects_nothing() {
 }
 
 #[tokio::test]
-async fn the_current_version_is_kept_however_old_it_is() {
+async fn the_current_version_is_never_pruned() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     bench.publish_all(model_id, &["2.0.0", "2.0.1"]).await;
@@ -90,13 +90,13 @@ async fn the_current_version_is_kept_however_old_it_is() {
     assert_eq!(bench.versions(model_id).await, ["2.0.0", "2.0.1", "2.0.2"]);
 }
 
-/// Publishes a version, replaces it by another build at second 110 and says which builds a run of
-/// retention retires after `days`.
+/// The builds which a run of retention retires after `days`.
 async fn retired_after(bench: &Bench, days: u32) -> Vec<Sha256Digest> {
     let later = second(111).after(DAY * days);
     bench.db.apply_retention(rules(later)).await.unwrap().symbols
 }
 
+/// A bench with a version whose build was replaced at second 110.
 async fn with_a_replaced_build() -> Bench {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
@@ -106,7 +106,7 @@ async fn with_a_replaced_build() -> Bench {
 }
 
 #[tokio::test]
-async fn symbols_of_a_replaced_build_go_after_the_time_they_are_kept() {
+async fn symbols_of_a_replaced_build_are_deleted_after_the_retention_time() {
     let bench = with_a_replaced_build().await;
     assert_eq!(retired_after(&bench, 29).await, []);
     assert_eq!(retired_after(&bench, 30).await, [facts("old").build_id()]);
@@ -130,7 +130,7 @@ async fn symbols_stay_while_a_dump_without_a_report_names_their_build() {
 }
 
 #[tokio::test]
-async fn symbols_shared_with_a_younger_version_stay_as_long_as_that_one_needs_them() {
+async fn symbols_shared_by_two_versions_stay_until_neither_needs_them() {
     let bench = Bench::new().await;
     let (one, two) = (bench.model("one").await, bench.model("two").await);
     bench.publish(&Set { model_id: one, model: "one", seed: "shared", ..Set::default() }).await;

@@ -1,4 +1,4 @@
-//! What only a `PostgreSQL` server can be like at the start, and after it.
+//! The states of a `PostgreSQL` server at the start and later, which `SQLite` does not have.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use diesel_migrations::{FileBasedMigrations, MigrationHarness};
 use crate::support::{Bench, change, code, connect_to};
 
 #[tokio::test]
-async fn an_empty_database_waits_for_every_migration_and_gets_them_once() {
+async fn an_empty_database_gets_every_migration_once() {
     let database = TestDatabase::empty();
     let db = connect_to(&database.url()).unwrap();
     let fresh = db.schema_status().await.unwrap();
@@ -62,7 +62,7 @@ async fn a_database_of_a_newer_coredock_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn tables_of_somebody_else_are_refused_and_left_alone() {
+async fn tables_of_another_program_are_refused_and_not_changed() {
     for (table, is_legacy) in [("recipes", false), ("alembic_version", true)] {
         let database = TestDatabase::empty();
         database.execute(&format!("CREATE TABLE {table} (id integer)"));
@@ -77,10 +77,10 @@ async fn tables_of_somebody_else_are_refused_and_left_alone() {
     database.execute("CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY)");
     database.execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('20200101000001')");
     let error = connect_to(&database.url()).unwrap().migrate().await.unwrap_err();
-    assert!(matches!(error, StartError::Foreign), "of another program by diesel: {error:?}");
+    assert!(matches!(error, StartError::Foreign), "another program which uses diesel: {error:?}");
 }
 
-/// What opening a database at this URL ends with.
+/// The error of opening a database at this URL.
 async fn refusal(url: &str) -> StartError {
     match connect_to(url) {
         Ok(database) => database.schema_status().await.unwrap_err(),
@@ -89,7 +89,7 @@ async fn refusal(url: &str) -> StartError {
 }
 
 #[tokio::test]
-async fn what_waiting_cannot_mend_is_told_from_an_outage() {
+async fn a_refusal_is_not_an_outage() {
     let server = server();
     assert!(matches!(refusal(&url_of(&server, "nowhere")).await, StartError::Refused { .. }));
     let stranger = server.replace("postgres@", "stranger:secret@");
@@ -97,7 +97,10 @@ async fn what_waiting_cannot_mend_is_told_from_an_outage() {
     assert!(matches!(error, StartError::Refused { .. }), "{error:?}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
     let no_tls = refusal(&format!("{server}?sslmode=require")).await;
-    assert!(matches!(no_tls, StartError::Refused { .. }), "the server offers none: {no_tls:?}");
+    assert!(
+        matches!(no_tls, StartError::Refused { .. }),
+        "the server does not offer TLS: {no_tls:?}"
+    );
     let no_file = refusal(&format!("{server}?sslmode=verify-ca&sslrootcert=/nowhere.pem")).await;
     assert!(matches!(no_file, StartError::Certificates { .. }), "{no_file:?}");
     let database = TestDatabase::empty();
@@ -126,14 +129,14 @@ async fn a_server_that_is_not_postgres_is_recognised() {
         let url = format!("postgres://me@{address}/core");
         let error = tokio::select! {
             error = refusal(&url) => error,
-            () = answering => unreachable!("it answers for ever"),
+            () = answering => unreachable!("the server answers for ever"),
         };
         assert!(matches!(error, StartError::NotPostgres), "{greeting}: {error:?}");
     }
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_one_failure_and_then_replaced() {
+async fn a_lost_connection_costs_one_failure_and_is_replaced() {
     let bench = Bench::postgres().await;
     let others = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -159,7 +162,7 @@ async fn a_statement_that_waits_too_long_fails_and_its_connection_is_not_used_ag
         wait: Duration::from_secs(1),
     };
     let db = coredock_repository::Database::open_postgres(options).unwrap();
-    let (holding, held) = std::sync::mpsc::channel();
+    let (locked, is_locked) = std::sync::mpsc::channel();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let blocker = std::thread::spawn(move || {
         let mut connection: AsyncConnectionWrapper<AsyncPgConnection> =
@@ -168,11 +171,11 @@ async fn a_statement_that_waits_too_long_fails_and_its_connection_is_not_used_ag
             diesel::connection::SimpleConnection::batch_execute(connection, statement).unwrap();
         };
         run(&mut connection, "BEGIN; LOCK TABLE device_models IN ACCESS EXCLUSIVE MODE");
-        holding.send(()).unwrap();
+        locked.send(()).unwrap();
         released.recv().unwrap();
         run(&mut connection, "ROLLBACK");
     });
-    held.recv().unwrap();
+    is_locked.recv().unwrap();
     let model = NewModel { code: code("late"), name: "late".into(), config_schema: None };
     let error = ModelRepository::create(&db, model, &change(1)).await.unwrap_err();
     assert!(matches!(error, RepositoryError::Unavailable { .. }), "{error:?}");
@@ -183,7 +186,7 @@ async fn a_statement_that_waits_too_long_fails_and_its_connection_is_not_used_ag
 }
 
 #[tokio::test]
-async fn surplus_connections_are_closed_when_nobody_waits() {
+async fn surplus_connections_are_closed_when_no_task_waits() {
     let bench = Bench::postgres().await;
     let read = async || ModelRepository::list(&bench.db).await.unwrap().len();
     futures::future::join_all((0..40).map(|_| read())).await;

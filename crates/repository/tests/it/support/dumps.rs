@@ -17,7 +17,7 @@ use super::{Bench, MINUTE, change, device_key, owner as owner_of, second};
 
 pub(crate) const KEY: &str = "abcd2345";
 
-/// A dump on its way into the database.
+/// A dump that is to be recorded.
 #[derive(Clone)]
 pub(crate) struct Dump<'a> {
     pub(crate) device_id: i64,
@@ -26,9 +26,9 @@ pub(crate) struct Dump<'a> {
     pub(crate) version: &'a str,
     pub(crate) build: Option<&'a str>,
     pub(crate) state: InitialState,
-    /// Second since which the same body counts as the same dump.
+    /// The second since which the same body counts as the same dump.
     pub(crate) same_since: Option<i64>,
-    pub(crate) kept: u32,
+    pub(crate) max_dumps: u32,
     /// Second of the commit.
     pub(crate) at: i64,
 }
@@ -43,7 +43,7 @@ impl Default for Dump<'_> {
             build: None,
             state: InitialState::Due { position: second(100) },
             same_since: None,
-            kept: 3,
+            max_dumps: 3,
             at: 100,
         }
     }
@@ -62,7 +62,7 @@ impl Dump<'_> {
             build_id: self.build.map(|text| BuildId::parse(text).unwrap()),
             state: self.state.clone(),
             same_body_since: self.same_since.map(second),
-            kept_coredumps: self.kept,
+            max_coredumps: self.max_dumps,
             is_retried: false,
         }
     }
@@ -80,12 +80,12 @@ pub(crate) fn object(key: &str, id: i64) -> String {
     format!("coredumps/{key}/{id}.dmp")
 }
 
-/// Does as many at the same time; the results in order.
+/// Runs `count` futures at the same time; returns their results in order.
 pub(crate) async fn together<T>(count: i64, each: impl AsyncFn(i64) -> T) -> Vec<T> {
     futures::future::join_all((0..count).map(|index| each(index))).await
 }
 
-/// The result of a job that found its report.
+/// The result of a job with a report.
 pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
     FinishJob {
         id: job.id,
@@ -99,7 +99,7 @@ pub(crate) fn parsed(job: &ParseJob, owner: &str, at: i64) -> FinishJob {
         signature: Some("9f86d081884c7d65".into()),
         missing_elf: None,
         build_id: None,
-        kept_coredumps: 3,
+        max_coredumps: 3,
     }
 }
 
@@ -109,7 +109,7 @@ impl Bench {
         Self::new().await.add_device().await
     }
 
-    /// The same on `SQLite`, for what only that has.
+    /// The same on `SQLite`, for behaviour which only that database has.
     pub(crate) async fn sqlite_with_device() -> (Self, i64) {
         Self::sqlite().await.add_device().await
     }
@@ -135,7 +135,7 @@ impl Bench {
         IntakeRepository::record(&self.db, dump.with_id(id), &dump.change()).await
     }
 
-    /// Records a dump that is new and evicts nothing; its id.
+    /// Records a dump which must be new and evict no other; returns its id.
     pub(crate) async fn store(&self, dump: &Dump<'_>) -> i64 {
         let (id, recorded) = self.record(dump).await;
         assert_eq!(recorded, Recorded::Stored { pruned: vec![] });
@@ -148,20 +148,20 @@ impl Bench {
         list.iter().map(|dump| dump.id).collect()
     }
 
-    /// A dump that is there.
+    /// Loads a dump which must exist.
     pub(crate) async fn coredump(&self, device_id: i64, id: i64) -> Coredump {
         CoredumpRepository::find(&self.db, device_id, id).await.unwrap().unwrap()
     }
 
-    /// Claims at a second, for a minute, out of three attempts.
+    /// Claims a job at a second, for a minute, with a limit of three attempts.
     pub(crate) async fn claim_job(&self, owner: &str, at: i64) -> Option<Claimed> {
         let (now, until) = (second(at), second(at).after(MINUTE));
         let owner = owner_of(owner);
-        let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
+        let claim = ClaimJobs { owner, now, until, max_attempts: 3, max_jobs: 1 };
         ParseJobRepository::claim(&self.db, claim).await.unwrap().pop()
     }
 
-    /// Claims a job that is there and has attempts left.
+    /// Claims a job which must be due and have an attempt left.
     pub(crate) async fn job(&self, owner: &str, at: i64) -> ParseJob {
         let claimed = self.claim_job(owner, at).await;
         let Some(Claimed::Job(job)) = claimed else { panic!("{claimed:?}") };
@@ -172,10 +172,10 @@ impl Bench {
         ParseJobRepository::finish(&self.db, &[result]).await.unwrap().pop().unwrap()
     }
 
-    /// Gives a job back until a second; the attempt counts or not.
+    /// Postpones a job to a second; `counts` says whether the attempt counts.
     pub(crate) async fn postpone(&self, job: &ParseJob, owner: &str, due: i64, counts: bool) {
         let owner = owner_of(owner);
-        let (now, kept_coredumps) = (second(due), 100);
+        let (now, max_coredumps) = (second(due), 100);
         let postponement = PostponeJob {
             id: job.id,
             device_id: job.device_id,
@@ -184,7 +184,7 @@ impl Bench {
             due: now,
             counts,
             now,
-            kept_coredumps,
+            max_coredumps,
         };
         ParseJobRepository::postpone(&self.db, postponement).await.unwrap();
     }

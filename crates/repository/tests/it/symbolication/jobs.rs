@@ -14,17 +14,17 @@ use crate::support::dumps::{Dump, KEY, digest, parsed};
 use crate::support::{Bench, MINUTE, Set, code, device_key, facts, owner as owner_of, second};
 
 #[tokio::test]
-async fn jobs_that_are_due_are_claimed_in_the_order_of_their_turns() {
+async fn due_jobs_are_claimed_in_the_order_of_their_positions() {
     let (bench, device_id) = Bench::with_device().await;
     let model_id = 1;
-    let turn = |at| InitialState::Due { position: second(at) };
-    let late = Dump { body: "late", at: 110, state: turn(900), ..Dump::default() };
+    let due = |at| InitialState::Due { position: second(at) };
+    let late = Dump { body: "late", at: 110, state: due(900), ..Dump::default() };
     let late = bench.store(&late).await;
     let other = bench.device(model_id, "zzzzzzz2").await;
     let early =
-        Dump { device_id: other, key: "zzzzzzz2", at: 120, state: turn(50), ..Dump::default() };
+        Dump { device_id: other, key: "zzzzzzz2", at: 120, state: due(50), ..Dump::default() };
     let early = bench.store(&early).await;
-    assert_eq!(bench.claim_job("aa", 109).await, None, "a turn makes nothing due");
+    assert_eq!(bench.claim_job("aa", 109).await, None, "a position alone does not make a job due");
     assert_eq!(bench.job("aa", 200).await.id, early);
     let expected = ParseJob {
         id: late,
@@ -43,7 +43,7 @@ async fn jobs_that_are_due_are_claimed_in_the_order_of_their_turns() {
 }
 
 #[tokio::test]
-async fn an_idle_look_is_one_statement_and_a_claim_a_short_transaction_more() {
+async fn an_idle_poll_costs_one_statement_and_a_claim_one_short_transaction_more() {
     let (bench, _) = Bench::with_device().await;
     let before = bench.db.statement_count();
     assert_eq!(bench.claim_job("aa", 200).await, None);
@@ -75,7 +75,7 @@ async fn eight_workers_share_five_hundred_jobs_without_a_double_claim() {
             loop {
                 let owner = owner_of(&format!("{worker}{:03x}", ids.len()));
                 let (now, until) = (second(100), second(100).after(MINUTE));
-                let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
+                let claim = ClaimJobs { owner, now, until, max_attempts: 3, max_jobs: 1 };
                 match ParseJobRepository::claim(&db, claim).await.unwrap().pop() {
                     Some(Claimed::Job(job)) => ids.push(job.id),
                     Some(Claimed::Exhausted(job)) => panic!("{job:?}"),
@@ -94,12 +94,12 @@ async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone
     let (bench, device_id) = Bench::with_device().await;
     let mut ids = Vec::new();
     for body in ["a", "b", "c", "d", "e"] {
-        ids.push(bench.store(&Dump { body, kept: 10, ..Dump::default() }).await);
+        ids.push(bench.store(&Dump { body, max_dumps: 10, ..Dump::default() }).await);
     }
     let claim = async |owner: &str, at| {
         let (now, until) = (second(at), second(at).after(MINUTE));
         let owner = owner_of(owner);
-        let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 3 };
+        let claim = ClaimJobs { owner, now, until, max_attempts: 3, max_jobs: 3 };
         let jobs = ParseJobRepository::claim(&bench.db, claim).await.unwrap();
         jobs.into_iter()
             .map(|claimed| match claimed {
@@ -109,13 +109,13 @@ async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone
             .collect::<Vec<_>>()
     };
     let ids_of = |jobs: &[ParseJob]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
-    // The server of PostgreSQL hands them out one by one.
+    // PostgreSQL leases one job per claim.
     let together = if coredock_testkit::production_backends() { 1 } else { 3 };
     let jobs = claim("a1", 100).await;
     assert_eq!(ids_of(&jobs), ids[..together]);
     assert!(jobs.iter().all(|job| job.attempts == 1));
 
-    let result = |job, owner| FinishJob { kept_coredumps: 10, ..parsed(job, owner, 101) };
+    let result = |job, owner| FinishJob { max_coredumps: 10, ..parsed(job, owner, 101) };
     let mut results: Vec<_> = jobs.iter().map(|job| result(job, "a1")).collect();
     results.push(result(&jobs[0], "ff"));
     let finished = ParseJobRepository::finish(&bench.db, &results).await.unwrap();
@@ -131,7 +131,7 @@ async fn jobs_never_tried_are_claimed_and_finished_together_and_tried_ones_alone
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_counts_as_an_attempt_until_none_is_left() {
+async fn an_expired_lease_counts_as_an_attempt_until_none_is_left() {
     let (bench, device_id) = Bench::with_device().await;
     let id = bench.store(&Dump::default()).await;
     for (owner, at, attempts) in [("a1", 100, 1), ("a2", 160, 2), ("a3", 220, 3)] {
@@ -141,7 +141,7 @@ async fn a_lease_that_ran_out_counts_as_an_attempt_until_none_is_left() {
     for (owner, at) in [("a4", 280), ("a5", 340)] {
         let Some(Claimed::Exhausted(job)) = bench.claim_job(owner, at).await else { panic!() };
         assert_eq!((job.id, job.attempts), (id, 3));
-        assert_eq!(bench.claim_job("ff", at).await, None, "it is leased as well");
+        assert_eq!(bench.claim_job("ff", at).await, None, "an exhausted job is leased too");
     }
     let Some(Claimed::Exhausted(job)) = bench.claim_job("a6", 400).await else { panic!() };
     assert_eq!(bench.finish(parsed(&job, "a6", 401)).await.unwrap().pruned, Vec::<i64>::new());
@@ -149,7 +149,7 @@ async fn a_lease_that_ran_out_counts_as_an_attempt_until_none_is_left() {
 }
 
 #[tokio::test]
-async fn only_the_holder_renews_a_lease() {
+async fn only_the_owner_renews_a_lease() {
     let (bench, _) = Bench::with_device().await;
     let id = bench.store(&Dump::default()).await;
     bench.job("aa", 100).await;
@@ -171,7 +171,7 @@ async fn a_postponed_job_is_due_later_and_its_attempt_counts_or_not() {
     let attempts = async || bench.coredump(device_id, id).await.attempts;
     let job = bench.job("aa", 100).await;
     bench.postpone(&job, "ff", 500, true).await;
-    assert_eq!(bench.claim_job("bb", 110).await, None, "a stranger gives nothing back");
+    assert_eq!(bench.claim_job("bb", 110).await, None, "only the owner of the lease can postpone");
     bench.postpone(&job, "aa", 130, true).await;
     assert_eq!(attempts().await, 1);
     assert_eq!(bench.coredump(device_id, id).await.next_attempt_at, Some(second(130)));
@@ -192,14 +192,14 @@ async fn the_queue_is_counted_by_what_its_jobs_wait_for() {
     assert_eq!(bench.db.queue(second(0)).await.unwrap(), QueueState::default());
     let bodies = ["a", "b", "c", "d", "e", "f"];
     for (body, at) in bodies.iter().zip(100..) {
-        bench.store(&Dump { body, at, kept: 10, ..Dump::default() }).await;
+        bench.store(&Dump { body, at, max_dumps: 10, ..Dump::default() }).await;
     }
     let jobs = [bench.job("a1", 110).await, bench.job("a2", 110).await];
-    bench.finish(FinishJob { kept_coredumps: 10, ..parsed(&jobs[0], "a1", 111) }).await.unwrap();
+    bench.finish(FinishJob { max_coredumps: 10, ..parsed(&jobs[0], "a1", 111) }).await.unwrap();
     bench.sql("UPDATE coredumps SET parse_status = 'ERROR', next_attempt_at = NULL WHERE id = 6");
     let delayed = bench.job("a3", 110).await;
     bench.postpone(&delayed, "a3", 200, true).await;
-    bench.store(&Dump { body: "g", at: 100, kept: 10, ..Dump::default() }).await;
+    bench.store(&Dump { body: "g", at: 100, max_dumps: 10, ..Dump::default() }).await;
     let before = bench.db.statement_count();
     let expected = QueueState {
         parsed: 1,
@@ -213,17 +213,17 @@ async fn the_queue_is_counted_by_what_its_jobs_wait_for() {
     assert_eq!(bench.db.queue(second(112)).await.unwrap(), expected);
     assert_eq!(bench.db.statement_count() - before, 1);
     let later = bench.db.queue(second(200)).await.unwrap();
-    assert_eq!((later.ready, later.delayed, later.running), (5, 0, 0), "the lease ran out");
+    assert_eq!((later.ready, later.delayed, later.running), (5, 0, 0), "the lease expired");
 }
 
 #[tokio::test]
-async fn a_job_without_a_digest_is_reported_not_guessed() {
+async fn a_job_without_a_digest_is_reported_as_corrupt() {
     let (bench, _) = Bench::with_device().await;
     bench.store(&Dump::default()).await;
     bench.sql("UPDATE coredumps SET sha256 = NULL");
     let (now, until) = (second(200), second(260));
     let owner = owner_of("aa");
-    let claim = ClaimJobs { owner, now, until, most_attempts: 3, most_jobs: 1 };
+    let claim = ClaimJobs { owner, now, until, max_attempts: 3, max_jobs: 1 };
     let error = ParseJobRepository::claim(&bench.db, claim).await.unwrap_err();
     assert!(matches!(error, RepositoryError::Corrupt { table: "coredumps", column: "sha256" }));
 }
@@ -239,7 +239,7 @@ async fn builds_come_in_the_order_of_how_well_they_fit() {
     bench.publish(&Set { version: "1.2.0", seed: "c", at: 102, upload: "cc", ..of_one }).await;
     bench.publish(&Set { version: "1.0.0", seed: "d", at: 103, upload: "dd", ..of_two }).await;
     bench.publish(&Set { version: "2.0.0", seed: "c", at: 104, upload: "ee", ..of_two }).await;
-    // The hashes of tests have nothing in common: give them one beginning.
+    // The hashes of tests have no common prefix: give them one.
     let common = "64d3738c";
     for table in ["known_builds", "firmware_versions"] {
         bench.sql(&format!("UPDATE {table} SET elf_sha256 = '{common}' || substr(elf_sha256, 9)"));
@@ -252,15 +252,15 @@ async fn builds_come_in_the_order_of_how_well_they_fit() {
         let build_id = BuildId::parse(id).unwrap();
         let model = ModelCode::parse(model).unwrap();
         let wanted = WantedBuild { build_id, model, version: version.to_owned() };
-        let held = bench.db.builds(&WantedElf::Build(wanted)).await.unwrap();
-        held.into_iter().map(|build| build.elf_sha256).collect::<Vec<Sha256Digest>>()
+        let found = bench.db.builds(&WantedElf::Build(wanted)).await.unwrap();
+        found.into_iter().map(|build| build.elf_sha256).collect::<Vec<Sha256Digest>>()
     };
     let before = bench.db.statement_count();
     let of_one = [build("a"), build("c"), build("b"), build("d")];
     assert_eq!(builds(common, "one", "1.0.0").await, of_one);
     assert_eq!(bench.db.statement_count() - before, 2);
-    let of_nobody = [build("d"), build("a"), build("c"), build("b")];
-    assert_eq!(builds(common, "nobody", "1.0.0").await, of_nobody);
+    let of_unknown_model = [build("d"), build("a"), build("c"), build("b")];
+    assert_eq!(builds(common, "unknown", "1.0.0").await, of_unknown_model);
     assert_eq!(builds(&build("b").to_string(), "one", "1.0.0").await, [build("b")]);
     assert_eq!(builds("64d3738d", "one", "1.0.0").await, []);
 }

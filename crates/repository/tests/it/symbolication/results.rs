@@ -7,7 +7,7 @@ use crate::support::dumps::{Dump, parsed};
 use crate::support::{Bench, change, second};
 
 #[tokio::test]
-async fn a_result_replaces_everything_the_row_had_of_an_older_one() {
+async fn a_result_replaces_every_column_of_an_older_result() {
     let (bench, device_id) = Bench::with_device().await;
     let id = bench.store(&Dump { build: Some("64d3738c1"), ..Dump::default() }).await;
     let job = bench.job("aa", 100).await;
@@ -18,7 +18,7 @@ async fn a_result_replaces_everything_the_row_had_of_an_older_one() {
     assert_eq!(dump.summary.parse_status, ParseStatus::Parsed);
     assert_eq!((dump.summary.parsed_at, dump.updated_at), (Some(second(120)), second(120)));
     assert_eq!(dump.summary.signature.as_deref(), Some("9f86d081884c7d65"));
-    assert_eq!(dump.summary.build_id, BuildId::parse("64d3738c1"), "left as it was");
+    assert_eq!(dump.summary.build_id, BuildId::parse("64d3738c1"), "not changed");
     assert_eq!((dump.report.as_deref(), dump.fault), (Some("{}"), None));
     assert_eq!(bench.claim_job("bb", 1000).await, None);
 
@@ -31,7 +31,7 @@ async fn a_result_replaces_everything_the_row_had_of_an_older_one() {
 }
 
 #[tokio::test]
-async fn a_result_that_comes_after_its_lease_was_lost_changes_nothing() {
+async fn a_result_after_the_loss_of_the_lease_changes_nothing() {
     let (bench, device_id) = Bench::with_device().await;
     let id = bench.store(&Dump::default()).await;
     let first = bench.job("aa", 100).await;

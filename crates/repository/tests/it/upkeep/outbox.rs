@@ -28,7 +28,7 @@ fn dump_key(id: i64) -> ArtifactKey {
 }
 
 #[tokio::test]
-async fn an_entry_is_claimed_once_and_leaves_when_it_is_finished() {
+async fn an_entry_is_claimed_once_and_is_removed_when_it_is_finished() {
     let bench = with_two_deletes().await;
     let claimed = bench.claim("aa", 10).await;
     let keys: Vec<_> = claimed.iter().map(|entry| entry.key.clone()).collect();
@@ -37,13 +37,13 @@ async fn an_entry_is_claimed_once_and_leaves_when_it_is_finished() {
     assert_eq!(bench.claim("bb", 20).await, []);
 
     bench.db.finish(&owner("bb"), &[claimed[0].id]).await.unwrap();
-    assert_eq!(bench.queued().len(), 2, "only the holder finishes");
+    assert_eq!(bench.queued().len(), 2, "only the owner of the lease finishes");
     bench.db.finish(&owner("aa"), &[claimed[0].id]).await.unwrap();
     assert_eq!(bench.queued(), paths(&[dump_key(2)]));
 }
 
 #[tokio::test]
-async fn a_claim_takes_the_oldest_up_to_its_limit() {
+async fn a_claim_leases_the_oldest_entries_up_to_its_limit() {
     let bench = with_two_deletes().await;
     let (now, until) = (second(10), second(70));
     let claim = ClaimDeletes { owner: owner("aa"), now, until, limit: 1 };
@@ -56,7 +56,7 @@ async fn a_failed_delete_is_due_again_later_with_its_attempt_counted() {
     let bench = with_two_deletes().await;
     let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
     bench.db.retry(&owner("bb"), &ids, second(11)).await.unwrap();
-    assert_eq!(bench.claim("bb", 20).await, [], "only the holder gives back");
+    assert_eq!(bench.claim("bb", 20).await, [], "only the owner of the lease postpones");
     bench.db.retry(&owner("aa"), &ids, second(30)).await.unwrap();
     assert_eq!(bench.claim("bb", 29).await, []);
     let again = bench.claim("bb", 30).await;
@@ -82,7 +82,7 @@ async fn a_delete_that_may_still_arrive_keeps_its_object_from_being_published() 
 }
 
 #[tokio::test]
-async fn a_lease_that_ended_can_be_claimed_by_others_and_no_longer_finished() {
+async fn an_entry_whose_lease_ended_is_claimed_by_others_and_no_longer_finished() {
     let bench = with_two_deletes().await;
     let ids: Vec<_> = bench.claim("aa", 10).await.iter().map(|entry| entry.id).collect();
     assert_eq!(bench.claim("bb", 69).await, []);
@@ -92,7 +92,7 @@ async fn a_lease_that_ended_can_be_claimed_by_others_and_no_longer_finished() {
 }
 
 #[tokio::test]
-async fn the_backlog_counts_and_dates_what_waits() {
+async fn the_backlog_counts_the_entries_and_dates_the_oldest() {
     let bench = Bench::new().await;
     assert_eq!(bench.db.backlog().await.unwrap(), Backlog { pending: 0, oldest: None });
     let bench = with_two_deletes().await;

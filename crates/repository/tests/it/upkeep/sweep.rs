@@ -2,7 +2,7 @@ use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::digest::Sha256Digest;
 use coredock_domain::firmware::publication::PublicationRepository;
 use coredock_domain::firmware::publication::PublishedObjects;
-use coredock_domain::ids::UploadId;
+use coredock_domain::ids::{ReplicaId, UploadId};
 use coredock_domain::upkeep::sweep_repository::StoreOwnership;
 use coredock_domain::upkeep::sweep_repository::SweepRepository;
 
@@ -15,7 +15,7 @@ async fn unreferenced(bench: &Bench, keys: &[ArtifactKey], at: i64) -> Vec<Strin
 }
 
 #[tokio::test]
-async fn every_kind_of_key_is_told_from_garbage() {
+async fn garbage_is_recognised_among_keys_of_every_kind() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     bench.model("other").await;
@@ -27,18 +27,21 @@ async fn every_kind_of_key_is_told_from_garbage() {
     bench.publish(&staged).await;
 
     let dump = |key: &str, id| ArtifactKey::Coredump { device: device_key(key), id };
-    let mut held = firmware_keys("demo", "1.0.0");
-    held.extend(staging_keys("bb"));
-    held.extend([symbols_key("first"), symbols_key("second"), dump("abcd2345", id)]);
-    held.extend([ArtifactKey::Owner, ArtifactKey::Health { instance: upload("cc") }]);
-    assert_eq!(unreferenced(&bench, &held, 200).await, Vec::<String>::new());
+    let mut in_use = firmware_keys("demo", "1.0.0");
+    in_use.extend(staging_keys("bb"));
+    in_use.extend([symbols_key("first"), symbols_key("second"), dump("abcd2345", id)]);
+    in_use.extend([
+        ArtifactKey::Owner,
+        ArtifactKey::Health { replica: ReplicaId::parse("cc").unwrap() },
+    ]);
+    assert_eq!(unreferenced(&bench, &in_use, 200).await, Vec::<String>::new());
 
     let mut garbage = firmware_keys("other", "1.0.0");
     garbage.extend(firmware_keys("demo", "2.0.0"));
     garbage.extend(staging_keys("aa"));
     garbage.extend([symbols_key("third"), dump("abcd2345", id + 1), dump("abcd2346", id)]);
     garbage.push(ArtifactKey::RomElf { sha256: Sha256Digest::of(b"rom") });
-    let mixed: Vec<_> = held.into_iter().chain(garbage.clone()).collect();
+    let mixed: Vec<_> = in_use.into_iter().chain(garbage.clone()).collect();
     assert_eq!(unreferenced(&bench, &mixed, 200).await, paths(&garbage));
     let queued = bench.db.queue_garbage(&mixed, second(200)).await.unwrap();
     assert_eq!(queued, garbage.len() as u64);
@@ -47,7 +50,7 @@ async fn every_kind_of_key_is_told_from_garbage() {
 }
 
 #[tokio::test]
-async fn what_is_under_publication_is_no_garbage() {
+async fn an_object_under_publication_is_not_garbage() {
     let bench = Bench::new().await;
     let model_id = bench.model("demo").await;
     bench.begin(&Set { model_id, ..Set::default() }).await;
@@ -82,7 +85,7 @@ async fn a_thousand_keys_cost_a_constant_number_of_statements() {
 }
 
 #[tokio::test]
-async fn the_installation_is_made_once_and_the_sweep_is_armed_for_it() {
+async fn the_installation_is_created_once_and_the_sweep_is_armed_for_it() {
     let bench = Bench::new().await;
     let installation_id = "0".repeat(32);
     let ownership = |epoch| StoreOwnership { installation_id: installation_id.clone(), epoch };

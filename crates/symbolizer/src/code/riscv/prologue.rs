@@ -69,12 +69,12 @@ impl Effects {
     }
 
     fn into_rule(self) -> UnwindRule {
-        let place = |(register, offset)| (register, SavedAt::Offset(offset));
+        let place = |(register, offset)| (register, SavedAt::AtCfaOffset(offset));
         let mut saved: Vec<_> = self.saved.into_iter().map(place).collect();
         saved.sort_by_key(|(register, _)| *register);
         let return_address = saved.iter().find(|(register, _)| *register == RA);
         let return_address = return_address.map_or(SavedAt::Same, |(_, at)| *at);
-        UnwindRule { cfa: (2, self.moved), link: RA, return_address, saved }
+        UnwindRule { cfa: (2, self.moved), return_address_register: RA, return_address, saved }
     }
 }
 
@@ -137,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_known_as_far_as_it_was_made() {
+    fn a_frame_is_known_as_far_as_it_was_set_up() {
         // addi sp,sp,-32; sw ra,28(sp); c.swsp s0,24(sp); li a0,1
         let whole = [0x1101, 0x2e23, 0x0011, 0xcc22, 0x4505];
         let found = rule(&whole);
-        assert_eq!((found.cfa, found.return_address), ((2, 32), SavedAt::Offset(-4)));
-        assert_eq!(found.saved, [(1, SavedAt::Offset(-4)), (8, SavedAt::Offset(-8))]);
+        assert_eq!((found.cfa, found.return_address), ((2, 32), SavedAt::AtCfaOffset(-4)));
+        assert_eq!(found.saved, [(1, SavedAt::AtCfaOffset(-4)), (8, SavedAt::AtCfaOffset(-8))]);
         assert_eq!(rule(&[]).cfa, (2, 0));
         assert_eq!(rule(&whole[..1]).return_address, SavedAt::Same);
         assert_eq!(rule(&whole[..1]).cfa, (2, 32));
@@ -153,7 +153,11 @@ mod tests {
         // c.addi16sp sp,-512; addi sp,sp,-2032
         let found = rule(&[0x7101, 0x0113, 0x8101]);
         assert_eq!(found.cfa, (2, 512 + 2032));
-        assert_eq!(rule(&[0x1101, 0x617d]).cfa, (2, 32), "what is given back is not there");
+        assert_eq!(
+            rule(&[0x1101, 0x617d]).cfa,
+            (2, 32),
+            "the end of the function releases the frame"
+        );
         // c.addi sp,-32; c.j .; c.addi sp,-32; and with beqz
         assert_eq!(rule(&[0x1101, 0xa001, 0x1101]).cfa, (2, 32));
         assert_eq!(rule(&[0x1101, 0xc101, 0x1101]).cfa, (2, 32));
@@ -162,6 +166,6 @@ mod tests {
     #[test]
     fn later_stores_of_a_register_are_not_of_its_value_at_the_call() {
         // c.addi sp,-32; c.swsp s0,24(sp); c.swsp s0,0(sp)
-        assert_eq!(rule(&[0x1101, 0xcc22, 0xc022]).saved, [(8, SavedAt::Offset(-8))]);
+        assert_eq!(rule(&[0x1101, 0xcc22, 0xc022]).saved, [(8, SavedAt::AtCfaOffset(-8))]);
     }
 }

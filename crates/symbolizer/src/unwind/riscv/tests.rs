@@ -28,19 +28,34 @@ impl Code for Firmware {
     fn rule(&self, address: u32) -> Option<UnwindRule> {
         let return_address = match address {
             _ if ENTRY.contains(&address) => SavedAt::Nowhere,
-            _ if OUTER.contains(&address) || INNER.contains(&address) => SavedAt::Offset(-4),
+            _ if OUTER.contains(&address) || INNER.contains(&address) => SavedAt::AtCfaOffset(-4),
             _ if SAVE.contains(&address) => {
-                let (link, return_address) = (5, SavedAt::Same);
-                return Some(UnwindRule { cfa: (2, 0), link, return_address, saved: Vec::new() });
+                let (return_address_register, return_address) = (5, SavedAt::Same);
+                return Some(UnwindRule {
+                    cfa: (2, 0),
+                    return_address_register,
+                    return_address,
+                    saved: Vec::new(),
+                });
             }
             _ => return None,
         };
-        Some(UnwindRule { cfa: (2, 32), link: 1, return_address, saved: Vec::new() })
+        Some(UnwindRule {
+            cfa: (2, 32),
+            return_address_register: 1,
+            return_address,
+            saved: Vec::new(),
+        })
     }
 
     fn prologue(&self, address: u32) -> Option<UnwindRule> {
-        let saved = SavedAt::Offset(-4);
-        let rule = UnwindRule { cfa: (2, 48), link: 1, return_address: saved, saved: Vec::new() };
+        let saved = SavedAt::AtCfaOffset(-4);
+        let rule = UnwindRule {
+            cfa: (2, 48),
+            return_address_register: 1,
+            return_address: saved,
+            saved: Vec::new(),
+        };
         KNOWN_ROM.contains(&address).then_some(rule)
     }
 
@@ -127,7 +142,7 @@ fn the_caller_of_a_function_in_rom_is_searched_and_marked() {
 }
 
 #[test]
-fn what_is_left_of_earlier_calls_is_not_taken_for_the_caller() {
+fn return_addresses_of_earlier_calls_are_not_taken_for_the_caller() {
     let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
     // A call to a function of the firmware cannot have led into ROM, and neither can one from which
     // the rest of the stack cannot be unwound.
@@ -143,7 +158,7 @@ fn what_is_left_of_earlier_calls_is_not_taken_for_the_caller() {
 }
 
 #[test]
-fn a_jump_to_nowhere_shows_who_called() {
+fn a_jump_to_an_address_without_code_shows_its_caller() {
     let registers = [(PC, 0), (RA, OUTER.start + 16), (SP, STACK)];
     let trace = unwind(registers, &[(7, ENTRY.start + 8)]);
     check(
@@ -153,7 +168,7 @@ fn a_jump_to_nowhere_shows_who_called() {
 }
 
 #[test]
-fn a_function_without_rules_was_called_only_by_who_can_have_called_it() {
+fn the_caller_of_a_function_without_rules_must_be_able_to_reach_it() {
     let pc = BARE.start + 20;
     let by_pointer = [(PC, pc), (RA, OUTER.start + 16), (SP, STACK)];
     assert_eq!(unwind(by_pointer, &[(7, ENTRY.start + 8)]).frames.len(), 3);
@@ -164,7 +179,7 @@ fn a_function_without_rules_was_called_only_by_who_can_have_called_it() {
 }
 
 #[test]
-fn a_return_into_rom_in_the_middle_is_kept() {
+fn a_return_address_in_rom_in_the_middle_is_a_frame() {
     let registers = [(PC, INNER.start + 4), (RA, 0), (SP, STACK)];
     let words = [(7, ROM), (11, OUTER.start + 8), (19, ENTRY.start + 8)];
     check(
@@ -179,7 +194,7 @@ fn a_return_into_rom_in_the_middle_is_kept() {
 }
 
 #[test]
-fn a_function_in_rom_that_has_moved_the_stack_makes_what_follows_uncertain() {
+fn a_function_in_rom_that_has_moved_the_stack_makes_later_frames_uncertain() {
     // ra is still right, and the stack can be unwound from here and from 16 bytes above.
     let registers = [(PC, ROM), (RA, OUTER.start + 8), (SP, STACK)];
     let words = [(7, INNER.start + 8), (11, ENTRY.start + 8), (15, ENTRY.start + 8)];
@@ -202,7 +217,7 @@ fn a_function_that_saves_registers_for_its_caller_returns_by_another_register() 
 }
 
 #[test]
-fn all_tasks_of_a_dump_share_what_may_be_searched() {
+fn all_tasks_of_a_dump_share_one_search_budget() {
     let registers = [(PC, ROM), (RA, 0), (SP, STACK)];
     let words = [(3, OUTER.start + 8), (11, ENTRY.start + 8)];
     let budget = SearchBudget::default();
@@ -214,7 +229,7 @@ fn all_tasks_of_a_dump_share_what_may_be_searched() {
 }
 
 #[test]
-fn a_function_in_a_known_rom_is_unwound_by_what_it_begins_with() {
+fn a_function_in_a_known_rom_is_unwound_by_its_first_instructions() {
     let registers = [(PC, KNOWN_ROM.start + 4), (RA, 0), (SP, STACK)];
     let trace = unwind(registers, &[(11, OUTER.start + 8), (19, ENTRY.start + 8)]);
     check(

@@ -22,8 +22,12 @@ struct Firmware;
 
 impl Code for Firmware {
     fn rule(&self, address: u32) -> Option<UnwindRule> {
-        let rule =
-            UnwindRule { cfa: (1, 0), link: 0, return_address: SavedAt::Same, saved: vec![] };
+        let rule = UnwindRule {
+            cfa: (1, 0),
+            return_address_register: 0,
+            return_address: SavedAt::Same,
+            saved: vec![],
+        };
         [TASK, OUTER, INNER].iter().any(|function| function.start == address).then_some(rule)
     }
 
@@ -121,7 +125,7 @@ fn before_its_entry_a_function_has_the_window_of_its_caller() {
 }
 
 #[test]
-fn a_call_through_a_null_pointer_shows_who_called() {
+fn a_call_through_a_null_pointer_shows_its_caller() {
     let mut registers = inner();
     registers.pc = 0;
     registers.ps = PS & !0x0003_0000 | CALL8 << 16;
@@ -188,7 +192,7 @@ fn stacks_that_lead_nowhere_end() {
 }
 
 #[test]
-fn a_task_that_yielded_lacks_one_frame_unless_its_stack_is_there_as_a_whole() {
+fn a_task_that_yielded_lacks_one_frame_unless_its_whole_stack_is_in_the_dump() {
     let frame = STACK + 0x20;
     let mut registers = inner();
     registers.pc = INNER.start + 8;

@@ -15,7 +15,7 @@ pub(super) async fn bytes_are_read_back(store: &dyn ArtifactStore, backend: Back
     for length in [0, 1, PIECE, PIECE + 1, MIB, MIB + 1] {
         let bytes = pattern(1, length);
         let stored = put(store, &key, bytes.clone()).await;
-        check_read_back(store, &key, (&stored, &bytes), backend).await;
+        check_read_back(store, &key, &stored, &bytes, backend).await;
     }
 }
 
@@ -24,22 +24,23 @@ pub(super) async fn spooled_files_are_read_back(store: &dyn ArtifactStore, backe
     for length in [0, 3, MIB, MIB + 1, 5 * MIB + 3] {
         let bytes = pattern(2, length);
         let stored = put(store, &key, spooled(&bytes)).await;
-        check_read_back(store, &key, (&stored, &bytes), backend).await;
+        check_read_back(store, &key, &stored, &bytes, backend).await;
     }
 }
 
 async fn check_read_back(
     store: &dyn ArtifactStore,
     key: &ArtifactKey,
-    (stored, bytes): (&StoredArtifact, &Bytes),
+    stored: &StoredArtifact,
+    bytes: &Bytes,
     backend: Backend,
 ) {
     assert_eq!(stored.size, bytes.len() as u64);
     let sha256 = backend.metadata.then(|| Sha256Digest::of(bytes));
-    assert_eq!(stored.sha256, sha256, "the digest is kept where the store has metadata");
+    assert_eq!(stored.sha256, sha256, "the digest is stored where the store has metadata");
     let opened = store.open(key, ByteRange::Full).await.expect("the object is readable");
     let opened = opened.expect("the object is there");
-    assert_eq!(&opened.stored, stored, "a reader sees what the writer was told");
+    assert_eq!(&opened.stored, stored, "reader and writer get one description");
     let pieces: Vec<_> = opened.body.try_collect().await.expect("the body is readable");
     assert!(pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())), "pieces are small");
     assert!(pieces.concat() == **bytes, "{} bytes are read back", bytes.len());

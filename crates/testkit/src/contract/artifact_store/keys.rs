@@ -10,10 +10,10 @@ use futures::stream::{self, StreamExt};
 
 use super::{content, is_absent, key, list, put};
 
-/// The path of an object that is none of ours, below a prefix that is.
+/// The path of an object which is not an artifact, below the prefix of artifacts.
 pub const FOREIGN_PATH: &str = "firmware/contract/notes.txt";
 
-/// The caller has placed an object of `size` bytes at [`FOREIGN_PATH`]; it is listed.
+/// Checks that the object of `size` bytes which the caller placed at [`FOREIGN_PATH`] is listed.
 pub async fn lists_foreign_objects(store: &dyn ArtifactStore, size: u64) {
     let listed = list(store, ArtifactPrefix::Firmware).await;
     let foreign = listed.iter().find(|object| object.path == FOREIGN_PATH);
@@ -28,32 +28,32 @@ pub(super) async fn absent_objects_are_none(store: &dyn ArtifactStore) {
         let absent = key(path);
         assert!(is_absent(store, &absent).await, "{path}");
         let range = ByteRange::Part { start: 5, end: 9 };
-        let part = store.open(&absent, range).await.expect("absence is no error");
+        let part = store.open(&absent, range).await.expect("absence is not an error");
         assert!(part.is_none(), "a part of {path}");
     }
 }
 
-pub(super) async fn deleting_takes_absent_keys(store: &dyn ArtifactStore) {
-    let [first, absent, second, kept] = [
+pub(super) async fn absent_keys_can_be_deleted(store: &dyn ArtifactStore) {
+    let [first, absent, second, other] = [
         "coredumps/contract/20.dmp",
         "coredumps/contract/21.dmp",
         "health/c0.probe",
         "coredumps/contract/22.dmp",
     ]
     .map(key);
-    for present in [&first, &second, &kept] {
+    for present in [&first, &second, &other] {
         put(store, present, Bytes::from_static(b"abc")).await;
     }
     store.delete(&[]).await.expect("nothing to delete");
-    store.delete(std::slice::from_ref(&absent)).await.expect("absent is deleted");
+    store.delete(std::slice::from_ref(&absent)).await.expect("an absent object is deleted");
     let keys = [first, absent, second];
     for _ in 0..2 {
-        store.delete(&keys).await.expect("present and absent ones");
+        store.delete(&keys).await.expect("present and absent objects are deleted");
         for key in &keys {
             assert!(is_absent(store, key).await, "{key}");
         }
     }
-    assert_eq!(content(store, &kept).await, "abc");
+    assert_eq!(content(store, &other).await, "abc");
 }
 
 pub(super) async fn prefixes_are_listed_apart(store: &dyn ArtifactStore) {
@@ -82,7 +82,7 @@ pub(super) async fn prefixes_are_listed_apart(store: &dyn ArtifactStore) {
 }
 
 /// More than two pages of a listing, and more than two batches of a deletion, where the store has
-/// them; every fifth key is one that must be encoded on its way.
+/// them; every fifth key must be encoded in requests.
 pub(super) async fn thousands_of_objects_are_listed_and_deleted(store: &dyn ArtifactStore) {
     let version = |number: u32| match number % 5 {
         0 => format!("3.{number}+a%2B b&ü"),
@@ -94,16 +94,16 @@ pub(super) async fn thousands_of_objects_are_listed_and_deleted(store: &dyn Arti
     let stored: Vec<_> = stream::iter(puts).buffer_unordered(16).collect().await;
     assert!(stored.iter().all(Result::is_ok));
     let expected: BTreeSet<_> = keys.iter().map(ToString::to_string).collect();
-    let held = || async {
+    let paths = || async {
         let objects = list(store, ArtifactPrefix::Firmware).await.into_iter();
         let paths = objects.map(|object| object.path);
         paths.filter(|path| path.starts_with("firmware/contrac3/")).collect::<Vec<_>>()
     };
-    let listed = held().await;
+    let listed = paths().await;
     assert_eq!(listed.len(), keys.len(), "each is listed once");
     assert!(listed.into_iter().collect::<BTreeSet<_>>() == expected, "each as it is");
     store.delete(&keys).await.expect("many are deleted at once");
-    assert!(held().await.is_empty());
+    assert!(paths().await.is_empty());
 }
 
 fn map_of(model: &str, version: &str) -> ArtifactKey {
@@ -115,7 +115,7 @@ fn map_of(model: &str, version: &str) -> ArtifactKey {
 }
 
 pub(super) async fn every_version_text_is_a_key(store: &dyn ArtifactStore) {
-    // What uploads may bring, and what older deployments hold.
+    // Version texts of uploads and of older deployments.
     let texts =
         ["1.0.0+5.gabc-dirty", "1.0.0%2B5", "v 1", "1.0#2", "1?x=y&z", "1.0.0 5", "ü~:;=@!"];
     let keyed = |text: &str| map_of("contract", text);

@@ -23,7 +23,7 @@ pub(super) async fn replacing_changes_the_identity(store: &dyn ArtifactStore) {
     assert!(changed, "other bytes have another identity: {identities:?}");
 }
 
-pub(super) async fn readers_keep_what_they_opened(store: &dyn ArtifactStore) {
+pub(super) async fn open_bodies_survive_replacement_and_deletion(store: &dyn ArtifactStore) {
     let key = key("firmware/contract/3.0/firmware.bin");
     put(store, &key, spooled(&pattern(1, LARGE))).await;
     for replacing in [true, false] {
@@ -36,7 +36,7 @@ pub(super) async fn readers_keep_what_they_opened(store: &dyn ArtifactStore) {
         } else {
             store.delete(std::slice::from_ref(&key)).await.expect("the object is deleted");
         }
-        let rest: Vec<_> = body.try_collect().await.expect("the old bytes go on");
+        let rest: Vec<_> = body.try_collect().await.expect("the old bytes are readable");
         assert!([first, Bytes::from(rest.concat())].concat() == *old, "the old bytes, all of them");
     }
 }
@@ -72,12 +72,15 @@ pub(super) async fn writers_of_one_key_leave_one_whole_value(store: &dyn Artifac
     let stored = join_all(bodies.iter().map(|body| store.put(&key, body))).await;
     for (stored, value) in stored.into_iter().zip(&values) {
         let stored = stored.expect("no writer fails because of another");
-        assert_eq!(stored.size, value.len() as u64, "each is told of its own bytes");
+        assert_eq!(stored.size, value.len() as u64, "each writer gets the length of its bytes");
     }
-    assert!(values.contains(&content(store, &key).await), "one whole value is left");
+    assert!(values.contains(&content(store, &key).await), "the object is one whole value");
 }
 
-pub(super) async fn copies_are_objects_of_their_own(store: &dyn ArtifactStore, backend: Backend) {
+pub(super) async fn copies_are_independent_of_their_source(
+    store: &dyn ArtifactStore,
+    backend: Backend,
+) {
     let from = key("staging/c0/firmware.bin");
     let to = key("firmware/contract/6.0/firmware.bin");
     for (seed, length) in [(1, 0), (2, 1000), (3, LARGE)] {
@@ -99,17 +102,17 @@ pub(super) async fn copies_are_objects_of_their_own(store: &dyn ArtifactStore, b
     assert!(content(store, &to).await == pattern(3, LARGE), "the copy outlives its source");
 }
 
-pub(super) async fn copying_what_is_absent_changes_nothing(store: &dyn ArtifactStore) {
+pub(super) async fn copying_an_absent_object_changes_nothing(store: &dyn ArtifactStore) {
     let absent = key("staging/c1/firmware.bin");
-    let kept = key("firmware/contract/7.0/firmware.bin");
-    let nothing = key("firmware/contract/7.1/firmware.bin");
-    put(store, &kept, Bytes::from_static(b"kept")).await;
-    for to in [&kept, &nothing] {
+    let present = key("firmware/contract/7.0/firmware.bin");
+    let other = key("firmware/contract/7.1/firmware.bin");
+    put(store, &present, Bytes::from_static(b"present")).await;
+    for to in [&present, &other] {
         match store.copy(&absent, to).await {
             Err(ArtifactStoreError::NotFound { key }) => assert_eq!(key, absent.to_string()),
-            other => panic!("copying what is absent: {other:?}"),
+            outcome => panic!("expected NotFound for an absent object, found {outcome:?}"),
         }
     }
-    assert_eq!(content(store, &kept).await, "kept");
-    assert!(is_absent(store, &nothing).await);
+    assert_eq!(content(store, &present).await, "present");
+    assert!(is_absent(store, &other).await);
 }

@@ -11,12 +11,12 @@ const IN_ZIP64: u32 = u32::MAX;
 /// 1980-01-01T00:00:00 as date and time of MS-DOS.
 const WRITTEN: u32 = 0x0021_0000;
 
-/// One entry; deflated unless told otherwise.
+/// An entry, deflated unless changed.
 #[derive(Debug, Clone)]
 pub struct ZipEntry {
     name: Vec<u8>,
     content: Vec<u8>,
-    /// The bytes in the archive, when they are not the content by `method`.
+    /// The bytes in the archive, if they are not the content compressed by `method`.
     raw: Option<Vec<u8>>,
     method: u16,
     flags: u16,
@@ -41,19 +41,18 @@ impl ZipEntry {
         }
     }
 
-    /// Claims 10 bytes and inflates to about `inflated` zeros, rounded up to whole MiB, at some
-    /// 1000 : 1. Its CRC-32 is that of no such content.
+    /// Claims 10 bytes and inflates to `inflated` zeros, rounded up to whole MiB, at about 1000 :
+    /// 1. Its CRC-32 does not match.
     pub fn bomb(name: &str, inflated: u64) -> Self {
         let raw = Some(deflated_zeros(inflated.div_ceil(1 << 20)));
         Self { raw, size: 10, ..Self::new(name, []) }
     }
 
-    /// Its name.
     pub fn name(&self) -> &[u8] {
         &self.name
     }
 
-    /// Without compression.
+    /// Stores the content without compression.
     #[must_use]
     pub fn stored(self) -> Self {
         Self { method: 0, ..self }
@@ -83,13 +82,13 @@ impl ZipEntry {
         Self { flags: self.flags | ENCRYPTED, ..self }
     }
 
-    /// CRC-32 and sizes behind the bytes instead of before them.
+    /// Writes CRC-32 and sizes after the bytes instead of before them.
     #[must_use]
     pub fn data_descriptor(self) -> Self {
         Self { flags: self.flags | DESCRIPTOR, ..self }
     }
 
-    /// Sizes and offset in ZIP64 extra fields.
+    /// Writes sizes and offset in ZIP64 extra fields.
     #[must_use]
     pub fn zip64(self) -> Self {
         Self { zip64: true, ..self }
@@ -101,13 +100,13 @@ impl ZipEntry {
             (None, 0) => self.content.clone(),
             (None, _) => {
                 let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-                encoder.write_all(&self.content).expect("memory takes all");
-                encoder.finish().expect("memory takes all")
+                encoder.write_all(&self.content).expect("writing to memory cannot fail");
+                encoder.finish().expect("writing to memory cannot fail")
             }
         }
     }
 
-    /// What local and central header have in common.
+    /// The fields which local and central header have in common.
     fn common(&self, crc32: u32, sizes: [u64; 2], extra: usize) -> Vec<u8> {
         let version: u16 = if self.zip64 { 45 } else { 20 };
         let mut header = Vec::new();
@@ -127,15 +126,15 @@ impl ZipEntry {
 
     pub(super) fn write_local(&self, archive: &mut Vec<u8>, bytes: &[u8]) {
         let sizes = [bytes.len() as u64, self.size];
-        let behind = self.flags & DESCRIPTOR != 0;
-        let (crc32, before) = if behind { (0, [0; 2]) } else { (self.crc32, sizes) };
+        let has_descriptor = self.flags & DESCRIPTOR != 0;
+        let (crc32, before) = if has_descriptor { (0, [0; 2]) } else { (self.crc32, sizes) };
         let extra = self.extra(&[before[1], before[0]]);
         archive.extend(b"PK\x03\x04");
         archive.extend(self.common(crc32, before, extra.len()));
         archive.extend(&self.name);
         archive.extend(extra);
         archive.extend(bytes);
-        if behind {
+        if has_descriptor {
             archive.extend(b"PK\x07\x08");
             archive.extend(self.crc32.to_le_bytes());
             for size in sizes {
@@ -173,7 +172,7 @@ fn low32(value: u64) -> u32 {
     u32::try_from(value).expect("sizes of 4 GiB need ZIP64")
 }
 
-/// `mebibytes` MiB of zeros: one deflated MiB, flushed to a byte boundary, over and over.
+/// `mebibytes` MiB of zeros: one deflated MiB, flushed to a byte boundary, which is repeated.
 fn deflated_zeros(mebibytes: u64) -> Vec<u8> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut block = Vec::with_capacity(8 << 10);

@@ -5,14 +5,14 @@ use super::*;
 
 const DUMP: &[u8] = b"a dump";
 
-/// A store of files, and rows which refer to them.
+/// A store of files, and rows which refer to its objects.
 struct Bench {
     directory: TempDir,
     rows: Rows,
 }
 
 impl Bench {
-    /// One dump, and one version at the keys of its own.
+    /// One dump, and one version without staged objects.
     fn new() -> Self {
         let rows = Rows {
             models: vec![ModelRow { id: 1, code: "demo".into(), current: None }],
@@ -53,7 +53,7 @@ impl Bench {
         Objects::read(self.directory.path()).unwrap()
     }
 
-    /// What is wrong with objects of rows.
+    /// Number of objects of rows which are missing or differ.
     fn broken(&self) -> usize {
         let mut findings = Findings::default();
         self.objects().check_rows(&self.rows, Rule::Objects, &mut findings).unwrap();
@@ -62,7 +62,7 @@ impl Bench {
 }
 
 #[test]
-fn files_being_written_are_told_from_whole_ones() {
+fn unfinished_files_are_distinguished_from_whole_ones() {
     let bench = Bench::new();
     bench.place("coredumps/abcd2345/1.dmp", DUMP);
     bench.place("coredumps/abcd2345/2.dmp.a1B2c3D4e5.part", &DUMP[..3]);

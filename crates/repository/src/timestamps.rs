@@ -1,4 +1,4 @@
-//! How values lie in columns.
+//! How times are stored in columns.
 
 use coredock_domain::timestamp::Timestamp;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -17,19 +17,19 @@ pub struct UtcTimestamp;
 
 impl SqlOrd for UtcTimestamp {}
 
-/// An instant on its way into a column.
+/// An instant that is written to a column.
 #[derive(Debug, Clone, Copy, AsExpression)]
 #[diesel(sql_type = UtcTimestamp)]
 pub(crate) struct At(pub(crate) Timestamp);
 
-/// What a column of instants holds; `None` when it is not an instant.
+/// The value of a column of instants; `None` if it is not an instant that the domain can express.
 #[derive(Debug, Clone, Copy, FromSqlRow)]
 #[diesel(sql_type = UtcTimestamp)]
 pub(crate) struct StoredTime(Option<Timestamp>);
 
 impl StoredTime {
     pub(crate) fn read(self, column: Column) -> Result<Timestamp, Failure> {
-        column.holds(self.0)
+        column.require(self.0)
     }
 }
 
@@ -54,6 +54,7 @@ mod sqlite {
         }
     }
 }
+
 mod postgres {
     use diesel::data_types::PgTimestamp;
     use diesel::pg::{Pg, PgValue};
@@ -62,7 +63,7 @@ mod postgres {
 
     use super::{At, FromSql, StoredTime, Timestamp, UtcTimestamp, deserialize};
 
-    /// `PostgreSQL` counts from 2000-01-01T00:00:00Z; in microseconds since 1970.
+    /// The epoch of `PostgreSQL`, 2000-01-01T00:00:00Z, in microseconds since 1970.
     const EPOCH: i64 = 946_684_800_000_000;
 
     impl ToSql<UtcTimestamp, Pg> for At {

@@ -1,4 +1,4 @@
-//! For tests: how `SQLite` carries a query out on an empty database.
+//! For tests: the plans of queries, as `SQLite` makes them for an empty database.
 
 use diesel::prelude::*;
 use diesel::query_builder::QueryFragment;
@@ -12,12 +12,12 @@ struct StepRow {
     detail: String,
 }
 
-/// The steps of a query.
+/// The steps of the plan of a query.
 pub(crate) fn plan_of(query: &impl QueryFragment<Sqlite>) -> Vec<String> {
     plan(&diesel::debug_query(query).to_string())
 }
 
-/// The steps of a statement.
+/// The steps of the plan of a statement.
 pub(crate) fn plan(statement: &str) -> Vec<String> {
     let mut connection = SqliteConnection::establish(":memory:").unwrap();
     let source = FileBasedMigrations::from_path("../../migrations/sqlite").unwrap();
