@@ -49,7 +49,8 @@ pub(crate) fn spooled(length: usize) -> ArtifactBody {
     spool.finish().into()
 }
 
-/// The bucket by a client other than the store.
+/// The bucket by a client other than the store. The process has a provider of cryptography only after
+/// an [`S3Bucket`](coredock_artifact_store::S3Bucket) was made.
 pub(crate) fn raw_bucket(options: &S3Options) -> Box<Bucket> {
     let region = Region::Custom {
         region: options.region.clone(),
