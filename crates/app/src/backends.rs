@@ -1,5 +1,7 @@
 //! Opens the database, the artifact store and the symbolizer.
 
+pub mod preparation;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -149,7 +151,11 @@ impl Backends {
                 tracing::debug!("reading of the database clock discarded: it took {took:?}");
             }
             Err(error) => {
-                warn("the database clock could not be read; its last reading is used", &error);
+                warn(
+                    "the time of the database server could not be read; the last reading goes on, or the clock \
+                     of this machine if there was none",
+                    &error,
+                );
             }
         }
     }
@@ -277,7 +283,7 @@ pub async fn open_database(config: &Config) -> Result<Database, OpenError> {
         DatabasePlace::Postgres(url) => {
             let options = PostgresOptions {
                 url: url.clone(),
-                kept: database.pool_size,
+                pool_size: database.pool_size,
                 overflow: database.overflow,
                 wait: database.wait,
             };

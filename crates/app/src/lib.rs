@@ -16,7 +16,6 @@ pub mod metrics;
 pub mod rescue_directory;
 pub mod server;
 pub mod shutdown;
-pub mod start_up;
 pub mod system;
 pub mod wiring;
 pub mod workers;

@@ -29,7 +29,7 @@ pub(crate) type PostgresManager = AsyncDieselConnectionManager<AsyncPgConnection
 pub struct PostgresOptions {
     pub url: PostgresUrl,
     /// Connections that stay open (`DB_POOL_SIZE`).
-    pub kept: usize,
+    pub pool_size: usize,
     /// Further connections, closed when no task waits for one (`DB_POOL_MAX_OVERFLOW`).
     pub overflow: usize,
     /// Longest wait for a connection, and for the answer to a statement (`DB_POOL_TIMEOUT`).
@@ -41,7 +41,7 @@ pub struct PostgresOptions {
 pub(crate) struct Postgres {
     pub(crate) pool: Pool<AsyncPgConnection>,
     pub(crate) connector: Arc<Connector>,
-    pub(crate) kept: usize,
+    pub(crate) pool_size: usize,
     /// Longest wait for the answer to a statement. Longer than `statement_timeout`, so that as a
     /// rule the server ends the statement and the connection stays usable.
     pub(crate) answer_timeout: Duration,
@@ -53,7 +53,7 @@ impl Postgres {
         options: PostgresOptions,
         statements: Arc<AtomicU64>,
     ) -> Result<Self, StartError> {
-        let PostgresOptions { url, kept, overflow, wait } = options;
+        let PostgresOptions { url, pool_size, overflow, wait } = options;
         let connector = Arc::new(Connector::new(url, wait, statements)?);
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
@@ -66,23 +66,23 @@ impl Postgres {
             })
         });
         let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config("", config))
-            .max_size(kept.saturating_add(overflow).max(1))
+            .max_size(pool_size.saturating_add(overflow).max(1))
             .wait_timeout(Some(wait))
             .create_timeout(Some(wait))
             .runtime(deadpool::Runtime::Tokio1)
             .build()
             .map_err(|error| StartError::unavailable("open", error))?;
         let answer_timeout = wait + Duration::from_secs(1);
-        Ok(Self { pool, connector, kept: kept.max(1), answer_timeout })
+        Ok(Self { pool, connector, pool_size: pool_size.max(1), answer_timeout })
     }
 
     pub(crate) fn url(&self) -> &PostgresUrl {
         self.connector.url()
     }
 
-    /// Whether to close a returned connection: no task waits for it, and more than `kept` are open.
+    /// Whether to close a returned connection: no task waits for it, and more than `pool_size` are open.
     pub(crate) fn is_surplus(&self) -> bool {
         let status = self.pool.status();
-        status.size > self.kept && status.waiting == 0
+        status.size > self.pool_size && status.waiting == 0
     }
 }

@@ -17,10 +17,10 @@ use crate::gate::Gate;
 
 /// How long a test waits for calls before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Longest request head.
-const MOST_HEAD: usize = 64 * 1024;
+/// Maximum length of a request head, in bytes.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// A sidecar on a port of its own. Answers `{"output":"report"}` unless told otherwise; ends when
+/// A sidecar on a port of its own. Answers `{"output":"report"}` unless the script has another answer; ends when
 /// dropped.
 pub struct ScriptedSidecar {
     url: String,
@@ -108,7 +108,7 @@ struct State {
     calls: Vec<Call>,
     /// The `core` of every call that has no answer yet.
     running: Vec<String>,
-    most_at_once: usize,
+    max_running: usize,
     same_core_at_once: bool,
 }
 
@@ -163,8 +163,8 @@ impl ScriptedSidecar {
 
     /// The most calls that ran at the same time. A call runs until it is answered or its caller
     /// hangs up.
-    pub fn most_at_once(&self) -> usize {
-        self.shared.lock().most_at_once
+    pub fn max_running(&self) -> usize {
+        self.shared.lock().max_running
     }
 
     /// Whether two calls for the same `core` ran at the same time since this was asked last.
@@ -204,7 +204,7 @@ impl Shared {
         let core = call.core.clone();
         state.same_core_at_once |= state.running.contains(&core);
         state.running.push(core.clone());
-        state.most_at_once = state.most_at_once.max(state.running.len());
+        state.max_running = state.max_running.max(state.running.len());
         state.calls.push(call);
         let reply = state.script.pop_front().unwrap_or_else(|| Reply::output("report"));
         let count = state.calls.len();
@@ -252,7 +252,7 @@ async fn serve(mut socket: TcpStream, shared: Arc<Shared>) {
                 answer = answer(reply, &target, &shared.gate) => Some(answer),
                 () = hung_up(&mut socket) => None,
             };
-            // Whoever has the answer may call again at once.
+            // A caller that has the answer may call again at once.
             drop(running);
             answer
         }
@@ -268,7 +268,7 @@ async fn serve(mut socket: TcpStream, shared: Arc<Shared>) {
 async fn read_target(socket: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        if head.len() >= MOST_HEAD {
+        if head.len() >= MAX_HEAD_BYTES {
             return None;
         }
         head.push(socket.read_u8().await.ok()?);

@@ -6,11 +6,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DONE, FAILED, MISUSED, fail};
 use crate::backends::Backends;
+use crate::backends::preparation::Preparation;
 use crate::config::Config;
 use crate::logging;
 use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
-use crate::start_up::StartUp;
 use crate::wiring::Features;
 
 /// After this time the process listens, and connects to slower servers in the background.
@@ -41,11 +41,11 @@ pub(super) async fn run(config: &Config) -> u8 {
     let upkeep = features.upkeep.clone();
     let migrate = config.database.auto_migrate;
     // Before the first upload if possible: only an empty store gets its owner mark automatically.
-    let advancing = StartUp::default().advance(&backends, &upkeep, migrate);
+    let advancing = Preparation::default().advance(&backends, &upkeep, migrate);
     let ready = match tokio::time::timeout(START_PATIENCE, advancing).await {
         Ok(Ok(ready)) => ready,
         Ok(Err(error)) => return fail(&error, MISUSED),
-        Err(_) => StartUp::default(),
+        Err(_) => Preparation::default(),
     };
     let server = match RunningServer::start(config, &backends.adapters, features, listener) {
         Ok(server) => server,
@@ -56,7 +56,7 @@ pub(super) async fn run(config: &Config) -> u8 {
     let status = tokio::select! {
         () = signals.next() => DONE,
         () = remind_of_insecurity(config) => DONE,
-        error = ready.keep(&backends, &upkeep, migrate) => fail(&error, MISUSED),
+        error = ready.continue_until_error(&backends, &upkeep, migrate) => fail(&error, MISUSED),
     };
     stop(config, server, &mut signals).await;
     backends.adapters.database.close();

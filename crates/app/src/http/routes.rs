@@ -7,7 +7,7 @@
 //! the name under which calls are counted, and the handler.
 
 mod counted;
-pub mod map;
+pub mod lookup;
 pub mod row;
 
 use actix_web::http::Method;
@@ -238,9 +238,9 @@ mod tests {
 
     #[test]
     fn the_class_of_a_row_is_that_of_its_area() {
-        let map = map::RouteMap::new(&table());
+        let lookup = lookup::RouteLookup::new(&table());
         for Row { facts, .. } in &table() {
-            let unknown = map.find(&format!("{}/unknown", facts.path));
+            let unknown = lookup.find(&format!("{}/unknown", facts.path));
             assert_eq!((unknown.label(), unknown.class), ("unknown", facts.class), "{facts:?}");
         }
     }
@@ -270,13 +270,13 @@ mod tests {
 
     #[test]
     fn a_path_is_found_with_its_rows() {
-        let map = map::RouteMap::new(&table());
+        let lookup = lookup::RouteLookup::new(&table());
         for Row { facts, .. } in &table() {
             let path = facts.path.replace("{id}", "1").replace("{coredump_id}", "2");
-            let found = map.find(&path);
+            let found = lookup.find(&path);
             assert_eq!((found.label(), found.class), (facts.path, facts.class), "{path}");
             assert_eq!(found.body(&facts.method), facts.body, "{path}");
         }
-        assert_eq!(map.find("/api/devices/x").label(), "unknown");
+        assert_eq!(lookup.find("/api/devices/x").label(), "unknown");
     }
 }

@@ -17,7 +17,7 @@ use super::request::detached::DetachedTasks;
 use super::request::exchange::ExchangeContext;
 use super::request::identity::TrustedProxies;
 use super::request::in_flight::RequestsInFlight;
-use super::routes::map::RouteMap;
+use super::routes::lookup::RouteLookup;
 use super::routes::row::BodyLimits;
 use super::routes::{self, table};
 use super::testing::TestingMode;
@@ -145,7 +145,7 @@ impl Rules {
 
 fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> ExchangeContext {
     ExchangeContext {
-        routes: RouteMap::new(&table()),
+        routes: RouteLookup::new(&table()),
         limits: BodyLimits {
             firmware_bundle: config.firmware.upload_bytes,
             dump: config.coredumps.intake.max_body_bytes,

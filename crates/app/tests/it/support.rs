@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coredock::adapters::{Adapters, Engine};
 use coredock::backends::Backends;
+use coredock::backends::preparation::Preparation;
 use coredock::config::{Config, Overrides};
 use coredock::server::RunningServer;
-use coredock::start_up::StartUp;
 use coredock::wiring::Features;
 use coredock_testkit::faulty_store::FaultyStore;
 use coredock_testkit::files::names_below;
@@ -161,7 +161,7 @@ impl TestServer {
         let listener = coredock::server::listen(config.http.listen).unwrap();
         backends.clean_leftovers().await;
         let features = Features::new(&config, &adapters).unwrap();
-        StartUp::default().advance(&backends, &features.upkeep, true).await.unwrap();
+        Preparation::default().advance(&backends, &features.upkeep, true).await.unwrap();
         let server = RunningServer::start(&config, &adapters, features, listener).unwrap();
         let client = reqwest::Client::builder()
             .no_proxy()

@@ -64,7 +64,7 @@ async fn v47_two_parses_of_a_model_see_their_own_builds() {
         assert_eq!(call.elf_bytes.as_deref(), Some(elf.as_bytes()));
         bench.wait(id, "PARSED").await;
     }
-    assert_eq!(bench.sidecar.most_at_once(), 2);
+    assert_eq!(bench.sidecar.max_running(), 2);
     bench.finish().await;
 }
 
@@ -82,7 +82,7 @@ async fn no_more_parses_run_at_once_than_there_are_workers() {
     for id in ids {
         bench.wait(id, "PARSED").await;
     }
-    assert_eq!((bench.sidecar.most_at_once(), bench.sidecar.calls().len()), (2, 20));
+    assert_eq!((bench.sidecar.max_running(), bench.sidecar.calls().len()), (2, 20));
     bench.finish().await;
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use coredock::adapters::Adapters;
 use coredock::backends::Backends;
+use coredock::backends::preparation::Preparation;
 use coredock::config::{Config, Overrides};
 use coredock::server::{self, RunningServer};
-use coredock::start_up::StartUp;
 use coredock::system::SystemClock;
 use coredock::wiring::Features;
 use coredock_domain::Clock;
@@ -120,7 +120,7 @@ async fn serve(config: &Config) -> Result<(RunningServer, Adapters)> {
     let mut features = Features::new(config, &adapters)?;
     // The workers wait for wake-ups which no request sends.
     features.wakeups = Arc::default();
-    StartUp::default().advance(&backends, &features.upkeep, true).await?;
+    Preparation::default().advance(&backends, &features.upkeep, true).await?;
     let server = RunningServer::start(config, &adapters, features, listener)?;
     clock.until_sleeping(WORKERS).await;
     Ok((server, adapters))

@@ -79,17 +79,17 @@ pub enum ReadFirmwareError {
     #[error("model {0} has no current version")]
     NoneCurrent(ModelCode),
     /// A visible row has no object: an invariant is broken (I1).
-    #[error("object {} of a visible row is missing", .0.key)]
+    #[error("object {} is in the database, but not in the artifact store", .0.key)]
     ObjectMissing(BrokenObject),
     /// A visible row describes another object: an invariant is broken (I1).
-    #[error("expected the length and SHA-256 of its row for object {}, found others", .0.key)]
+    #[error("object {} is not the one that was stored: its length or SHA-256 differs from the database", .0.key)]
     ObjectDiffers(BrokenObject),
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),
     /// The store failed while the image was loaded for several requests.
-    #[error("image could not be loaded")]
+    #[error("the firmware image could not be read from the artifact store")]
     Load(#[source] Arc<LoadImageError>),
 }
 
@@ -111,7 +111,7 @@ impl BrokenObject {
 pub enum LoadImageError {
     #[error("the object of the image is missing")]
     Missing,
-    #[error("expected the length and SHA-256 of its row for the object of the image, found others")]
+    #[error("the object of the image is not the one that was stored")]
     Different,
     #[error(transparent)]
     Store(#[from] ArtifactStoreError),

@@ -134,7 +134,8 @@ impl Intake {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, %device, bytes,
-                    "a dump of device {device} is lost: it could not be saved to the rescue spool");
+                    "a dump of device {device} has no copy in the rescue spool; it is lost unless its \
+                     intake still succeeds");
                 None
             }
         }
@@ -163,7 +164,7 @@ impl Intake {
                     tracing::warn!(
                         error,
                         file = name.0,
-                        "dump {} stays in the rescue spool",
+                        "dump {} stays in the rescue spool and is replayed again",
                         name.0
                     );
                 }

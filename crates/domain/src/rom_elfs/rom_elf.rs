@@ -69,7 +69,10 @@ pub enum RomElfError {
     /// It does not start with the magic of an ELF, or ends within the header.
     #[error("expected an ELF, found a body that does not begin with the header of an ELF")]
     NotAnElf,
-    #[error("expected a 32-bit little-endian ELF, found EI_CLASS {class} and EI_DATA {data}")]
+    #[error(
+        "expected a 32-bit little-endian ELF (EI_CLASS 1, EI_DATA 1), found EI_CLASS {class} and \
+         EI_DATA {data}"
+    )]
     WrongClass {
         /// `e_ident[EI_CLASS]`; 1 means 32 bits.
         class: u8,
@@ -211,7 +214,7 @@ mod tests {
         }
         let (class, endianness) = (4, 5);
         for offset in [class, endianness] {
-            assert!(error_of(offset, 2).contains("expected a 32-bit little-endian ELF, found"));
+            assert!(error_of(offset, 2).contains("expected a 32-bit little-endian ELF"));
         }
         assert!(error_of(16, 4).contains("type 4"));
         let other = error_of(18, 94);

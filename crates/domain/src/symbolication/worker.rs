@@ -321,7 +321,11 @@ impl Symbolication {
             match self.ports.jobs.finish(std::slice::from_ref(result)).await {
                 Err(error @ RepositoryError::Unavailable { .. }) => {
                     let (error, id) = (&error as &dyn std::error::Error, result.id);
-                    tracing::warn!(error, id, "report of dump {id} waits for the database");
+                    tracing::warn!(
+                        error,
+                        id,
+                        "result of the parse of dump {id} not written: database unavailable; retried"
+                    );
                     self.ports.clock.sleep(RESULT_RETRY).await;
                 }
                 written => return Ok(written?.into_iter().next().flatten()),

@@ -49,8 +49,8 @@ pub(crate) async fn prune(
         .order((firmware_versions::uploaded_at.desc(), firmware_versions::id.desc()));
     let mut versions =
         on!(conn, |c| newest_first.select(StoredVersion::as_select()).load::<StoredVersion>(c))?;
-    let kept = usize::try_from(quota.max_versions.max(1)).unwrap_or(usize::MAX);
-    let mut beyond = versions.split_off(kept.min(versions.len()));
+    let limit = usize::try_from(quota.max_versions.max(1)).unwrap_or(usize::MAX);
+    let mut beyond = versions.split_off(limit.min(versions.len()));
     beyond.retain(|row| model.current.as_deref() != Some(&row.version));
     if beyond.is_empty() {
         return Ok(Surplus::default());

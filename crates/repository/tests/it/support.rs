@@ -336,7 +336,7 @@ pub(crate) fn facts(seed: &str) -> FirmwareFacts {
 pub(crate) fn connect_to(url: &str) -> Result<Database, coredock_repository::StartError> {
     Database::open_postgres(PostgresOptions {
         url: PostgresUrl::parse(url).unwrap(),
-        kept: 4,
+        pool_size: 4,
         overflow: 4,
         wait: Duration::from_secs(10),
     })

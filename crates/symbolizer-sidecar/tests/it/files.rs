@@ -45,7 +45,7 @@ async fn v47_two_dumps_of_one_model_at_once_each_see_their_own_elf() {
     let expected: [(_, &[u8]); 2] =
         [("demo-1.elf", b"version one"), ("demo-2.elf", b"version two, longer")];
     assert!(seen.eq(expected), "{calls:?}");
-    assert_eq!(setting.sidecar.most_at_once(), 2);
+    assert_eq!(setting.sidecar.max_running(), 2);
     assert!(!setting.sidecar.same_core_at_once());
     assert_eq!(names(setting.shared.path()), [""; 0]);
 }

@@ -21,8 +21,8 @@ const SECRET_KEY: &str = "testsecretkey";
 
 const MOTO_VERSION: &str = "5.2.5";
 /// Python takes a while to start on a busy machine.
-const LONGEST_START: Duration = Duration::from_mins(1);
-const LONGEST_STOP: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// s3s-fs, hosted by a build of xtask.
 pub struct S3s {
@@ -65,7 +65,7 @@ impl S3s {
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.process.signal(Signal::KILL)?;
-        self.process.wait(LONGEST_STOP)?;
+        self.process.wait(STOP_TIMEOUT)?;
         Ok(())
     }
 
@@ -113,7 +113,7 @@ fn serve(xtask: &Path, directory: &Path, listen: SocketAddr) -> Result<(Process,
         .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--root"])
         .arg(buckets(directory));
     let mut process = Process::start(&mut command, &directory.join("log"))?;
-    let address = process.wait_for(LONGEST_START, |process| {
+    let address = process.wait_for(START_TIMEOUT, |process| {
         let output = process.output()?;
         let line = output.split_once('\n').map(|(line, _)| line.trim_start_matches("http://"));
         Ok(line.map(str::parse).transpose()?)
@@ -135,7 +135,7 @@ impl Moto {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let log = temporary_directory("coredock-moto-")?;
         let mut process = Process::start(&mut command, &log.path().join("log"))?;
-        process.wait_for(LONGEST_START, |_| {
+        process.wait_for(START_TIMEOUT, |_| {
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop))
         })?;
         println!("moto {MOTO_VERSION}: 127.0.0.1:{port}");

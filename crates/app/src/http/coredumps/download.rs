@@ -52,12 +52,12 @@ fn read_error(error: &ReadCoredumpError, id: i64, metrics: &Metrics) -> ApiError
         ReadCoredumpError::Unknown => unknown_coredump(id),
         ReadCoredumpError::ObjectMissing(key) => {
             metrics.violation("object_missing");
-            tracing::error!(%key, "object {key} of a visible row is missing");
+            tracing::error!(%key, "object {key} is in the database, but not in the artifact store; restore it from a backup or delete dump {id}");
             unknown_coredump(id)
         }
         ReadCoredumpError::ObjectDiffers(key) => {
             metrics.violation("object_differs");
-            tracing::error!(%key, "object {key} has other content than its row describes");
+            tracing::error!(%key, "object {key} of dump {id} is not the one that was stored: its length or SHA-256 differs from the database");
             ApiError::unavailable(error)
         }
         ReadCoredumpError::Repository(error) => error.into(),

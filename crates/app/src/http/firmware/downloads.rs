@@ -138,13 +138,13 @@ fn read_error(
         ReadFirmwareError::ObjectMissing(object) => {
             metrics.violation("object_missing");
             let key = &object.key;
-            tracing::error!(%key, "object {key} of a visible row is missing");
+            tracing::error!(%key, "object {key} is in the database, but not in the artifact store; restore it from a backup or upload the version again");
             ApiError::not_found("Firmware", &object.model)
         }
         ReadFirmwareError::ObjectDiffers(object) => {
             metrics.violation("object_differs");
             let key = &object.key;
-            tracing::error!(%key, "object {key} has other content than its row describes");
+            tracing::error!(%key, "object {key} is not the one that was stored: its length or SHA-256 differs from the database");
             ApiError::unavailable(error)
         }
         ReadFirmwareError::Repository(error) => error.into(),

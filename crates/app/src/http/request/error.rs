@@ -153,7 +153,7 @@ impl ApiError {
 
     /// 405; `allow` lists the methods of the route.
     pub fn method_not_allowed(allow: &str) -> Self {
-        let message = format!("the route has the methods {allow}");
+        let message = format!("allowed methods: {allow}");
         let value = HeaderValue::from_str(allow).ok();
         Self::new(ErrorCode::MethodNotAllowed, message).with_header(header::ALLOW, value)
     }

@@ -20,7 +20,7 @@ use super::device_body::{self, DumpRules};
 use super::error::ApiError;
 use super::in_flight::RequestsInFlight;
 use super::query::percent_decode;
-use crate::http::routes::map::{Found, RouteMap};
+use crate::http::routes::lookup::{Found, RouteLookup};
 use crate::http::routes::row::{Body, BodyLimits, Class};
 use crate::metrics::Metrics;
 
@@ -54,7 +54,7 @@ fn is_acceptable(id: &str) -> bool {
 }
 
 pub struct ExchangeContext {
-    pub routes: RouteMap,
+    pub routes: RouteLookup,
     pub limits: BodyLimits,
     pub spool: SpoolDirectory,
     pub cors: CorsOrigins,

@@ -157,7 +157,7 @@ async fn a_statement_that_waits_too_long_fails_and_its_connection_is_not_used_ag
     let url = bench.url();
     let options = coredock_repository::PostgresOptions {
         url: coredock_repository::PostgresUrl::parse(&url).unwrap(),
-        kept: 1,
+        pool_size: 1,
         overflow: 0,
         wait: Duration::from_secs(1),
     };

@@ -10,7 +10,7 @@ use super::row::{Body, Class, RouteFacts, Row};
 use super::{AREAS, pattern};
 
 /// The route table by path.
-pub struct RouteMap {
+pub struct RouteLookup {
     /// Paths without parameters; nearly all requests are for these.
     fixed: HashMap<&'static str, PathRows>,
     others: Vec<(ResourceDef, PathRows)>,
@@ -26,7 +26,7 @@ pub struct Found<'a> {
     rows: &'a [RouteFacts],
 }
 
-impl RouteMap {
+impl RouteLookup {
     /// The rows of one path must be adjacent.
     pub fn new(rows: &[Row]) -> Self {
         let mut map = Self { fixed: HashMap::new(), others: Vec::new() };

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use coredock_domain::Upkeep;
 
-use crate::backends::{Backends, OpenError};
+use super::{Backends, OpenError};
 
 const RETRY: Duration = Duration::from_secs(2);
 /// How often the time of the database is asked for.
 const TIME_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How far the start has come.
+/// Which of the backends are ready.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct StartUp {
+pub struct Preparation {
     database: bool,
     store: bool,
 }
 
-impl StartUp {
+impl Preparation {
     /// Tries once what is not ready yet. An error is one which waiting does not mend.
     pub async fn advance(
         self,
@@ -48,8 +48,14 @@ impl StartUp {
         Ok(ready)
     }
 
-    /// Goes on until an error which waiting does not mend.
-    pub async fn keep(self, backends: &Backends, upkeep: &Upkeep, migrate: bool) -> OpenError {
+    /// Tries again until both are ready and reads the time of the database regularly; returns an error
+    /// which waiting does not mend.
+    pub async fn continue_until_error(
+        self,
+        backends: &Backends,
+        upkeep: &Upkeep,
+        migrate: bool,
+    ) -> OpenError {
         let (mut ready, clock) = (self, &backends.adapters.clock);
         let mut asked = Duration::ZERO;
         loop {
