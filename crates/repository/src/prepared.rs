@@ -24,3 +24,26 @@ impl<T: QueryFragment<DB>, DB: Backend> QueryFragment<DB> for Prepared<T> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::pg::Pg;
+    use diesel::prelude::*;
+    use diesel::query_builder::QueryFragment;
+    use diesel::sqlite::Sqlite;
+
+    use super::Prepared;
+    use crate::schema::coredumps;
+    use crate::statement::AnyQuery;
+
+    #[test]
+    fn an_update_stays_prepared_behind_any_query() {
+        let update = || diesel::update(coredumps::table.find(1)).set(coredumps::occurrences.eq(2));
+        let prepared: AnyQuery<'_, Sqlite> = AnyQuery::new(Prepared(update()));
+        assert!(prepared.is_safe_to_cache_prepared(&Sqlite).unwrap());
+        let prepared: AnyQuery<'_, Pg> = AnyQuery::new(Prepared(update()));
+        assert!(prepared.is_safe_to_cache_prepared(&Pg).unwrap());
+        let anew: AnyQuery<'_, Pg> = AnyQuery::new(update());
+        assert!(!anew.is_safe_to_cache_prepared(&Pg).unwrap());
+    }
+}

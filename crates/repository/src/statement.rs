@@ -35,7 +35,7 @@ pub(crate) trait RunQueryDsl<D: Dialect>: Sized {
         Self: QueryFragment<D::Backend> + Send + 'q,
     {
         Statement {
-            work: Work::Execute(AnyQuery(Box::new(self))),
+            work: Work::Execute(AnyQuery::new(self)),
             read: |answer| Ok(if let Answer::Count(count) = answer { count } else { 0 }),
         }
     }
@@ -109,17 +109,23 @@ where
     U: FromSqlRow<C, D::Backend>,
 {
     fn all_rows(self) -> Statement<'q, D, Vec<U>> {
-        Statement { work: Work::Load(AnyQuery(Box::new(self.as_query()))), read: rows::<D, U, C> }
+        Statement { work: Work::Load(AnyQuery::new(self.as_query())), read: rows::<D, U, C> }
     }
 
     fn one_row(self) -> Statement<'q, D, U> {
-        let work = Work::Load(AnyQuery(Box::new(self.as_query())));
+        let work = Work::Load(AnyQuery::new(self.as_query()));
         Statement { work, read: first_row::<D, U, C> }
     }
 }
 
 /// A query of any type.
 pub(crate) struct AnyQuery<'q, DB>(Box<dyn QueryFragment<DB> + Send + 'q>);
+
+impl<'q, DB: Backend> AnyQuery<'q, DB> {
+    pub(crate) fn new(query: impl QueryFragment<DB> + Send + 'q) -> Self {
+        Self(Box::new(query))
+    }
+}
 
 impl<DB> QueryId for AnyQuery<'_, DB> {
     type QueryId = ();
@@ -135,6 +141,12 @@ impl<DB> Query for AnyQuery<'_, DB> {
 impl<DB: Backend> QueryFragment<DB> for AnyQuery<'_, DB> {
     fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         self.0.walk_ast(out)
+    }
+
+    /// Asks the query itself, because a walk would only ask the parts of one that is
+    /// [`Prepared`](crate::prepared::Prepared).
+    fn is_safe_to_cache_prepared(&self, backend: &DB) -> QueryResult<bool> {
+        self.0.is_safe_to_cache_prepared(backend)
     }
 }
 
@@ -168,7 +180,7 @@ pub(crate) struct Statement<'q, D: Dialect, T> {
 
 impl<'q, D: Dialect> Statement<'q, D, ()> {
     pub(crate) fn locking(query: impl QueryFragment<D::Backend> + Send + 'q) -> Self {
-        Self { work: Work::Lock(AnyQuery(Box::new(query))), read: |_| Ok(()) }
+        Self { work: Work::Lock(AnyQuery::new(query)), read: |_| Ok(()) }
     }
 
     pub(crate) fn nothing() -> Self {

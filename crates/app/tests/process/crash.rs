@@ -36,6 +36,7 @@ async fn an_upload_cut_by_a_kill_leaves_nothing_and_can_be_repeated() {
     let second = bundle("1.0.1");
     let upload = raw::begin_upload(server.address(), &second, second.len() - 1);
     let spool = data_dir.join("tmp");
+    server.wait_for_upload().await;
     let is_spool = |name: &String| name.starts_with(spool.to_str().unwrap());
     wait_until("the upload is spooled", || server.process().open_files().iter().any(is_spool));
     assert_eq!(files_below(&spool), [""; 0], "a spool file has no name");

@@ -78,9 +78,10 @@ async fn a_client_that_hangs_up_is_not_an_error() {
     drop(raw::begin_download(server.address(), &device));
     let large = coredock_testkit::firmware::bundle("1.0.1");
     drop(raw::begin_upload(server.address(), &large, large.len() / 2));
-    wait_for_metric(&server, r#"coredock_downloads_total{kind="firmware",outcome="aborted"} 1"#)
+    server
+        .wait_for_metric(r#"coredock_downloads_total{kind="firmware",outcome="aborted"} 1"#)
         .await;
-    wait_for_metric(&server, r#"coredock_firmware_uploads_total{result="rejected"} 1"#).await;
+    server.wait_for_metric(r#"coredock_firmware_uploads_total{result="rejected"} 1"#).await;
     let ended = server.stop();
     let errors: Vec<Value> = lines_of(&ended.stdout)
         .into_iter()
@@ -88,19 +89,6 @@ async fn a_client_that_hangs_up_is_not_an_error() {
         .collect();
     assert_eq!(errors, [Value::Null; 0]);
     assert_eq!(ended.stderr, "");
-}
-
-async fn wait_for_metric(server: &Server, line: &str) {
-    let deadline = std::time::Instant::now() + super::support::PATIENCE;
-    loop {
-        let metrics = server.get("/metrics").await.expect(200).body;
-        let metrics = String::from_utf8(metrics).unwrap();
-        if metrics.lines().any(|found| found == line) {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "{line} is not in {metrics}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn an_upload_in_flight_is_completed() {
     let second = bundle("1.0.1");
     let half = second.len() / 2;
     let mut upload = raw::begin_upload(server.address(), &second, half);
-    wait_until_received(&server);
+    server.wait_for_upload().await;
     server.terminate();
     wait_until_it_refuses_connections(&server);
     assert!(!server.has_ended());
@@ -93,14 +93,6 @@ async fn an_upload_in_flight_is_completed() {
     let server = Server::start(&data_dir, &[]);
     assert_eq!(server.versions().await, ["1.0.1", "1.0.0"]);
     server.stop();
-}
-
-/// An upload that has reached its handler has a spool file.
-fn wait_until_received(server: &Server) {
-    let spool = server.data_dir().join("tmp").display().to_string();
-    wait_until("the upload is received", || {
-        server.process().open_files().iter().any(|name| name.starts_with(&spool))
-    });
 }
 
 #[tokio::test]

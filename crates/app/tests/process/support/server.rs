@@ -117,6 +117,26 @@ impl Server {
         self.process.has_ended()
     }
 
+    /// Waits until an upload is in flight: its head was received, its answer not yet sent.
+    pub(crate) async fn wait_for_upload(&self) {
+        let line = r#"coredock_http_requests_in_flight{class="pipeline"} 1"#;
+        self.wait_for_metric(line).await;
+    }
+
+    /// Waits until `/metrics` has this line.
+    pub(crate) async fn wait_for_metric(&self, line: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.get("/metrics").await.expect(200).body;
+            let metrics = String::from_utf8(metrics).unwrap();
+            if metrics.lines().any(|found| found == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{line} is not in {metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);
