@@ -144,9 +144,9 @@ impl<DB: Backend> QueryFragment<DB> for AnyQuery<'_, DB> {
     }
 
     /// Asks the query itself, because a walk would only ask the parts of one that is
-    /// [`Prepared`](crate::prepared::Prepared).
+    /// [`Prepared`](crate::prepared::Prepared). The box would walk, so it is dereferenced.
     fn is_safe_to_cache_prepared(&self, backend: &DB) -> QueryResult<bool> {
-        self.0.is_safe_to_cache_prepared(backend)
+        (*self.0).is_safe_to_cache_prepared(backend)
     }
 }
 
