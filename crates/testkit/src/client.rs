@@ -42,12 +42,22 @@ impl Client {
 
     /// `GET path`
     pub fn get(&mut self, path: &str) -> Result<Answer> {
-        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: xtask\r\n\r\n").as_bytes(), &[])
+        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes(), &[])
     }
 
     /// `POST path` with `body`.
     pub fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
         self.send("POST", path, body)
+    }
+
+    /// `POST path` with an encoded form.
+    pub fn post_form(&mut self, path: &str, form: &str) -> Result<Answer> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\n\r\n",
+            form.len()
+        );
+        self.exchange(head.as_bytes(), form.as_bytes())
     }
 
     /// `method path` with `body`.
@@ -65,7 +75,7 @@ impl Client {
     ) -> Result<Answer> {
         let id = if id.is_empty() { String::new() } else { format!("X-Request-ID: {id}\r\n") };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: xtask\r\n{id}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{id}Content-Length: {}\r\n\r\n",
             body.len()
         );
         self.exchange(head.as_bytes(), body)

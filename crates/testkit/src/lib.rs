@@ -21,6 +21,7 @@ pub mod gate;
 #[cfg(feature = "database")]
 pub mod invariants;
 pub mod memory_store;
+pub mod oidc;
 pub mod postgres;
 pub mod process;
 pub mod program;

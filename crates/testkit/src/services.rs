@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "shown by the commands of xtask")]
 
+pub mod oidc;
 pub mod postgres;
 pub mod s3;
 pub mod sidecar;
@@ -11,6 +12,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use crate::postgres::VARIABLE as POSTGRES;
 use anyhow::Result;
 
+use oidc::OidcProgram;
 use postgres::{Durability, PostgresServer};
 use s3::{Moto, S3s};
 use sidecar::SidecarPython;
@@ -21,6 +23,7 @@ pub struct Services {
     s3s: S3s,
     moto: Moto,
     sidecar: SidecarPython,
+    oidc: OidcProgram,
 }
 
 impl Services {
@@ -31,6 +34,7 @@ impl Services {
             s3s: S3s::start()?,
             moto: Moto::start()?,
             sidecar: SidecarPython::prepare()?,
+            oidc: OidcProgram::prepare()?,
         })
     }
 
@@ -40,6 +44,7 @@ impl Services {
         variables.extend(self.s3s.environment());
         variables.extend(self.moto.environment());
         variables.extend(self.sidecar.environment());
+        variables.extend(self.oidc.environment());
         variables
     }
 }
