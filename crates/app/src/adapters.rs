@@ -6,6 +6,8 @@ use coredock_domain::coredumps::repository::CoredumpRepository;
 use coredock_domain::devices::repository::DeviceRepository;
 use coredock_domain::firmware::publication::PublicationRepository;
 use coredock_domain::firmware::repository::FirmwareRepository;
+use coredock_domain::identity::refreshes::RefreshRepository;
+use coredock_domain::identity::saved_keys::SavedKeys;
 use coredock_domain::intake::repository::IntakeRepository;
 use coredock_domain::models::repository::ModelRepository;
 use coredock_domain::rom_elfs::repository::RomElfRepository;
@@ -59,6 +61,8 @@ pub struct Rows {
     pub jobs: Arc<dyn ParseJobRepository>,
     pub outbox: Arc<dyn OutboxRepository>,
     pub sweep: Arc<dyn SweepRepository>,
+    pub saved_keys: Arc<dyn SavedKeys>,
+    pub refreshes: Arc<dyn RefreshRepository>,
     /// For parse workers.
     pub parsing: ParsingRows,
 }
@@ -86,7 +90,9 @@ impl Rows {
             deliveries: on_caller_thread.clone(),
             jobs: on_caller_thread.clone(),
             outbox: rows.clone(),
-            sweep: rows,
+            sweep: rows.clone(),
+            saved_keys: rows.clone(),
+            refreshes: rows,
             parsing: ParsingRows {
                 rom_elfs: on_caller_thread.clone(),
                 symbol_indexes: on_caller_thread,

@@ -3,6 +3,7 @@
 mod artifact_store;
 mod coredumps;
 mod database;
+mod identity;
 mod reader;
 pub mod settings;
 mod sources;
@@ -19,6 +20,8 @@ use coredock_domain::firmware::{BundleRules, ImageGate};
 pub use artifact_store::ArtifactStoreConfig;
 pub use coredumps::{CoredumpConfig, SidecarConfig, SymbolizerConfig};
 pub use database::{DatabaseConfig, DatabasePlace};
+pub use identity::OidcConfig;
+use ipnet::IpNet;
 use reader::Reader;
 use sources::Sources;
 
@@ -55,6 +58,8 @@ pub struct Config {
     /// Directory of all data on this machine (`DATA_DIR`).
     pub data_dir: PathBuf,
     pub http: HttpConfig,
+    /// `None` without authentication.
+    pub oidc: Option<OidcConfig>,
     pub database: DatabaseConfig,
     pub artifacts: ArtifactStoreConfig,
     pub firmware: FirmwareConfig,
@@ -71,8 +76,14 @@ pub struct HttpConfig {
     /// Whether an address other than loopback is allowed without authentication.
     pub allow_insecure: bool,
     pub cors_origins: Vec<String>,
+    /// Where browsers find the server (`BASEURL`).
+    pub base_url: String,
+    /// Where pipelines find it (`PIPELINE_BASEURL`).
+    pub pipeline_base_url: Option<String>,
     /// How many of the last entries of `X-Forwarded-For` are trusted.
     pub trusted_proxy_hops: usize,
+    /// Peers whose forwarded headers are trusted.
+    pub trusted_proxies: Vec<IpNet>,
     /// Longest transfer without a byte of progress.
     pub stall: Duration,
     /// `None`: `/metrics` is open.
@@ -237,9 +248,11 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
         check_secret(reader);
     }
     let data_dir = PathBuf::from(reader.text("DATA_DIR"));
+    let oidc = identity::read(reader);
     Config {
         environment,
-        http: http(reader),
+        http: http(reader, oidc.is_some()),
+        oidc,
         database: database::read(reader, &data_dir),
         artifacts: artifact_store::read(reader, &data_dir),
         firmware: firmware(reader),
@@ -287,13 +300,15 @@ fn check_secret(reader: &mut Reader<'_>) {
     }
 }
 
-fn http(reader: &mut Reader<'_>) -> HttpConfig {
+fn http(reader: &mut Reader<'_>, has_oidc: bool) -> HttpConfig {
     let allow_insecure = reader.boolean("ALLOW_INSECURE");
-    let listen = listen_address(reader);
-    if !listen.ip().is_loopback() && !allow_insecure {
+    let default = if has_oidc { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let listen = listen_address(reader, default);
+    if !listen.ip().is_loopback() && !has_oidc && !allow_insecure {
         reader.fault(format!(
             "HOST: without OIDC Coredock listens on loopback addresses only, not on {}; \
-             set ALLOW_INSECURE=true to let everybody on the network administer it",
+             set OIDC_ENABLED=true, or ALLOW_INSECURE=true to let everybody on the network \
+             administer it",
             listen.ip()
         ));
     }
@@ -301,16 +316,19 @@ fn http(reader: &mut Reader<'_>) -> HttpConfig {
         listen,
         allow_insecure,
         cors_origins: reader.urls("CORS_ORIGINS"),
+        base_url: reader.urls("BASEURL").concat(),
+        pipeline_base_url: reader.urls("PIPELINE_BASEURL").pop(),
         trusted_proxy_hops: usize::try_from(reader.integer("TRUSTED_PROXY_HOPS")).unwrap_or(1),
+        trusted_proxies: reader.networks("TRUSTED_PROXIES"),
         stall: reader.seconds("HTTP_STALL_SECONDS"),
         metrics_token: reader.optional("METRICS_TOKEN").map(Secret),
         store_decides_readiness: reader.boolean("READYZ_STORE_REQUIRED"),
     }
 }
 
-fn listen_address(reader: &mut Reader<'_>) -> SocketAddr {
+fn listen_address(reader: &mut Reader<'_>, default: Ipv4Addr) -> SocketAddr {
     let port = u16::try_from(reader.integer("PORT")).unwrap_or_default();
-    let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let fallback = SocketAddr::new(IpAddr::V4(default), port);
     let Some(host) = reader.optional("HOST") else { return fallback };
     let resolved = (host.as_str(), port).to_socket_addrs().ok().and_then(|mut all| all.next());
     resolved.unwrap_or_else(|| {

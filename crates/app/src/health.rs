@@ -8,7 +8,7 @@ use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::artifacts::key::ArtifactKey;
 use coredock_domain::artifacts::store::{ArtifactStoreError, read_all};
 use coredock_domain::ids::ReplicaId;
-use coredock_domain::{ArtifactStore, Symbolizer};
+use coredock_domain::{ArtifactStore, Symbolizer, TokenVerifier};
 use coredock_repository::Database;
 use tokio::sync::Mutex;
 
@@ -22,13 +22,20 @@ const PROBE: &[u8] = b"coredock probe";
 /// The state of the dependencies at the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    pub database: bool,
     /// `None` when the database did not answer.
     pub migrations_pending: Option<usize>,
     /// An object could be written, read and deleted.
     pub store: bool,
     /// The symbolizer answers, or is disabled.
     pub symbolizer: bool,
+    /// The identity provider answered when it was asked last, or is not used.
+    pub identity_provider: bool,
+}
+
+impl Readiness {
+    pub const fn database_answers(&self) -> bool {
+        self.migrations_pending.is_some()
+    }
 }
 
 /// Checks the dependencies, at most every ten seconds.
@@ -37,6 +44,7 @@ pub struct Health {
     store: Arc<dyn ArtifactStore>,
     store_kind: &'static str,
     symbolizer: Option<Arc<dyn Symbolizer>>,
+    verifier: Option<Arc<dyn TokenVerifier>>,
     probe: ArtifactKey,
     last: Mutex<Option<(Instant, Readiness)>>,
 }
@@ -48,9 +56,14 @@ impl Health {
             store: features.store.clone(),
             store_kind: adapters.stores.kind,
             symbolizer: features.symbolication.symbolizer().cloned(),
+            verifier: features.verifier.clone(),
             probe: ArtifactKey::Health { replica: ReplicaId::random(&*adapters.entropy) },
             last: Mutex::new(None),
         }
+    }
+
+    pub const fn has_identity_provider(&self) -> bool {
+        self.verifier.is_some()
     }
 
     pub const fn store_kind(&self) -> &'static str {
@@ -86,10 +99,13 @@ impl Health {
         let (database, store, symbolizer) = tokio::join!(database, store, symbolizer);
         let migrations_pending = database.ok().flatten();
         Readiness {
-            database: migrations_pending.is_some(),
             migrations_pending,
             store: matches!(store, Ok(Ok(true))),
             symbolizer: symbolizer.unwrap_or(false),
+            identity_provider: self
+                .verifier
+                .as_ref()
+                .is_none_or(|verifier| verifier.provider_answers()),
         }
     }
 

@@ -4,6 +4,7 @@
 pub mod coredumps;
 pub mod devices;
 pub mod firmware;
+pub mod identity;
 pub mod intake;
 pub mod models;
 pub mod openapi;

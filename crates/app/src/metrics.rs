@@ -29,6 +29,11 @@ pub struct Metrics {
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
     pub http_in_flight: IntGaugeVec,
+    pub auth_validations: IntCounterVec,
+    pub auth_seconds: HistogramVec,
+    pub jwks_refreshes: IntCounterVec,
+    pub oidc_token_exchanges: IntCounterVec,
+    pub auth_token_refreshes: IntCounterVec,
     pub downloads: IntCounterVec,
     pub download_bytes: IntCounterVec,
     pub downloads_active: IntGaugeVec,
@@ -94,6 +99,31 @@ impl Metrics {
                 "coredock_http_requests_in_flight",
                 "Requests being handled, by class of caller",
                 &["class"],
+            )?,
+            auth_validations: declare.counters(
+                "auth_validation_total",
+                "Tokens by the result of their check",
+                &["status"],
+            )?,
+            auth_seconds: declare.histograms(
+                "auth_validation_duration_seconds",
+                "Duration of the check of a token",
+                &[],
+            )?,
+            jwks_refreshes: declare.counters(
+                "jwks_refresh_total",
+                "Fetches of the keys of the identity provider by trigger and result",
+                &["trigger", "status"],
+            )?,
+            oidc_token_exchanges: declare.counters(
+                "oidc_token_exchange_total",
+                "Codes of sign-ins exchanged for tokens by result",
+                &["status"],
+            )?,
+            auth_token_refreshes: declare.counters(
+                "auth_token_refresh_total",
+                "Refreshes of browser sessions by result",
+                &["status"],
             )?,
             downloads: declare.counters(
                 "coredock_downloads_total",

@@ -1,15 +1,18 @@
 //! Puts the parts together: configuration, adapters, features.
 
 mod features;
+mod identity;
 
 use std::sync::Arc;
 
 use coredock_domain::artifacts::verified_reads::VerifiedReads;
 use coredock_domain::coredumps::pruned::PrunedCoredumps;
+use coredock_domain::identity::sessions::Sessions;
 use coredock_domain::{
     ArtifactStore, Clock, Coredumps, DeviceModels, Devices, Entropy, Firmware, Intake, RomElfs,
-    SymbolIndexes, Symbolication, Upkeep,
+    SymbolIndexes, Symbolication, TokenVerifier, Upkeep,
 };
+use coredock_identity::{FetchError, Provider, SealError};
 
 use crate::adapters::Adapters;
 use crate::config::Config;
@@ -32,17 +35,35 @@ pub struct Features {
     /// What the retention of dumps deleted.
     pub pruned: PrunedCoredumps,
     pub upkeep: Upkeep,
+    /// `None` without authentication.
+    pub verifier: Option<Arc<dyn TokenVerifier>>,
+    /// `None` without authentication.
+    pub sessions: Option<Sessions>,
+    /// The provider whose tokens the verifier checks.
+    pub provider: Option<Arc<Provider>>,
     pub metrics: Metrics,
     pub wakeups: Arc<WorkerWakeups>,
     /// The store with metrics.
     pub store: Arc<dyn ArtifactStore>,
 }
 
+/// Why the features could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    #[error("the metrics could not be registered")]
+    Metrics(#[from] prometheus::Error),
+    #[error("no client for the identity provider could be made")]
+    IdentityProvider(#[from] FetchError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
 impl Features {
     /// Builds every feature over the adapters.
-    pub fn new(config: &Config, adapters: &Adapters) -> Result<Self, prometheus::Error> {
+    pub fn new(config: &Config, adapters: &Adapters) -> Result<Self, WiringError> {
         let wiring = Wiring::new(config, adapters)?;
         let (symbolizer, symbol_indexes) = wiring.engine();
+        let identity = wiring.identity()?;
         let pruned = PrunedCoredumps::default();
         let intake = wiring.intake(pruned.clone());
         Ok(Self {
@@ -56,6 +77,9 @@ impl Features {
             intake,
             pruned,
             upkeep: wiring.upkeep(),
+            verifier: identity.as_ref().map(|identity| identity.verifier.clone()),
+            sessions: identity.as_ref().map(|identity| identity.sessions.clone()),
+            provider: identity.map(|identity| identity.provider),
             metrics: wiring.metrics,
             wakeups: wiring.wakeups,
             store: wiring.store,

@@ -1,5 +1,6 @@
 //! The background workers of a server, a file each.
 
+mod identity_provider;
 mod parse_jobs;
 mod publications;
 mod queued_deletes;
@@ -74,6 +75,8 @@ impl Workers {
         tasks.spawn(async move {
             firmware.until_leases_are_back(&until, firmware.finish_publications(&until)).await;
         });
+        let keys = Arc::clone(&workers);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { keys.keep_keys().await }));
         tasks.spawn(stop.clone().run_until_cancelled_owned(async move { workers.sweep().await }));
     }
 

@@ -79,7 +79,8 @@ async fn read_slowly(address: SocketAddr, key: String) -> Result<usize> {
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     let mut stream = socket.connect(address).await?;
-    let request = format!("GET /api/iot/firmware?device_key={key} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    let request =
+        format!("GET /api/iot/firmware?device_key={key} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     read_head(&mut stream).await?;
     let (began, mut ticks) = (Instant::now(), interval(TICK));

@@ -14,9 +14,10 @@ use crate::audit::{Change, Origin};
 use crate::clock::{Clock, Entropy};
 use crate::devices::config::{ConfigMode, ConfigSchema, DeviceConfig, to_served_text};
 use crate::devices::device::{Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice};
-use crate::devices::repository::DeviceRepository;
+use crate::devices::repository::{DeviceRepository, StoredConfig};
 use crate::error::RepositoryError;
 use crate::fields::FieldFault;
+use crate::identity::device::{ClaimError, DeviceClaim};
 use crate::ids::DeviceKey;
 use crate::models::repository::ModelRepository;
 use crate::wakeup::{Wakeup, Worker};
@@ -131,42 +132,40 @@ impl Devices {
         Ok(deleted)
     }
 
-    /// The configuration for a device; `None` when the device does not exist. While the database is
-    /// unreachable it is the configuration which this process served to the device last, if any
-    /// (contract §4.2): a device without a configuration reboots for ever.
-    pub async fn served_config(
-        &self,
-        key: &DeviceKey,
-    ) -> Result<Option<ServedConfig>, RepositoryError> {
-        let stored = self.ports.devices.config_text(key);
+    /// The configuration for a device. While the database is unreachable it is the configuration
+    /// which this process served to the device last, if any (contract §4.2): a device without a
+    /// configuration reboots for ever.
+    pub async fn served_config(&self, device: &DeviceClaim) -> Result<ServedConfig, ClaimError> {
+        let key = &device.key;
+        let stored = self.ports.devices.stored_config(key);
         let Some(last) = self.last_served.get(key) else {
-            return Ok(self.serve(key, stored.await?));
+            return self.serve(device, stored.await?);
         };
-        match select(stored, self.ports.clock.sleep(DATABASE_WAIT)).await {
-            Either::Left((Ok(stored), _)) => return Ok(self.serve(key, stored)),
-            Either::Left((Err(error @ RepositoryError::Unavailable { .. }), _)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, device = %key,
-                    "device {key} was served its last known configuration: the database is unavailable");
-            }
-            Either::Left((Err(error), _)) => return Err(error),
-            Either::Right(_) => {
-                tracing::warn!(device = %key,
-                    "device {key} was served its last known configuration: the database did not answer within {} s",
-                    DATABASE_WAIT.as_secs());
-            }
-        }
-        Ok(Some(ServedConfig { text: last, is_stale: true }))
+        let failure = match select(stored, self.ports.clock.sleep(DATABASE_WAIT)).await {
+            Either::Left((Ok(stored), _)) => return self.serve(device, stored),
+            Either::Left((Err(error @ RepositoryError::Unavailable { .. }), _)) => Some(error),
+            Either::Left((Err(error), _)) => return Err(error.into()),
+            Either::Right(_) => None,
+        };
+        device.check(&last.model)?;
+        log_stale(key, failure.as_ref());
+        Ok(ServedConfig { text: last.text, is_stale: true })
     }
 
     /// Completes the stored configuration and remembers the result.
-    fn serve(&self, key: &DeviceKey, stored: Option<String>) -> Option<ServedConfig> {
-        let Some(stored) = stored else {
+    fn serve(
+        &self,
+        device: &DeviceClaim,
+        stored: Option<StoredConfig>,
+    ) -> Result<ServedConfig, ClaimError> {
+        let key = &device.key;
+        let Some(StoredConfig { model, text }) = stored else {
             self.last_served.forget(key);
-            return None;
+            return Err(ClaimError::UnknownDevice);
         };
-        let text = to_served_text(&stored, key, self.config_mode);
-        Some(ServedConfig { text: self.last_served.remember(key, &text), is_stale: false })
+        device.check(&model)?;
+        let text = to_served_text(&text, key, self.config_mode);
+        Ok(ServedConfig { text: self.last_served.remember(key, model, &text), is_stale: false })
     }
 
     async fn check_schema(
@@ -180,5 +179,18 @@ impl Devices {
         let corrupt = RepositoryError::Corrupt { table: "device_models", column: "config_schema" };
         let Ok(schema) = ConfigSchema::compile(&text) else { return Err(corrupt.into()) };
         config.check(&schema).map_err(SaveDeviceError::Config)
+    }
+}
+
+/// `failure` is `None` if the database did not answer in time.
+fn log_stale(key: &DeviceKey, failure: Option<&RepositoryError>) {
+    if let Some(error) = failure {
+        let error = error as &dyn std::error::Error;
+        tracing::warn!(error, device = %key,
+            "device {key} was served its last known configuration: the database is unavailable");
+    } else {
+        tracing::warn!(device = %key,
+            "device {key} was served its last known configuration: the database did not answer within {} s",
+            DATABASE_WAIT.as_secs());
     }
 }

@@ -8,14 +8,14 @@ use coredock_domain::audit::{AuditAction, Change};
 use coredock_domain::devices::device::{
     Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice, RotationState,
 };
-use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::devices::repository::{DeviceRepository, StoredConfig};
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use diesel::dsl::max;
 use diesel::prelude::*;
 
 use crate::artifacts::deletes;
-use crate::columns::read_key;
+use crate::columns::{read_code, read_key};
 use crate::connection::{Connection, on};
 use crate::devices::row::{DeviceRow, SummaryRow};
 use crate::failure::Failure;
@@ -76,10 +76,17 @@ impl DeviceRepository for Database {
         self.read("device.find", async |conn| load(conn, id).await).await
     }
 
-    async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
-        let query = devices::table.filter(devices::key.eq(key.as_str())).select(devices::config);
-        self.read("device.config_text", async |conn| {
-            Ok(on!(conn, |c| query.first::<String>(c)).optional()?)
+    async fn stored_config(
+        &self,
+        key: &DeviceKey,
+    ) -> Result<Option<StoredConfig>, RepositoryError> {
+        let query = devices::table
+            .inner_join(device_models::table)
+            .filter(devices::key.eq(key.as_str()))
+            .select((device_models::code, devices::config));
+        self.read("device.stored_config", async |conn| {
+            let row = on!(conn, |c| query.first::<(String, String)>(c)).optional()?;
+            row.map(|(code, text)| Ok(StoredConfig { model: read_code(&code)?, text })).transpose()
         })
         .await
     }

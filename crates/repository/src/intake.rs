@@ -17,11 +17,11 @@ pub(crate) use group_commit::CoredumpQueue;
 pub(crate) use ids::CoredumpIds;
 
 use crate::Database;
-use crate::columns::Column;
+use crate::columns::{Column, read_code};
 use crate::connection::{Connection, on};
 use crate::coredumps::retention;
 use crate::failure::Failure;
-use crate::schema::{audit_records, coredumps, devices};
+use crate::schema::{audit_records, coredumps, device_models, devices};
 use crate::statement::RunQueryDsl;
 use crate::timestamps::At;
 
@@ -72,11 +72,15 @@ impl IntakeRepository for Database {
         let sha256 = body.map(|body| body.sha256.to_string());
         let since = body.map(|body| At(body.since));
         let query = devices::table
+            .inner_join(device_models::table)
             .filter(devices::key.eq(device.as_str()))
-            .select((devices::id, newest_of_body(sha256, since)));
+            .select((devices::id, device_models::code, newest_of_body(sha256, since)));
         self.read("coredump.find_sender", async |conn| {
-            let row = on!(conn, |c| query.first::<(i64, Option<i64>)>(c)).optional()?;
-            Ok(row.map(|(device_id, repeated)| Sender { device_id, repeated }))
+            let row = on!(conn, |c| query.first::<(i64, String, Option<i64>)>(c)).optional()?;
+            let sender = |(device_id, code, repeated): (i64, String, Option<i64>)| {
+                Ok(Sender { device_id, model: read_code(&code)?, repeated })
+            };
+            row.map(sender).transpose()
         })
         .await
     }

@@ -13,6 +13,7 @@ mod database;
 mod devices;
 mod failure;
 mod firmware;
+mod identity;
 mod intake;
 mod locks;
 mod migrations;

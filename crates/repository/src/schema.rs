@@ -201,6 +201,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::Text;
+    use crate::timestamps::UtcTimestamp;
+
+    identity_keys (issuer) {
+        issuer -> Text,
+        keys -> Text,
+        saved_at -> UtcTimestamp,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::{Binary, Nullable, Text};
+    use crate::timestamps::UtcTimestamp;
+
+    session_refreshes (token_sha256) {
+        token_sha256 -> Text,
+        owner -> Text,
+        sealed -> Nullable<Binary>,
+        expires_at -> UtcTimestamp,
+    }
+}
+
 diesel::joinable!(devices -> device_models (device_model_id));
 diesel::joinable!(firmware_versions -> device_models (device_model_id));
 diesel::joinable!(coredumps -> devices (device_id));

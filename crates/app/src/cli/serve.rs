@@ -67,14 +67,20 @@ fn log_configuration(config: &Config) {
     let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
     let (database, artifact_store) = (&config.database.place, &config.artifacts);
     let symbolizer = config.coredumps.symbolizer.as_str();
+    let issuer = config.oidc.as_ref().map(|oidc| oidc.issuer.as_str());
+    let identity = issuer.map_or_else(
+        || "without authentication".to_owned(),
+        |issuer| format!("identity provider {issuer}"),
+    );
     tracing::info!(
         version,
         %data_dir,
         %database,
         %artifact_store,
         symbolizer,
+        issuer,
         "coredock {version} starts: data directory {data_dir}, database {database}, artifact store \
-         {artifact_store}, symbolizer {symbolizer}, without authentication"
+         {artifact_store}, symbolizer {symbolizer}, {identity}"
     );
 }
 
@@ -95,7 +101,7 @@ async fn stop(config: &Config, server: RunningServer, signals: &mut StopSignals)
 
 /// Never returns: the caller stops waiting for it when the server stops.
 async fn remind_of_insecurity(config: &Config) {
-    while !config.http.listen.ip().is_loopback() {
+    while config.oidc.is_none() && !config.http.listen.ip().is_loopback() {
         tracing::warn!(
             address = %config.http.listen,
             "ALLOW_INSECURE is set: everybody who reaches {} can administer the fleet",

@@ -1,6 +1,9 @@
 //! Checks texts against the table of settings and returns typed values; every fault is collected.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::settings::{Availability, Rule, SETTINGS, Setting, TEN_YEARS_SECONDS, lookup};
 use super::sources::Sources;
@@ -81,6 +84,10 @@ impl<'a> Reader<'a> {
         split_list(&self.text(name)).map(|url| url.trim_end_matches('/').to_owned()).collect()
     }
 
+    pub(super) fn networks(&self, name: &str) -> Vec<IpNet> {
+        split_list(&self.text(name)).filter_map(parse_network).collect()
+    }
+
     /// The set value if it can be read, else the default.
     fn parsed<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Option<T> {
         self.set(name).and_then(parse).or_else(|| parse(lookup(name).default))
@@ -122,6 +129,7 @@ fn check(rule: Rule, text: &str, testing: bool) -> Result<(), String> {
         Rule::Choice(words) => Err(format!("expected one of {}; found {text}", words.join(", "))),
         Rule::HttpUrl => check_url(text),
         Rule::HttpUrls => split_list(text).try_for_each(check_url),
+        Rule::Networks => split_list(text).try_for_each(check_network),
         Rule::Seconds => {
             split_list(text).try_for_each(|item| check_integer(item, 0, TEN_YEARS_SECONDS))
         }
@@ -148,6 +156,17 @@ fn check_url(text: &str) -> Result<(), String> {
     };
     // The text may contain a password.
     if rest.is_some_and(plausible) { Ok(()) } else { Err("expected an http or https URL".into()) }
+}
+
+fn check_network(text: &str) -> Result<(), String> {
+    let expected = || format!("expected an IP address or a range such as 10.0.0.0/8, found {text}");
+    parse_network(text).map(drop).ok_or_else(expected)
+}
+
+/// An address is the range of itself.
+fn parse_network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address)
 }
 
 fn parse_integer(text: &str) -> Option<u64> {

@@ -21,6 +21,8 @@ pub enum Rule {
     HttpUrls,
     /// Several whole numbers of seconds.
     Seconds,
+    /// Several IP addresses or ranges in CIDR notation.
+    Networks,
 }
 
 /// Whether a setting has an effect yet.
@@ -59,13 +61,12 @@ const fn integer(min: u64, max: u64) -> Rule {
     Rule::Integer { min, max }
 }
 
-const OIDC: &str = "sign-in by OIDC";
 const MQTT: &str = "MQTT notices";
 const KEYCLOAK: &str = "device identity by Keycloak";
 const LOGS: &str = "the log store";
 
 use Availability::{EnablesUnbuilt, Implemented, ImplementedSecret, Inert, ValuesEnableUnbuilt};
-use Rule::{Bool, Choice, HttpUrl, HttpUrls, Seconds, SweepSeconds, Text};
+use Rule::{Bool, Choice, HttpUrl, HttpUrls, Networks, Seconds, SweepSeconds, Text};
 
 const ANY: u64 = u64::MAX;
 /// Longer durations are typing mistakes.
@@ -99,24 +100,25 @@ pub const SETTINGS: &[Setting] = &[
     setting("S3_USE_SSL", "false", Bool, Implemented),
     setting("S3_FORCE_PATH_STYLE", "", Bool, Implemented),
     setting("S3_TIMEOUT_SECONDS", "10", integer(1, TEN_YEARS_SECONDS), Implemented),
-    setting("OIDC_ENABLED", "false", Bool, ValuesEnableUnbuilt(&["true"], OIDC)),
-    setting("OIDC_ISSUER_URL", "", HttpUrl, Inert),
-    setting("OIDC_CLIENT_ID", "", Text, Inert),
-    setting("OIDC_CLIENT_SECRET", "", Text, Inert),
-    setting("OIDC_AUDIENCE", "", Text, Inert),
-    setting("OIDC_CLOCK_SKEW_SECONDS", "30", integer(0, TEN_YEARS_SECONDS), Inert),
-    setting("JWKS_TTL_SECONDS", "300", integer(30, TEN_YEARS_SECONDS), Inert),
+    setting("OIDC_ENABLED", "false", Bool, Implemented),
+    setting("OIDC_ISSUER_URL", "", HttpUrl, Implemented),
+    setting("OIDC_CLIENT_ID", "", Text, Implemented),
+    setting("OIDC_CLIENT_SECRET", "", Text, ImplementedSecret),
+    setting("OIDC_AUDIENCE", "", Text, Implemented),
+    setting("OIDC_CLOCK_SKEW_SECONDS", "30", integer(0, TEN_YEARS_SECONDS), Implemented),
+    setting("JWKS_TTL_SECONDS", "300", integer(30, TEN_YEARS_SECONDS), Implemented),
     setting("OIDC_TOKEN_URL", "", HttpUrl, Inert),
-    setting("OIDC_SCOPES", "openid profile email", Text, Inert),
-    setting("OIDC_COOKIE_NAME", "access_token", Text, Inert),
-    setting("OIDC_REFRESH_COOKIE_NAME", "refresh_token", Text, Inert),
-    setting("OIDC_COOKIE_SECURE", "", Bool, Inert),
-    setting("OIDC_COOKIE_SAMESITE", "Lax", Choice(&["Lax", "Strict", "None"]), Inert),
-    setting("OIDC_COOKIE_PARTITIONED", "false", Bool, Inert),
-    setting("BASEURL", "http://localhost:3100", HttpUrl, Inert),
+    setting("OIDC_SCOPES", "openid profile email", Text, Implemented),
+    setting("OIDC_COOKIE_NAME", "access_token", Text, Implemented),
+    setting("OIDC_REFRESH_COOKIE_NAME", "refresh_token", Text, Implemented),
+    setting("OIDC_COOKIE_SECURE", "", Bool, Implemented),
+    setting("OIDC_COOKIE_SAMESITE", "Lax", Choice(&["Lax", "Strict", "None"]), Implemented),
+    setting("OIDC_COOKIE_PARTITIONED", "false", Bool, Implemented),
+    setting("BASEURL", "http://localhost:3100", HttpUrl, Implemented),
     setting("CORS_ORIGINS", "http://localhost:3100", HttpUrls, Implemented),
-    setting("PIPELINE_BASEURL", "", HttpUrl, Inert),
+    setting("PIPELINE_BASEURL", "", HttpUrl, Implemented),
     setting("TRUSTED_PROXY_HOPS", "1", integer(0, 5), Implemented),
+    setting("TRUSTED_PROXIES", "127.0.0.0/8,::1", Networks, Implemented),
     setting("HTTP_STALL_SECONDS", "60", integer(20, TEN_YEARS_SECONDS), Implemented),
     setting("MAX_FIRMWARES", "5", integer(1, 1_000_000), Implemented),
     setting("MAX_COREDUMPS", "20", integer(1, 1_000_000), Implemented),

@@ -47,11 +47,9 @@ pub async fn upload_coredump(
     caller: DeviceCaller,
     parameters: DumpParameters,
     body: DumpBody,
-    request: HttpRequest,
     receiver: Data<DumpReceiver>,
 ) -> ApiResult<Created<ReceivedView>> {
-    let origin = caller.origin(&request);
-    let delivery = Delivery { caller, parameters, body, origin };
+    let delivery = Delivery { caller, parameters, body };
     let coredump_id = receiver.receive(delivery).await?.id();
     Ok(Created(ReceivedView { status: "ok", coredump_id }))
 }
@@ -96,6 +94,7 @@ pub(super) fn receive_error(error: &ReceiveCoredumpError, limit: u64) -> ApiErro
             let message = "the device that sent this dump does not exist";
             ApiError::new(ErrorCode::RecordNotFound, message)
         }
+        ReceiveCoredumpError::ForeignModel(error) => error.into(),
         ReceiveCoredumpError::Empty | ReceiveCoredumpError::TooLarge { .. } => {
             ApiError::invalid(format!("{error}; a dump has from 1 to {limit} bytes"))
         }

@@ -2,7 +2,9 @@
 
 use utoipa::OpenApi;
 
-use super::{coredumps, devices, firmware, intake, models, operations, rom_elfs, testing};
+use super::{
+    coredumps, devices, firmware, identity, intake, models, operations, rom_elfs, testing,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -46,6 +48,10 @@ use super::{coredumps, devices, firmware, intake, models, operations, rom_elfs, 
         coredumps::get_coredump_report,
         coredumps::reparse_coredump,
         testing::seed_coredump,
+        identity::get_self,
+        identity::login,
+        identity::callback,
+        identity::logout,
         operations::get_liveness,
         operations::get_readiness,
         operations::get_metrics,

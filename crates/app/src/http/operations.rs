@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::openapi;
 use super::request::error::{ApiError, ApiResult, ErrorView};
+use super::request::identity::Public;
 use crate::config::Secret;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
@@ -40,7 +41,7 @@ pub struct MetricsGuard(pub Option<Secret>);
 /// Whether the process is alive.
 #[utoipa::path(get, path = "/health/healthz", tag = "operation", operation_id = "get_liveness",
     responses((status = 200, body = LivenessView)))]
-pub async fn get_liveness() -> HttpResponse {
+pub async fn get_liveness(_: Public) -> HttpResponse {
     HttpResponse::Ok().json(LivenessView { ready: true, status: "alive" })
 }
 
@@ -48,6 +49,7 @@ pub async fn get_liveness() -> HttpResponse {
 #[utoipa::path(get, path = "/health/readyz", tag = "operation", operation_id = "get_readiness",
     responses((status = 200, body = serde_json::Value), (status = 503, body = serde_json::Value)))]
 pub async fn get_readiness(
+    _: Public,
     health: Data<Health>,
     store: Data<StoreDecidesReadiness>,
     shutdown: Data<Shutdown>,
@@ -57,13 +59,17 @@ pub async fn get_readiness(
         return HttpResponse::ServiceUnavailable().json(body);
     }
     let found = health.readiness().await;
-    let ready = found.database && found.migrations_pending == Some(0) && (found.store || !store.0);
+    let ready = found.migrations_pending == Some(0) && (found.store || !store.0);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     HttpResponse::build(status).json(readiness_body(found, ready, &health))
 }
 
 fn readiness_body(found: Readiness, ready: bool, health: &Health) -> serde_json::Value {
-    let parts = [(found.store, "artifact_store"), (found.symbolizer, "symbolizer")];
+    let parts = [
+        (found.store, "artifact_store"),
+        (found.symbolizer, "symbolizer"),
+        (found.identity_provider, "identity_provider"),
+    ];
     let degraded: Vec<&str> =
         parts.into_iter().filter(|(works, _)| !works).map(|(_, name)| name).collect();
     let migrated = found.migrations_pending == Some(0);
@@ -72,14 +78,17 @@ fn readiness_body(found: Readiness, ready: bool, health: &Health) -> serde_json:
         "ready": ready,
         "degraded": degraded,
         "database": {
-            "ok": found.database && migrated,
-            "connected": found.database,
+            "ok": migrated,
+            "connected": found.database_answers(),
             "migrations_pending": found.migrations_pending,
         },
         "artifact_store": {"ok": found.store, "kind": health.store_kind(), "writable": found.store},
         "symbolizer": {"ok": found.symbolizer, "engine": health.engine()},
         "mqtt": {"ok": true, "enabled": false, "connected": false},
-        "identity_provider": {"ok": true, "enabled": false},
+        "identity_provider": {
+            "ok": found.identity_provider,
+            "enabled": health.has_identity_provider(),
+        },
     })
 }
 
@@ -88,6 +97,7 @@ fn readiness_body(found: Readiness, ready: bool, health: &Health) -> serde_json:
     responses((status = 200, content_type = "text/plain", body = String),
         (status = 401, body = ErrorView)))]
 pub async fn get_metrics(
+    _: Public,
     _: MetricsReader,
     metrics: Data<Metrics>,
     health: Data<Health>,
@@ -130,7 +140,7 @@ fn presents(headers: &HeaderMap, token: &Secret) -> bool {
 /// The `OpenAPI` document.
 #[utoipa::path(get, path = "/api/docs/openapi.json", tag = "operation",
     operation_id = "get_openapi", responses((status = 200, body = serde_json::Value)))]
-pub async fn get_openapi() -> ApiResult<HttpResponse> {
+pub async fn get_openapi(_: Public) -> ApiResult<HttpResponse> {
     let text = openapi::document().map_err(|error| ApiError::unexpected(error.to_string()))?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/json")).body(text))
 }

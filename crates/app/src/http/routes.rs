@@ -17,7 +17,7 @@ use super::coredumps::{self, groups};
 use super::devices::{self, config};
 use super::firmware::{self, downloads, polls, uploads};
 use super::request::error::{ApiError, ApiResult};
-use super::{intake, models, operations, rom_elfs, testing};
+use super::{identity, intake, models, operations, rom_elfs, testing};
 use crate::metrics::Metrics;
 use row::Class::{Admin, Device, Operator, Pipeline};
 use row::{Body, Class, Row, anyone, device, editor, pipeline, test_bench, viewer};
@@ -49,6 +49,7 @@ pub fn table() -> Vec<Row> {
     rows.extend(rom_elf_routes());
     rows.extend(device_admin_routes());
     rows.extend(coredump_routes());
+    rows.extend(identity_routes());
     rows.extend(operator_routes());
     rows
 }
@@ -174,6 +175,15 @@ fn coredump_routes() -> [Row; 10] {
             editor("reparse_coredump", coredumps::reparse_coredump),
         ),
         Admin.post("/api/testing/coredumps", test_bench(testing::seed_coredump)).reads(Body::Json),
+    ]
+}
+
+fn identity_routes() -> [Row; 4] {
+    [
+        Admin.get("/api/auth/self", viewer("get_self", identity::get_self)),
+        Admin.get("/api/auth/login", anyone(identity::login)),
+        Admin.get("/api/auth/callback", anyone(identity::callback)),
+        Admin.get("/api/auth/logout", anyone(identity::logout)),
     ]
 }
 

@@ -9,14 +9,18 @@ use coredock_domain::{Coredumps, DeviceModels, Devices, Firmware, Intake, RomElf
 
 use super::firmware::polls::PollInterval;
 use super::firmware::uploads::FirmwareUploads;
+use super::identity::SignIn;
 use super::intake::receiver::DumpReceiver;
 use super::operations::{MetricsGuard, StoreDecidesReadiness};
+use super::request::admission::{Admission, BrowserSessions};
 use super::request::body::StallLimit;
+use super::request::client_address::TrustedProxies;
 use super::request::cors::CorsOrigins;
 use super::request::detached::DetachedTasks;
 use super::request::exchange::ExchangeContext;
-use super::request::identity::TrustedProxies;
 use super::request::in_flight::RequestsInFlight;
+use super::request::session_cookies::SessionCookies;
+use super::request::sites::Sites;
 use super::routes::lookup::RouteLookup;
 use super::routes::row::BodyLimits;
 use super::routes::{self, table};
@@ -45,6 +49,7 @@ pub struct Shared {
     dump_receiver: Data<DumpReceiver>,
     metrics: Data<Metrics>,
     health: Data<Health>,
+    sign_in: Data<SignIn>,
     spool: Data<SpoolDirectory>,
     rules: Rules,
 }
@@ -81,7 +86,7 @@ impl Shared {
         Ok(Self {
             shutdown: Data::new(Shutdown::default()),
             uploading: Data::new(uploading),
-            context: Data::new(context(config, features, spool.clone())),
+            context: Data::new(context(config, adapters, features, spool.clone())),
             models: Data::new(features.models.clone()),
             devices: Data::new(features.devices.clone()),
             firmware: Data::new(features.firmware.clone()),
@@ -93,6 +98,12 @@ impl Shared {
             dump_receiver: Data::new(receiver),
             metrics,
             health: Data::new(Health::new(adapters, features)),
+            sign_in: Data::new(SignIn {
+                browsers: browsers(config, features),
+                base_url: config.http.base_url.clone(),
+                clock: adapters.clock.clone(),
+                metrics: features.metrics.clone(),
+            }),
             spool: Data::new(spool),
             rules: Rules::new(config),
         })
@@ -119,6 +130,7 @@ impl Shared {
             .app_data(self.dump_receiver.clone())
             .app_data(self.metrics.clone())
             .app_data(self.health.clone())
+            .app_data(self.sign_in.clone())
             .app_data(self.spool.clone())
             .app_data(self.rules.testing.clone())
             .app_data(self.rules.metrics_guard.clone())
@@ -135,7 +147,10 @@ impl Rules {
         Self {
             testing: Data::new(TestingMode(config.environment == Environment::Testing)),
             metrics_guard: Data::new(MetricsGuard(config.http.metrics_token.clone())),
-            trusted: Data::new(TrustedProxies(config.http.trusted_proxy_hops)),
+            trusted: Data::new(TrustedProxies::new(
+                config.http.trusted_proxy_hops,
+                config.http.trusted_proxies.clone(),
+            )),
             stall: Data::new(StallLimit(config.http.stall)),
             poll: Data::new(PollInterval(config.devices.poll)),
             store_decides: Data::new(StoreDecidesReadiness(config.http.store_decides_readiness)),
@@ -143,7 +158,42 @@ impl Rules {
     }
 }
 
-fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> ExchangeContext {
+/// The sessions of browsers and their cookies; `None` without authentication.
+fn browsers(config: &Config, features: &Features) -> Option<BrowserSessions> {
+    let cookies = config.oidc.as_ref()?.cookies.clone();
+    let cookies = SessionCookies {
+        access: cookies.access,
+        refresh: cookies.refresh,
+        secure: cookies.secure,
+        same_site: cookies.same_site,
+        partitioned: cookies.partitioned,
+    };
+    Some(BrowserSessions { sessions: features.sessions.clone()?, cookies })
+}
+
+fn admission(config: &Config, adapters: &Adapters, features: &Features) -> Admission {
+    let http = &config.http;
+    let sites = Sites {
+        base_url: http.base_url.clone(),
+        pipeline_base_url: http.pipeline_base_url.clone(),
+        cors_origins: http.cors_origins.clone(),
+        allow_insecure: http.allow_insecure,
+    };
+    Admission::new(
+        features.verifier.clone(),
+        browsers(config, features),
+        sites,
+        adapters.clock.clone(),
+        features.metrics.clone(),
+    )
+}
+
+fn context(
+    config: &Config,
+    adapters: &Adapters,
+    features: &Features,
+    spool: SpoolDirectory,
+) -> ExchangeContext {
     ExchangeContext {
         routes: RouteLookup::new(&table()),
         limits: BodyLimits {
@@ -152,6 +202,7 @@ fn context(config: &Config, features: &Features, spool: SpoolDirectory) -> Excha
         },
         spool,
         cors: CorsOrigins(config.http.cors_origins.clone()),
+        admission: admission(config, adapters, features),
         in_flight: RequestsInFlight::default(),
         metrics: features.metrics.clone(),
     }

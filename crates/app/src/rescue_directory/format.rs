@@ -20,7 +20,8 @@ use coredock_domain::artifacts::body::ArtifactBody;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
 use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
 use coredock_domain::digest::Sha256Digest;
-use coredock_domain::ids::DeviceKey;
+use coredock_domain::identity::device::DeviceClaim;
+use coredock_domain::ids::{DeviceKey, ModelCode};
 use coredock_domain::intake::receive::Delivery;
 use coredock_domain::intake::spool::RescuedDump;
 use coredock_domain::timestamp::Timestamp;
@@ -34,6 +35,10 @@ const MARK: usize = 16;
 #[derive(Serialize, Deserialize)]
 struct Header {
     device: String,
+    /// The model which the token of the device named; absent without a token, and in files of
+    /// versions without authentication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
     chip: String,
     firmware_version: String,
     received_at_micros: i64,
@@ -62,7 +67,8 @@ pub(super) enum Unreadable {
 pub(super) fn head(dump: &RescuedDump) -> io::Result<Vec<u8>> {
     let Delivery { device, chip, firmware_version, body, change } = &dump.delivery;
     let header = serde_json::to_vec(&Header {
-        device: device.to_string(),
+        device: device.key.to_string(),
+        model: device.model.as_ref().map(ToString::to_string),
         chip: chip.as_str().to_owned(),
         firmware_version: firmware_version.as_str().to_owned(),
         received_at_micros: change.at.micros(),
@@ -146,8 +152,12 @@ fn delivery(header: Header, body: ArtifactBody) -> Option<Delivery> {
         correlation_id: header.correlation_id,
         remote_address: header.remote_address,
     };
+    let model = match &header.model {
+        Some(code) => Some(ModelCode::parse(code)?),
+        None => None,
+    };
     Some(Delivery {
-        device: DeviceKey::parse(&header.device)?,
+        device: DeviceClaim { key: DeviceKey::parse(&header.device)?, model },
         chip: Chip::parse(&header.chip)?,
         firmware_version: ReportedVersion::parse(&header.firmware_version)?,
         body,

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use coredock_domain::audit::{Actor, ActorKind, Change, Origin};
 use coredock_domain::coredumps::coredump::{Chip, ReportedVersion};
-use coredock_domain::ids::DeviceKey;
+use coredock_domain::identity::device::DeviceClaim;
 use coredock_domain::intake::receive::Delivery;
 use coredock_domain::timestamp::Timestamp;
 
@@ -13,7 +13,7 @@ fn dump(body: &'static str, received: i64, id: Option<i64>) -> RescuedDump {
     let actor = Actor { subject: "abcd2345".into(), name: None, kind: ActorKind::Device };
     let origin = Origin { actor, correlation_id: "c".into(), remote_address: Some("::1".into()) };
     let delivery = Delivery {
-        device: DeviceKey::parse("abcd2345").unwrap(),
+        device: DeviceClaim::of_client("iotdevice-demo-abcd2345").unwrap(),
         chip: Chip::parse("esp32").unwrap(),
         firmware_version: ReportedVersion::parse("é 1+").unwrap(),
         body: Bytes::from(body).into(),

@@ -117,8 +117,6 @@ fn production_needs_a_secret_of_sixteen_characters_and_drains_for_five_seconds()
 #[test]
 fn parts_that_are_not_built_are_named() {
     for (name, value) in [
-        ("OIDC_ENABLED", "true"),
-        ("OIDC_ENABLED", "1"),
         ("MQTT_URL", "mqtt://broker"),
         ("DEVICE_IDENTITY", "keycloak"),
         ("DEVICE_IDENTITY", "builtin"),

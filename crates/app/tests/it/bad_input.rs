@@ -265,7 +265,7 @@ async fn firmware_caps() {
     let body = builder().map(noise(250_000)).build();
     server.upload("demo", body.clone()).await.expect_error(413, "PAYLOAD_TOO_LARGE");
     let chunked = format!(
-        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
         body.len()
     );
@@ -334,10 +334,13 @@ async fn malformed_http_gets_an_empty_body() {
     });
     let cases = [
         ("GARBAGE\r\n\r\n".to_owned(), vec!["400"]),
-        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), vec!["414"]),
+        (
+            format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+            vec!["414"],
+        ),
         (
             format!(
-                "GET /health/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+                "GET /health/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
             ),
             vec!["431"],
         ),
@@ -359,7 +362,7 @@ async fn a_body_on_get_is_read_and_ignored() {
     let key = server.demo().await.device.key;
     for body in [Vec::new(), b"x".repeat(60_000)] {
         let mut request = format!(
-            "GET /api/iot/config?device_key={key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+            "GET /api/iot/config?device_key={key} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         )
@@ -419,7 +422,7 @@ async fn every_fault_of_a_query_is_listed() {
 async fn a_refused_multipart_body_is_read_to_its_end() {
     let server = TestServer::start().await;
     server.demo().await;
-    let head = "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+    let head = "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                 Content-Type: multipart/form-data; boundary=BB\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = |text: &[u8]| [format!("{:x}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat();
     let start = b"--BB\r\nContent-Disposition: form-data; name=\"file\"\r\nX: ";

@@ -164,7 +164,8 @@ async fn the_whole_body_of_a_device_is_read_before_any_answer() {
     let server = TestServer::start().await;
     for path in ["/api/iot/coredump", "/api/iot/config", "/api/iot/nope", "/api/iot/%ff"] {
         let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n");
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(&[7; 1000]).await.unwrap();
         let mut byte = [0];

@@ -63,7 +63,7 @@ async fn v26_an_answer_waits_for_the_last_byte() {
         ("Content-Length: 500000", 500_000, 201),
     ] {
         let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-        let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n");
+        let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(&vec![7; size - 1]).await.unwrap();
         let mut byte = [0];
@@ -256,7 +256,8 @@ async fn an_encoded_path_is_the_same_path() {
         .into_iter()
         .enumerate()
     {
-        let request = format!("POST {path}?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let request =
+            format!("POST {path}?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         let request = format!("{request}Content-Length: 1\r\n\r\n{n}");
         let answer = raw::exchange(&server.authority(), request.as_bytes()).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -362,14 +362,14 @@ async fn i12_a_stalled_upload_and_a_stalled_download_hold_no_connection() {
     server.upload("demo", large.clone()).await.expect(200);
     let key = &demo.device.key;
     let stalled_download =
-        format!("GET /api/iot/firmware?device_key={key} HTTP/1.1\r\nHost: x\r\n\r\n");
+        format!("GET /api/iot/firmware?device_key={key} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut download = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut download, stalled_download.as_bytes()).await.unwrap();
     let head = raw::read_head(&mut download).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let mut upload = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let head = format!(
-        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
         large.len()
     );
     tokio::io::AsyncWriteExt::write_all(&mut upload, head.as_bytes()).await.unwrap();

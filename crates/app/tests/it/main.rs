@@ -10,6 +10,7 @@ mod database_faults;
 mod device_safety;
 mod devices;
 mod firmware;
+mod identity;
 mod intake;
 mod invariants;
 mod models;

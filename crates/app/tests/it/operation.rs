@@ -137,7 +137,7 @@ async fn metrics_can_be_guarded() {
 async fn a_caller_that_never_sends_its_body_does_not_delay_the_shutdown() {
     let server = TestServer::start().await;
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-    let request = b"POST /api/nope HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n";
+    let request = b"POST /api/nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
     let head = crate::support::raw::read_head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");

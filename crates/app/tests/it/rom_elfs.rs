@@ -331,7 +331,7 @@ async fn stalled_uploads_hold_no_connection() {
     let server = TestServer::with(&settings).await;
     let demo = server.demo().await;
     let mut stalled = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-    let head = "POST /api/rom-elfs?chip=esp32c6&name=x HTTP/1.1\r\nHost: x\r\n\
+    let head = "POST /api/rom-elfs?chip=esp32c6&name=x HTTP/1.1\r\nHost: localhost\r\n\
                 Content-Length: 1000000\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut stalled, head.as_bytes()).await.unwrap();
     let half = rom_elf(RISC_V, "half");
@@ -356,7 +356,7 @@ async fn stalled_uploads_hold_no_connection() {
 async fn a_refusal_by_its_header_reaches_a_caller_that_still_sends() {
     let server = TestServer::start().await;
     let request = format!(
-        "POST /api/rom-elfs?chip=esp32c6&name=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        "POST /api/rom-elfs?chip=esp32c6&name=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Content-Length: {}\r\n\r\n{}",
         MAX_BYTES + 1,
         "x".repeat(100_000)

@@ -37,7 +37,7 @@ async fn routes_not_offered_are_unknown() {
         "/api/cas/x",
         "/api/sse/callback",
         "/internal/x",
-        "/api/auth/self",
+        "/api/auth",
         "/api/rom-elfs/x",
         "//api/devices",
         "/api/devices/1/coredumps/x",
@@ -116,7 +116,7 @@ async fn expect_continue_is_honoured() {
     let bundle = coredock_testkit::firmware::bundle("1.2.3");
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let head = format!(
-        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
          Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         bundle.len()
     );

@@ -1,11 +1,13 @@
 //! The test bench: a real server in this process, on a fresh data directory and a random port.
 
+pub(crate) mod browser;
 pub(crate) mod checker;
 mod dump_verbs;
 pub(crate) mod failing_commits;
 pub(crate) mod failing_devices;
 pub(crate) mod failing_records;
 pub(crate) mod failing_roms;
+pub(crate) mod identity;
 pub(crate) mod native;
 pub(crate) mod parsing;
 pub(crate) mod place;
@@ -44,6 +46,8 @@ pub(crate) struct TestServer {
     place: Arc<Place>,
     settings: Vec<(String, String)>,
     client: reqwest::Client,
+    /// Who sends the requests, where tokens are needed.
+    token: Option<String>,
     /// The artifact store, to make it fail.
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) adapters: Adapters,
@@ -176,18 +180,27 @@ impl TestServer {
             place,
             settings,
             client,
+            token: None,
             store,
             adapters,
         }
     }
 
+    /// From now on requests are sent with this token.
+    pub(crate) fn sign_in(&mut self, token: String) {
+        self.token = Some(token);
+    }
+
     /// Stops as if killed, and starts again on the same data.
     pub(crate) async fn restart(mut self) -> Self {
         let (place, settings) = (self.place.clone(), self.settings.clone());
+        let token = self.token.take();
         self.server.take().unwrap().abort().await;
         self.backends.take().unwrap().adapters.database.close();
         drop(self);
-        Self::open(place, settings, |adapters| adapters).await
+        let mut restarted = Self::open(place, settings, |adapters| adapters).await;
+        restarted.token = token;
+        restarted
     }
 
     /// Stops, and checks the invariants of the data that is left.
@@ -246,6 +259,15 @@ impl TestServer {
 
     /// A request to be changed and sent.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.anonymous_request(method, path);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// A request without the token of [`TestServer::sign_in`].
+    pub(crate) fn anonymous_request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.authority()))
     }
 

@@ -63,7 +63,7 @@ async fn wait_for_downloads(server: &TestServer, labels: &str, count: u64) {
 async fn a_client_that_hangs_up_is_not_an_error() {
     let (server, path, _) = with_large_image().await;
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
     raw::read_head(&mut stream).await;
     drop(stream);
@@ -80,8 +80,10 @@ async fn the_first_read_of_a_device_contains_the_descriptor() {
     let demo = server.demo().await;
     server.upload_demo("1.2.3").await.expect(200);
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-    let request =
-        format!("GET /api/iot/firmware?device_key={} HTTP/1.1\r\nHost: x\r\n\r\n", demo.device.key);
+    let request = format!(
+        "GET /api/iot/firmware?device_key={} HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        demo.device.key
+    );
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
     raw::read_head(&mut stream).await;
     let mut first = [0; 1024];
@@ -126,7 +128,7 @@ async fn a_download_that_began_before_a_replacement_is_not_mixed() {
     let (server, path, large) = with_large_image().await;
     server.get(&path).await.expect(200);
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
     raw::read_head(&mut stream).await;
     let mut other = large.clone();

@@ -64,7 +64,6 @@ fn a_broken_file_is_refused_without_showing_its_secrets() {
 fn a_part_that_is_not_built_is_refused_by_the_name_of_its_variable() {
     let (directory, _) = fresh_data_dir();
     for (name, value) in [
-        ("OIDC_ENABLED", "true"),
         ("MQTT_URL", "mqtt://user:hunter2-hunter2@broker"),
         ("KEYCLOAK_ADMIN_CLIENT_SECRET", SECRET),
         ("ELASTICSEARCH_URL", "http://user:hunter2-hunter2@elastic"),

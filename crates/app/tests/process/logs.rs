@@ -1,5 +1,6 @@
 //! What the log contains, and what it must not contain (contract §14.3).
 
+use coredock_testkit::oidc::{OidcProvider, OidcSettings, TokenRequest};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -43,6 +44,61 @@ async fn every_line_is_complete_and_none_shows_a_secret() {
     assert!(lines_of(&ended.stdout).len() > 5);
     for secret in SECRETS {
         assert!(!ended.stdout.contains(secret) && !ended.stderr.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn neither_log_nor_metrics_show_a_token_a_cookie_or_a_secret() {
+    const UNKNOWN: [&str; 4] =
+        ["token-of-nobody", "refresh-of-nobody", "code-of-nobody", "id-of-nobody"];
+    let provider = OidcProvider::start(OidcSettings::default());
+    let settings = [
+        ("LOG_LEVEL", "trace"),
+        ("SECRET_KEY", SECRETS[1]),
+        ("OIDC_ENABLED", "true"),
+        ("OIDC_ISSUER_URL", provider.issuer()),
+        ("OIDC_CLIENT_ID", "coredock"),
+        ("OIDC_CLIENT_SECRET", "secret-of-the-client"),
+    ];
+    let (_directory, data_dir) = fresh_data_dir();
+    let server = Server::start(&data_dir, &settings);
+    let admin = || TokenRequest::user("u-1").realm_roles(&["admin"]);
+    let tokens = [
+        provider.sign(&admin()),
+        provider.sign(&admin().time("exp", -40)),
+        provider.sign(&admin().foreign_key()),
+        provider.sign(&admin().key_id(Some("unknown"))),
+        provider.device_token("demo", "abcd2345"),
+        UNKNOWN[0].to_owned(),
+    ];
+    for token in &tokens {
+        for path in ["/api/devices", "/api/iot/config"] {
+            server.send(server.request(Method::GET, path).bearer_auth(token)).await;
+            let cookies = format!("access_token={token}; refresh_token={}", UNKNOWN[1]);
+            server.send(server.request(Method::GET, path).header("Cookie", cookies)).await;
+        }
+    }
+    let login = server.get("/api/auth/login?redirect=/").await.expect(302);
+    let url = login.headers["location"].to_str().unwrap().to_owned();
+    let state = url.split(['?', '&']).find_map(|pair| pair.strip_prefix("state=")).unwrap();
+    let cookie = login.headers["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let callback = format!("/api/auth/callback?code={}&state={state}", UNKNOWN[2]);
+    let callback = server.request(Method::GET, &callback).header("Cookie", cookie);
+    server.send(callback).await.expect(401);
+    let logout = server.request(Method::GET, "/api/auth/logout");
+    let id = format!("id_token={}", UNKNOWN[3]);
+    server.send(logout.header("Cookie", id)).await.expect(302);
+    let metrics = server.get("/metrics").await.expect(200);
+    let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+    let ended = server.stop();
+    let shown = format!("{}{}{metrics}", ended.stdout, ended.stderr);
+    assert!(shown.contains("authentication_failed") && metrics.contains("auth_validation_total"));
+    let login_id = cookie.split_once('=').unwrap().1;
+    let mut secrets = vec![SECRETS[1], "secret-of-the-client", state, login_id];
+    secrets.extend(UNKNOWN);
+    secrets.extend(tokens.iter().flat_map(|token| token.split('.').skip(1)));
+    for secret in secrets {
+        assert!(!shown.contains(secret), "{secret}");
     }
 }
 

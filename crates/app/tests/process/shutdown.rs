@@ -23,7 +23,7 @@ async fn with_only_idle_connections_it_ends_within_two_seconds() {
         let server = Server::start(&data_dir, &[]);
         let silent = raw::connect(server.address());
         let mut idle = raw::connect(server.address());
-        idle.write_all(b"GET /health/healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        idle.write_all(b"GET /health/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         raw::read_head(&mut idle);
         server.process().signal(signal);
         let began = Instant::now();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 
-use crate::ids::DeviceKey;
+use crate::ids::{DeviceKey, ModelCode};
 
 /// Enough for thousands of devices with configurations of a few kilobytes.
 const CAPACITY_BYTES: u64 = 32 * 1024 * 1024;
@@ -13,7 +13,15 @@ const ENTRY_BYTES: usize = 200;
 
 /// A cache of the configurations served last. Clones share it.
 #[derive(Clone)]
-pub(super) struct LastServed(Cache<DeviceKey, Arc<str>>);
+pub(super) struct LastServed(Cache<DeviceKey, Served>);
+
+/// What a device was served.
+#[derive(Clone)]
+pub(super) struct Served {
+    /// The model of its row, which the claim of each later request is compared with.
+    pub(super) model: ModelCode,
+    pub(super) text: Arc<str>,
+}
 
 impl Default for LastServed {
     fn default() -> Self {
@@ -23,24 +31,25 @@ impl Default for LastServed {
 
 impl LastServed {
     fn with_capacity(capacity: u64) -> Self {
-        let weight = |_: &DeviceKey, text: &Arc<str>| {
-            u32::try_from(text.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+        let weight = |_: &DeviceKey, served: &Served| {
+            u32::try_from(served.text.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         Self(Cache::builder().max_capacity(capacity).weigher(weight).build())
     }
 
-    pub(super) fn get(&self, key: &DeviceKey) -> Option<Arc<str>> {
+    pub(super) fn get(&self, key: &DeviceKey) -> Option<Served> {
         self.0.get(key)
     }
 
     /// Stores the text which a device is about to get, and returns it.
-    pub(super) fn remember(&self, key: &DeviceKey, text: &str) -> Arc<str> {
+    pub(super) fn remember(&self, key: &DeviceKey, model: ModelCode, text: &str) -> Arc<str> {
         // Devices poll far more often than configurations change: most calls do not allocate.
-        if let Some(last) = self.0.get(key).filter(|last| **last == *text) {
-            return last;
+        let last = self.0.get(key).filter(|last| *last.text == *text && last.model == model);
+        if let Some(last) = last {
+            return last.text;
         }
         let text: Arc<str> = Arc::from(text);
-        self.0.insert(key.clone(), Arc::clone(&text));
+        self.0.insert(key.clone(), Served { model, text: Arc::clone(&text) });
         text
     }
 
@@ -54,12 +63,17 @@ impl LastServed {
 mod tests {
     use super::*;
 
+    fn model(code: &str) -> ModelCode {
+        ModelCode::parse(code).unwrap()
+    }
+
     #[test]
     fn memory_is_bounded() {
         let served = LastServed::with_capacity(10_000);
         for number in 0..1000 {
             let key = DeviceKey::parse(&format!("dev{number:05}")).unwrap();
-            assert_eq!(&*served.remember(&key, &"x".repeat(800)), "x".repeat(800));
+            let text = served.remember(&key, model("demo"), &"x".repeat(800));
+            assert_eq!(&*text, "x".repeat(800));
         }
         served.0.run_pending_tasks();
         assert!(served.0.weighted_size() <= 10_000 && served.0.entry_count() > 0);
@@ -69,10 +83,12 @@ mod tests {
     fn the_text_served_last_is_returned_until_it_is_forgotten() {
         let served = LastServed::default();
         let key = DeviceKey::parse("abcd2345").unwrap();
-        served.remember(&key, "one");
-        served.remember(&key, "two");
-        assert_eq!(served.get(&key).as_deref(), Some("two"));
+        served.remember(&key, model("demo"), "one");
+        served.remember(&key, model("demo"), "two");
+        assert_eq!(&*served.get(&key).unwrap().text, "two");
+        served.remember(&key, model("other"), "two");
+        assert_eq!(served.get(&key).unwrap().model, model("other"));
         served.forget(&key);
-        assert_eq!(served.get(&key), None);
+        assert!(served.get(&key).is_none());
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use crate::audit::Change;
 use crate::devices::device::{Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice};
 use crate::error::RepositoryError;
-use crate::ids::DeviceKey;
+use crate::ids::{DeviceKey, ModelCode};
 
 /// Rows of devices. A method which returns `Option` returns `None` when the device does not exist.
 #[async_trait]
@@ -23,8 +23,9 @@ pub trait DeviceRepository: Send + Sync {
 
     async fn find(&self, id: i64) -> Result<Option<Device>, RepositoryError>;
 
-    /// The stored configuration text.
-    async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError>;
+    /// The stored configuration of a device, in one statement.
+    async fn stored_config(&self, key: &DeviceKey)
+    -> Result<Option<StoredConfig>, RepositoryError>;
 
     async fn update(
         &self,
@@ -36,4 +37,12 @@ pub trait DeviceRepository: Send + Sync {
     /// Deletes a device and its dumps, and queues the deletes of their objects; `false` when the
     /// device does not exist.
     async fn delete(&self, id: i64, change: &Change) -> Result<bool, RepositoryError>;
+}
+
+/// A stored configuration, and the model of its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredConfig {
+    pub model: ModelCode,
+    /// The JSON text, byte for byte as it was received.
+    pub text: String,
 }

@@ -17,9 +17,8 @@ use crate::firmware::image_cache::{ImageCache, pieces};
 use crate::firmware::publication::PublicationRepository;
 use crate::firmware::repository::FirmwareRepository;
 use crate::firmware::repository::{Activation, ListedVersion, OfferedFirmware, VersionDeletion};
-use crate::ids::DeviceKey;
-use crate::ids::ModelCode;
-use crate::ids::VersionText;
+use crate::identity::device::{ClaimError, DeviceClaim, ForeignModel};
+use crate::ids::{ModelCode, VersionText};
 use crate::wakeup::{Wakeup, Worker};
 
 /// How often a read is tried when the row changes between reading it and opening its object.
@@ -53,8 +52,8 @@ pub struct Firmware {
 /// Which firmware is to be read.
 #[derive(Debug, Clone, Copy)]
 pub enum FirmwareOf<'a> {
-    /// The version offered to the device of this key.
-    Device(&'a DeviceKey),
+    /// The version offered to this device.
+    Device(&'a DeviceClaim),
     /// The current version of the model of this id.
     Model(i64),
     /// This version of the model of this id.
@@ -74,6 +73,8 @@ pub struct ReadArtifact {
 pub enum ReadFirmwareError {
     #[error("device or model does not exist")]
     UnknownDeviceOrModel,
+    #[error(transparent)]
+    ForeignModel(#[from] ForeignModel),
     #[error("version does not exist")]
     UnknownVersion,
     #[error("model {0} has no current version")]
@@ -128,12 +129,12 @@ impl Firmware {
         self.ports.reads.resumes()
     }
 
-    /// The offer for a device; `None` when the device does not exist.
-    pub async fn offered_to(
-        &self,
-        device: &DeviceKey,
-    ) -> Result<Option<OfferedFirmware>, RepositoryError> {
-        self.ports.versions.offered_to(device).await
+    /// The offer for a device.
+    pub async fn offered_to(&self, device: &DeviceClaim) -> Result<OfferedFirmware, ClaimError> {
+        let offered = self.ports.versions.offered_to(&device.key).await?;
+        let offered = offered.ok_or(ClaimError::UnknownDevice)?;
+        device.check(&offered.model)?;
+        Ok(offered)
     }
 
     /// The versions of a model, newest first; `None` when the model does not exist.
@@ -198,15 +199,26 @@ impl Firmware {
 
     async fn row_of(&self, of: FirmwareOf<'_>) -> Result<Arc<FirmwareVersion>, ReadFirmwareError> {
         let offered = match of {
-            FirmwareOf::Device(key) => self.ports.versions.offered_to(key).await?,
+            FirmwareOf::Device(device) => return self.offered_image(device).await,
             FirmwareOf::Model(id) => self.ports.versions.offered_by(id).await?,
             FirmwareOf::Version(id, version) => {
                 let found = self.ports.versions.find(id, version).await?;
                 return found.map(Arc::new).ok_or(ReadFirmwareError::UnknownVersion);
             }
         };
-        let offered = offered.ok_or(ReadFirmwareError::UnknownDeviceOrModel)?;
-        offered.version.ok_or(ReadFirmwareError::NoneCurrent(offered.model))
+        current_of(offered.ok_or(ReadFirmwareError::UnknownDeviceOrModel)?)
+    }
+
+    async fn offered_image(
+        &self,
+        device: &DeviceClaim,
+    ) -> Result<Arc<FirmwareVersion>, ReadFirmwareError> {
+        let offered = self.offered_to(device).await.map_err(|error| match error {
+            ClaimError::UnknownDevice => ReadFirmwareError::UnknownDeviceOrModel,
+            ClaimError::ForeignModel(error) => error.into(),
+            ClaimError::Repository(error) => error.into(),
+        })?;
+        current_of(offered)
     }
 
     async fn open(
@@ -249,6 +261,10 @@ impl Firmware {
             }
         }
     }
+}
+
+fn current_of(offered: OfferedFirmware) -> Result<Arc<FirmwareVersion>, ReadFirmwareError> {
+    offered.version.ok_or(ReadFirmwareError::NoneCurrent(offered.model))
 }
 
 fn broken(

@@ -13,6 +13,7 @@ use crate::audit::{Change, Origin};
 use crate::coredumps::body::{CauseHint, cause_hint};
 use crate::coredumps::coredump::{Chip, Coredump, ParseStatus, ReportedVersion};
 use crate::error::RepositoryError;
+use crate::identity::device::{DeviceClaim, ForeignModel};
 use crate::ids::DeviceKey;
 use crate::intake::repository::{InitialState, RecordCoredump, Recorded, SameBody};
 use crate::intake::spool::RescueFile;
@@ -22,7 +23,7 @@ use crate::wakeup::Worker;
 /// The upload of a dump by a device.
 #[derive(Debug, Clone)]
 pub struct ReceiveCoredump {
-    pub device: DeviceKey,
+    pub device: DeviceClaim,
     /// The chip the device names.
     pub chip: Chip,
     /// The version the device names.
@@ -43,7 +44,7 @@ pub enum BodyFault {
 /// A complete dump of an accepted size, with all that is needed to store it now or later.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    pub device: DeviceKey,
+    pub device: DeviceClaim,
     /// The chip the device named.
     pub chip: Chip,
     /// The version the device named.
@@ -93,6 +94,8 @@ impl Received {
 pub enum ReceiveCoredumpError {
     #[error("device does not exist")]
     UnknownDevice,
+    #[error(transparent)]
+    ForeignModel(#[from] ForeignModel),
     #[error("body is empty")]
     Empty,
     #[error("body is larger than {limit} bytes")]
@@ -161,8 +164,9 @@ impl Intake {
         let since = self.same_body_since(change.at);
         let same = dump.body.as_ref().ok().zip(since);
         let same = same.map(|(body, since)| SameBody { sha256: body.sha256(), since });
-        let sender = self.ports.deliveries.find_sender(&dump.device, same).await?;
+        let sender = self.ports.deliveries.find_sender(&dump.device.key, same).await?;
         let sender = sender.ok_or(ReceiveCoredumpError::UnknownDevice)?;
+        dump.device.check(&sender.model)?;
         let delivery = self.delivery(incoming)?;
         if let Some(id) = sender.repeated
             && self.ports.deliveries.repeat(id, change).await?
@@ -206,7 +210,7 @@ impl Intake {
         Attempt { id, device_id, is_retried }: Attempt,
         delivery: &Delivery,
     ) -> Result<Received, ReceiveCoredumpError> {
-        let Delivery { device, body, change, .. } = delivery;
+        let Delivery { device: DeviceClaim { key: device, .. }, body, change, .. } = delivery;
         self.put(id, device, body).await?;
         let hint = hint_of(body);
         let position = self.queue.position(change.at, device, &hint);

@@ -47,6 +47,7 @@ enum Replayed {
     /// An earlier attempt had recorded it under this id.
     RecordedBefore(i64),
     UnknownDevice,
+    ForeignModel,
 }
 
 impl Intake {
@@ -73,7 +74,7 @@ impl Intake {
         if let Some(file) = &progress.file
             && let Err(error) = file.fix_id(id).await
         {
-            let (error, device) = (&error as &dyn std::error::Error, &incoming.dump.device);
+            let (error, device) = (&error as &dyn std::error::Error, &incoming.dump.device.key);
             tracing::warn!(
                 error,
                 "id {id} of a dump of device {device} could not be written to the rescue spool; if \
@@ -107,7 +108,8 @@ impl Intake {
                     && let Err(error) = file.remove().await
                 {
                     // The next replay finds that it is recorded.
-                    let (error, device) = (&error as &dyn std::error::Error, &incoming.dump.device);
+                    let (error, device) =
+                        (&error as &dyn std::error::Error, &incoming.dump.device.key);
                     tracing::warn!(error, %device, "a dump of device {device} was received but could not be removed from the rescue spool");
                 }
                 other
@@ -122,7 +124,7 @@ impl Intake {
         id: Option<i64>,
     ) -> Option<Box<dyn RescueFile>> {
         let delivery = self.delivery(incoming).ok()?;
-        let (device, bytes) = (delivery.device.clone(), delivery.body.length());
+        let (device, bytes) = (delivery.device.key.clone(), delivery.body.length());
         match self.ports.spool.save(&RescuedDump { delivery, id }).await {
             Ok(file) => {
                 tracing::warn!(event = "coredump_rescued", %device, bytes,
@@ -178,7 +180,7 @@ impl Intake {
         let Some(OpenedRescue { dump, file }) = self.ports.spool.open(name).await? else {
             return Ok(false);
         };
-        let device = dump.delivery.device.clone();
+        let device = dump.delivery.device.key.clone();
         match self.replay_dump(dump, &*file).await? {
             Replayed::Received(received) => {
                 let id = received.id();
@@ -192,6 +194,10 @@ impl Intake {
             Replayed::UnknownDevice => {
                 tracing::warn!(%device,
                     "a rescued dump was dropped: device {device} does not exist any more");
+            }
+            Replayed::ForeignModel => {
+                tracing::warn!(%device,
+                    "a rescued dump was dropped: the token with which it came named another model than the one of device {device}");
             }
         }
         file.remove().await?;
@@ -207,9 +213,12 @@ impl Intake {
         if let Some(id) = deliveries.find_delivery(&delivery.change).await? {
             return Ok(Replayed::RecordedBefore(id));
         }
-        let Some(sender) = deliveries.find_sender(&delivery.device, None).await? else {
+        let Some(sender) = deliveries.find_sender(&delivery.device.key, None).await? else {
             return Ok(Replayed::UnknownDevice);
         };
+        if delivery.device.check(&sender.model).is_err() {
+            return Ok(Replayed::ForeignModel);
+        }
         let visible = match id {
             Some(id) => self.ports.coredumps.find(sender.device_id, id).await?,
             None => None,

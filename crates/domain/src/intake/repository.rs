@@ -6,7 +6,7 @@ use crate::audit::Change;
 use crate::coredumps::coredump::{BuildId, Chip, ParseStatus, ReportedVersion};
 use crate::digest::Sha256Digest;
 use crate::error::RepositoryError;
-use crate::ids::DeviceKey;
+use crate::ids::{DeviceKey, ModelCode};
 use crate::timestamp::Timestamp;
 
 /// Rows of dumps, as deliveries write them.
@@ -52,9 +52,10 @@ pub struct SameBody {
 }
 
 /// The device a dump comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {
     pub device_id: i64,
+    pub model: ModelCode,
     /// Its newest dump with the same body.
     pub repeated: Option<i64>,
 }

@@ -1,8 +1,8 @@
 use coredock_domain::devices::device::{DeviceFilter, DeviceUpdate, NewDevice, RotationState};
-use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::devices::repository::{DeviceRepository, StoredConfig};
 use coredock_domain::error::RepositoryError;
 
-use crate::support::{Bench, change, config, device_key, second};
+use crate::support::{Bench, change, code, config, device_key, second};
 
 #[tokio::test]
 async fn a_device_reads_back_as_it_was_created_and_changed() {
@@ -16,8 +16,8 @@ async fn a_device_reads_back_as_it_was_created_and_changed() {
     assert_eq!(created.config, config(text));
     assert_eq!(created.model.code.as_str(), "demo");
     assert_eq!(bench.db.find(created.id).await.unwrap().unwrap(), created);
-    let stored = bench.db.config_text(&device_key("abcd2345")).await.unwrap();
-    assert_eq!(stored.as_deref(), Some(text));
+    let stored = bench.db.stored_config(&device_key("abcd2345")).await.unwrap();
+    assert_eq!(stored, Some(StoredConfig { model: code("demo"), text: text.to_owned() }));
 
     let mut config = config("{}");
     config.enable_ota = None;
@@ -45,7 +45,7 @@ async fn a_device_needs_a_model_and_a_free_key() {
 async fn a_missing_device_is_none() {
     let bench = Bench::new().await;
     assert_eq!(DeviceRepository::find(&bench.db, 7).await.unwrap(), None);
-    assert_eq!(bench.db.config_text(&device_key("abcd2345")).await.unwrap(), None);
+    assert_eq!(bench.db.stored_config(&device_key("abcd2345")).await.unwrap(), None);
     let update = DeviceUpdate { config: config("{}"), active: true };
     let updated = DeviceRepository::update(&bench.db, 7, update, &change(1)).await.unwrap();
     assert_eq!(updated, None);

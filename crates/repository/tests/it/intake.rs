@@ -14,7 +14,7 @@ use coredock_repository::{Database, SqliteOptions};
 use diesel::connection::SimpleConnection;
 
 use crate::support::dumps::{Dump, KEY, digest, object, together};
-use crate::support::{Bench, OPTIONS, change, connect, device_key, second};
+use crate::support::{Bench, OPTIONS, change, code, connect, device_key, second};
 
 #[tokio::test]
 async fn a_dump_reads_back_as_it_was_recorded_and_is_due_at_once() {
@@ -341,7 +341,7 @@ async fn a_sender_and_its_repeated_body_are_found_in_one_statement() {
     bench.store(&Dump::default()).await;
     let newer = bench.store(&Dump { at: 110, ..Dump::default() }).await;
     let body = |body, since| Some(SameBody { sha256: digest(body), since: second(since) });
-    let found = |repeated| Some(Sender { device_id, repeated });
+    let found = |repeated| Some(Sender { device_id, model: code("demo"), repeated });
     let before = bench.db.statement_count();
     let find = async |body| bench.db.find_sender(&device_key(KEY), body).await.unwrap();
     assert_eq!(find(None).await, found(None));

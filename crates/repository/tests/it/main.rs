@@ -7,6 +7,7 @@ mod coredumps;
 mod devices;
 mod faults;
 mod firmware;
+mod identity;
 mod intake;
 mod models;
 mod replicas;

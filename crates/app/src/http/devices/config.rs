@@ -25,8 +25,8 @@ pub async fn get_iot_config(
     caller: DeviceCaller,
     devices: Data<Devices>,
 ) -> ApiResult<HttpResponse> {
-    let config = devices.served_config(caller.known_key()?).await?;
-    let config = config.ok_or_else(|| caller.unknown())?;
+    let config = devices.served_config(caller.claim()?).await;
+    let config = config.map_err(|error| caller.refused(&error))?;
     let mut answer = HttpResponse::Ok();
     answer
         .insert_header((header::CONTENT_TYPE, "application/json"))

@@ -36,7 +36,7 @@ pub async fn get_iot_firmware(
     firmware: Data<Firmware>,
     metrics: Data<Metrics>,
 ) -> ApiResult<HttpResponse> {
-    let of = FirmwareOf::Device(caller.known_key()?);
+    let of = FirmwareOf::Device(caller.claim()?);
     let read = read(&firmware, of, ArtifactName::Bin, &request).await;
     let read = read.map_err(|error| read_error(&error, &metrics, || caller.unknown()))?;
     answer_image(read, &request, &metrics)
@@ -147,6 +147,7 @@ fn read_error(
             tracing::error!(%key, "object {key} is not the one that was stored: its length or SHA-256 differs from the database");
             ApiError::unavailable(error)
         }
+        ReadFirmwareError::ForeignModel(error) => error.into(),
         ReadFirmwareError::Repository(error) => error.into(),
         ReadFirmwareError::Store(error) => error.into(),
         ReadFirmwareError::Load(_) => ApiError::unavailable(error),

@@ -36,8 +36,8 @@ pub async fn get_iot_firmware_version(
     firmware: Data<Firmware>,
     poll: Data<PollInterval>,
 ) -> ApiResult<HttpResponse> {
-    let offered = firmware.offered_to(caller.known_key()?).await?;
-    let offered = offered.ok_or_else(|| caller.unknown())?;
+    let offered = firmware.offered_to(caller.claim()?).await;
+    let offered = offered.map_err(|error| caller.refused(&error))?;
     let version = offered.version.as_ref();
     let facts = version.map(|version| &version.facts);
     let view = OfferedVersionView {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use actix_web::web::Data;
 use coredock_domain::Intake;
 use coredock_domain::artifacts::body::ArtifactBody;
-use coredock_domain::audit::Origin;
 use coredock_domain::intake::receive::{
     BodyFault, IncomingCoredump, ReceiveCoredump, ReceiveCoredumpError, Received,
 };
@@ -48,7 +47,6 @@ pub struct Delivery {
     pub caller: DeviceCaller,
     pub parameters: DumpParameters,
     pub body: DumpBody,
-    pub origin: Origin,
 }
 
 /// The state of a dump when its device must be answered.
@@ -93,7 +91,7 @@ impl DumpReceiver {
 
     /// In the order of contract §4.5: device row, body.
     async fn store(&self, delivery: Delivery) -> Result<Received, NotReceived> {
-        let Delivery { caller, parameters, body, origin } = delivery;
+        let Delivery { caller, parameters, body } = delivery;
         let bytes = body.length();
         let (body, unread) = match body {
             DumpBody::Complete(body) => (Ok(body), None),
@@ -101,13 +99,13 @@ impl DumpReceiver {
             DumpBody::Unread(error) => (Err(BodyFault::Unreadable), Some(error)),
         };
         let dump = ReceiveCoredump {
-            device: caller.known_key()?.clone(),
+            device: caller.claim()?.clone(),
             chip: parameters.chip,
             firmware_version: parameters.firmware_version,
             body,
-            origin,
+            origin: caller.origin(),
         };
-        let device = &caller.sent_key;
+        let device = dump.device.key.clone();
         let late = || {
             ApiError::outage(format!("dump of device {device} not stored after {RESCUE_AFTER:?}"))
         };

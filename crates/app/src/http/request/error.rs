@@ -194,6 +194,14 @@ impl ApiError {
         !matches!(self.0.code, ErrorCode::ServiceUnavailable | ErrorCode::ProcessingError)
     }
 
+    /// The sentence of `details`; empty for faults of fields.
+    pub fn message(&self) -> &str {
+        match &self.0.details {
+            Details::Message { message } => message,
+            Details::Errors { .. } => "",
+        }
+    }
+
     /// For the log only.
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()

@@ -14,12 +14,14 @@ use coredock_domain::artifacts::spooled_file::SpoolDirectory;
 use futures::FutureExt;
 use tracing::Instrument;
 
+use super::admission::Admission;
 use super::body::BodyLimit;
 use super::cors::{self, CorsOrigins};
 use super::device_body::{self, DumpRules};
-use super::error::ApiError;
+use super::error::{ApiError, ApiResult};
 use super::in_flight::RequestsInFlight;
 use super::query::percent_decode;
+use super::{security_headers, session_cookies};
 use crate::http::routes::lookup::{Found, RouteLookup};
 use crate::http::routes::row::{Body, BodyLimits, Class};
 use crate::metrics::Metrics;
@@ -58,6 +60,7 @@ pub struct ExchangeContext {
     pub limits: BodyLimits,
     pub spool: SpoolDirectory,
     pub cors: CorsOrigins,
+    pub admission: Admission,
     pub in_flight: RequestsInFlight,
     pub metrics: Metrics,
 }
@@ -83,7 +86,12 @@ pub async fn exchange(
     let answered = exchange.answer(request, next).instrument(span.clone()).await;
     drop(in_flight);
     let mut response = answered?;
+    let cookies = session_cookies::take(response.request());
     let headers = response.headers_mut();
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    security_headers::add(route.class, headers);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
     }
@@ -108,17 +116,29 @@ impl Exchange<'_> {
         mut request: ServiceRequest,
         next: Next<B>,
     ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-        self.prepare_body(&mut request).await;
-        if let Some(status) = malformed(&request) {
+        let malformed = malformed(&request);
+        let is_preflight = self.route.class != Class::Operator && cors::is_preflight(&request);
+        let admitted = if malformed.is_some() || is_preflight {
+            Ok(())
+        } else {
+            self.admit(request.request()).await
+        };
+        self.prepare_body(&mut request, admitted.is_ok()).await;
+        if let Some(status) = malformed {
             let empty = HttpResponse::new(status);
             return Ok(request.into_response(empty).map_into_right_body());
         }
-        if self.route.class != Class::Operator && cors::is_preflight(&request) {
+        if is_preflight {
             let allowed = cors::preflight_response();
             return Ok(request.into_response(allowed).map_into_right_body());
         }
         if percent_decode(request.uri().path()).is_none() {
             let error = ApiError::invalid("expected a path in percent-encoded UTF-8");
+            let answer = error.response(&self.id.0);
+            return Ok(request.into_response(answer).map_into_right_body());
+        }
+        if let Err(error) = admitted {
+            self.log_cause(&error);
             let answer = error.response(&self.id.0);
             return Ok(request.into_response(answer).map_into_right_body());
         }
@@ -137,15 +157,26 @@ impl Exchange<'_> {
         Err(error.correlated(&self.id.0).into())
     }
 
-    /// Sets the limit of the body, and reads a body that must be read before any answer.
-    async fn prepare_body(&self, request: &mut ServiceRequest) {
+    /// Decides who calls, before a byte of the body is read. Paths and methods without a row are
+    /// refused by the router.
+    async fn admit(&self, request: &HttpRequest) -> ApiResult<()> {
+        if let Some(role) = self.route.role(request.method()) {
+            let admitted = self.context.admission.admit(request, role).await?;
+            request.extensions_mut().insert(admitted);
+        }
+        Ok(())
+    }
+
+    /// Sets the limit of the body, and reads a body that must be read before any answer. The body
+    /// of a device that is refused is dropped.
+    async fn prepare_body(&self, request: &mut ServiceRequest, is_admitted: bool) {
         let body = self.route.body(request.method());
         let limit = self.context.limits.of(body);
         if let Some(limit) = limit {
             request.extensions_mut().insert(BodyLimit(limit));
         }
         if self.route.class == Class::Device && request.method() == Method::POST {
-            let dump = limit.filter(|_| body == Body::Dump);
+            let dump = limit.filter(|_| is_admitted && body == Body::Dump);
             let spool = &self.context.spool;
             let dump = dump.map(|max_body_bytes| DumpRules { max_body_bytes, spool });
             device_body::read_to_end(request, dump).await;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use actix_web::dev::ResourceDef;
 use actix_web::http::Method;
 
-use super::row::{Body, Class, RouteFacts, Row};
+use super::row::{Body, Class, Role, RouteFacts, Row};
 use super::{AREAS, pattern};
 
 /// The route table by path.
@@ -69,7 +69,16 @@ impl Found<'_> {
 
     /// The body that a request with this method has.
     pub fn body(&self, method: &Method) -> Body {
-        let row = self.rows.iter().find(|row| row.method == *method);
-        row.map_or(Body::Ignored, |row| row.body)
+        self.row(method).map_or(Body::Ignored, |row| row.body)
+    }
+
+    /// Who may call the path with this method; `None` if the answer is that it does not exist.
+    pub fn role(&self, method: &Method) -> Option<Role> {
+        self.row(method).map(|row| row.role)
+    }
+
+    fn row(&self, method: &Method) -> Option<&RouteFacts> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.rows.iter().find(|row| row.method == *method)
     }
 }

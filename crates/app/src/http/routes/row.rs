@@ -6,7 +6,7 @@ use actix_web::{FromRequest, Responder, Route, web};
 use coredock_domain::rom_elfs::rom_elf::MAX_ROM_ELF_BYTES;
 
 use super::counted::Counted;
-use crate::http::request::identity::{DeviceCaller, Editor, Pipeline, Viewer};
+use crate::http::request::identity::{DeviceCaller, Editor, Pipeline, Public, Viewer};
 use crate::http::testing::TestBench;
 use crate::metrics::Metrics;
 
@@ -167,8 +167,8 @@ pub(super) struct Served {
     serve: Serve,
 }
 
-/// Arguments of a handler whose first argument is a caller of kind `C`, so that a row cannot name a
-/// role which its handler does not require.
+/// Arguments of a handler whose first argument is a caller of kind `C`: a handler without a caller
+/// does not compile, and a row cannot name a role which its handler does not require.
 pub(super) trait CalledBy<C> {}
 
 impl<C> CalledBy<C> for (C,) {}
@@ -225,7 +225,7 @@ where
 pub(super) fn anyone<H, Args>(handler: H) -> Served
 where
     H: Handler<Args, Output: Responder + 'static>,
-    Args: FromRequest + 'static,
+    Args: FromRequest + CalledBy<Public> + 'static,
 {
     uncounted(Role::Anyone, handler)
 }

@@ -109,7 +109,7 @@ async fn a_dump_is_stored_when_its_device_hangs_up_after_the_last_byte() {
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let request = format!(
         "POST /api/iot/coredump?device_key={}&chip=esp32&firmware_version=1 HTTP/1.1\r\n\
-         Host: x\r\nContent-Length: 4\r\n\r\ndump",
+         Host: localhost\r\nContent-Length: 4\r\n\r\ndump",
         demo.device.key
     );
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -128,7 +128,7 @@ async fn an_incomplete_dump_is_not_stored() {
     let mut stream = tokio::net::TcpStream::connect(server.authority()).await.unwrap();
     let request = format!(
         "POST /api/iot/coredump?device_key={}&chip=esp32&firmware_version=1 HTTP/1.1\r\n\
-         Host: x\r\nContent-Length: 4000\r\n\r\nhalf",
+         Host: localhost\r\nContent-Length: 4000\r\n\r\nhalf",
         demo.device.key
     );
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -8,7 +8,7 @@ use coredock_domain::audit::Change;
 use coredock_domain::devices::device::{
     Device, DeviceFilter, DeviceSummary, DeviceUpdate, NewDevice,
 };
-use coredock_domain::devices::repository::DeviceRepository;
+use coredock_domain::devices::repository::{DeviceRepository, StoredConfig};
 use coredock_domain::error::RepositoryError;
 use coredock_domain::ids::DeviceKey;
 use coredock_testkit::gate::Gate;
@@ -47,16 +47,19 @@ struct Failing {
 
 #[async_trait]
 impl DeviceRepository for Failing {
-    async fn config_text(&self, key: &DeviceKey) -> Result<Option<String>, RepositoryError> {
+    async fn stored_config(
+        &self,
+        key: &DeviceKey,
+    ) -> Result<Option<StoredConfig>, RepositoryError> {
         let fault = self.faults.0.lock().unwrap().clone();
         match fault {
             None => {}
             Some(ReadFault::Down) => {
-                return Err(RepositoryError::unavailable("device.config_text", "refused"));
+                return Err(RepositoryError::unavailable("device.stored_config", "refused"));
             }
             Some(ReadFault::Hangs(gate)) => gate.pass().await,
         }
-        self.inner.config_text(key).await
+        self.inner.stored_config(key).await
     }
 
     async fn list(&self, filter: DeviceFilter) -> Result<Vec<DeviceSummary>, RepositoryError> {

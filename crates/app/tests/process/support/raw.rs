@@ -17,7 +17,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 pub(crate) fn begin_download(address: SocketAddr, device_key: &str) -> TcpStream {
     let mut stream = connect(address);
     let request = format!(
-        "GET /api/iot/firmware?device_key={device_key} HTTP/1.1\r\nHost: test\r\n\
+        "GET /api/iot/firmware?device_key={device_key} HTTP/1.1\r\nHost: localhost\r\n\
          Connection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).unwrap();
@@ -30,7 +30,7 @@ pub(crate) fn begin_download(address: SocketAddr, device_key: &str) -> TcpStream
 pub(crate) fn begin_upload(address: SocketAddr, bundle: &[u8], sent: usize) -> TcpStream {
     let mut stream = connect(address);
     let head = format!(
-        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: test\r\n\
+        "POST /api/pipeline/models/demo/firmware HTTP/1.1\r\nHost: localhost\r\n\
          Connection: close\r\nContent-Length: {}\r\n\r\n",
         bundle.len()
     );

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use coredock_testkit::firmware::{BundleBuilder, ZipEntry, bundle, image};
 use reqwest::Method;
+use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -27,6 +29,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -96,7 +99,8 @@ impl Server {
             assert!(!process.has_ended(), "{}", process.error_output());
             address.is_some()
         });
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none());
+        let client = client.timeout(PATIENCE).build().unwrap();
         Self { process, address: address.unwrap(), data_dir: data_dir.to_owned(), client }
     }
 
@@ -168,8 +172,8 @@ impl Server {
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
-        let status = response.status().as_u16();
-        Answer { status, body: response.bytes().await.unwrap().to_vec() }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
     }
 
     /// `GET`

@@ -1,0 +1,8 @@
+//! Who is admitted (contract §3).
+
+mod devices;
+mod matrix;
+mod outage;
+mod sign_in;
+mod sites;
+mod tokens;

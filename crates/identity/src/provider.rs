@@ -1,0 +1,331 @@
+//! The keys of an identity provider over time (contract §3.3).
+//!
+//! One worker fetches; requests read what it has, and wait for it only if no key is known or a
+//! token names an unknown one. So however many requests ask, and whether their callers hang up or
+//! not, one fetch runs at a time and its result reaches everybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use coredock_domain::Clock;
+use coredock_domain::identity::saved_keys::SavedKeys;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::discovery::Discovery;
+use crate::fetch::{FETCH_TIMEOUT, FetchError, Fetcher};
+use crate::key_set::KeySet;
+
+/// Unknown keys cause at most one fetch in this time (contract §3.3).
+const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
+/// After a failure the worker tries again so soon.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
+/// At the first fetch the saved keys are used if the provider takes longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which provider, and how long its keys are good.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// `OIDC_ISSUER_URL`
+    pub issuer: String,
+    /// `JWKS_TTL_SECONDS`
+    pub keys_ttl: Duration,
+}
+
+/// What a [`Provider`] needs.
+pub struct ProviderPorts {
+    pub saved: Arc<dyn SavedKeys>,
+    pub clock: Arc<dyn Clock>,
+    /// Called after each fetch, with its trigger and whether it succeeded.
+    pub observe: Arc<dyn Fn(RefreshTrigger, bool) + Send + Sync>,
+}
+
+/// Why keys are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshTrigger {
+    /// No key is known.
+    Startup,
+    /// The keys are old, or the last fetch failed.
+    Ttl,
+    /// A token names a key which is not in the set.
+    UnknownKey,
+}
+
+impl RefreshTrigger {
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Ttl => "ttl",
+            Self::UnknownKey => "unknown_kid",
+        }
+    }
+}
+
+/// The keys of an identity provider.
+pub struct Provider {
+    settings: ProviderSettings,
+    ports: ProviderPorts,
+    fetcher: Fetcher,
+    state: watch::Sender<State>,
+    wanted: Notify,
+    unknown_key: Notify,
+    /// When an unknown key was last allowed to cause a fetch, in microseconds since 1970.
+    asked_for_unknown: AtomicI64,
+}
+
+/// A key set with a number that changes whenever the keys change.
+#[derive(Debug, Clone)]
+pub(crate) struct CurrentKeys {
+    pub(crate) set: Arc<KeySet>,
+    pub(crate) generation: u64,
+}
+
+/// What the worker knows.
+#[derive(Debug, Clone, Default)]
+struct State {
+    keys: Option<CurrentKeys>,
+    /// The discovery document fetched last.
+    discovery: Option<Arc<Discovery>>,
+    is_fetching: bool,
+    /// How many fetches have ended.
+    fetches: u64,
+    /// Why the last fetch failed; `None` if it succeeded.
+    failure: Option<Arc<FetchError>>,
+}
+
+impl State {
+    /// Whether the set differs from the current one.
+    fn install(&mut self, set: KeySet) -> bool {
+        let generation = match &self.keys {
+            Some(keys) if keys.set.text() == set.text() => return false,
+            Some(keys) => keys.generation + 1,
+            None => 0,
+        };
+        self.keys = Some(CurrentKeys { set: Arc::new(set), generation });
+        true
+    }
+}
+
+impl Provider {
+    /// Fetches nothing yet. Fails if the system has no usable certificates.
+    pub fn new(settings: ProviderSettings, ports: ProviderPorts) -> Result<Self, FetchError> {
+        Ok(Self {
+            settings,
+            ports,
+            fetcher: Fetcher::new()?,
+            state: watch::Sender::default(),
+            wanted: Notify::new(),
+            unknown_key: Notify::new(),
+            asked_for_unknown: AtomicI64::new(i64::MIN),
+        })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.settings.issuer
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.ports.clock
+    }
+
+    /// Whether the last fetch succeeded, or none has ended yet.
+    pub(crate) fn answers(&self) -> bool {
+        self.state.borrow().failure.is_none()
+    }
+
+    /// The known keys; waits for the first ones.
+    pub(crate) async fn keys(&self) -> Result<CurrentKeys, Arc<FetchError>> {
+        self.known(|state| state.keys.clone()).await
+    }
+
+    /// The known discovery document; waits for the first one.
+    pub(crate) async fn discovery(&self) -> Result<Arc<Discovery>, Arc<FetchError>> {
+        self.known(|state| state.discovery.clone()).await
+    }
+
+    async fn known<T>(&self, part: impl Fn(&State) -> Option<T>) -> Result<T, Arc<FetchError>> {
+        let begun = {
+            let state = self.state.borrow();
+            if let Some(known) = part(&state) {
+                return Ok(known);
+            }
+            if let Some(failure) = state.failure.as_ref().filter(|_| !state.is_fetching) {
+                // The worker tries again by itself.
+                return Err(failure.clone());
+            }
+            state.fetches
+        };
+        self.wanted.notify_one();
+        let state = self.wait_for(|state| part(state).is_some() || state.fetches > begun).await;
+        let failure = || Arc::new(FetchError::Slow);
+        part(&state).ok_or_else(|| state.failure.unwrap_or_else(failure))
+    }
+
+    /// The keys after a token named one that is not in generation `seen`: fetched anew, at most once
+    /// per [`UNKNOWN_KEY_PAUSE`]. `None` if there are no newer ones.
+    pub(crate) async fn keys_after(&self, seen: u64) -> Option<CurrentKeys> {
+        let newer = |state: &State| state.keys.clone().filter(|keys| keys.generation != seen);
+        let (found, is_fetching, begun) = {
+            let state = self.state.borrow();
+            (newer(&state), state.is_fetching, state.fetches)
+        };
+        if found.is_some() {
+            return found;
+        }
+        if !is_fetching {
+            if !self.may_ask_for_unknown() {
+                return None;
+            }
+            self.unknown_key.notify_one();
+        }
+        newer(&self.wait_for(|state| state.fetches > begun).await)
+    }
+
+    fn may_ask_for_unknown(&self) -> bool {
+        let now = self.ports.clock.now();
+        let last = self.asked_for_unknown.load(Ordering::SeqCst);
+        let is_due = last <= now.before(UNKNOWN_KEY_PAUSE).micros();
+        is_due
+            && self
+                .asked_for_unknown
+                .compare_exchange(last, now.micros(), Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+
+    /// The state once it fulfils `condition`, or after the longest time of a fetch.
+    async fn wait_for(&self, condition: impl FnMut(&State) -> bool) -> State {
+        let mut changes = self.state.subscribe();
+        let fulfilled = timeout(FETCH_TIMEOUT, changes.wait_for(condition)).await;
+        match fulfilled {
+            Ok(Ok(state)) => state.clone(),
+            // The worker has stopped, or is too slow.
+            Ok(Err(_)) | Err(_) => self.state.borrow().clone(),
+        }
+    }
+
+    /// The worker: fetches keys when the first request needs them, when they are old, and when a
+    /// token names an unknown one. Never returns.
+    pub async fn keep_keys(&self) {
+        self.wanted.notified().await;
+        let mut trigger = RefreshTrigger::Startup;
+        loop {
+            self.refresh(trigger).await;
+            trigger = self.next_trigger().await;
+        }
+    }
+
+    async fn next_trigger(&self) -> RefreshTrigger {
+        let pause = if self.answers() { self.settings.keys_ttl } else { RETRY_DELAY };
+        tokio::select! {
+            () = self.unknown_key.notified() => RefreshTrigger::UnknownKey,
+            () = self.ports.clock.sleep(pause) => RefreshTrigger::Ttl,
+        }
+    }
+
+    async fn refresh(&self, trigger: RefreshTrigger) {
+        self.state.send_modify(|state| state.is_fetching = true);
+        let fetched = match trigger {
+            RefreshTrigger::Startup => self.first_fetch().await,
+            RefreshTrigger::Ttl | RefreshTrigger::UnknownKey => self.fetch().await,
+        };
+        (self.ports.observe)(trigger, fetched.is_ok());
+        let (set, failure) = match fetched {
+            Ok(set) => (Some(set), None),
+            Err(error) => {
+                if self.state.borrow().keys.is_none() {
+                    self.use_saved_keys().await;
+                }
+                self.report(&error);
+                (None, Some(Arc::new(error)))
+            }
+        };
+        if self.end_fetch(set, failure) {
+            self.save().await;
+        }
+    }
+
+    /// Uses a fetched set from now on, and returns whether it differs from that before. A request
+    /// that sees the keys also sees that the fetch is over: for a key which is still unknown it may
+    /// ask for another one.
+    fn end_fetch(&self, set: Option<KeySet>, failure: Option<Arc<FetchError>>) -> bool {
+        let mut is_new = false;
+        self.state.send_modify(|state| {
+            is_new = set.is_some_and(|set| state.install(set));
+            state.is_fetching = false;
+            state.fetches += 1;
+            state.failure = failure;
+        });
+        is_new
+    }
+
+    /// Uses the saved keys meanwhile if the provider takes long to answer.
+    async fn first_fetch(&self) -> Result<KeySet, FetchError> {
+        let mut fetching = std::pin::pin!(self.fetch());
+        if let Ok(fetched) = timeout(PATIENCE, &mut fetching).await {
+            return fetched;
+        }
+        self.use_saved_keys().await;
+        fetching.await
+    }
+
+    async fn fetch(&self) -> Result<KeySet, FetchError> {
+        let fetching = async {
+            let text = self.fetcher.get(&Discovery::url(&self.settings.issuer)).await?;
+            let discovery = Arc::new(Discovery::read(&text, &self.settings.issuer)?);
+            self.state.send_modify(|state| state.discovery = Some(discovery.clone()));
+            KeySet::read(self.fetcher.get(&discovery.jwks_uri).await?)
+        };
+        timeout(FETCH_TIMEOUT, fetching).await.unwrap_or(Err(FetchError::Slow))
+    }
+
+    /// Saves the keys for the next start.
+    async fn save(&self) {
+        let Some(keys) = self.state.borrow().keys.clone() else { return };
+        let (issuer, now) = (&self.settings.issuer, self.ports.clock.now());
+        if let Err(error) = self.ports.saved.save(issuer, keys.set.text(), now).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "the keys of the identity provider could not be saved: a restart while the \
+                 provider is away would accept no token"
+            );
+        }
+    }
+
+    async fn use_saved_keys(&self) {
+        let saved = match self.ports.saved.load(&self.settings.issuer).await {
+            Ok(saved) => saved.and_then(|text| KeySet::read(text).ok()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the saved keys of the identity provider cannot be read");
+                None
+            }
+        };
+        if let Some(set) = saved {
+            self.state.send_if_modified(|state| state.install(set));
+            tracing::warn!(
+                "the identity provider does not answer; the keys saved last are used meanwhile"
+            );
+        }
+    }
+
+    fn report(&self, error: &FetchError) {
+        let error = error as &dyn std::error::Error;
+        let issuer = &self.settings.issuer;
+        if self.state.borrow().keys.is_some() {
+            tracing::warn!(
+                error,
+                "the keys of the identity provider {issuer} could not be fetched; the last good \
+                 ones stay in use"
+            );
+        } else {
+            tracing::error!(
+                error,
+                "the keys of the identity provider {issuer} could not be fetched, and none are \
+                 known: nobody can authenticate"
+            );
+        }
+    }
+}

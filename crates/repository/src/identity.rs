@@ -1,0 +1,4 @@
+//! The ports of identity.
+
+mod refreshes;
+mod saved_keys;
