@@ -6,6 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a test which cannot continue ends with a message")]
 
+pub mod chromium;
 pub mod client;
 pub mod clock;
 pub mod contract;

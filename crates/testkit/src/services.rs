@@ -9,6 +9,7 @@ pub mod sidecar;
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use crate::chromium;
 use crate::postgres::VARIABLE as POSTGRES;
 use anyhow::Result;
 
@@ -29,6 +30,7 @@ pub struct Services {
 impl Services {
     /// Installs missing programs, starts the servers and waits until they answer.
     pub fn start() -> Result<Self> {
+        chromium::install()?;
         Ok(Self {
             postgres: PostgresServer::start(Durability::None)?,
             s3s: S3s::start()?,

@@ -1,5 +1,6 @@
 //! Who is admitted (contract §3).
 
+mod chromium;
 mod devices;
 mod matrix;
 mod outage;

@@ -1,6 +1,6 @@
 //! What the log contains, and what it must not contain (contract §14.3).
 
-use coredock_testkit::oidc::{OidcProvider, OidcSettings, TokenRequest};
+use coredock_testkit::oidc::{OidcClient, OidcProvider, OidcSettings, TokenRequest};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -52,6 +52,8 @@ async fn neither_log_nor_metrics_show_a_token_a_cookie_or_a_secret() {
     const UNKNOWN: [&str; 4] =
         ["token-of-nobody", "refresh-of-nobody", "code-of-nobody", "id-of-nobody"];
     let provider = OidcProvider::start(OidcSettings::default());
+    let base_url = "http://localhost:3100";
+    provider.add_client(&OidcClient::web("coredock", "secret-of-the-client", base_url));
     let settings = [
         ("LOG_LEVEL", "trace"),
         ("SECRET_KEY", SECRETS[1]),
