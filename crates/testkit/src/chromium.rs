@@ -47,8 +47,8 @@ impl Chromium {
         let home = TempDir::with_prefix("coredock-chromium-")?;
         let profile = home.path().join("profile");
         fs::create_dir(&profile)?;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let settings = [("PATH", path), ("HOME", home.path().display().to_string())];
+        let home_path = home.path().display().to_string();
+        let settings = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", &home_path)];
         let mut program = command("chromedriver", settings);
         let mut driver = Process::start(program.arg("--port=0"), &home.path().join("log"))?;
         let port = driver.wait_for(START_TIMEOUT, port)?;
