@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line tool talks to its user")]
 
+mod auth;
 mod bare_server;
 mod bundles;
 mod commits;
@@ -49,6 +50,8 @@ pub enum Bench {
     Ingest(Ingest),
     /// The native symbolizer: time and memory of one dump, with an ELF and with an index
     Symbolize(Symbolize),
+    /// Polls with tokens on both databases, against polls without authentication
+    Auth(Auth),
     /// Counts the statements of each request on both databases
     Statements,
     /// A first release build: its processor time, time and memory of each crate
@@ -100,6 +103,16 @@ enum BackendKind {
 }
 
 #[derive(Args)]
+pub struct Auth {
+    /// How often each figure is measured
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Uses the release binaries without building them
+    #[arg(long)]
+    skip_build: bool,
+}
+
+#[derive(Args)]
 pub struct Http {
     /// How often each figure is measured
     #[arg(long, default_value_t = 5)]
@@ -139,6 +152,10 @@ impl Bench {
                 in_release(runs, skip_build, &arguments, measure)
             }
             Self::Symbolize(symbolize) => symbolize.run(),
+            Self::Auth(Auth { runs, skip_build }) => {
+                prepare(runs, skip_build, &["coredock"])?;
+                measured(|| auth::measure(runs))
+            }
             Self::Statements => statements::print(),
             Self::Build(build) => build.run(),
         }

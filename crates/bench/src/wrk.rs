@@ -26,9 +26,23 @@ pub(super) fn prepare() -> Result<()> {
 
 /// Requests `url` continuously on `connections` at once. Any failure is an error.
 pub(super) fn run(url: &str, connections: u32, duration: Duration) -> Result<Load> {
+    load(&[url], connections, duration)
+}
+
+/// Like [`run`], with requests made by a script in Lua.
+pub(super) fn run_script(
+    url: &str,
+    script: &str,
+    connections: u32,
+    duration: Duration,
+) -> Result<Load> {
+    load(&["-s", script, url], connections, duration)
+}
+
+fn load(arguments: &[&str], connections: u32, duration: Duration) -> Result<Load> {
     let (connections, seconds) = (connections.to_string(), duration.as_secs().to_string());
-    let arguments = ["--latency", "-t", "2", "-c", &connections, "-d", &seconds, url];
-    let printed = output(&mut program("wrk", &arguments))?;
+    let common = ["--latency", "-t", "2", "-c", &connections, "-d", &seconds];
+    let printed = output(program("wrk", &common).args(arguments))?;
     parse(&printed).with_context(|| format!("wrk printed:\n{printed}"))
 }
 
