@@ -251,7 +251,7 @@ fn assemble(reader: &mut Reader<'_>) -> Config {
     let oidc = identity::read(reader);
     Config {
         environment,
-        http: http(reader, oidc.is_some()),
+        http: http(reader, oidc.is_some(), environment),
         oidc,
         database: database::read(reader, &data_dir),
         artifacts: artifact_store::read(reader, &data_dir),
@@ -300,10 +300,19 @@ fn check_secret(reader: &mut Reader<'_>) {
     }
 }
 
-fn http(reader: &mut Reader<'_>, has_oidc: bool) -> HttpConfig {
+fn http(reader: &mut Reader<'_>, has_oidc: bool, environment: Environment) -> HttpConfig {
     let allow_insecure = reader.boolean("ALLOW_INSECURE");
-    let default = if has_oidc { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    // The routes of testing mode need no token.
+    let is_closed = has_oidc && environment != Environment::Testing;
+    let default = if is_closed { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let listen = listen_address(reader, default);
+    if !listen.ip().is_loopback() && has_oidc && !is_closed && !allow_insecure {
+        reader.fault(format!(
+            "HOST: in testing mode Coredock listens on loopback addresses only, not on {}, \
+             because some of its routes need no token; ALLOW_INSECURE=true permits it",
+            listen.ip()
+        ));
+    }
     if !listen.ip().is_loopback() && !has_oidc && !allow_insecure {
         reader.fault(format!(
             "HOST: without OIDC Coredock listens on loopback addresses only, not on {}; \

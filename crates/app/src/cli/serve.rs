@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{DONE, FAILED, MISUSED, fail};
 use crate::backends::Backends;
 use crate::backends::preparation::Preparation;
-use crate::config::Config;
+use crate::config::{Config, OidcConfig};
 use crate::logging;
 use crate::server::{self, RunningServer};
 use crate::shutdown::StopSignals;
@@ -82,6 +82,12 @@ fn log_configuration(config: &Config) {
         "coredock {version} starts: data directory {data_dir}, database {database}, artifact store \
          {artifact_store}, symbolizer {symbolizer}, {identity}"
     );
+    if config.oidc.as_ref().is_some_and(OidcConfig::has_public_secret) {
+        tracing::warn!(
+            "SECRET_KEY has its public default, so that anybody can read and forge the sign-ins of \
+             browsers; set it to a random text"
+        );
+    }
 }
 
 /// Makes readiness fail at once, stops listening after the drain time, and returns when the

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Secret;
 use super::reader::Reader;
+use super::{Secret, settings};
 
 /// The identity provider.
 #[derive(Debug, Clone)]
@@ -21,6 +21,13 @@ pub struct OidcConfig {
     /// Encrypts what browsers and the database keep of sessions (`SECRET_KEY`).
     pub secret_key: Secret,
     pub cookies: CookieConfig,
+}
+
+impl OidcConfig {
+    /// Whether `SECRET_KEY` has its default, which everybody knows.
+    pub fn has_public_secret(&self) -> bool {
+        self.secret_key.reveal() == settings::lookup("SECRET_KEY").default
+    }
 }
 
 /// The cookies of browser sessions.

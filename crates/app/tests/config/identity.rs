@@ -41,6 +41,10 @@ fn with_a_provider_the_server_may_leave_loopback() {
     assert_eq!(config(&[]).http.listen.to_string(), "127.0.0.1:3101");
     assert_refused("HOST", &[("HOST", "0.0.0.0")]);
     assert_accepted(&on(&[("HOST", "0.0.0.0")]));
+    let testing = ("COREDOCK_ENV", "testing");
+    assert_eq!(config(&on(&[testing])).http.listen.to_string(), "127.0.0.1:3101");
+    assert_refused("HOST", &on(&[testing, ("HOST", "0.0.0.0")]));
+    assert_accepted(&on(&[testing, ("HOST", "0.0.0.0"), ("ALLOW_INSECURE", "true")]));
 }
 
 #[test]
