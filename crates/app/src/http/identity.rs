@@ -71,7 +71,7 @@ pub async fn login(
     request: HttpRequest,
     sign_in: Data<SignIn>,
 ) -> ApiResult<HttpResponse> {
-    let BrowserSessions { sessions, cookies } = sign_in.browsers()?;
+    let BrowserSessions { sessions, cookies, .. } = sign_in.browsers()?;
     let redirect = sign_in.redirect(&request)?;
     let redirect = redirect.ok_or_else(|| ApiError::invalid("redirect is required"))?;
     let begun = sessions.begin(redirect).await.map_err(|error| session_error(&error))?;
@@ -91,7 +91,7 @@ pub async fn callback(
     request: HttpRequest,
     sign_in: Data<SignIn>,
 ) -> ApiResult<HttpResponse> {
-    let BrowserSessions { sessions, cookies } = sign_in.browsers()?;
+    let BrowserSessions { sessions, cookies, .. } = sign_in.browsers()?;
     let query = Query::new(request.query_string());
     let parameter = |name| query.get(name).map_err(|fault| ApiError::from(vec![fault]));
     let state = parameter("state")?.ok_or_else(|| ApiError::invalid("state is required"))?;
@@ -124,7 +124,7 @@ pub async fn logout(
     sign_in: Data<SignIn>,
 ) -> ApiResult<HttpResponse> {
     let redirect = sign_in.redirect(&request)?.unwrap_or_else(|| "/".into());
-    let Some(BrowserSessions { sessions, cookies }) = &sign_in.browsers else {
+    let Some(BrowserSessions { sessions, cookies, .. }) = &sign_in.browsers else {
         return Ok(found(&redirect));
     };
     cookies.clear(&request);

@@ -80,13 +80,20 @@ impl Shared {
             tasks: uploading.clone(),
             metrics: features.metrics.clone(),
         };
+        let browsers = browsers(config, features, &uploading);
         let intake = features.intake.clone();
         let disks = config.uses_disks();
         let receiver = DumpReceiver::new(intake, metrics.clone(), uploading.clone(), disks);
         Ok(Self {
             shutdown: Data::new(Shutdown::default()),
             uploading: Data::new(uploading),
-            context: Data::new(context(config, adapters, features, spool.clone())),
+            context: Data::new(context(
+                config,
+                adapters,
+                features,
+                spool.clone(),
+                browsers.clone(),
+            )),
             models: Data::new(features.models.clone()),
             devices: Data::new(features.devices.clone()),
             firmware: Data::new(features.firmware.clone()),
@@ -99,7 +106,7 @@ impl Shared {
             metrics,
             health: Data::new(Health::new(adapters, features)),
             sign_in: Data::new(SignIn {
-                browsers: browsers(config, features),
+                browsers,
                 base_url: config.http.base_url.clone(),
                 clock: adapters.clock.clone(),
                 metrics: features.metrics.clone(),
@@ -159,7 +166,11 @@ impl Rules {
 }
 
 /// The sessions of browsers and their cookies; `None` without authentication.
-fn browsers(config: &Config, features: &Features) -> Option<BrowserSessions> {
+fn browsers(
+    config: &Config,
+    features: &Features,
+    tasks: &DetachedTasks,
+) -> Option<BrowserSessions> {
     let cookies = config.oidc.as_ref()?.cookies.clone();
     let cookies = SessionCookies {
         access: cookies.access,
@@ -168,10 +179,15 @@ fn browsers(config: &Config, features: &Features) -> Option<BrowserSessions> {
         same_site: cookies.same_site,
         partitioned: cookies.partitioned,
     };
-    Some(BrowserSessions { sessions: features.sessions.clone()?, cookies })
+    Some(BrowserSessions { sessions: features.sessions.clone()?, cookies, tasks: tasks.clone() })
 }
 
-fn admission(config: &Config, adapters: &Adapters, features: &Features) -> Admission {
+fn admission(
+    config: &Config,
+    adapters: &Adapters,
+    features: &Features,
+    browsers: Option<BrowserSessions>,
+) -> Admission {
     let http = &config.http;
     let sites = Sites {
         base_url: http.base_url.clone(),
@@ -181,7 +197,7 @@ fn admission(config: &Config, adapters: &Adapters, features: &Features) -> Admis
     };
     Admission::new(
         features.verifier.clone(),
-        browsers(config, features),
+        browsers,
         sites,
         adapters.clock.clone(),
         features.metrics.clone(),
@@ -193,6 +209,7 @@ fn context(
     adapters: &Adapters,
     features: &Features,
     spool: SpoolDirectory,
+    browsers: Option<BrowserSessions>,
 ) -> ExchangeContext {
     ExchangeContext {
         routes: RouteLookup::new(&table()),
@@ -202,7 +219,7 @@ fn context(
         },
         spool,
         cors: CorsOrigins(config.http.cors_origins.clone()),
-        admission: admission(config, adapters, features),
+        admission: admission(config, adapters, features, browsers),
         in_flight: RequestsInFlight::default(),
         metrics: features.metrics.clone(),
     }

@@ -15,6 +15,7 @@ use coredock_domain::identity::{Principal, User};
 use coredock_domain::{Clock, TokenVerifier};
 
 use super::client_address::client_address;
+use super::detached::DetachedTasks;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::identity::Admitted;
 use super::refusal_delay::RefusalDelay;
@@ -44,6 +45,8 @@ pub struct Admission {
 pub struct BrowserSessions {
     pub sessions: Sessions,
     pub cookies: SessionCookies,
+    /// For grants.
+    pub tasks: DetachedTasks,
 }
 
 /// How a token was sent.
@@ -131,9 +134,13 @@ impl Admission {
                 Err(error) => return Err(refusal(&error)),
             },
         };
-        let BrowserSessions { sessions, cookies } = browsers;
+        let BrowserSessions { sessions, cookies, tasks } = browsers;
         let Some(refresh) = cookies.refresh_of(request) else { return Err(refused) };
-        let refreshed = sessions.refresh(&refresh).await;
+        let sessions = sessions.clone();
+        // The provider has used the token up even if the browser hangs up meanwhile: the result
+        // must reach the other calls.
+        let refreshing = async move { sessions.refresh(&refresh).await };
+        let refreshed = tasks.run(refreshing).await?;
         let status = outcome(refreshed.as_ref().err());
         self.metrics.auth_token_refreshes.with_label_values(&[status]).inc();
         match refreshed {
