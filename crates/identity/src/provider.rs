@@ -89,10 +89,21 @@ struct State {
     /// The discovery document fetched last.
     discovery: Option<Arc<Discovery>>,
     is_fetching: bool,
+    /// A fetch for an unknown key was asked for and has not begun.
+    is_wanted: bool,
     /// How many fetches have ended.
     fetches: u64,
     /// Why the last fetch failed; `None` if it succeeded.
     failure: Option<Arc<FetchError>>,
+}
+
+/// What is to be done for an unknown key.
+struct Asked {
+    /// Newer keys.
+    found: Option<CurrentKeys>,
+    /// A fetch to wait for: the number of those that ended before, and whether it begins later than
+    /// this. `None` if none is allowed.
+    fetch: Option<(u64, bool)>,
 }
 
 impl State {
@@ -167,20 +178,40 @@ impl Provider {
     /// per [`UNKNOWN_KEY_PAUSE`]. `None` if there are no newer ones.
     pub(crate) async fn keys_after(&self, seen: u64) -> Option<CurrentKeys> {
         let newer = |state: &State| state.keys.clone().filter(|keys| keys.generation != seen);
-        let (found, is_fetching, begun) = {
-            let state = self.state.borrow();
-            (newer(&state), state.is_fetching, state.fetches)
-        };
-        if found.is_some() {
-            return found;
-        }
-        if !is_fetching {
-            if !self.may_ask_for_unknown() {
-                return None;
+        loop {
+            let Asked { found, fetch } = self.ask_for_unknown(newer);
+            if found.is_some() {
+                return found;
             }
+            let (begun, is_for_this) = fetch?;
+            let found = newer(&self.wait_for(|state| state.fetches > begun).await);
+            // A fetch that ran already may have read the keys before this one was published.
+            if found.is_some() || is_for_this {
+                return found;
+            }
+        }
+    }
+
+    /// Decides under one lock, so that no request misses a fetch which another has asked for.
+    fn ask_for_unknown(&self, newer: impl Fn(&State) -> Option<CurrentKeys>) -> Asked {
+        let mut asked = Asked { found: None, fetch: None };
+        self.state.send_if_modified(|state| {
+            asked.found = newer(state);
+            if asked.found.is_some() {
+                return false;
+            }
+            if state.is_fetching {
+                asked.fetch = Some((state.fetches, false));
+            } else if state.is_wanted || self.may_ask_for_unknown() {
+                state.is_wanted = true;
+                asked.fetch = Some((state.fetches, true));
+            }
+            false
+        });
+        if asked.fetch.is_some_and(|(_, is_for_this)| is_for_this) {
             self.unknown_key.notify_one();
         }
-        newer(&self.wait_for(|state| state.fetches > begun).await)
+        asked
     }
 
     fn may_ask_for_unknown(&self) -> bool {
@@ -210,8 +241,12 @@ impl Provider {
     pub async fn keep_keys(&self) {
         self.wanted.notified().await;
         let mut trigger = RefreshTrigger::Startup;
+        let mut is_saved = true;
         loop {
-            self.refresh(trigger).await;
+            is_saved &= !self.refresh(trigger).await;
+            if !is_saved && self.answers() {
+                is_saved = self.save().await;
+            }
             trigger = self.next_trigger().await;
         }
     }
@@ -224,8 +259,12 @@ impl Provider {
         }
     }
 
-    async fn refresh(&self, trigger: RefreshTrigger) {
-        self.state.send_modify(|state| state.is_fetching = true);
+    /// Whether the keys are new.
+    async fn refresh(&self, trigger: RefreshTrigger) -> bool {
+        self.state.send_modify(|state| {
+            state.is_fetching = true;
+            state.is_wanted = false;
+        });
         let fetched = match trigger {
             RefreshTrigger::Startup => self.first_fetch().await,
             RefreshTrigger::Ttl | RefreshTrigger::UnknownKey => self.fetch().await,
@@ -241,9 +280,7 @@ impl Provider {
                 (None, Some(Arc::new(error)))
             }
         };
-        if self.end_fetch(set, failure) {
-            self.save().await;
-        }
+        self.end_fetch(set, failure)
     }
 
     /// Uses a fetched set from now on, and returns whether it differs from that before. A request
@@ -266,7 +303,10 @@ impl Provider {
         if let Ok(fetched) = timeout(PATIENCE, &mut fetching).await {
             return fetched;
         }
-        self.use_saved_keys().await;
+        tokio::select! {
+            fetched = &mut fetching => return fetched,
+            () = self.use_saved_keys() => {}
+        }
         fetching.await
     }
 
@@ -280,18 +320,20 @@ impl Provider {
         timeout(FETCH_TIMEOUT, fetching).await.unwrap_or(Err(FetchError::Slow))
     }
 
-    /// Saves the keys for the next start.
-    async fn save(&self) {
-        let Some(keys) = self.state.borrow().keys.clone() else { return };
+    /// Saves the keys for the next start, and returns whether that succeeded.
+    async fn save(&self) -> bool {
+        let Some(keys) = self.state.borrow().keys.clone() else { return true };
         let (issuer, now) = (&self.settings.issuer, self.ports.clock.now());
-        if let Err(error) = self.ports.saved.save(issuer, keys.set.text(), now).await {
-            let error = &error as &dyn std::error::Error;
+        let saved = self.ports.saved.save(issuer, keys.set.text(), now).await;
+        if let Err(error) = &saved {
+            let error = error as &dyn std::error::Error;
             tracing::warn!(
                 error,
-                "the keys of the identity provider could not be saved: a restart while the \
-                 provider is away would accept no token"
+                "the keys of the identity provider could not be saved: until they are, a restart \
+                 while the provider is away would accept no token"
             );
         }
+        saved.is_ok()
     }
 
     async fn use_saved_keys(&self) {

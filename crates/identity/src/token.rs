@@ -28,6 +28,8 @@ pub(crate) struct SignedToken {
     pub(crate) claims: Claims,
     /// Of ID tokens: the login for which it was made.
     pub(crate) nonce: Option<String>,
+    /// It says that it is made for something else than access: an ID token is in URLs and logs.
+    pub(crate) is_no_access_token: bool,
     times: Times,
 }
 
@@ -47,6 +49,10 @@ struct RawClaims {
     nbf: Option<f64>,
     azp: Option<String>,
     nonce: Option<String>,
+    #[serde(default)]
+    typ: Value,
+    #[serde(default)]
+    at_hash: Value,
     #[serde(default)]
     name: Value,
     #[serde(default)]
@@ -86,6 +92,10 @@ pub(crate) fn header(token: &str) -> Result<Header, VerifyError> {
 /// No key of the provider has the id in the header of the token.
 pub(crate) const UNKNOWN_KEY: VerifyError =
     refused(TokenFault::Signature, "the token is signed with an unknown key");
+
+/// An ID token or another token that is not for calls.
+pub(crate) const NO_ACCESS_TOKEN: VerifyError =
+    refused(TokenFault::Claims, "the token is no access token");
 
 impl TokenRules {
     /// Checks everything but the times.
@@ -129,8 +139,11 @@ impl TokenRules {
             client: raw.azp,
             roles,
         };
+        let other = ["ID", "Refresh", "Logout"];
+        let is_no_access_token =
+            !raw.at_hash.is_null() || raw.typ.as_str().is_some_and(|kind| other.contains(&kind));
         let times = Times { expires: raw.exp, issued: raw.iat, not_before: raw.nbf };
-        SignedToken { claims, nonce: raw.nonce, times }
+        SignedToken { claims, nonce: raw.nonce, is_no_access_token, times }
     }
 
     /// Checks that a token is in force at this time.

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 
 use crate::provider::{CurrentKeys, Provider};
 pub use crate::token::TokenRules;
-use crate::token::{SignedToken, UNKNOWN_KEY, header};
+use crate::token::{NO_ACCESS_TOKEN, SignedToken, UNKNOWN_KEY, header};
 
 /// Remembered tokens, of some 500 bytes each. A device uses a token for an hour, and a signature
 /// costs more than all the rest of a poll.
@@ -92,7 +92,8 @@ impl OidcVerifier {
 #[async_trait]
 impl TokenVerifier for OidcVerifier {
     async fn verify(&self, token: &str) -> Result<Claims, VerifyError> {
-        self.signed(token).await.map(|token| token.claims)
+        let token = self.signed(token).await?;
+        if token.is_no_access_token { Err(NO_ACCESS_TOKEN) } else { Ok(token.claims) }
     }
 
     fn provider_answers(&self) -> bool {

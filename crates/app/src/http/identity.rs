@@ -4,7 +4,7 @@ mod redirect;
 
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::web::{Data, Json};
 use actix_web::{HttpRequest, HttpResponse};
 use coredock_domain::Clock;
@@ -97,6 +97,9 @@ pub async fn callback(
     let state = parameter("state")?.ok_or_else(|| ApiError::invalid("state is required"))?;
     let login = sessions.login_of(&state);
     let login = login.ok_or_else(|| ApiError::invalid("state is not valid, or has expired"))?;
+    if request.method() == Method::HEAD {
+        return Ok(found(&login.redirect));
+    }
     if !cookies.end_login(&request, &login.id) {
         return Err(ApiError::unauthenticated("this sign-in was begun by another browser"));
     }
@@ -127,6 +130,9 @@ pub async fn logout(
     let Some(BrowserSessions { sessions, cookies, .. }) = &sign_in.browsers else {
         return Ok(found(&redirect));
     };
+    if request.method() == Method::HEAD {
+        return Ok(found(&redirect));
+    }
     cookies.clear(&request);
     let id_token = SessionCookies::id_of(&request);
     let return_to = redirect::absolute(&redirect, &sign_in.base_url);
@@ -170,7 +176,7 @@ fn found(target: &str) -> HttpResponse {
 }
 
 /// The label of metrics.
-pub fn outcome(error: Option<&SessionError>) -> &'static str {
+fn outcome(error: Option<&SessionError>) -> &'static str {
     match error {
         None => "success",
         Some(SessionError::Refused { .. }) => "refused",

@@ -15,6 +15,7 @@ pub mod in_flight;
 mod multipart;
 pub mod paging;
 pub mod query;
+pub mod refreshes;
 mod refusal_delay;
 mod security_headers;
 pub mod session_cookies;

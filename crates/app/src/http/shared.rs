@@ -19,6 +19,7 @@ use super::request::cors::CorsOrigins;
 use super::request::detached::DetachedTasks;
 use super::request::exchange::ExchangeContext;
 use super::request::in_flight::RequestsInFlight;
+use super::request::refreshes::Refreshes;
 use super::request::session_cookies::SessionCookies;
 use super::request::sites::Sites;
 use super::routes::lookup::RouteLookup;
@@ -179,7 +180,9 @@ fn browsers(
         same_site: cookies.same_site,
         partitioned: cookies.partitioned,
     };
-    Some(BrowserSessions { sessions: features.sessions.clone()?, cookies, tasks: tasks.clone() })
+    let sessions = features.sessions.clone()?;
+    let refreshes = Refreshes::new(sessions.clone(), tasks.clone());
+    Some(BrowserSessions { sessions, cookies, refreshes })
 }
 
 fn admission(

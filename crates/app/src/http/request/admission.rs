@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use coredock_domain::identity::roles::{MissingRole, Role as UserRole};
-use coredock_domain::identity::sessions::{SessionError, Sessions, SignedIn};
+use coredock_domain::identity::sessions::Sessions;
 use coredock_domain::identity::verifier::{Claims, TokenFault, VerifyError};
 use coredock_domain::identity::{Principal, User};
 use coredock_domain::{Clock, TokenVerifier};
 
 use super::client_address::client_address;
-use super::detached::DetachedTasks;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::identity::Admitted;
+use super::refreshes::{Refreshes, RefusedRefresh};
 use super::refusal_delay::RefusalDelay;
 use super::session_cookies::SessionCookies;
 use super::sites::Sites;
-use crate::http::identity::{outcome, session_error};
+use crate::http::identity::session_error;
 use crate::http::routes::row::Role;
 use crate::metrics::Metrics;
 
@@ -45,8 +45,7 @@ pub struct Admission {
 pub struct BrowserSessions {
     pub sessions: Sessions,
     pub cookies: SessionCookies,
-    /// For grants.
-    pub tasks: DetachedTasks,
+    pub refreshes: Refreshes,
 }
 
 /// How a token was sent.
@@ -103,7 +102,6 @@ impl Admission {
                 self.verify(verifier, &token, role).await?.map_err(|error| refusal(&error))?
             }
             (SentToken::Cookie(access), Some(browsers)) => {
-                self.sites.check_cookie(request)?;
                 self.browser(verifier, browsers, request, access).await?
             }
             (SentToken::Cookie(_), None) => return Err(token_required()),
@@ -124,6 +122,12 @@ impl Admission {
         request: &HttpRequest,
         access: Option<String>,
     ) -> ApiResult<Claims> {
+        let BrowserSessions { refreshes, cookies, .. } = browsers;
+        let refresh = cookies.refresh_of(request);
+        if access.is_none() && refresh.is_none() {
+            return Err(token_required());
+        }
+        self.sites.check_cookie(request)?;
         let refused = match access {
             None => token_required(),
             Some(access) => match self.verify(verifier, &access, Role::Viewer).await? {
@@ -134,27 +138,25 @@ impl Admission {
                 Err(error) => return Err(refusal(&error)),
             },
         };
-        let BrowserSessions { sessions, cookies, tasks } = browsers;
-        let Some(refresh) = cookies.refresh_of(request) else { return Err(refused) };
-        let sessions = sessions.clone();
-        // The provider has used the token up even if the browser hangs up meanwhile: the result
-        // must reach the other calls.
-        let refreshing = async move { sessions.refresh(&refresh).await };
-        let refreshed = tasks.run(refreshing).await?;
-        let status = outcome(refreshed.as_ref().err());
+        let Some(refresh) = refresh else { return Err(refused) };
+        let refreshed = refreshes.refresh(refresh).await?;
+        let status = match &refreshed {
+            Ok(Ok(_)) => "success",
+            Ok(Err(_)) => "refused",
+            Err(_) => "error",
+        };
         self.metrics.auth_token_refreshes.with_label_values(&[status]).inc();
-        match refreshed {
-            Ok(SignedIn { tokens, claims }) => {
-                cookies.set(request, &tokens, self.clock.now());
-                Ok(claims)
+        let tokens = match refreshed.map_err(|error| session_error(&error))? {
+            Ok(tokens) => tokens,
+            Err(RefusedRefresh(reason)) => {
+                cookies.clear(request);
+                return Err(ApiError::unauthenticated(reason));
             }
-            Err(error) => {
-                if matches!(error, SessionError::Refused { .. }) {
-                    cookies.clear(request);
-                }
-                Err(session_error(&error))
-            }
-        }
+        };
+        // The old refresh token is used up, whatever the new access token is good for.
+        cookies.set(request, &tokens, self.clock.now());
+        let checked = self.verify(verifier, &tokens.access, Role::Viewer).await?;
+        checked.map_err(|error| refusal(&error))
     }
 
     /// The outer error is that of a device which cannot wait any longer.

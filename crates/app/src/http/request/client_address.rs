@@ -28,9 +28,9 @@ impl TrustedProxies {
     fn forwarded<'a>(&self, peer: IpAddr, headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         let entries: Vec<&str> = headers
             .get_all(name)
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            // What the caller wrote may be no text; what the proxy appends to it is.
+            .map(|entry| std::str::from_utf8(entry).unwrap_or_default().trim())
             .collect();
         if self.hops == 0 || entries.is_empty() {
             return None;

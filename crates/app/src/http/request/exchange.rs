@@ -117,13 +117,16 @@ impl Exchange<'_> {
         next: Next<B>,
     ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
         let malformed = malformed(&request);
+        let began = Instant::now();
         let is_preflight = self.route.class != Class::Operator && cors::is_preflight(&request);
         let admitted = if malformed.is_some() || is_preflight {
             Ok(())
         } else {
             self.admit(request.request()).await
         };
-        self.prepare_body(&mut request, admitted.is_ok()).await;
+        let waited = began.elapsed();
+        let reads_dump = admitted.is_ok() && malformed.is_none();
+        self.prepare_body(&mut request, reads_dump).await;
         if let Some(status) = malformed {
             let empty = HttpResponse::new(status);
             return Ok(request.into_response(empty).map_into_right_body());
@@ -145,7 +148,8 @@ impl Exchange<'_> {
         let method = known_method(request.method());
         // The router consumes the request. Without it there is no response to pass on, so the error
         // itself carries the correlation id.
-        let error = match AssertUnwindSafe(self.routed(request, next)).catch_unwind().await {
+        let error = match AssertUnwindSafe(self.routed(request, next, waited)).catch_unwind().await
+        {
             Ok(Ok(response)) => return Ok(self.with_envelope(response)),
             Ok(Err(error)) => api_error(&error),
             Err(_) => {
@@ -183,18 +187,21 @@ impl Exchange<'_> {
         }
     }
 
-    /// A device that waits too long reboots, so a dependency that hangs counts as an outage.
+    /// A device that waits too long reboots, so a dependency that hangs counts as an outage. It has
+    /// `waited` for its admission already.
     async fn routed<B: MessageBody + 'static>(
         &self,
         request: ServiceRequest,
         next: Next<B>,
+        waited: Duration,
     ) -> Result<ServiceResponse<B>, Error> {
         let answer = next.call(request);
         if self.route.class != Class::Device {
             return answer.await;
         }
         let late = |_| ApiError::outage(format!("no answer within {DEVICE_DEADLINE:?}"));
-        tokio::time::timeout(DEVICE_DEADLINE, answer).await.map_err(late)?
+        let rest = DEVICE_DEADLINE.saturating_sub(waited);
+        tokio::time::timeout(rest, answer).await.map_err(late)?
     }
 
     /// Gives an error its body, which needs the correlation id.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coredock_domain::Clock;
+use coredock_domain::timestamp::Timestamp;
+use moka::Entry;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -23,9 +25,16 @@ const MAX_ADDRESSES: u64 = 10_000;
 
 /// Counts refusals per address.
 pub(super) struct RefusalDelay {
-    refusals: Cache<IpAddr, u32>,
+    refusals: Cache<IpAddr, Refusals>,
     waiting: Semaphore,
     clock: Arc<dyn Clock>,
+}
+
+/// Refusals since the begin of a window.
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    since: Timestamp,
+    count: u32,
 }
 
 impl RefusalDelay {
@@ -36,16 +45,30 @@ impl RefusalDelay {
 
     /// Returns when the refusal may be answered.
     pub(super) async fn wait(&self, address: IpAddr) {
-        let count = self
-            .refusals
-            .entry(address)
-            .and_upsert_with(|known| known.map_or(1, |known| known.into_value().saturating_add(1)));
-        let delay = delay_after(count.into_value());
+        let now = self.clock.now();
+        let first = Refusals { since: now, count: 1 };
+        let refusals = self.refusals.entry(network(address)).and_upsert_with(|known| {
+            let known = known.map(Entry::into_value);
+            let known = known.filter(|known| now < known.since.after(WINDOW));
+            known.map_or(first, |known| Refusals { count: known.count.saturating_add(1), ..known })
+        });
+        let delay = delay_after(refusals.into_value().count);
         if delay.is_zero() {
             return;
         }
         if let Ok(_place) = self.waiting.try_acquire() {
             self.clock.sleep(delay).await;
+        }
+    }
+}
+
+/// The addresses that one sender has: of IPv6 a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address) & (u128::MAX << 64);
+            IpAddr::V6(bits.into())
         }
     }
 }
@@ -64,5 +87,12 @@ mod tests {
         assert_eq!(delay_after(FREE_REFUSALS), Duration::ZERO);
         assert_eq!(delay_after(FREE_REFUSALS + 1), STEP);
         assert_eq!(delay_after(u32::MAX), MAX_DELAY);
+    }
+
+    #[test]
+    fn a_sender_has_one_address_or_a_network_of_them() {
+        let same = |a: &str, b: &str| network(a.parse().unwrap()) == network(b.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:1") && !same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("::ffff:192.0.2.1", "192.0.2.1") && !same("192.0.2.1", "192.0.2.2"));
     }
 }

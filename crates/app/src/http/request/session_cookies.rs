@@ -11,8 +11,6 @@ use coredock_domain::identity::sign_in::SessionTokens;
 use coredock_domain::timestamp::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::query::percent_decode;
-
 /// Of a refresh token whose end cannot be read (contract §3.7).
 const OPAQUE_LIFE: Duration = Duration::from_hours(30 * 24);
 const ID_TOKEN: &str = "id_token";
@@ -60,12 +58,18 @@ impl SessionCookies {
         let access_life = tokens.access_life.map(Duration::from_secs);
         let access_life = access_life.or_else(|| life_of(&tokens.access, now));
         self.add(request, &self.access, &tokens.access, access_life);
-        let Some(refresh) = &tokens.refresh else { return };
-        let life = life_of(refresh, now).unwrap_or(OPAQUE_LIFE);
-        self.add(request, &self.refresh, refresh, Some(life));
+        let life = if let Some(refresh) = &tokens.refresh {
+            let life = life_of(refresh, now).unwrap_or(OPAQUE_LIFE);
+            self.add(request, &self.refresh, refresh, Some(life));
+            Some(life)
+        } else {
+            // That of an earlier user must not refresh this session.
+            self.add(request, &self.refresh, "", Some(Duration::ZERO));
+            access_life
+        };
         if let Some(id) = &tokens.id {
             // Signing out needs it, even when it has expired.
-            self.add(request, ID_TOKEN, id, Some(life));
+            self.add(request, ID_TOKEN, id, life);
         }
     }
 
@@ -114,8 +118,7 @@ fn login_cookie(id: &str) -> String {
 
 fn value(request: &HttpRequest, name: &str) -> Option<String> {
     let cookie = request.cookie(name)?;
-    let value = percent_decode(cookie.value())?;
-    (!value.is_empty()).then(|| value.into_owned())
+    (!cookie.value().is_empty()).then(|| cookie.value().to_owned())
 }
 
 fn add(request: &HttpRequest, line: &str) {
@@ -200,6 +203,28 @@ mod tests {
             assert!(!lines[0].contains("Max-Age"), "{lines:?}");
             assert!(lines[1].contains("Max-Age=2592000"), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_session_without_a_refresh_token_ends_that_of_an_earlier_user() {
+        let request = TestRequest::default().to_http_request();
+        let (access, id) = ("a".to_owned(), Some("i".to_owned()));
+        let tokens = SessionTokens { access, access_life: Some(60), refresh: None, id };
+        cookies().set(&request, &tokens, Timestamp::from_micros(0));
+        let lines = lines(&request);
+        assert!(lines[1].starts_with("refresh_token=; ") && lines[1].contains("Max-Age=0"));
+        assert!(lines[2].starts_with("id_token=i; ") && lines[2].contains("Max-Age=60"));
+    }
+
+    #[test]
+    fn a_value_reads_back_as_it_was_set() {
+        let sent = "a%41 \"b\";c,\\";
+        let request = TestRequest::default().to_http_request();
+        cookies().add(&request, "x", sent, None);
+        let line = lines(&request).remove(0);
+        let pair = line.split(';').next().unwrap().to_owned();
+        let request = TestRequest::default().insert_header(("cookie", pair)).to_http_request();
+        assert_eq!(value(&request, "x").as_deref(), Some(sent));
     }
 
     #[test]

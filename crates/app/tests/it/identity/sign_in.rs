@@ -60,6 +60,9 @@ async fn a_user_signs_in_uses_the_session_and_signs_out() {
         assert!(url.contains(part), "{url} lacks {part}");
     }
     let callback = browser.visit("/api/auth/login?redirect=/devices", "/api/auth/callback").await;
+    let url = reqwest::Url::parse(&format!("{BASE_URL}{callback}")).unwrap();
+    let head = browser.send(Method::HEAD, &url).await.expect(302);
+    assert_eq!(set_cookies(&head), [""; 0], "HEAD changes nothing");
     let answer = browser.get(&callback).await.expect(302);
     assert_eq!(answer.header("location"), "/devices");
     let lines = set_cookies(&answer);
@@ -256,12 +259,20 @@ async fn a_refused_refresh_ends_the_session_and_an_outage_does_not() {
     browser.get("/api/auth/logout").await.expect(302);
     assert_eq!(browser.cookie("refresh_token"), None);
     provider.restart();
-    browser.set_cookie("refresh_token", "unknown");
-    let answer = browser.get(SELF).await;
+    let grants = provider.fetches().token;
+    let unknown = || {
+        let request = server.anonymous_request(Method::GET, SELF);
+        server.send(request.header("cookie", "refresh_token=unknown"))
+    };
+    for answer in futures::future::join_all((0..4).map(|_| unknown())).await {
+        answer.expect(401);
+    }
+    let answer = unknown().await;
+    assert_eq!(provider.fetches().token, grants + 1, "a refusal is shared too");
     assert_eq!(removed_cookies(&answer), ["access_token", "id_token", "refresh_token"]);
     answer.expect_error(401, "AUTHENTICATION_REQUIRED");
     let refused = server.metric_where("auth_token_refresh_total", "refused").await;
-    assert_eq!(refused, 1);
+    assert_eq!(refused, 5);
     server.finish().await;
 }
 

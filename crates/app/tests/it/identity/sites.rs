@@ -67,6 +67,8 @@ async fn a_cookie_counts_for_pages_of_known_origins_only() {
     assert_eq!(post(&[by_cookie, ("origin", "http://fleet.example")]).await, 403);
     assert_eq!(post(&[by_cookie, ("origin", "https://fleet.example:8443")]).await, 403);
     assert_eq!(post(&[by_cookie, evil]).await, 403);
+    assert_eq!(post(&[("cookie", "refresh_token=x"), evil]).await, 403, "nothing is refreshed");
+    assert_eq!(post(&[evil]).await, 401);
     assert_eq!(post(&[("authorization", &bearer), evil]).await, 400);
     assert_eq!(status(&server, Method::GET, &[by_cookie, evil]).await, 200);
     server.finish().await;

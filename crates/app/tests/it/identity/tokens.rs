@@ -79,12 +79,15 @@ async fn a_token_that_misses_something_is_refused() {
         ("an unknown key id", viewer().key_id(Some("unknown"))),
         ("no object", TokenRequest::default().payload(json!([1]))),
         ("no JSON", TokenRequest::default().payload(json!("text"))),
+        ("an ID token of Keycloak", viewer().claim("typ", "ID")),
+        ("an ID token", viewer().claim("at_hash", "x")),
         ("a critical extension", viewer().header("crit", json!(["exp2"])).header("exp2", 1)),
     ];
     for (name, request) in cases {
         assert_eq!(status(&server, &request).await, 401, "{name}");
     }
     assert_eq!(status(&server, &viewer().claim("aud", json!(["account", "coredock"]))).await, 200);
+    assert_eq!(status(&server, &viewer().claim("typ", "Bearer").claim("nonce", "x")).await, 200);
     let refused = server.metric_where("auth_validation_total", "invalid_claims").await;
     assert!(refused >= 10, "{refused}");
     server.finish().await;
