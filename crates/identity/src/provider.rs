@@ -5,12 +5,12 @@
 //! not, one fetch runs at a time and its result reaches everybody.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use coredock_domain::Clock;
 use coredock_domain::identity::saved_keys::SavedKeys;
-use tokio::sync::{Notify, watch};
+use coredock_domain::timestamp::Timestamp;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::discovery::Discovery;
@@ -69,10 +69,6 @@ pub struct Provider {
     ports: ProviderPorts,
     fetcher: Fetcher,
     state: watch::Sender<State>,
-    wanted: Notify,
-    unknown_key: Notify,
-    /// When an unknown key was last allowed to cause a fetch, in microseconds since 1970.
-    asked_for_unknown: AtomicI64,
 }
 
 /// A key set with a number that changes whenever the keys change.
@@ -82,15 +78,17 @@ pub(crate) struct CurrentKeys {
     pub(crate) generation: u64,
 }
 
-/// What the worker knows.
+/// What the worker knows, and what requests want of it.
 #[derive(Debug, Clone, Default)]
 struct State {
     keys: Option<CurrentKeys>,
     /// The discovery document fetched last.
     discovery: Option<Arc<Discovery>>,
     is_fetching: bool,
-    /// A fetch for an unknown key was asked for and has not begun.
+    /// A request needs a fetch, which has not begun.
     is_wanted: bool,
+    /// When an unknown key was last allowed to cause a fetch.
+    asked_for_unknown: Option<Timestamp>,
     /// How many fetches have ended.
     fetches: u64,
     /// Why the last fetch failed; `None` if it succeeded.
@@ -107,6 +105,20 @@ struct Asked {
 }
 
 impl State {
+    /// Whether the worker must be woken for it.
+    fn want(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_wanted, true)
+    }
+
+    /// Whether an unknown key may cause a fetch now; remembers it if so.
+    fn may_ask_for_unknown(&mut self, now: Timestamp) -> bool {
+        let is_due = self.asked_for_unknown.is_none_or(|last| last.after(UNKNOWN_KEY_PAUSE) <= now);
+        if is_due {
+            self.asked_for_unknown = Some(now);
+        }
+        is_due
+    }
+
     /// Whether the set differs from the current one.
     fn install(&mut self, set: KeySet) -> bool {
         let generation = match &self.keys {
@@ -122,15 +134,7 @@ impl State {
 impl Provider {
     /// Fetches nothing yet. Fails if the system has no usable certificates.
     pub fn new(settings: ProviderSettings, ports: ProviderPorts) -> Result<Self, FetchError> {
-        Ok(Self {
-            settings,
-            ports,
-            fetcher: Fetcher::new()?,
-            state: watch::Sender::default(),
-            wanted: Notify::new(),
-            unknown_key: Notify::new(),
-            asked_for_unknown: AtomicI64::new(i64::MIN),
-        })
+        Ok(Self { settings, ports, fetcher: Fetcher::new()?, state: watch::Sender::default() })
     }
 
     pub(crate) fn issuer(&self) -> &str {
@@ -157,18 +161,22 @@ impl Provider {
     }
 
     async fn known<T>(&self, part: impl Fn(&State) -> Option<T>) -> Result<T, Arc<FetchError>> {
-        let begun = {
-            let state = self.state.borrow();
-            if let Some(known) = part(&state) {
-                return Ok(known);
+        if let Some(known) = part(&self.state.borrow()) {
+            return Ok(known);
+        }
+        let (mut begun, mut failure) = (0, None);
+        self.state.send_if_modified(|state| {
+            begun = state.fetches;
+            if state.is_fetching || part(state).is_some() {
+                return false;
             }
-            if let Some(failure) = state.failure.as_ref().filter(|_| !state.is_fetching) {
-                // The worker tries again by itself.
-                return Err(failure.clone());
-            }
-            state.fetches
-        };
-        self.wanted.notify_one();
+            failure.clone_from(&state.failure);
+            // After a failure the worker tries again by itself.
+            failure.is_none() && state.want()
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
         let state = self.wait_for(|state| part(state).is_some() || state.fetches > begun).await;
         let failure = || Arc::new(FetchError::Slow);
         part(&state).ok_or_else(|| state.failure.unwrap_or_else(failure))
@@ -178,23 +186,26 @@ impl Provider {
     /// per [`UNKNOWN_KEY_PAUSE`]. `None` if there are no newer ones.
     pub(crate) async fn keys_after(&self, seen: u64) -> Option<CurrentKeys> {
         let newer = |state: &State| state.keys.clone().filter(|keys| keys.generation != seen);
-        loop {
+        // A fetch that runs already may have read the keys before this one was published, so that
+        // a second one may be needed.
+        for _ in 0..2 {
             let Asked { found, fetch } = self.ask_for_unknown(newer);
             if found.is_some() {
                 return found;
             }
             let (begun, is_for_this) = fetch?;
             let found = newer(&self.wait_for(|state| state.fetches > begun).await);
-            // A fetch that ran already may have read the keys before this one was published.
             if found.is_some() || is_for_this {
                 return found;
             }
         }
+        None
     }
 
     /// Decides under one lock, so that no request misses a fetch which another has asked for.
     fn ask_for_unknown(&self, newer: impl Fn(&State) -> Option<CurrentKeys>) -> Asked {
         let mut asked = Asked { found: None, fetch: None };
+        let now = self.ports.clock.now();
         self.state.send_if_modified(|state| {
             asked.found = newer(state);
             if asked.found.is_some() {
@@ -202,27 +213,15 @@ impl Provider {
             }
             if state.is_fetching {
                 asked.fetch = Some((state.fetches, false));
-            } else if state.is_wanted || self.may_ask_for_unknown() {
-                state.is_wanted = true;
-                asked.fetch = Some((state.fetches, true));
+                return false;
             }
-            false
+            if !state.is_wanted && !state.may_ask_for_unknown(now) {
+                return false;
+            }
+            asked.fetch = Some((state.fetches, true));
+            state.want()
         });
-        if asked.fetch.is_some_and(|(_, is_for_this)| is_for_this) {
-            self.unknown_key.notify_one();
-        }
         asked
-    }
-
-    fn may_ask_for_unknown(&self) -> bool {
-        let now = self.ports.clock.now();
-        let last = self.asked_for_unknown.load(Ordering::SeqCst);
-        let is_due = last <= now.before(UNKNOWN_KEY_PAUSE).micros();
-        is_due
-            && self
-                .asked_for_unknown
-                .compare_exchange(last, now.micros(), Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
     }
 
     /// The state once it fulfils `condition`, or after the longest time of a fetch.
@@ -239,7 +238,7 @@ impl Provider {
     /// The worker: fetches keys when the first request needs them, when they are old, and when a
     /// token names an unknown one. Never returns.
     pub async fn keep_keys(&self) {
-        self.wanted.notified().await;
+        self.is_wanted().await;
         let mut trigger = RefreshTrigger::Startup;
         let mut is_saved = true;
         loop {
@@ -254,9 +253,16 @@ impl Provider {
     async fn next_trigger(&self) -> RefreshTrigger {
         let pause = if self.answers() { self.settings.keys_ttl } else { RETRY_DELAY };
         tokio::select! {
-            () = self.unknown_key.notified() => RefreshTrigger::UnknownKey,
+            () = self.is_wanted() => RefreshTrigger::UnknownKey,
             () = self.ports.clock.sleep(pause) => RefreshTrigger::Ttl,
         }
+    }
+
+    /// Returns when a request needs a fetch.
+    async fn is_wanted(&self) {
+        let mut changes = self.state.subscribe();
+        // It fails only if the sender is dropped, which this borrows.
+        drop(changes.wait_for(|state| state.is_wanted).await);
     }
 
     /// Whether the keys are new.
@@ -366,7 +372,7 @@ impl Provider {
             tracing::error!(
                 error,
                 "the keys of the identity provider {issuer} could not be fetched, and none are \
-                 known: nobody can authenticate"
+                 known: every token is answered with 503"
             );
         }
     }
