@@ -20,7 +20,7 @@ use coredock_domain::firmware::{BundleRules, ImageGate};
 pub use artifact_store::ArtifactStoreConfig;
 pub use coredumps::{CoredumpConfig, SidecarConfig, SymbolizerConfig};
 pub use database::{DatabaseConfig, DatabasePlace};
-pub use identity::OidcConfig;
+pub use identity::{CookieConfig, OidcConfig};
 use ipnet::IpNet;
 use reader::Reader;
 use sources::Sources;

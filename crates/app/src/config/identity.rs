@@ -37,6 +37,7 @@ pub struct CookieConfig {
     pub access: String,
     /// Name of the cookie with the refresh token.
     pub refresh: String,
+    /// Whether browsers send them over https only.
     pub secure: bool,
     /// `Lax`, `Strict` or `None`.
     pub same_site: String,

@@ -176,7 +176,7 @@ fn found(target: &str) -> HttpResponse {
 }
 
 /// The label of metrics.
-fn outcome(error: Option<&SessionError>) -> &'static str {
+pub fn outcome(error: Option<&SessionError>) -> &'static str {
     match error {
         None => "success",
         Some(SessionError::Refused { .. }) => "refused",

@@ -36,7 +36,7 @@ use crate::wiring::Features;
 #[derive(Clone)]
 pub struct Shared {
     pub shutdown: Data<Shutdown>,
-    /// Uploads, which continue when their callers hang up.
+    /// Uploads and refreshes of sessions, which continue when their callers hang up.
     pub uploading: Data<DetachedTasks>,
     context: Data<ExchangeContext>,
     models: Data<DeviceModels>,
@@ -172,14 +172,7 @@ fn browsers(
     features: &Features,
     tasks: &DetachedTasks,
 ) -> Option<BrowserSessions> {
-    let cookies = config.oidc.as_ref()?.cookies.clone();
-    let cookies = SessionCookies {
-        access: cookies.access,
-        refresh: cookies.refresh,
-        secure: cookies.secure,
-        same_site: cookies.same_site,
-        partitioned: cookies.partitioned,
-    };
+    let cookies = SessionCookies(config.oidc.as_ref()?.cookies.clone());
     let sessions = features.sessions.clone()?;
     let refreshes = Refreshes::new(sessions.clone(), tasks.clone());
     Some(BrowserSessions { sessions, cookies, refreshes })

@@ -1,6 +1,6 @@
 //! Where a browser may be sent after sign-in and sign-out (contract §3.7).
 
-use url::Url;
+use crate::http::request::sites::same_origin;
 
 /// It travels to the provider and back within a URL, whose length servers limit.
 const MAX_BYTES: usize = 2048;
@@ -13,19 +13,9 @@ pub(super) fn accepted<'a>(target: &'a str, base_url: &str) -> Option<&'a str> {
         return None;
     }
     let is_path = target.starts_with('/') && !target.starts_with("//");
-    (is_path || is_below(target, base_url)).then_some(target)
-}
-
-fn is_below(target: &str, base_url: &str) -> bool {
     // Browsers take `https:/host` and `https:host` for URLs with a host as well.
-    if !target.contains("://") {
-        return false;
-    }
-    let (Ok(target), Ok(base)) = (Url::parse(target), Url::parse(base_url)) else { return false };
-    target.origin().is_tuple()
-        && target.origin() == base.origin()
-        && target.username().is_empty()
-        && target.password().is_none()
+    let is_url = target.contains("://") && same_origin(target, base_url);
+    (is_path || is_url).then_some(target)
 }
 
 /// The absolute URL of an accepted target.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use coredock_domain::identity::roles::{MissingRole, Role as UserRole};
-use coredock_domain::identity::sessions::Sessions;
+use coredock_domain::identity::sessions::{SessionError, Sessions};
 use coredock_domain::identity::verifier::{Claims, TokenFault, VerifyError};
 use coredock_domain::identity::{Principal, User};
 use coredock_domain::{Clock, TokenVerifier};
@@ -17,11 +17,11 @@ use coredock_domain::{Clock, TokenVerifier};
 use super::client_address::client_address;
 use super::error::{ApiError, ApiResult, ErrorCode};
 use super::identity::Admitted;
-use super::refreshes::{Refreshes, RefusedRefresh};
+use super::refreshes::Refreshes;
 use super::refusal_delay::RefusalDelay;
 use super::session_cookies::SessionCookies;
 use super::sites::Sites;
-use crate::http::identity::session_error;
+use crate::http::identity::{outcome, session_error};
 use crate::http::routes::row::Role;
 use crate::metrics::Metrics;
 
@@ -140,19 +140,14 @@ impl Admission {
         };
         let Some(refresh) = refresh else { return Err(refused) };
         let refreshed = refreshes.refresh(refresh).await?;
-        let status = match &refreshed {
-            Ok(Ok(_)) => "success",
-            Ok(Err(_)) => "refused",
-            Err(_) => "error",
-        };
+        let status = outcome(refreshed.as_ref().err().map(|error| &**error));
         self.metrics.auth_token_refreshes.with_label_values(&[status]).inc();
-        let tokens = match refreshed.map_err(|error| session_error(&error))? {
-            Ok(tokens) => tokens,
-            Err(RefusedRefresh(reason)) => {
+        let tokens = refreshed.map_err(|error| {
+            if matches!(*error, SessionError::Refused { .. }) {
                 cookies.clear(request);
-                return Err(ApiError::unauthenticated(reason));
             }
-        };
+            session_error(&error)
+        })?;
         // The old refresh token is used up, whatever the new access token is good for.
         cookies.set(request, &tokens, self.clock.now());
         let checked = self.verify(verifier, &tokens.access, Role::Viewer).await?;
@@ -180,7 +175,7 @@ impl Admission {
         Ok(checked)
     }
 
-    /// Logs a failed authentication, and lets who keeps failing wait.
+    /// Logs a failed authentication, and delays the answer to an address with many of them.
     async fn refuse(&self, request: &HttpRequest, error: &ApiError) {
         let address = client_address(request);
         let (method, reason) = (request.method(), error.message());
@@ -282,15 +277,16 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::config::CookieConfig;
 
     fn cookies(access: &str) -> SessionCookies {
-        SessionCookies {
+        SessionCookies(CookieConfig {
             access: access.into(),
             refresh: "refresh".into(),
             secure: false,
             same_site: "Lax".into(),
             partitioned: false,
-        }
+        })
     }
 
     fn token(lines: &[&str], cookie: Option<&str>) -> Option<String> {

@@ -26,15 +26,14 @@ const MAX_SHARED: u64 = 1_000;
 pub struct Refreshes {
     sessions: Sessions,
     /// By the SHA-256 of the refresh token; outages are not shared.
-    results: Cache<Sha256Digest, Result<SessionTokens, RefusedRefresh>>,
+    results: Cache<Sha256Digest, Refreshed>,
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     tasks: DetachedTasks,
 }
 
-/// The provider refuses the refresh token.
-#[derive(Debug, Clone, Copy)]
-pub struct RefusedRefresh(pub &'static str);
+/// The outcome of a refresh.
+type Refreshed = Result<SessionTokens, Arc<SessionError>>;
 
 impl Refreshes {
     pub fn new(sessions: Sessions, tasks: DetachedTasks) -> Self {
@@ -49,10 +48,7 @@ impl Refreshes {
 
     /// New tokens for a refresh token. A refresh goes on when its browser hangs up: the provider
     /// has used the token up by then, and the other calls need the result.
-    pub(super) async fn refresh(
-        &self,
-        token: String,
-    ) -> ApiResult<Result<Result<SessionTokens, RefusedRefresh>, Arc<SessionError>>> {
+    pub(super) async fn refresh(&self, token: String) -> ApiResult<Refreshed> {
         let full = |_| ApiError::outage("too many calls wait for refreshes of sessions");
         let waiting = self.waiting.clone().try_acquire_owned().map_err(full)?;
         let this = self.clone();
@@ -61,19 +57,17 @@ impl Refreshes {
                 let _waiting = waiting;
                 let key = Sha256Digest::of(token.as_bytes());
                 let refreshing = Box::pin(this.refresh_alone(&token));
-                this.results.try_get_with(key, refreshing).await
+                this.results.try_get_with(key, refreshing).await.unwrap_or_else(Err)
             })
             .await
     }
 
-    async fn refresh_alone(
-        &self,
-        token: &str,
-    ) -> Result<Result<SessionTokens, RefusedRefresh>, SessionError> {
+    /// The outer error is an outage.
+    async fn refresh_alone(&self, token: &str) -> Result<Refreshed, SessionError> {
         let _running = self.running.acquire().await;
         match self.sessions.refresh(token).await {
             Ok(tokens) => Ok(Ok(tokens)),
-            Err(SessionError::Refused { reason }) => Ok(Err(RefusedRefresh(reason))),
+            Err(error @ SessionError::Refused { .. }) => Ok(Err(Arc::new(error))),
             Err(error) => Err(error),
         }
     }

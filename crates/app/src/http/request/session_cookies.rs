@@ -11,6 +11,8 @@ use coredock_domain::identity::sign_in::SessionTokens;
 use coredock_domain::timestamp::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use crate::config::CookieConfig;
+
 /// Of a refresh token whose end cannot be read (contract §3.7).
 const OPAQUE_LIFE: Duration = Duration::from_hours(30 * 24);
 const ID_TOKEN: &str = "id_token";
@@ -18,20 +20,9 @@ const ID_TOKEN: &str = "id_token";
 const NOT_IN_VALUES: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'%').add(b',').add(b';').add(b'\\');
 
-/// Names and attributes of the cookies.
+/// The cookies of a session, on requests and answers.
 #[derive(Debug, Clone)]
-pub struct SessionCookies {
-    /// `OIDC_COOKIE_NAME`
-    pub access: String,
-    /// `OIDC_REFRESH_COOKIE_NAME`
-    pub refresh: String,
-    /// `OIDC_COOKIE_SECURE`
-    pub secure: bool,
-    /// `OIDC_COOKIE_SAMESITE`
-    pub same_site: String,
-    /// `OIDC_COOKIE_PARTITIONED`
-    pub partitioned: bool,
-}
+pub struct SessionCookies(pub CookieConfig);
 
 /// `Set-Cookie` lines of the answer, collected while a request is admitted and handled.
 #[derive(Debug, Default)]
@@ -40,12 +31,12 @@ struct NewCookies(Vec<HeaderValue>);
 impl SessionCookies {
     /// The access token of a request.
     pub(super) fn access_of(&self, request: &HttpRequest) -> Option<String> {
-        value(request, &self.access)
+        value(request, &self.0.access)
     }
 
     /// The refresh token of a request.
     pub(super) fn refresh_of(&self, request: &HttpRequest) -> Option<String> {
-        value(request, &self.refresh)
+        value(request, &self.0.refresh)
     }
 
     /// The ID token of a request.
@@ -57,14 +48,14 @@ impl SessionCookies {
     pub fn set(&self, request: &HttpRequest, tokens: &SessionTokens, now: Timestamp) {
         let access_life = tokens.access_life.map(Duration::from_secs);
         let access_life = access_life.or_else(|| life_of(&tokens.access, now));
-        self.add(request, &self.access, &tokens.access, access_life);
+        self.add(request, &self.0.access, &tokens.access, access_life);
         let life = if let Some(refresh) = &tokens.refresh {
             let life = life_of(refresh, now).unwrap_or(OPAQUE_LIFE);
-            self.add(request, &self.refresh, refresh, Some(life));
+            self.add(request, &self.0.refresh, refresh, Some(life));
             Some(life)
         } else {
             // That of an earlier user must not refresh this session.
-            self.add(request, &self.refresh, "", Some(Duration::ZERO));
+            self.add(request, &self.0.refresh, "", Some(Duration::ZERO));
             access_life
         };
         if let Some(id) = &tokens.id {
@@ -75,7 +66,7 @@ impl SessionCookies {
 
     /// Removes the session from the browser.
     pub fn clear(&self, request: &HttpRequest) {
-        for name in [&self.access, &self.refresh, ID_TOKEN] {
+        for name in [&self.0.access, &self.0.refresh, ID_TOKEN] {
             self.add(request, name, "", Some(Duration::ZERO));
         }
     }
@@ -99,14 +90,14 @@ impl SessionCookies {
 
     fn add(&self, request: &HttpRequest, name: &str, text: &str, life: Option<Duration>) {
         let text = utf8_percent_encode(text, NOT_IN_VALUES);
-        let attributes = self.attributes(&self.same_site, life);
+        let attributes = self.attributes(&self.0.same_site, life);
         add(request, &format!("{name}={text}{attributes}"));
     }
 
     fn attributes(&self, same_site: &str, life: Option<Duration>) -> String {
         let life = life.map(|life| format!("; Max-Age={}", life.as_secs())).unwrap_or_default();
-        let secure = if self.secure { "; Secure" } else { "" };
-        let partitioned = if self.partitioned { "; Partitioned" } else { "" };
+        let secure = if self.0.secure { "; Secure" } else { "" };
+        let partitioned = if self.0.partitioned { "; Partitioned" } else { "" };
         format!("; Path=/; HttpOnly; SameSite={same_site}{life}{secure}{partitioned}")
     }
 }
@@ -154,13 +145,13 @@ mod tests {
     use super::*;
 
     fn cookies() -> SessionCookies {
-        SessionCookies {
+        SessionCookies(CookieConfig {
             access: "access_token".into(),
             refresh: "refresh_token".into(),
             secure: true,
             same_site: "Strict".into(),
             partitioned: true,
-        }
+        })
     }
 
     fn lines(request: &HttpRequest) -> Vec<String> {

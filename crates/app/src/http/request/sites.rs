@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
+use url::Url;
 
 use super::error::{ApiError, ApiResult, ErrorCode};
 
@@ -23,7 +24,7 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// Checks a request while nobody authenticates. Any page that the user visits can reach a
+    /// Checks a request to a server without authentication. Any page that a user visits can reach a
     /// loopback address: by a name that resolves to it, or by a request that needs no permission.
     pub fn check_unauthenticated(&self, request: &HttpRequest) -> ApiResult<()> {
         let host = text(request, &header::HOST);
@@ -84,11 +85,13 @@ fn authority(url: &str) -> Option<&str> {
     (!authority.is_empty() && !authority.contains('@')).then_some(authority)
 }
 
-fn same_origin(origin: &str, url: &str) -> bool {
-    let scheme = |text: &str| text.split_once("://").map(|(scheme, _)| scheme.to_owned());
-    let equal = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    scheme(origin) == scheme(url)
-        && matches!((authority(origin), authority(url)), (Some(a), Some(b)) if equal(a, b))
+/// Whether two URLs have the same scheme, host and port, and the first names no user.
+pub fn same_origin(url: &str, base_url: &str) -> bool {
+    let (Ok(url), Ok(base)) = (Url::parse(url), Url::parse(base_url)) else { return false };
+    url.origin().is_tuple()
+        && url.origin() == base.origin()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// The host of `host[:port]`, without the brackets of an `IPv6` address.
