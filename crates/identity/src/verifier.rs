@@ -13,8 +13,7 @@ use crate::provider::{CurrentKeys, Provider};
 pub use crate::token::TokenRules;
 use crate::token::{NO_ACCESS_TOKEN, SignedToken, UNKNOWN_KEY, header};
 
-/// Remembered tokens, of some 500 bytes each. A device uses a token for an hour, and a signature
-/// costs more than all the rest of a poll.
+/// Remembered tokens. A device sends the same token until it expires; its signature is checked once.
 const MAX_REMEMBERED: u64 = 20_000;
 
 /// Checks tokens of one provider.

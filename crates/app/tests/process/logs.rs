@@ -50,7 +50,7 @@ async fn every_line_is_complete_and_none_shows_a_secret() {
 #[tokio::test]
 async fn neither_log_nor_metrics_show_a_token_a_cookie_or_a_secret() {
     const UNKNOWN: [&str; 4] =
-        ["token-of-nobody", "refresh-of-nobody", "code-of-nobody", "id-of-nobody"];
+        ["token-of-a-stranger", "refresh-of-a-stranger", "code-of-a-stranger", "id-of-a-stranger"];
     let provider = OidcProvider::start(OidcSettings::default());
     let base_url = "http://localhost:3100";
     provider.add_client(&OidcClient::web("coredock", "secret-of-the-client", base_url));

@@ -30,7 +30,7 @@ pub trait RefreshRepository: Send + Sync {
     async fn delete_expired(&self, now: Timestamp, limit: i64) -> Result<usize, RepositoryError>;
 }
 
-/// A call that wants to use a refresh token.
+/// A call that needs new tokens.
 #[derive(Debug, Clone)]
 pub struct BeginRefresh {
     pub token: Sha256Digest,
@@ -43,7 +43,7 @@ pub struct BeginRefresh {
 /// Who uses the refresh token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshStart {
-    /// The caller does: nobody else holds a lease that is not over, and no result is kept.
+    /// The caller does: no other call holds a lease that has not ended, and no result is stored.
     Granted,
     /// Another call does, and has no result yet.
     InProgress,

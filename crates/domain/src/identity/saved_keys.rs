@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use crate::error::RepositoryError;
 use crate::timestamp::Timestamp;
 
-/// Keeps the last good key set of an identity provider, so that a restart while the provider is
-/// away stops nobody. The sets are texts, which only the verifier understands.
+/// Stores the last good key set of an identity provider, so that tokens are accepted after a restart
+/// while the provider is away. The sets are texts whose form only the verifier knows.
 #[async_trait]
 pub trait SavedKeys: Send + Sync {
     /// The key set saved last for this issuer; `None` if none was saved.

@@ -106,7 +106,7 @@ impl OidcAccount {
 }
 
 impl OidcClient {
-    /// A client with a secret, which signs nobody in.
+    /// A client with a secret, at which users cannot sign in.
     fn machine(id: &str, secret: &str, realm_roles: &[&str]) -> Self {
         Self {
             id: id.to_owned(),

@@ -8,7 +8,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web::Data;
 use ipnet::IpNet;
 
-/// Whose forwarded headers are believed.
+/// The proxies whose forwarded headers count.
 #[derive(Debug)]
 pub struct TrustedProxies {
     /// How many of the last entries are trusted (`TRUSTED_PROXY_HOPS`).
@@ -24,7 +24,7 @@ impl TrustedProxies {
         Self { hops, networks, has_warned: AtomicBool::new(false) }
     }
 
-    /// The entry that the outermost trusted proxy wrote; `None` if there is none to be believed.
+    /// The entry that the outermost trusted proxy wrote; `None` if none counts.
     fn forwarded<'a>(&self, peer: IpAddr, headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         let entries: Vec<&str> = headers
             .get_all(name)
@@ -47,7 +47,7 @@ impl TrustedProxies {
             tracing::warn!(
                 %peer,
                 "forwarded headers of {peer} are ignored, because it is not in TRUSTED_PROXIES; this \
-                 is said once"
+                 is logged once"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Slows down who keeps sending tokens that are refused.
+//! Delays answers to addresses that keep sending tokens which are refused.
 
 use std::net::IpAddr;
 use std::sync::Arc;

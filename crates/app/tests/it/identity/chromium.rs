@@ -27,7 +27,11 @@ fn sign_in_and_out(authority: &str, issuer: &str) {
     let cookies = browser.cookies();
     let mut names: Vec<_> = cookies.iter().map(|cookie| cookie["name"].as_str().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["access_token", "id_token", "refresh_token"], "that of the login is gone");
+    assert_eq!(
+        names,
+        ["access_token", "id_token", "refresh_token"],
+        "the cookie of the login was removed"
+    );
     for cookie in &cookies {
         assert_eq!((&cookie["httpOnly"], &cookie["sameSite"]), (&true.into(), &"Lax".into()));
     }
